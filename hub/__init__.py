@@ -1,0 +1,14 @@
+"""The hub, in reading order.
+
+errors         every error raised on purpose, as a tree
+protocol/      the words: names, messages, publications, frames, tokens; pure
+sessions       what the hub remembers of a client; who listens to what
+bayeux         the rules: messages in, an Outcome out; never waits
+brokers/       the log: memory for one process, Redis for many
+node           the hub in one process: holds, wakes, expires, drains
+transports/    how bytes reach the node
+publisher      the door for other code
+orm/           ORM-change notifications
+app            the parts put together; serve
+settings, cli  what may differ between two deployments; the command
+"""

@@ -1,0 +1,102 @@
+"""The log: where publications get their positions and how they reach every node.
+
+One interface, two brokers: `memory` for one process, `redis` for many. The same test suite
+runs against both, so what is promised here is what is tested.
+
+Promises
+- Order: within a channel, offsets are contiguous from 1 in an epoch, and every node receives
+  the channel's publications in offset order. Nothing is promised across channels.
+- Delivery: a node receives each accepted publication at least once between `open` and `close`,
+  or learns by `lost` that it may have missed some of a channel. Never silence.
+- Validation is the caller's: names are checked, data is encoded JSON within the size limit.
+- A publish whose key was used in the last ten minutes changes nothing and returns the first result.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..protocol.publications import Draft, History, Position, Publication, Published
+
+#: Seconds for which an idempotency key is remembered.
+KEY_SECONDS = 600.0
+
+
+class Receiver(Protocol):
+    """What a broker tells its node. Called on the event loop; must not block or raise."""
+
+    def receive(self, publications: Sequence[Publication]) -> None:
+        """Take publications, each channel's in offset order."""
+
+    def lost(self, channels: Sequence[str] | None) -> None:
+        """Publications of these channels (None: of any channel) may have been missed.
+
+        The node tells their subscribers to refetch; positions of the channels are stale.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of a channel's history is kept: whichever bound is met first."""
+
+    count: int = 1000
+    seconds: float = 600.0
+    bytes: int = 1024 * 1024
+
+
+#: Retention by channel, for brokers to ask when they create a channel's history.
+RetentionOf = Callable[[str], Retention]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the broker carries publications now, and the reason when it does not."""
+
+    well: bool
+    reason: str = ""
+
+
+class Broker(ABC):
+    """The log. Methods that wait raise BrokerUnavailable when it can't be reached."""
+
+    @abstractmethod
+    async def open(self, receiver: Receiver) -> None:
+        """Start carrying publications to `receiver`. Raises BrokerUnavailable, naming the address."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop; nothing is received afterwards. Safe to call twice."""
+
+    @abstractmethod
+    async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
+        """Accept drafts, in order, and return what became of each, in the same order."""
+
+    @abstractmethod
+    async def position(self, channel: str) -> Position:
+        """The channel's newest position; its history begins now if it had none (offset 0)."""
+
+    @abstractmethod
+    async def history(self, channel: str, since: Position | None) -> History:
+        """What came after `since`; with None, all that is kept (then `recovered` is True)."""
+
+    @property
+    @abstractmethod
+    def health(self) -> Health:
+        """The state now, without asking anyone."""
+
+    async def save_session(self, session_id: str, record: bytes, seconds: float) -> None:
+        """Keep a session's record for `seconds`, so that another node can continue it."""
+
+    async def load_session(self, session_id: str) -> bytes | None:
+        """The record kept under this id, or None. One process needs none: its registry knows."""
+        return None
+
+    async def drop_session(self, session_id: str) -> None:
+        """Forget the record of a session."""
+
+    def try_publish(self, drafts: Sequence[Draft]) -> list[Published] | None:
+        """Publish without waiting if this broker can, else None and nothing was done."""
+        return None

@@ -1,0 +1,135 @@
+"""Every error the hub raises on purpose, as one tree. This module imports nothing.
+
+HubError
+├── ProtocolError            the peer's fault; carries the Bayeux code
+│   ├── BadMessage           400  not JSON, or not a message; args name the field
+│   ├── VersionMismatch      300
+│   ├── NoCommonTransport    301
+│   ├── NoClientId           401  the field is missing
+│   ├── UnknownClient        402  expired or never was → advice: handshake
+│   ├── ForbiddenChannel     403
+│   ├── UnknownChannel       404  a service channel nobody serves
+│   ├── InvalidChannel       405
+│   ├── InvalidId            405  a message id that is neither a short string nor an integer
+│   ├── Superseded           408  a newer connect took the place of this one
+│   ├── TooLarge             413
+│   ├── TooMany              429
+│   └── BadToken             publish endpoint only: HTTP 401
+├── SlowSession              its queue is full; the session is ended, the hub is well
+├── SettingsError            a variable that is unknown or does not parse; stops the start
+└── BrokerError              our fault or the network's
+    ├── BrokerUnavailable    try again later; the broker does, with back-off
+    └── BadWire              another process sent what we cannot read
+
+On the wire an error is `code:args:text` (Bayeux 1.0 §3.7). Faye's client parses it with a
+grammar that knows only letters, digits and `-_!~()$@ /*.` in the text, so texts keep to that.
+"""
+
+
+class HubError(Exception):
+    """The root of what the hub raises on purpose; anything else is a bug."""
+
+
+class ProtocolError(HubError):
+    """The peer broke a rule.
+
+    `code` is the Bayeux code, `text` the words for people, `params` what the
+    error is about (a channel, a field), in the order the wire shows them.
+    """
+
+    code = 400
+    text = "Bad message"
+
+    def __init__(self, *params: str, text: str | None = None) -> None:
+        self.params = params
+        if text is not None:
+            self.text = text
+        super().__init__(self.wire())
+
+    def wire(self) -> str:
+        """The error field of a reply, `code:args:text`; args are cut at 200 characters."""
+        return f"{self.code}:{','.join(self.params)[:200]}:{self.text}"
+
+
+class BadMessage(ProtocolError):
+    """Not JSON, not a message, or a field of the wrong type."""
+
+
+class VersionMismatch(ProtocolError):
+    code = 300
+    text = "Version mismatch"
+
+
+class NoCommonTransport(ProtocolError):
+    code = 301
+    text = "Connection types not supported"
+
+
+class NoClientId(ProtocolError):
+    code = 401
+    text = "No client id"
+
+
+class UnknownClient(ProtocolError):
+    code = 402
+    text = "Unknown client"
+
+
+class ForbiddenChannel(ProtocolError):
+    code = 403
+    text = "Forbidden channel"
+
+
+class UnknownChannel(ProtocolError):
+    code = 404
+    text = "Unknown channel"
+
+
+class InvalidChannel(ProtocolError):
+    code = 405
+    text = "Invalid channel"
+
+
+class InvalidId(ProtocolError):
+    code = 405
+    text = "Invalid message id"
+
+
+class Superseded(ProtocolError):
+    code = 408
+    text = "Superseded by a newer connect"
+
+
+class TooLarge(ProtocolError):
+    code = 413
+    text = "Message too large"
+
+
+class TooMany(ProtocolError):
+    code = 429
+    text = "Too many requests"
+
+
+class BadToken(ProtocolError):
+    code = 401
+    text = "Bad token"
+
+
+class SlowSession(HubError):
+    """A session's queue reached its bound; the session is ended so that its client learns of the loss."""
+
+
+class SettingsError(HubError):
+    """A setting is unknown or does not parse. The message is one line and names the variable."""
+
+
+class BrokerError(HubError):
+    """The log can't be used now, or holds what we can't read."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker can't be reached. Nothing is known to have been accepted; try again with the same key."""
+
+
+class BadWire(BrokerError):
+    """An entry of the log that this version can't read."""

@@ -1,0 +1,153 @@
+"""The log in one process: a ring per channel.
+
+Nothing waits, so a publish has been delivered to the node when it returns. Rings are bounded by
+count, bytes and age, and their number by `MAX_CHANNELS`; a channel that is forgotten comes back
+with another epoch, so that a position from its first life is answered with "lost".
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+
+from ..protocol.publications import Draft, History, Position, Publication, Published
+from . import KEY_SECONDS, Broker, Health, Receiver, Retention, RetentionOf
+
+#: Channels remembered at most; the one unused for longest is forgotten first. An empty one costs
+#: about 700 bytes, so the bound is 70 MB.
+MAX_CHANNELS = 100_000
+
+#: Idempotency keys remembered at most, about 200 bytes each.
+MAX_KEYS = 200_000
+
+
+class _Ring:
+    """One channel's history: publications `top - len + 1` to `top` of an epoch."""
+
+    __slots__ = ("bytes", "entries", "epoch", "retention", "top", "touched")
+
+    def __init__(self, epoch: str, retention: Retention, now: float) -> None:
+        self.epoch = epoch
+        self.top = 0
+        self.entries: deque[tuple[float, Publication]] | None = None
+        self.bytes = 0
+        self.retention = retention
+        self.touched = now
+
+    def append(self, publication: Publication, now: float) -> None:
+        if self.retention.count == 0:
+            return
+        if self.entries is None:
+            self.entries = deque()
+        self.entries.append((now, publication))
+        self.bytes += publication.size
+        self.trim(now)
+
+    def trim(self, now: float) -> None:
+        """Drop what is beyond the bounds of count, bytes and age."""
+        entries, keep = self.entries, self.retention
+        while entries and (
+            len(entries) > keep.count or self.bytes > keep.bytes or entries[0][0] < now - keep.seconds
+        ):
+            self.bytes -= entries.popleft()[1].size
+
+    def since(self, position: Position | None) -> History:
+        top = Position(self.epoch, self.top)
+        kept = () if self.entries is None else tuple(publication for _, publication in self.entries)
+        if position is None:
+            return History(kept, top, True)
+        missing = self.top - position.offset
+        if position.epoch != self.epoch or missing < 0 or missing > len(kept):
+            return History((), top, False)
+        return History(kept[len(kept) - missing :], top, True)
+
+
+class MemoryBroker(Broker):
+    """The broker of a hub that is one process."""
+
+    def __init__(
+        self,
+        *,
+        retention: RetentionOf | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        max_channels: int = MAX_CHANNELS,
+    ) -> None:
+        self._retention: RetentionOf = retention or (lambda channel: Retention())
+        self._clock = clock
+        self._max_channels = max_channels
+        self._receiver: Receiver | None = None
+        self._rings: OrderedDict[str, _Ring] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[float, Position]] = OrderedDict()
+
+    async def open(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    async def close(self) -> None:
+        self._receiver = None
+
+    async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
+        return self.try_publish(drafts)
+
+    def try_publish(self, drafts: Sequence[Draft]) -> list[Published]:
+        now = self._clock()
+        results = []
+        publications = []
+        for draft in drafts:
+            first = None if draft.key is None else self._seen(draft.key, now)
+            if first is not None:
+                results.append(Published(first, repeated=True))
+                continue
+            ring = self._ring(draft.channel, now)
+            ring.top += 1
+            position = Position(ring.epoch, ring.top)
+            publication = Publication(draft.channel, draft.data, position, draft.hint, draft.ext)
+            ring.append(publication, now)
+            publications.append(publication)
+            results.append(Published(position))
+            if draft.key is not None:
+                self._keys[draft.key] = (now, position)
+        if publications and self._receiver is not None:
+            self._receiver.receive(publications)
+        return results
+
+    async def position(self, channel: str) -> Position:
+        ring = self._ring(channel, self._clock())
+        return Position(ring.epoch, ring.top)
+
+    async def history(self, channel: str, since: Position | None) -> History:
+        now = self._clock()
+        ring = self._ring(channel, now)
+        ring.trim(now)
+        return ring.since(since)
+
+    @property
+    def health(self) -> Health:
+        return Health(True)
+
+    @property
+    def channels(self) -> int:
+        """How many channels have a history or an epoch now."""
+        return len(self._rings)
+
+    def _ring(self, channel: str, now: float) -> _Ring:
+        ring = self._rings.get(channel)
+        if ring is None:
+            ring = self._rings[channel] = _Ring(secrets.token_hex(5), self._retention(channel), now)
+            while len(self._rings) > self._max_channels:
+                self._rings.popitem(last=False)
+        else:
+            self._rings.move_to_end(channel)
+        ring.touched = now
+        return ring
+
+    def _seen(self, key: str, now: float) -> Position | None:
+        keys = self._keys
+        while keys:
+            first = next(iter(keys))
+            if len(keys) <= MAX_KEYS and keys[first][0] >= now - KEY_SECONDS:
+                break
+            del keys[first]
+        found = keys.get(key)
+        return None if found is None else found[1]

@@ -1,0 +1,140 @@
+"""Names of channels, the patterns one subscribes to, and which patterns match a name.
+
+Grammar: Bayeux 1.0 §2.2.1. A name is one or more `/segment`; a pattern is a name or one whose
+last segment is `*` (one segment) or `**` (one or more). CometD allows more characters in a
+segment than the specification; `Grammar("cometd")` allows them too.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+from ..errors import InvalidChannel
+
+META = "/meta/"
+SERVICE = "/service/"
+
+#: Characters and segments of a name. 255 is what Faye-era brokers and most of their stores take;
+#: 32 segments bound the number of patterns that match a name.
+MAX_CHARS = 255
+MAX_SEGMENTS = 32
+
+Charset = Literal["spec", "cometd"]
+
+_SEGMENT = {
+    "spec": r"[A-Za-z0-9\-_!~()$@]+",
+    # CometD's Validator; `/` splits and a lone `*` is a wildcard, so neither is in the set.
+    "cometd": r"[A-Za-z0-9\-_!~()$@ #+.{}]+",
+}
+# Names of the Fanout API have no grammar of their own: anything printable.
+_FANOUT = re.compile(r"[^\x00-\x1f\x7f]{1,%d}" % MAX_CHARS)
+
+
+class Grammar:
+    """What may be a name or a pattern, by character set."""
+
+    __slots__ = ("_name", "_pattern")
+
+    def __init__(self, charset: Charset = "spec") -> None:
+        segment = _SEGMENT[charset]
+        self._name = re.compile(rf"(?:/{segment}){{1,{MAX_SEGMENTS}}}")
+        self._pattern = re.compile(rf"(?:/{segment}){{1,{MAX_SEGMENTS}}}|(?:/{segment}){{0,{MAX_SEGMENTS - 1}}}/\*\*?")
+
+    def is_name(self, text: object) -> bool:
+        """Whether one can publish to it (meta and service channels included)."""
+        return isinstance(text, str) and len(text) <= MAX_CHARS and self._name.fullmatch(text) is not None
+
+    def is_pattern(self, text: object) -> bool:
+        """Whether one can subscribe to it: a name, or one ending in a wildcard."""
+        return isinstance(text, str) and len(text) <= MAX_CHARS and self._pattern.fullmatch(text) is not None
+
+    def check_name(self, text: object) -> str:
+        """Return the name, or raise InvalidChannel."""
+        if isinstance(text, str) and self.is_name(text):
+            return text
+        raise InvalidChannel(_shown(text))
+
+    def check_pattern(self, text: object) -> str:
+        """Return the pattern, or raise InvalidChannel."""
+        if isinstance(text, str) and self.is_pattern(text):
+            return text
+        raise InvalidChannel(_shown(text))
+
+
+def is_meta(channel: str) -> bool:
+    """Whether the protocol owns this channel: never subscribed to, published to or delivered."""
+    return channel.startswith(META) or channel == "/meta"
+
+
+def is_service(channel: str) -> bool:
+    """Whether this is between one client and the server: never delivered to others."""
+    return channel.startswith(SERVICE) or channel == "/service"
+
+
+def is_wild(pattern: str) -> bool:
+    """Whether a (valid) pattern stands for more than one name."""
+    return pattern.endswith("*") and pattern.endswith(("/*", "/**"))
+
+
+def from_fanout(name: object) -> str:
+    """The channel of a Fanout name: `comments-17` is `/comments-17`.
+
+    A name that starts with a slash is taken to be in Bayeux form already. Names outside the
+    Bayeux grammar (`a.b`) are legal here: plain subscribers can hear them, Bayeux ones can't.
+    Raises InvalidChannel for anything but 1 to 255 printable characters.
+    """
+    if not isinstance(name, str) or _FANOUT.fullmatch(name) is None or name == "/":
+        raise InvalidChannel(_shown(name))
+    channel = name if name.startswith("/") else "/" + name
+    if len(channel) > MAX_CHARS or channel.count("/") > MAX_SEGMENTS or is_meta(channel) or is_service(channel):
+        raise InvalidChannel(_shown(name))
+    try:
+        channel.encode()
+    except UnicodeEncodeError:
+        raise InvalidChannel("lone surrogate") from None
+    return channel
+
+
+def to_fanout(channel: str) -> str:
+    """The Fanout name of a channel: without the leading slash."""
+    return channel[1:]
+
+
+@lru_cache(maxsize=8192)
+def patterns_of(channel: str) -> tuple[str, ...]:
+    """Every pattern that matches a name: itself, `…/*` once, and `…/**` for each of its n parents.
+
+    n + 2 of them for n segments, so that finding who listens is n + 2 look-ups whatever else is
+    subscribed to. Meta and service channels are matched by no wildcard.
+    """
+    if is_meta(channel) or is_service(channel):
+        return (channel,)
+    parents = [channel[:at] for at, char in enumerate(channel) if char == "/"]
+    return (channel, parents[-1] + "/*", *(parent + "/**" for parent in parents))
+
+
+def matches(pattern: str, channel: str) -> bool:
+    """Whether what is published to a name reaches who subscribed to the pattern."""
+    return pattern in patterns_of(channel)
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Whether some name matches both patterns.
+
+    Used by access rules: a wildcard subscription must not show what a rule forbids.
+    """
+    first, second = one.split("/")[1:], other.split("/")[1:]
+    for mine, theirs in zip(first, second, strict=False):
+        if mine == "**" or theirs == "**":
+            return True
+        if mine != theirs and "*" not in (mine, theirs):
+            return False
+    return len(first) == len(second)
+
+
+def _shown(text: object) -> str:
+    """A name as an error may repeat it: short, and in the characters Faye's grammar parses."""
+    shown = text if isinstance(text, str) else type(text).__name__
+    return re.sub(r"[^A-Za-z0-9\-_!~()$@/*.]", "_", shown[:80])

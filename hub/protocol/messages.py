@@ -1,0 +1,80 @@
+"""Bayeux messages: JSON in and out, and the batches they travel in.
+
+orjson does the work. Two things it refuses are legal on the wire and are handled here: strings
+with lone surrogates (JavaScript makes them by cutting an emoji in half) and integers beyond
+64 bits. NaN and Infinity are not JSON and are refused in both directions.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import orjson
+
+from ..errors import BadMessage
+
+Message = dict[str, Any]
+
+#: Bytes that mean "this is JSON" whatever the Content-Type says.
+_JSON_STARTS = (b"[", b"{")
+_BOM = b"\xef\xbb\xbf"
+
+
+def loads(text: bytes | str) -> Any:
+    """Decode one JSON value. Raises BadMessage for what is not JSON, NaN and nesting over 1,024 included."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if "surrogate" not in str(error):
+            raise BadMessage(text="Invalid JSON") from None
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise BadMessage(text="Invalid JSON") from None
+
+
+def dumps(value: object) -> bytes:
+    """Encode one JSON value; raise BadMessage for what JSON can't say.
+
+    Lone surrogates go out as the escapes they came in as. orjson's nesting bound (254) is ours.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        if "Recursion" in str(error):
+            raise BadMessage(text="Nested too deeply") from None
+        try:
+            return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError, RecursionError):
+            raise BadMessage(text="Not JSON") from None
+
+
+def looks_like_json(body: bytes) -> bool:
+    """Whether a request body is JSON rather than a form, whatever its Content-Type says."""
+    return body.lstrip(_BOM + b" \t\r\n").startswith(_JSON_STARTS)
+
+
+def parse_batch(text: bytes | str) -> list[Any]:
+    """The messages of a body: an array's elements, or the one object it is.
+
+    Elements that aren't objects are kept, for each gets its own error. Raises BadMessage for
+    anything else; an empty array is returned as such (old Faye clients send it to keep alive).
+    """
+    if isinstance(text, bytes) and text.startswith(_BOM):
+        text = text[len(_BOM) :]
+    value = loads(text)
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        return [value]
+    raise BadMessage(text="Message must be an object")
+
+
+def join(parts: list[bytes]) -> bytes:
+    """Encoded messages as one encoded batch."""
+    return b"[" + b",".join(parts) + b"]"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

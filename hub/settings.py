@@ -1,0 +1,539 @@
+"""What may differ between two deployments: read once from the environment, checked, then frozen.
+
+`Settings.from_environ` is called once, by the command; parts receive values, never the mapping.
+A variable that does not parse, and an unknown one with our prefix, stop the start with a one-line
+SettingsError that names it: a typo must not mean the default.
+
+The table is the dataclass itself: each field carries its variable, kind and help, so that
+`fanfare settings`, the docs and the tests list what is really read (`describe`). The site keeps
+a table of its own with the same `setting` and `read`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    class Readable(DataclassInstance, Protocol):
+        """A dataclass whose fields are settings."""
+
+
+S = TypeVar("S", bound="DataclassInstance")
+
+#: Variables with these prefixes are ours; an unknown one is an error.
+PREFIXES = ("HUB_", "FANOUT_")
+
+#: Kubernetes gives every pod such variables for a service named `hub` or `fanout`; nobody set them by hand.
+_SERVICE_LINK = re.compile(r"[A-Z_]+_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)")
+
+#: A realm is part of a path and of a host name.
+_REALM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
+
+#: A channel pattern as HUB_CLIENT_PUBLISH takes it, after the leading slash was added.
+_PATTERN = re.compile(r"(/[A-Za-z0-9\-_!~()$@.]+)*(/[A-Za-z0-9\-_!~()$@.]+|/\*{1,2})")
+
+_SIZE_UNITS = {"": 1} | {
+    f"{letter}{rest}": 1024**power for power, letter in enumerate("kmg", 1) for rest in ("", "b", "ib")
+}
+#: Where things made on the first run are kept, from the working directory.
+_VAR = Path("var")
+
+_SECOND_UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of setting: its name for people, and a parser that raises ValueError with the reason."""
+
+    name: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str] = str
+
+
+def _parse_count(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9][0-9_]*", text):
+        raise ValueError("is not a whole number")
+    return int(text)
+
+
+def _parse_size(text: str) -> int:
+    match = re.fullmatch(r"([0-9][0-9_]*)\s*([a-z]*)", text.lower())
+    if match is None or match[2] not in _SIZE_UNITS:
+        raise ValueError("is not a size such as 65536, 64KiB or 1MiB")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _show_size(size: int) -> str:
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
+
+
+def _parse_seconds(text: str) -> float:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text.lower())
+    if match is None or match[2] not in _SECOND_UNITS:
+        raise ValueError("is not a time such as 45, 45s, 500ms or 10m")
+    return float(match[1]) * _SECOND_UNITS[match[2]]
+
+
+def _show_seconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+
+
+def _parse_flag(text: str) -> bool:
+    match text.lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+    raise ValueError("is neither true nor false")
+
+
+def _parse_text(text: str) -> str:
+    return text
+
+
+def _parse_words(text: str) -> tuple[str, ...]:
+    return tuple(re.split(r"[\s,]+", text.strip(" \t\n,")))
+
+
+def _parse_realm(text: str) -> str:
+    if not _REALM.fullmatch(text):
+        raise ValueError("is not a realm: up to 64 letters, digits, - and _")
+    return text
+
+
+def _parse_key(text: str) -> bytes:
+    # Strict, because the Fanout libraries' decoder skips what is not base64 and would sign with another key.
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("is not base64") from None
+    # Fanout's own realm keys are 16 bytes.
+    if len(key) < 16:
+        raise ValueError("is shorter than 16 bytes once decoded")
+    return key
+
+
+def _parse_keys(text: str) -> tuple[bytes, ...]:
+    return tuple(_parse_key(word) for word in _parse_words(text))
+
+
+def _parse_origins(text: str) -> tuple[str, ...]:
+    origins = []
+    for word in _parse_words(text):
+        if word == "*":
+            origins.append(word)
+            continue
+        origin = word.rstrip("/").lower()
+        try:
+            parts = urlsplit(origin)
+            parts.port  # noqa: B018  # reading it checks it
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"has {word!r} in it, which is not an origin such as https://example.org")
+        origins.append(origin)
+    return tuple(origins)
+
+
+def _parse_patterns(text: str) -> tuple[str, ...]:
+    patterns = []
+    for word in _parse_words(text):
+        pattern = word if word.startswith("/") else f"/{word}"
+        if not _PATTERN.fullmatch(pattern) or pattern.startswith(("/meta/", "/service/")):
+            raise ValueError(f"has {word!r} in it, which is not a channel or a pattern such as /chat/*")
+        patterns.append(pattern)
+    return tuple(patterns)
+
+
+def _parse_redis_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  # reading it checks it
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.netloc or parts.path):
+        raise ValueError("is not a URL such as redis://localhost:6379/0")
+    return text
+
+
+def _parse_http_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  # reading it checks it
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("is not a URL such as https://hub.example.org")
+    return text.rstrip("/")
+
+
+def choice(*words: str) -> Kind:
+    """One of a few words."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return text.lower()
+
+    return Kind(" | ".join(words), parse)
+
+
+COUNT = Kind("number", _parse_count)
+SIZE = Kind("bytes", _parse_size, _show_size)
+SECONDS = Kind("seconds", _parse_seconds, _show_seconds)
+FLAG = Kind("true | false", _parse_flag, lambda flag: "true" if flag else "false")
+TEXT = Kind("text", _parse_text)
+WORDS = Kind("words", _parse_words, ",".join)
+PATH = Kind("path", Path)
+REALM = Kind("realm", _parse_realm)
+KEY = Kind("base64", _parse_key, lambda key: base64.b64encode(key).decode())
+KEYS = Kind("base64, …", _parse_keys, lambda keys: ",".join(base64.b64encode(key).decode() for key in keys))
+ORIGINS = Kind("origins", _parse_origins, ",".join)
+PATTERNS = Kind("channel patterns", _parse_patterns, ",".join)
+HTTP_URL = Kind("URL", _parse_http_url)
+REDIS_URL = Kind("redis URL", _parse_redis_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of a table of settings.
+
+    `field` is the attribute's name, `variable` what the environment calls it. `default` is None
+    when there is none. `secret` values may come as NAME_FILE and are not shown.
+    """
+
+    field: str
+    variable: str
+    kind: Kind
+    default: Any
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    secret: bool = False
+
+    def parse(self, text: str) -> Any:
+        """The value, or SettingsError naming the variable; a secret's text is not repeated."""
+        shown = "" if self.secret else f" {text[:80]!r}"
+        try:
+            value = self.kind.parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{self.variable}:{shown} {error}") from None
+        if self.minimum is not None and value < self.minimum:
+            raise SettingsError(f"{self.variable}:{shown} is less than {self.kind.show(self.minimum)}")
+        if self.maximum is not None and value > self.maximum:
+            raise SettingsError(f"{self.variable}:{shown} is more than {self.kind.show(self.maximum)}")
+        return value
+
+    def show(self, value: Any) -> str:
+        """The value as the environment would say it; a secret is only said to be set."""
+        if value is None or value == ():
+            return ""
+        return "(set)" if self.secret else self.kind.show(value)
+
+
+def setting(
+    variable: str,
+    kind: Kind,
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    secret: bool = False,
+) -> Any:
+    """A dataclass field that is read from `variable`."""
+    row = {
+        "variable": variable,
+        "kind": kind,
+        "help": help,
+        "minimum": minimum,
+        "maximum": maximum,
+        "secret": secret,
+    }
+    # A secret stays out of the repr, which ends up in logs and tracebacks.
+    return field(default=default, repr=not secret, metadata=row)
+
+
+def describe(table: type[DataclassInstance]) -> list[Setting]:
+    """The rows of a table, in the order they were written."""
+    return [_row(item) for item in fields(table) if "variable" in item.metadata]
+
+
+def _row(item: Field[Any]) -> Setting:
+    default = None if item.default is MISSING else item.default
+    return Setting(field=item.name, default=default, **item.metadata)
+
+
+def variables(table: type[DataclassInstance]) -> set[str]:
+    """Every name the table answers to, NAME_FILE of secrets included."""
+    names = set()
+    for row in describe(table):
+        names.add(row.variable)
+        if row.secret:
+            names.add(f"{row.variable}_FILE")
+    return names
+
+
+def read(table: type[S], environ: Mapping[str, str]) -> S:
+    """A table's values from `environ`; raises SettingsError. An empty variable counts as not set."""
+    values: dict[str, Any] = {}
+    for row in describe(table):
+        text = environ.get(row.variable, "").strip()
+        if row.secret:
+            text = _from_file(row, text, environ.get(f"{row.variable}_FILE", "").strip())
+        if text:
+            values[row.field] = row.parse(text)
+    return table(**values)
+
+
+def _from_file(row: Setting, text: str, path: str) -> str:
+    if not path:
+        return text
+    if text:
+        raise SettingsError(f"{row.variable}: is set, and {row.variable}_FILE too; which one is meant?")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise SettingsError(f"{row.variable}_FILE: {path!r} can't be read: {reason}") from None
+
+
+def check_unknown(environ: Mapping[str, str], known: Iterable[str], prefixes: tuple[str, ...] = PREFIXES) -> None:
+    """Raise SettingsError for a variable with our prefix that nobody reads."""
+    names = set(known)
+    for name in sorted(environ):
+        if name in names or not name.startswith(prefixes) or _SERVICE_LINK.fullmatch(name):
+            continue
+        if environ[name].startswith("tcp://"):
+            # The last of Kubernetes' names, HUB_PORT=tcp://10.0.0.1:80.
+            continue
+        near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.7)
+        raise SettingsError(f"{name}: unknown setting" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The hub's settings. Sizes are bytes, times are seconds; a limit of 0 means "none" where its help says so."""
+
+    # Where it listens, and what it leans on.
+    port: int = setting("PORT", COUNT, 8000, "TCP port to listen on; 0 takes a free one", minimum=0, maximum=65535)
+    host: str = setting("HOST", TEXT, "127.0.0.1", "address to listen on; 0.0.0.0 or :: for every interface")
+    workers: int = setting(
+        "WEB_CONCURRENCY", COUNT, 1, "processes on that port; more than one needs REDIS_URL", minimum=1, maximum=512
+    )
+    redis_url: str | None = setting(
+        "REDIS_URL", REDIS_URL, None, "the log shared by all workers; without it the log is in memory", secret=True
+    )
+    shards: int = setting(
+        "HUB_SHARDS", COUNT, 16, "Redis streams that the channels are spread over", minimum=1, maximum=1024
+    )
+    var: Path = setting("HUB_VAR", PATH, _VAR, "folder for what is made on the first run")
+
+    url: str | None = setting(
+        "HUB_URL", HTTP_URL, None, "where publishers in other processes reach the hub; else HOST and PORT say it"
+    )
+
+    # Who may publish.
+    realm: str = setting("FANOUT_REALM", REALM, "fanfare", "the realm that publishers name")
+    key: bytes | None = setting(
+        "FANOUT_KEY",
+        KEY,
+        None,
+        "the realm's key; on a loopback HOST it is made and kept in var/fanout.key",
+        secret=True,
+    )
+    old_keys: tuple[bytes, ...] = setting(
+        "FANOUT_OLD_KEYS", KEYS, (), "keys still accepted while publishers change to the new one", secret=True
+    )
+    token_leeway: float = setting(
+        "HUB_TOKEN_LEEWAY", SECONDS, 30.0, "how late a token's exp may be, for clocks that differ", maximum=600
+    )
+    client_publish: tuple[str, ...] = setting(
+        "HUB_CLIENT_PUBLISH", PATTERNS, (), "channel patterns that browsers may publish to"
+    )
+    origins: tuple[str, ...] = setting(
+        "HUB_ORIGINS", ORIGINS, (), "origins of other sites whose pages may connect; * for any"
+    )
+
+    # Time.
+    connect_timeout: float = setting(
+        "HUB_CONNECT_TIMEOUT",
+        SECONDS,
+        # Heroku's router gives up on an idle request after 55 s, nginx and most balancers after 60 s.
+        45.0,
+        "how long a connect is held",
+        minimum=0.05,
+        maximum=55,
+    )
+    connect_interval: float = setting(
+        "HUB_CONNECT_INTERVAL", SECONDS, 0.0, "pause that clients are asked to make between connects", maximum=60
+    )
+    session_ttl: float = setting(
+        "HUB_SESSION_TTL", SECONDS, 30.0, "how long a session lives on without a connection", minimum=0.05, maximum=3600
+    )
+    ping_interval: float = setting(
+        "HUB_PING_INTERVAL",
+        SECONDS,
+        25.0,
+        "between pings on an idle WebSocket; twice without a pong closes it",
+        minimum=0.05,
+        maximum=3600,
+    )
+    tick: float = setting("HUB_TICK", SECONDS, 0.002, "how long deliveries to a socket may wait for more", maximum=1)
+    drain_timeout: float = setting(
+        "HUB_DRAIN_TIMEOUT", SECONDS, 10.0, "what a shutdown may take before connections are cut", maximum=600
+    )
+    head_timeout: float = setting(
+        "HUB_HEAD_TIMEOUT", SECONDS, 10.0, "for a request's head to arrive", minimum=0.05, maximum=600
+    )
+    body_timeout: float = setting(
+        "HUB_BODY_TIMEOUT", SECONDS, 30.0, "for a request's body to arrive", minimum=0.05, maximum=600
+    )
+
+    # What is kept of a channel.
+    history_count: int = setting("HUB_HISTORY_COUNT", COUNT, 1000, "publications kept of a channel", minimum=0)
+    history_seconds: float = setting("HUB_HISTORY_SECONDS", SECONDS, 600.0, "how long publications are kept")
+    history_bytes: int = setting("HUB_HISTORY_BYTES", SIZE, 1024**2, "bytes kept of a channel")
+    history_total: int = setting("HUB_HISTORY_TOTAL", SIZE, 256 * 1024**2, "bytes kept of all channels, in memory")
+
+    # Bounds.
+    message_bytes: int = setting(
+        "HUB_MAX_BODY", SIZE, 1024**2, "longest message and request body; longer is answered 413", minimum=256
+    )
+    body_bytes: int = setting(
+        "HUB_MAX_BODY_READ",
+        SIZE,
+        # Faye repeats a request that failed with an HTTP status for ever, so up to here it gets a Bayeux error instead.
+        8 * 1024**2,
+        "longest body that is read to answer 413 in the client's own protocol",
+        minimum=256,
+    )
+    max_messages: int = setting("HUB_MAX_MESSAGES", COUNT, 1000, "messages or items in one request", minimum=1)
+    max_depth: int = setting("HUB_MAX_DEPTH", COUNT, 64, "nesting of JSON", minimum=4, maximum=250)
+    channel_chars: int = setting("HUB_CHANNEL_CHARS", COUNT, 255, "length of a channel's name", minimum=16)
+    channel_segments: int = setting("HUB_CHANNEL_SEGMENTS", COUNT, 32, "segments of a channel's name", minimum=1)
+    max_subscriptions: int = setting("HUB_MAX_SUBSCRIPTIONS", COUNT, 1000, "subscriptions of a session", minimum=1)
+    queue_count: int = setting("HUB_QUEUE_COUNT", COUNT, 1000, "publications waiting for a session", minimum=1)
+    queue_bytes: int = setting("HUB_QUEUE_BYTES", SIZE, 1024**2, "bytes waiting for a session", minimum=1024)
+    write_buffer: int = setting(
+        "HUB_WRITE_BUFFER", SIZE, 1024**2, "unsent bytes after which a slow WebSocket is closed", minimum=1024
+    )
+    max_connections: int = setting(
+        "HUB_MAX_CONNECTIONS", COUNT, 0, "connections a worker takes; 0 for no limit", minimum=0
+    )
+    address_connections: int = setting(
+        "HUB_ADDRESS_CONNECTIONS", COUNT, 0, "connections from one address; 0 for no limit", minimum=0
+    )
+    max_sessions: int = setting("HUB_MAX_SESSIONS", COUNT, 0, "sessions a worker remembers; 0 for no limit", minimum=0)
+    handshake_rate: int = setting(
+        "HUB_HANDSHAKE_RATE", COUNT, 0, "handshakes a second from one address; 0 for no limit", minimum=0
+    )
+    publish_rate: int = setting(
+        "HUB_PUBLISH_RATE", COUNT, 0, "publishes a second from one client; 0 for no limit", minimum=0
+    )
+
+    # What it tells whoever runs it.
+    log_level: str = setting("HUB_LOG_LEVEL", choice("debug", "info", "warning", "error"), "info", "least level logged")
+    log_format: str = setting("HUB_LOG_FORMAT", choice("text", "json"), "text", "form of the log's lines")
+    metrics: bool = setting("HUB_METRICS", FLAG, True, "serve /metrics")
+
+    def __post_init__(self) -> None:
+        if self.workers > 1 and self.redis_url is None:
+            raise SettingsError(f"WEB_CONCURRENCY: {self.workers} workers need REDIS_URL, the log between them")
+        if self.body_bytes < self.message_bytes:
+            raise SettingsError("HUB_MAX_BODY_READ: is less than HUB_MAX_BODY")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], also: Iterable[str] = ()) -> Self:
+        """Read the hub's variables; raise SettingsError for a bad one, or one with our prefix that is unknown.
+
+        `also`: names with our prefixes that another table reads.
+        """
+        check_unknown(environ, variables(cls) | set(also))
+        return read(cls, environ)
+
+    @property
+    def development(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def hub_url(self) -> str:
+        """Where this machine reaches the hub: HUB_URL, or what HOST and PORT say; no slash at the end."""
+        if self.url is not None:
+            return self.url
+        # An address that means "every interface" can be listened on, not connected to.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys a token may be signed with, the newest first; empty means that nobody may publish by token."""
+        return (() if self.key is None else (self.key,)) + self.old_keys
+
+    def with_key(self) -> Self:
+        """These settings with a key: the given one, or the one kept in `var`, made now if need be.
+
+        Call it once in the process that starts others. Raises SettingsError when HOST is open to
+        other machines and no key is given: several machines would make different ones.
+        """
+        if self.key is not None:
+            return self
+        path = self.var / "fanout.key"
+        if not path.exists() and not self.development:
+            raise SettingsError(
+                "FANOUT_KEY: is not set, and HOST is not a loopback address; `fanfare token --new-key` prints a new key"
+            )
+        return replace(self, key=keep_key(path))
+
+
+def new_key() -> bytes:
+    """A new realm key: 32 bytes, as long as HS256's hash (RFC 7518 §3.2)."""
+    return secrets.token_bytes(32)
+
+
+def keep_key(path: Path) -> bytes:
+    """The key kept in a file, made if there is none; only its owner may read the file. Raises SettingsError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written whole under another name and then linked, so that of two processes starting at
+        # once one makes the key and both read that one.
+        if not path.exists():
+            draft = path.with_name(f"{path.name}.{os.getpid()}")
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(base64.b64encode(new_key()) + b"\n")
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return _parse_key(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise SettingsError(f"FANOUT_KEY: {str(path)!r} can't be kept: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"FANOUT_KEY: what {str(path)!r} holds {error}") from None

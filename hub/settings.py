@@ -47,13 +47,13 @@ _REALM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
 #: A channel pattern as HUB_CLIENT_PUBLISH takes it, after the leading slash was added.
 _PATTERN = re.compile(r"(/[A-Za-z0-9\-_!~()$@.]+)*(/[A-Za-z0-9\-_!~()$@.]+|/\*{1,2})")
 
-_SIZE_UNITS = {"": 1} | {
-    f"{letter}{rest}": 1024**power for power, letter in enumerate("kmg", 1) for rest in ("", "b", "ib")
-}
-#: Where things made on the first run are kept, from the working directory.
+#: Where things made on the first run are kept, seen from the working directory.
 _VAR = Path("var")
 
-_SECOND_UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE_UNITS: dict[str, int] = {"": 1} | {
+    f"{letter}{rest}": 1024**power for power, letter in enumerate("kmg", 1) for rest in ("", "b", "ib")
+}
+_SECOND_UNITS: dict[str, float] = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +345,7 @@ class Settings:
     shards: int = setting(
         "HUB_SHARDS", COUNT, 16, "Redis streams that the channels are spread over", minimum=1, maximum=1024
     )
-    var: Path = setting("HUB_VAR", PATH, _VAR, "folder for what is made on the first run")
+    var: Path = setting("HUB_VAR", PATH, _VAR, "folder for what is made on the first run")  # noqa: RUF009  # setting() gives a field
 
     url: str | None = setting(
         "HUB_URL", HTTP_URL, None, "where publishers in other processes reach the hub; else HOST and PORT say it"

@@ -119,7 +119,9 @@ def test_any_text_is_refused_with_bad_token_and_nothing_else(text: str) -> None:
         tokens.verify(text, "r", [KEY], NOW)
 
 
-@given(st.dictionaries(st.text(max_size=5) | st.sampled_from(["iss", "exp", "nbf"]), st.none() | st.text() | st.floats()))
+@given(
+    st.dictionaries(st.text(max_size=5) | st.sampled_from(["iss", "exp", "nbf"]), st.none() | st.text() | st.floats())
+)
 def test_any_signed_claims_are_accepted_or_refused_with_bad_token(claims: dict[str, Any]) -> None:
     try:
         tokens.verify(raw({"alg": "HS256"}, claims), "r", [KEY], NOW)

@@ -1,0 +1,507 @@
+"""The rules of Bayeux 1.0: a batch of messages in, an Outcome out. Never waits, reads no clock.
+
+`Bayeux.receive` changes all the state that the messages change and returns the work that is
+left: replies to send, drafts to publish, histories to read, a connect to hold. The node does
+that work; whatever happens to it (a cancelled request, a broken broker), no state change is
+left half done.
+
+Where Faye and CometD differ from the specification or from each other, the choice and its
+reason stand beside the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import (
+    BadMessage,
+    ForbiddenChannel,
+    InvalidChannel,
+    InvalidId,
+    NoClientId,
+    NoCommonTransport,
+    ProtocolError,
+    Superseded,
+    TooLarge,
+    TooMany,
+    UnknownChannel,
+    UnknownClient,
+    VersionMismatch,
+)
+from .protocol.access import Access
+from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild
+from .protocol.messages import Message, dumps
+from .protocol.publications import Draft, Position
+from .sessions import Answers, Hold, Link, Registry, Session
+
+HANDSHAKE = "/meta/handshake"
+CONNECT = "/meta/connect"
+SUBSCRIBE = "/meta/subscribe"
+UNSUBSCRIBE = "/meta/unsubscribe"
+DISCONNECT = "/meta/disconnect"
+
+WEBSOCKET = "websocket"
+EVENTSOURCE = "eventsource"
+LONG_POLLING = "long-polling"
+CALLBACK_POLLING = "callback-polling"
+
+#: What a handshake announces. Faye's browser client picks from this list by its own order, and
+#: calls long-polling from another origin a type of its own.
+CONNECTION_TYPES = (WEBSOCKET, EVENTSOURCE, LONG_POLLING, "cross-origin-long-polling", CALLBACK_POLLING)
+
+#: Longest message id that is echoed; Faye's are 1 to 8 characters, CometD's are counters.
+MAX_ID_CHARS = 128
+
+#: Parts of a publisher's `ext` that subscribers may see. Everything else (tokens, passwords) stays here.
+FORWARDED_EXT = ("binary",)
+
+#: Milliseconds a client that lost its held connect to a newer one waits before the next; without a
+#: pause two pages that share a session would take the connect from each other in a loop.
+SUPERSEDED_INTERVAL = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may do. Times are seconds, sizes bytes."""
+
+    timeout: float = 45.0
+    interval: float = 0.0
+    session_ttl: float = 30.0
+    message_bytes: int = 1024 * 1024
+    max_messages: int = 1000
+    max_subscriptions: int = 1000
+    max_sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A subscription that asked where its channel is, and perhaps what came after a position.
+
+    The node reads the history, delivers it, and completes `reply`'s ext.
+    """
+
+    session: Session
+    channel: str
+    since: Position | None
+    reply: Message
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is left to do after the rules were applied, in this order.
+
+    publishes: drafts with the replies that must say whether they were accepted. recoveries:
+    histories to read. replies: answers, in the order of the messages. hold: a connect of this
+    request to answer later (`Bayeux.answer` makes its reply; it is not among `replies`). resumed: the session whose queue
+    goes out with this answer. released: older connects to answer now. replaced: a link that lost
+    its session to this one. ended: sessions that are no more, with the reason. close: the client
+    said goodbye; the connection can end after the replies.
+    """
+
+    replies: list[Message] = field(default_factory=list)
+    publishes: list[tuple[Draft, Message]] = field(default_factory=list)
+    recoveries: list[Recovery] = field(default_factory=list)
+    hold: Hold | None = None
+    resumed: Session | None = None
+    released: list[Hold] = field(default_factory=list)
+    replaced: Link | None = None
+    ended: list[tuple[Session, str]] = field(default_factory=list)
+    opened: Session | None = None
+    close: bool = False
+
+
+@dataclass(slots=True)
+class _Request:
+    """One batch on its way through the rules."""
+
+    transport: str
+    to: Answers
+    link: Link | None
+    now: float
+    alone: bool
+    outcome: Outcome
+
+
+_Handler = Callable[["Bayeux", Message, Message, _Request], None]
+
+
+class Bayeux:
+    """The protocol's rules over one registry.
+
+    new_id: makes a clientId of at least 128 random bits in letters and digits.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        new_id: Callable[[], str],
+        *,
+        limits: Limits | None = None,
+        access: Access | None = None,
+        grammar: Grammar | None = None,
+    ) -> None:
+        self.registry = registry
+        self.limits = limits or Limits()
+        self.access = access or Access()
+        self.grammar = grammar or Grammar()
+        self._new_id = new_id
+        timeout, interval = round(self.limits.timeout * 1000), round(self.limits.interval * 1000)
+        # CometD's client replaces its advice by what a reply carries, Faye's merges: so always all of it.
+        self.retry = {"reconnect": "retry", "interval": interval, "timeout": timeout}
+        self.rehandshake = {"reconnect": "handshake", "interval": interval, "timeout": timeout}
+        self.give_up = {"reconnect": "none", "interval": interval, "timeout": timeout}
+        # An EventSource carries the deliveries, so its connects are only signs of life.
+        self.stream = {"reconnect": "retry", "interval": timeout, "timeout": 0}
+
+    def receive(
+        self, messages: Sequence[object], now: float, transport: str, to: Answers, link: Link | None = None
+    ) -> Outcome:
+        """Apply the rules to one batch that arrived by `transport`.
+
+        to: where answers go. link: the WebSocket it came through, if any. Raises nothing: every message gets its
+        own reply, and one that is refused has changed nothing.
+        """
+        outcome = Outcome()
+        request = _Request(transport, to, link, now, len(messages) == 1, outcome)
+        handshakes = [message for message in messages if _channel_of(message) == HANDSHAKE]
+        for number, message in enumerate(messages):
+            if not isinstance(message, dict):
+                error = BadMessage(text="Message must be an object")
+                outcome.replies.append({"successful": False, "error": error.wire()})
+                continue
+            channel = message.get("channel")
+            # A name too long to be one is not repeated whole.
+            shown = channel[:MAX_CHARS] if isinstance(channel, str) else None
+            reply: Message = {"channel": shown, "successful": True}
+            try:
+                if number >= self.limits.max_messages:
+                    raise TooMany(text="Too many messages in one request")
+                _echo_id(message, reply)
+                if handshakes and message is not handshakes[0]:
+                    # "A server MUST ignore any other message sent in the same request as a handshake":
+                    # ignored, but answered, because Faye repeats what gets no answer.
+                    raise BadMessage(text="Not allowed with handshake")
+                self._dispatch(message, reply, request)
+            except ProtocolError as error:
+                self._refuse(message, reply, error)
+                outcome.replies.append(reply)
+        return outcome
+
+    def _dispatch(self, message: Message, reply: Message, request: _Request) -> None:
+        channel = message.get("channel")
+        if not isinstance(channel, str):
+            raise InvalidChannel() if "channel" in message else BadMessage("channel", text="Missing field")
+        # Guard and dispatch on the same comparison: Faye before 1.2.5 let /meta/subscribe/x subscribe
+        # while every check compared with /meta/subscribe.
+        handler = _HANDLERS.get(channel)
+        if handler is not None:
+            handler(self, message, reply, request)
+        elif is_meta(channel):
+            raise ForbiddenChannel(channel)
+        else:
+            self._publish(channel, message, reply, request)
+
+    def _refuse(self, message: Message, reply: Message, error: ProtocolError) -> None:
+        reply["successful"] = False
+        reply["error"] = error.wire()
+        channel = message.get("channel")
+        if channel == HANDSHAKE:
+            # Faye's client loops without pause on "handshake" here (its issue 542).
+            reply["advice"] = self.give_up
+        elif channel == CONNECT:
+            lost = isinstance(error, UnknownClient | NoClientId)
+            reply["advice"] = self.rehandshake if lost else self.retry
+        # No advice on anything else: Faye obeys it on any message and would handshake twice, and
+        # CometD's client throws when it meets "handshake" again on the next successful connect.
+        if isinstance(channel, str) and channel in (SUBSCRIBE, UNSUBSCRIBE):
+            reply["subscription"] = _subscription_echo(message)
+
+    # MUST: channel, version, supportedConnectionTypes. MAY: minimumVersion, ext, id.
+    def _handshake(self, message: Message, reply: Message, request: _Request) -> None:
+        if "version" not in message:
+            raise BadMessage("version", text="Missing field")
+        if not _speaks_1(message["version"]) or not _accepts_1(message.get("minimumVersion", "1.0")):
+            raise VersionMismatch(str(message["version"])[:20])
+        types = message.get("supportedConnectionTypes")
+        if types is None:
+            raise BadMessage("supportedConnectionTypes", text="Missing field")
+        offered = [types] if isinstance(types, str) else types
+        if not isinstance(offered, list):
+            raise BadMessage("supportedConnectionTypes", text="Not a list")
+        reply["supportedConnectionTypes"] = CONNECTION_TYPES
+        if not any(name in CONNECTION_TYPES for name in offered if isinstance(name, str)):
+            raise NoCommonTransport(",".join(str(name)[:40] for name in offered[:5]))
+        if self.limits.max_sessions and len(self.registry.sessions) >= self.limits.max_sessions:
+            raise TooMany(text="Too many sessions")
+        # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
+        session = Session(self._new_id(), request.now)
+        ext = message.get("ext")
+        if isinstance(ext, dict) and ext.get("ack") is True:
+            session.ack = 0
+            reply["ext"] = {"ack": True}
+        self.registry.add(session)
+        reply.update(version="1.0", clientId=session.id, advice=self.retry)
+        request.outcome.opened = session
+        request.outcome.replies.append(reply)
+
+    # MUST: channel, clientId, connectionType. MAY: ext, id, advice.timeout.
+    def _connect(self, message: Message, reply: Message, request: _Request) -> None:
+        session = self._session(message)
+        kind = message.get("connectionType")
+        if kind is None:
+            raise BadMessage("connectionType", text="Missing field")
+        if kind not in CONNECTION_TYPES:
+            raise NoCommonTransport(str(kind)[:40])
+        session.seen = request.now
+        self._acknowledge(session, message, request)
+        self._take_over(session, message, request)
+        first, session.connected = not session.connected, True
+        timeout = self._timeout(message)
+        http = request.link is None
+        request.outcome.resumed = session
+        # The first connect is answered at once on every transport: aiocometd's open() waits for it, and
+        # Faye's transport:up comes late without. Over HTTP other replies must not wait for a held one.
+        if (
+            first
+            or timeout == 0
+            or kind == EVENTSOURCE
+            or (http and not request.alone)
+            or session.lost
+            or (session.queue is not None and (http or session.ack is not None))
+        ):
+            reply.update(clientId=session.id, advice=self.stream if kind == EVENTSOURCE else self.retry)
+            request.outcome.replies.append(reply)
+            return
+        session.hold = request.outcome.hold = Hold(session, reply.get("id"), request.now + timeout, request.to)
+
+    def answer(self, hold: Hold) -> Message:
+        """The reply to a connect that was held."""
+        reply: Message = {
+            "channel": CONNECT,
+            "successful": hold.error is None,
+            "clientId": hold.session.id,
+            "advice": hold.advice or self.retry,
+        }
+        if hold.id is not None:
+            reply["id"] = hold.id
+        if hold.error is not None:
+            reply["error"] = hold.error.wire()
+        return reply
+
+    def _acknowledge(self, session: Session, message: Message, request: _Request) -> None:
+        """Forget what the client has, put back what it has not."""
+        unacked, session.unacked = session.unacked, None
+        if session.ack is not None:
+            ext = message.get("ext")
+            seen = ext.get("ack") if isinstance(ext, dict) else None
+            batch = seen if isinstance(seen, int) else -1
+            session.put_back([item for number, items in unacked or () if number > batch for item in items])
+        elif unacked and session.answered == message.get("id") is not None:
+            # Faye repeats a connect it got no answer to under the same id: that answer was lost.
+            session.put_back([item for _, items in unacked for item in items])
+
+    def _take_over(self, session: Session, message: Message, request: _Request) -> None:
+        """Make the connection of this connect the session's only one."""
+        held, session.hold = session.hold, None
+        if held is not None and not (held.id == message.get("id") and held.to is request.to):
+            # (On one WebSocket a repeated id is the same connect and gets one answer.) Never a plain
+            # success: a client that lost its connect to another must not take it back at once.
+            held.error = Superseded()
+            held.advice = {**self.retry, "interval": SUPERSEDED_INTERVAL}
+            request.outcome.released.append(held)
+        if session.link is not request.link:
+            if session.link is not None:
+                request.outcome.replaced = session.link
+            session.link = request.link
+        session.settle()
+
+    # MUST: channel, clientId. MAY: ext, id.
+    def _disconnect(self, message: Message, reply: Message, request: _Request) -> None:
+        session = self._session(message)
+        reply["clientId"] = session.id
+        if session.hold is not None:
+            session.hold.advice = self.give_up
+            request.outcome.released.append(session.hold)
+            session.hold = None
+        self.registry.end(session)
+        request.outcome.ended.append((session, "disconnect"))
+        request.outcome.close = True
+        request.outcome.replies.append(reply)
+
+    # MUST: channel, clientId, subscription (string or array). MAY: ext, id.
+    def _subscribe(self, message: Message, reply: Message, request: _Request) -> None:
+        session = self._session(message)
+        # All are checked before any is added, so that a refused message has changed nothing.
+        patterns = self._patterns(message)
+        for pattern in patterns:
+            if is_meta(pattern) or not self.access.may_subscribe(pattern, session.user):
+                raise ForbiddenChannel(pattern)
+        asked = _asked_positions(message, patterns)
+        new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
+        if len(session.patterns) + len(new) > self.limits.max_subscriptions:
+            raise ForbiddenChannel(new[0], text="Too many subscriptions")
+        session.seen = request.now
+        for pattern in new:
+            # A service channel has no subscribers, but CometD clients subscribe to be tidy.
+            if not is_service(pattern):
+                self.registry.subscribe(session, pattern)
+        reply["clientId"] = session.id
+        reply["subscription"] = message["subscription"]
+        if asked:
+            reply["ext"] = {"position": {}, "recovered": {}}
+            session.tracks = True
+            for channel, since in asked.items():
+                session.recovering += 1
+                request.outcome.recoveries.append(Recovery(session, channel, since, reply))
+            session.settle()
+        request.outcome.replies.append(reply)
+
+    # As subscribe.
+    def _unsubscribe(self, message: Message, reply: Message, request: _Request) -> None:
+        session = self._session(message)
+        patterns = self._patterns(message)
+        session.seen = request.now
+        for pattern in patterns:
+            self.registry.unsubscribe(session, pattern)
+        reply["clientId"] = session.id
+        reply["subscription"] = message["subscription"]
+        request.outcome.replies.append(reply)
+
+    # MUST: channel, data. MAY: clientId, id, ext. What else a publisher sends goes nowhere: Faye forwards
+    # `advice`, and one publish with {"reconnect": "none"} silences its every long-polling subscriber.
+    def _publish(self, channel: str, message: Message, reply: Message, request: _Request) -> None:
+        client_id = message.get("clientId")
+        if client_id is None:
+            raise NoClientId()
+        session = self.registry.get(client_id)
+        # After a handshake Faye sends waiting publishes again under the old id.
+        if session is None and not self.registry.ended_lately(client_id):
+            raise UnknownClient(_shown_id(client_id))
+        if session is not None:
+            session.seen = request.now
+        self.grammar.check_name(channel)
+        if is_service(channel):
+            raise UnknownChannel(channel)
+        if not self.access.may_publish(channel, None if session is None else session.user):
+            raise ForbiddenChannel(channel)
+        if "data" not in message:
+            raise BadMessage("data", text="Missing field")
+        data = dumps(message["data"])
+        if len(data) > self.limits.message_bytes:
+            raise TooLarge(channel)
+        number = message.get("id")
+        # A client that got no answer publishes again under the same id; it is the same publication.
+        key = None if number is None else f"{client_id}:{number}"
+        request.outcome.publishes.append((Draft(channel, data, key, ext=_forwarded(message)), reply))
+        request.outcome.replies.append(reply)
+
+    def _session(self, message: Message) -> Session:
+        client_id = message.get("clientId")
+        if client_id is None:
+            raise NoClientId()
+        session = self.registry.get(client_id)
+        if session is None:
+            raise UnknownClient(_shown_id(client_id))
+        return session
+
+    def _patterns(self, message: Message) -> list[str]:
+        subscription = message.get("subscription")
+        if subscription is None:
+            raise BadMessage("subscription", text="Missing field")
+        asked = subscription if isinstance(subscription, list) else [subscription]
+        if not asked:
+            raise BadMessage("subscription", text="Empty list")
+        if len(asked) > self.limits.max_subscriptions:
+            raise ForbiddenChannel(text="Too many subscriptions")
+        return list(dict.fromkeys(self.grammar.check_pattern(pattern) for pattern in asked))
+
+    def _timeout(self, message: Message) -> float:
+        """Seconds to hold this connect: what the client asked for, within ours."""
+        advice = message.get("advice")
+        asked = advice.get("timeout") if isinstance(advice, dict) else None
+        if isinstance(asked, int | float) and not isinstance(asked, bool) and asked >= 0:
+            return min(asked / 1000, self.limits.timeout)
+        return self.limits.timeout
+
+
+#: What is legal on the protocol's own channels; anything else under /meta/ is forbidden.
+_HANDLERS: dict[str, _Handler] = {
+    HANDSHAKE: Bayeux._handshake,
+    CONNECT: Bayeux._connect,
+    SUBSCRIBE: Bayeux._subscribe,
+    UNSUBSCRIBE: Bayeux._unsubscribe,
+    DISCONNECT: Bayeux._disconnect,
+}
+
+
+def _channel_of(message: object) -> object:
+    return message.get("channel") if isinstance(message, dict) else None
+
+
+def _echo_id(message: Message, reply: Message) -> None:
+    number = message.get("id")
+    if number is None:
+        return
+    if isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**63:
+        reply["id"] = number
+    elif isinstance(number, str) and len(number) <= MAX_ID_CHARS:
+        reply["id"] = number
+    else:
+        raise InvalidId()
+
+
+def _speaks_1(version: object) -> bool:
+    """Whether this names a Bayeux version at all; "2.0" clients may still accept ours."""
+    try:
+        return float(version) >= 1.0 if isinstance(version, str | int | float) else False
+    except ValueError:
+        return False
+
+
+def _accepts_1(minimum: object) -> bool:
+    try:
+        return float(minimum) < 2.0 if isinstance(minimum, str | int | float) else False
+    except ValueError:
+        return False
+
+
+def _asked_positions(message: Message, patterns: Sequence[str]) -> dict[str, Position | None]:
+    """Channels of this subscribe whose position is asked for, with the one to recover from.
+
+    A position that can't be read counts as one whose history is gone: the client must refetch,
+    and an error here would leave it without the subscription too.
+    """
+    ext = message.get("ext")
+    asked = ext.get("position") if isinstance(ext, dict) else None
+    if not isinstance(asked, dict):
+        return {}
+    found: dict[str, Position | None] = {}
+    for pattern in patterns:
+        if pattern in asked and not is_wild(pattern) and not is_service(pattern):
+            since = asked[pattern]
+            try:
+                found[pattern] = None if since is None else Position.parse(since)
+            except BadMessage:
+                found[pattern] = Position("unknown", 0)
+    return found
+
+
+def _forwarded(message: Message) -> bytes | None:
+    ext = message.get("ext")
+    if not isinstance(ext, dict):
+        return None
+    kept = {name: ext[name] for name in FORWARDED_EXT if name in ext}
+    return dumps(kept) if kept else None
+
+
+def _subscription_echo(message: Message) -> object:
+    # aiocometd wants a string here, even on a refusal.
+    subscription = message.get("subscription")
+    return subscription if isinstance(subscription, str) and len(subscription) <= 255 else ""
+
+
+def _shown_id(client_id: object) -> str:
+    text = client_id if isinstance(client_id, str) else type(client_id).__name__
+    return "".join(char if char.isalnum() else "_" for char in text[:40])

@@ -1,0 +1,654 @@
+"""The hub in one process: the only place that waits.
+
+The rules (`bayeux`) decide, the broker keeps the log; the node does what is left: it publishes,
+reads histories, holds connects, fans out what the broker received, expires the silent and
+drains at the end. Transports hand it requests and links; it knows neither HTTP nor frames.
+
+Fan-out. What the broker delivers within a tick goes out together: the first message after a
+quiet tick at once, what follows within `tick` seconds as one batch per channel, each batch
+encoded once. Batches to more than `SLICE` sessions are written in slices, between which the
+loop serves everyone else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Any
+
+from .bayeux import Bayeux, Outcome, Recovery
+from .brokers import Broker, Health
+from .errors import BrokerUnavailable, SlowSession
+from .protocol.channels import is_wild
+from .protocol.messages import dumps
+from .protocol.publications import Draft, Position, Publication, Published
+from .sessions import Answers, Batch, Hold, Link, Registry, Session
+
+logger = logging.getLogger(__name__)
+
+#: Sessions written to before the loop gets its turn. A write is 3 to 6 µs on one core, so a slice
+#: keeps pings, publishes and other channels waiting for about 3 ms at the most.
+SLICE = 512
+
+#: Seconds between turns of the timer wheel: the precision of holds, pings and expiry.
+STEP = 0.1
+
+#: Seconds a session that never sent a connect is kept. A client connects right after its handshake;
+#: what does not is a flood.
+UNCONNECTED_SECONDS = 10.0
+
+#: Seconds after which this node's reader has certainly passed what a history read returned.
+FLOOR_SECONDS = 5.0
+
+#: Publications waiting for fan-out beyond which publishers wait too.
+BACKLOG = 20_000
+
+#: Channels whose newest position is remembered for heartbeats.
+MAX_TOPS = 50_000
+
+GOING_AWAY = 1001
+NORMAL = 1000
+#: "Try again later" (RFC 6455 registry): the client was too slow and must come back and recover.
+SLOW = 1013
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What the node allows itself and its sessions. Seconds, bytes."""
+
+    tick: float = 0.002
+    queue_count: int = 1000
+    queue_bytes: int = 1024 * 1024
+    session_ttl: float = 30.0
+
+
+class Counters:
+    """What has happened since the start; read by /metrics."""
+
+    __slots__ = (
+        "delivered",
+        "expired",
+        "flushes",
+        "lost",
+        "opened",
+        "published",
+        "received",
+        "recovered",
+        "slow",
+        "unrecovered",
+    )
+
+    def __init__(self) -> None:
+        for name in self.__slots__:
+            setattr(self, name, 0)
+
+    opened: int
+    expired: int
+    published: int
+    received: int
+    delivered: int
+    flushes: int
+    slow: int
+    lost: int
+    recovered: int
+    unrecovered: int
+
+
+class Wheel:
+    """One timer for everything that is due some time: holds, pings, expiry.
+
+    Entries are never cancelled; whoever is called looks whether there is still something to do.
+    The loop is only woken while the wheel is not empty.
+    """
+
+    __slots__ = ("_at", "_call", "_loop", "_slots")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots: dict[int, list[tuple[Callable[[Any], None], Any]]] = {}
+        self._call: asyncio.TimerHandle | None = None
+        self._at = 0
+
+    def add(self, when: float, callback: Callable[[Any], None], thing: Any) -> None:
+        """Call `callback(thing)` at `when` (loop time), up to STEP late."""
+        slot = int(when / STEP) + 1
+        if self._call is None:
+            self._at = int(self._loop.time() / STEP)
+            self._call = self._loop.call_later(STEP, self._turn)
+        slot = max(slot, self._at + 1)
+        entries = self._slots.get(slot)
+        if entries is None:
+            self._slots[slot] = [(callback, thing)]
+        else:
+            entries.append((callback, thing))
+
+    def stop(self) -> None:
+        """Forget everything."""
+        self._slots.clear()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _turn(self) -> None:
+        self._call = None
+        now = int(self._loop.time() / STEP)
+        while self._at < now:
+            self._at += 1
+            for callback, thing in self._slots.pop(self._at, ()):
+                try:
+                    callback(thing)
+                except Exception:
+                    # One entry's bug must not stop everybody's timers.
+                    logger.exception("timer failed")
+        if self._slots:
+            self._call = self._loop.call_later(STEP, self._turn)
+
+
+class Node:
+    """The hub in one process. Made inside a running loop; `start` before use, `stop` at the end."""
+
+    def __init__(self, broker: Broker, bayeux: Bayeux, bounds: Bounds | None = None) -> None:
+        self.broker = broker
+        self.bayeux = bayeux
+        self.registry: Registry = bayeux.registry
+        self.bounds = bounds or Bounds()
+        self.counters = Counters()
+        self.draining = False
+        self.links: set[Link] = set()
+        self._loop = asyncio.get_running_loop()
+        self.time = self._loop.time
+        self.wheel = Wheel(self._loop)
+        # Fan-out: what came since the last flush, and batches still being written.
+        self._pending: dict[str, list[Publication]] = {}
+        self._waiting = 0
+        self._flushed = 0.0
+        self._flush_call: asyncio.Handle | None = None
+        self._jobs: deque[tuple[Batch, Iterator[Session]]] = deque()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._tops: dict[str, Position] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Bound once: an entry of the wheel then costs no method object.
+        self._hold_is_due = self._hold_due
+        self._session_is_due = self._session_due
+
+    # Life
+
+    async def start(self) -> None:
+        """Open the broker; raises BrokerUnavailable."""
+        await self.broker.open(self)
+
+    async def drain(self) -> None:
+        """Answer every held connect and say goodbye on every link. Clients come back elsewhere."""
+        self.draining = True
+        for session in list(self.registry.sessions.values()):
+            if session.hold is not None:
+                self._answer(session)
+        for link in list(self.links):
+            link.leave(GOING_AWAY, "going away")
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Drain, finish what was begun, close the broker."""
+        await self.drain()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+        await self.broker.close()
+        self.wheel.stop()
+        if self._flush_call is not None:
+            self._flush_call.cancel()
+
+    @property
+    def health(self) -> Health:
+        """Whether this node can do its work now, and the reason when it can't."""
+        if self.draining:
+            return Health(False, "draining")
+        return self.broker.health
+
+    # Requests
+
+    def accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None = None) -> None:
+        """Take a batch of Bayeux messages; `to.send` gets the answer, now or when it is ready.
+
+        A poll gets exactly one answer. A WebSocket (`link`) may get several: replies at once, a
+        held connect's later. Nothing here can be cancelled half-way: what must wait runs in a
+        task of the node, whatever becomes of the request.
+        """
+        outcome = self.bayeux.receive(messages, self.time(), transport, to, link)
+        if outcome.ended or outcome.released or outcome.replaced or outcome.opened:
+            self._settle(outcome)
+        if outcome.publishes or outcome.recoveries:
+            if not (outcome.recoveries or self._waiting > BACKLOG):
+                published = self.broker.try_publish([draft for draft, _ in outcome.publishes])
+                if published is not None:
+                    self.counters.published += len(published)
+                    self._respond(outcome, to, link)
+                    return
+            self._spawn(self._finish(outcome, to, link))
+        else:
+            self._respond(outcome, to, link)
+
+    def abandon(self, poll: Poll) -> None:
+        """A poll's client is gone, or its answer could not be written: what it held or took is kept."""
+        session = poll.session
+        if session is None or session.ended:
+            return
+        if session.hold is not None and session.hold.to is poll:
+            session.hold = None
+            session.seen = self.time()
+        elif poll.taken:
+            session.unacked = None
+            session.put_back(poll.taken)
+            session.settle()
+        poll.session = None
+
+    async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
+        """Publish drafts; raises BrokerUnavailable. Waits while fan-out is far behind."""
+        if self._waiting > BACKLOG:
+            self._room.clear()
+            await self._room.wait()
+        published = await self.broker.publish(drafts)
+        self.counters.published += len(published)
+        return published
+
+    def subscribers(self, channel: str) -> int:
+        """How many sessions of this process a publication of the channel reaches."""
+        return len(self.registry.audience(channel))
+
+    # Links
+
+    def attach(self, link: Link) -> None:
+        """A link exists; it will be told when the node drains."""
+        self.links.add(link)
+
+    def detach(self, link: Link, session: Session | None) -> None:
+        """A link is gone. Its session lives on for `session_ttl`."""
+        self.links.discard(link)
+        if session is not None and session.link is link:
+            session.link = session.sink = None
+            session.seen = self.time()
+            if session.hold is not None and session.hold.to is link:
+                session.hold = None
+
+    def writable(self, session: Session) -> None:
+        """A link's buffer has drained: send what waited."""
+        self._flush_queue(session)
+
+    def open_session(self, link: Link) -> Session:
+        """A session for a client that speaks no Bayeux: it lives as long as its link."""
+        session = Session(new_id(), self.time())
+        session.connected = session.tracks = True
+        session.link = link
+        self.registry.add(session)
+        session.settle()
+        self.counters.opened += 1
+        return session
+
+    def end_session(self, session: Session, reason: str) -> None:
+        """End a session for a reason of the node's or a transport's."""
+        if session.ended:
+            return
+        hold, session.hold = session.hold, None
+        link, session.link = session.link, None
+        self.registry.end(session)
+        if hold is not None:
+            hold.advice = self.bayeux.rehandshake
+            hold.to.send([dumps(self.bayeux.answer(hold))])
+        if link is not None:
+            link.leave(SLOW if reason == "slow" else NORMAL, reason)
+        logger.info("session ended", extra={"session": session.id[:8], "reason": reason})
+
+    async def subscribe(self, session: Session, positions: dict[str, Position | None]) -> dict[str, tuple[Position, bool]]:
+        """Subscribe a plain session and recover each channel; returns the channel's position and whether all came.
+
+        Raises BrokerUnavailable; the subscriptions stand then, and the channels count as not recovered.
+        """
+        session.recovering += 1
+        session.settle()
+        try:
+            for pattern in positions:
+                self.registry.subscribe(session, pattern)
+            found = {}
+            for channel, since in positions.items():
+                if not is_wild(channel):
+                    found[channel] = await self._recover(session, channel, since)
+            return found
+        finally:
+            session.recovering -= 1
+            session.settle()
+
+    # The broker's receiver
+
+    def receive(self, publications: Sequence[Publication]) -> None:
+        """Take what the broker accepted, and flush: at once after a quiet tick, else at the tick's end."""
+        pending, tops = self._pending, self._tops
+        for publication in publications:
+            waiting = pending.get(publication.channel)
+            if waiting is None:
+                pending[publication.channel] = [publication]
+            else:
+                waiting.append(publication)
+            tops[publication.channel] = publication.position
+        self.counters.received += len(publications)
+        self._waiting += len(publications)
+        while len(tops) > MAX_TOPS:
+            del tops[next(iter(tops))]
+        if self._flush_call is None and not self._jobs:
+            wait = self._flushed + self.bounds.tick - self._loop.time()
+            if wait <= 0:
+                self._flush()
+            else:
+                self._flush_call = self._loop.call_later(wait, self._flush)
+
+    def lost(self, channels: Sequence[str] | None) -> None:
+        """Publications may have been missed: every subscriber is told to refetch, in its own way."""
+        self.counters.lost += 1
+        for channel in self._tops if channels is None else channels:
+            self._tops.pop(channel, None) if channels is not None else None
+        if channels is None:
+            self._tops.clear()
+            affected = {session: set(session.patterns) for session in self.registry.sessions.values()}
+        else:
+            affected = {}
+            for channel in channels:
+                for session in self.registry.audience(channel):
+                    affected.setdefault(session, set()).add(channel)
+        for session, names in affected.items():
+            if names:
+                self._tell_lost(session, names)
+
+    def _tell_lost(self, session: Session, channels: set[str]) -> None:
+        if not session.tracks:
+            # The only word every Bayeux client knows for "start anew".
+            self.end_session(session, "lost")
+            return
+        session.lost = channels if session.lost is None else session.lost | channels
+        if session.hold is not None:
+            self._answer(session)
+
+    # Fan-out
+
+    def _flush(self) -> None:
+        self._flush_call = None
+        self._flushed = self._loop.time()
+        self.counters.flushes += 1
+        pending, self._pending = self._pending, {}
+        self._waiting = 0
+        for channel, publications in pending.items():
+            audience = self.registry.audience(channel)
+            if not audience:
+                continue
+            batch = Batch(channel, publications)
+            self.counters.delivered += len(audience) * len(publications)
+            if len(audience) <= SLICE and not self._jobs:
+                self._deliver(batch, list(audience))
+            else:
+                self._jobs.append((batch, iter(list(audience))))
+        if self._jobs:
+            self._loop.call_soon(self._work)
+        elif not self._room.is_set():
+            self._room.set()
+
+    def _work(self) -> None:
+        """Write one slice of the batches under way; then let the loop go round."""
+        left = SLICE
+        while self._jobs and left:
+            batch, sessions = self._jobs[0]
+            turn = list(islice(sessions, left))
+            self._deliver(batch, turn)
+            left -= len(turn)
+            if left:
+                self._jobs.popleft()
+        if self._jobs:
+            self._loop.call_soon(self._work)
+        elif self._pending and self._flush_call is None:
+            self._flush_call = self._loop.call_soon(self._flush)
+        elif not self._room.is_set():
+            self._room.set()
+
+    def _deliver(self, batch: Batch, sessions: Sequence[Session]) -> None:
+        for session in sessions:
+            sink = session.sink
+            if sink is not None:
+                sink.offer(batch)
+            elif not session.ended:
+                self._queue(session, batch.publications)
+
+    def _queue(self, session: Session, publications: Sequence[Publication]) -> None:
+        """The slow path: what can't be written at once waits in the session's queue."""
+        try:
+            session.enqueue(publications, self.bounds.queue_count, self.bounds.queue_bytes)
+        except SlowSession:
+            self.counters.slow += 1
+            self.end_session(session, "slow")
+            return
+        if session.queue is not None:
+            if session.hold is not None and (session.link is None or session.ack is not None):
+                self._answer(session)
+                return
+            self._flush_queue(session)
+        elif session.floors is None:
+            session.settle()
+
+    def _flush_queue(self, session: Session) -> None:
+        """Write a queue to its link, if there is one that takes it; then batches go straight there again."""
+        link = session.link
+        if link is None or session.ack is not None or session.recovering or session.ended:
+            return
+        if not getattr(link, "blocked", False):
+            for channel, run in groupby(session.take(), attrgetter("channel")):
+                link.offer(Batch(channel, list(run)))
+        session.settle()
+
+    # What waits
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("request failed", exc_info=error)
+
+    async def _finish(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
+        try:
+            if outcome.publishes:
+                await self._publish(outcome)
+            for recovery in outcome.recoveries:
+                await self._recover_for(recovery)
+        finally:
+            for recovery in outcome.recoveries:
+                recovery.session.settle()
+            self._respond(outcome, to, link)
+        for recovery in outcome.recoveries:
+            session = recovery.session
+            if session.hold is not None and session.queue is not None and session.link is None:
+                self._answer(session)
+            else:
+                self._flush_queue(session)
+
+    async def _publish(self, outcome: Outcome) -> None:
+        try:
+            await self.publish([draft for draft, _ in outcome.publishes])
+        except BrokerUnavailable:
+            for _, reply in outcome.publishes:
+                reply.update(successful=False, error="503::Not published - try again")
+
+    async def _recover_for(self, recovery: Recovery) -> None:
+        session, channel, ext = recovery.session, recovery.channel, recovery.reply["ext"]
+        try:
+            top, complete = await self._recover(session, channel, recovery.since)
+        except BrokerUnavailable:
+            top, complete = None, False
+        finally:
+            session.recovering -= 1
+        if top is not None:
+            ext["position"][channel] = str(top)
+        if recovery.since is not None:
+            ext["recovered"][channel] = complete
+
+    async def _recover(self, session: Session, channel: str, since: Position | None) -> tuple[Position, bool]:
+        """Put what came after `since` at the head of the session's queue; the channel's top, and whether all came."""
+        if since is None:
+            return await self.broker.position(channel), True
+        history = await self.broker.history(channel, since)
+        if session.ended:
+            return history.top, False
+        if history.recovered:
+            self.counters.recovered += 1
+        else:
+            self.counters.unrecovered += 1
+        session.recovered(channel, history.publications, history.top)
+        self.wheel.add(self.time() + FLOOR_SECONDS, self._drop_floor, (session, channel))
+        return history.top, history.recovered
+
+    def _drop_floor(self, entry: tuple[Session, str]) -> None:
+        session, channel = entry
+        if session.floors is not None and not session.ended:
+            session.floors.pop(channel, None)
+            if not session.floors:
+                session.floors = None
+                session.settle()
+
+    # Answers
+
+    def _settle(self, outcome: Outcome) -> None:
+        """What the rules decided about other connections and sessions."""
+        for hold in outcome.released:
+            hold.to.send([dumps(self.bayeux.answer(hold))])
+        if outcome.replaced is not None:
+            outcome.replaced.leave(NORMAL, "continued elsewhere")
+        if outcome.opened is not None:
+            self.counters.opened += 1
+            self.wheel.add(self.time() + UNCONNECTED_SECONDS, self._session_is_due, outcome.opened)
+        for session, reason in outcome.ended:
+            session.link = None
+            logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})
+
+    def _respond(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
+        parts: list[bytes] = []
+        session = outcome.resumed
+        if link is None and isinstance(to, Poll):
+            to.session = session
+        hold = outcome.hold
+        if session is not None and hold is None and not session.ended:
+            reply = next(reply for reply in outcome.replies if reply["channel"] == "/meta/connect")
+            parts = self._parts(session, reply, to)
+        parts.extend(dumps(reply) for reply in outcome.replies)
+        if hold is None or parts:
+            to.send(parts)
+        if session is not None and link is not None:
+            self._flush_queue(session)
+        if outcome.close and link is not None:
+            link.leave(NORMAL, "disconnect")
+        if hold is not None:
+            if self.draining or (link is None and (session is None or session.queue is not None)):
+                if hold.session.hold is hold:
+                    self._answer(hold.session)
+            else:
+                self.wheel.add(hold.deadline, self._hold_is_due, hold)
+
+    def _answer(self, session: Session) -> None:
+        """Answer the held connect with what waits for the session."""
+        hold = session.hold
+        if hold is None:
+            return
+        session.hold = None
+        session.seen = self.time()
+        reply = self.bayeux.answer(hold)
+        parts = self._parts(session, reply, hold.to)
+        parts.append(dumps(reply))
+        hold.to.send(parts)
+
+    def _parts(self, session: Session, reply: dict[str, Any], to: Answers) -> list[bytes]:
+        """Take a session's queue to go before a connect's reply, and complete the reply's ext.
+
+        Events go before the reply: a session can't expire between them, and CometD's server does so.
+        """
+        ext: dict[str, Any] = {}
+        publications: list[Publication] = []
+        if session.link is None or session.ack is not None:
+            if not session.recovering:
+                publications = session.take()
+            if session.ack is not None:
+                session.ack += 1
+                ext["ack"] = session.ack
+                if publications:
+                    session.unacked = [*(session.unacked or ()), (session.ack, publications)]
+            elif publications:
+                session.unacked = [(0, publications)]
+                session.answered = reply.get("id")
+            if isinstance(to, Poll):
+                to.session, to.taken = session, publications
+        if session.tracks:
+            if session.lost:
+                ext["lost"], session.lost = sorted(session.lost), None
+            tops = {name: str(self._tops[name]) for name in session.patterns if name in self._tops}
+            if tops:
+                ext["tops"] = tops
+        if ext:
+            reply["ext"] = ext
+        return [publication.message for publication in publications]
+
+    # What is due
+
+    def _hold_due(self, hold: Hold) -> None:
+        if hold.session.hold is hold:
+            self._answer(hold.session)
+
+    def _session_due(self, session: Session) -> None:
+        if session.ended:
+            return
+        now = self.time()
+        ttl = self.bounds.session_ttl if session.connected else min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
+        if session.reachable:
+            self.wheel.add(now + ttl, self._session_is_due, session)
+        elif session.seen + ttl <= now:
+            self.counters.expired += 1
+            self.end_session(session, "expired")
+        else:
+            self.wheel.add(session.seen + ttl, self._session_is_due, session)
+
+
+class Poll:
+    """Where the answer to one HTTP request goes. The transport waits for `parts`.
+
+    session and taken: whose queue the answer carries, for `Node.abandon`.
+    """
+
+    __slots__ = ("_sent", "parts", "session", "taken")
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.taken: list[Publication] = []
+        self._sent: Callable[[list[bytes]], None] | None = None
+        self.parts: list[bytes] | None = None
+
+    def send(self, parts: list[bytes]) -> None:
+        """Keep the answer, and wake who waits for it. A second answer is a bug and is dropped with a log line."""
+        if self.parts is not None:
+            logger.error("request answered twice")
+            return
+        self.parts = parts
+        if self._sent is not None:
+            self._sent(parts)
+
+    def when_sent(self, callback: Callable[[list[bytes]], None]) -> None:
+        """Call back with the answer, at once if there is one already."""
+        if self.parts is not None:
+            callback(self.parts)
+        else:
+            self._sent = callback
+
+
+def new_id() -> str:
+    """A clientId: 160 random bits in 40 letters and digits (Bayeux asks for at least 128)."""
+    return secrets.token_hex(20)

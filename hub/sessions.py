@@ -1,0 +1,309 @@
+"""What the hub remembers of a client, and who listens to what. Pure: no waiting, no clock.
+
+A session lives from handshake to expiry and outlives its connections. It is in one of three
+states: *attached* to a link that can be written to at any time (a WebSocket), with a *held*
+connect that can be answered once (a poll), or neither, and then it expires.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Protocol
+
+from .errors import ProtocolError, SlowSession
+from .protocol.channels import patterns_of
+from .protocol.publications import Position, Publication, conflate
+
+#: Ids of ended sessions remembered, so that what a client sends again under one is understood.
+MAX_TOMBSTONES = 10_000
+
+
+class Batch:
+    """One channel's publications of one tick, encoded once for every link that takes them.
+
+    `forms` keeps the encodings, by the name of the form; links fill it. The batch of a tick is
+    the unit of fan-out: a link writes one batch with one call.
+    """
+
+    __slots__ = ("channel", "forms", "publications")
+
+    def __init__(self, channel: str, publications: list[Publication]) -> None:
+        self.channel = channel
+        self.publications = publications
+        self.forms: dict[str, bytes] = {}
+
+
+class Link(Protocol):
+    """A connection that can be written to at any time. The node's side of a transport."""
+
+    def offer(self, batch: Batch) -> None:
+        """Write a batch now. Called only while the link is a session's `sink`."""
+
+    def send(self, parts: list[bytes]) -> None:
+        """Write encoded Bayeux messages as one batch."""
+
+    def leave(self, code: int, reason: str) -> None:
+        """Say why, and close."""
+
+
+class Answers(Protocol):
+    """Where the answer to a request goes: a WebSocket, or the one response of a poll."""
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send encoded Bayeux messages as one batch."""
+
+
+class Hold:
+    """A connect whose answer waits.
+
+    id: the message's id, for the reply. to: where the answer goes. deadline: when to answer
+    with nothing to deliver. error and advice: what the answer says if not the usual.
+    """
+
+    __slots__ = ("advice", "deadline", "error", "id", "session", "to")
+
+    def __init__(self, session: Session, id: object, deadline: float, to: Answers) -> None:
+        self.session = session
+        self.id = id
+        self.deadline = deadline
+        self.to = to
+        self.error: ProtocolError | None = None
+        self.advice: dict[str, Any] | None = None
+
+
+class Session:
+    """What the hub remembers of one client.
+
+    id: the clientId, 128 random bits or more. patterns: what it subscribes to, in order.
+    seen: when the client last gave a sign of life (hub clock, seconds). connected: whether
+    its first connect was answered. sink: the link to write batches to at once, None while
+    they must be queued (no link, a full buffer, a recovery under way, acknowledgements).
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "ack",
+        "answered",
+        "connected",
+        "ended",
+        "floors",
+        "hold",
+        "id",
+        "link",
+        "lost",
+        "patterns",
+        "queue",
+        "queued_bytes",
+        "recovering",
+        "seen",
+        "sink",
+        "tracks",
+        "unacked",
+        "user",
+    )
+
+    def __init__(self, id: str, now: float, user: str | None = None) -> None:
+        self.id = id
+        self.seen = now
+        self.user = user
+        self.patterns: list[str] = []
+        self.connected = False
+        self.ended = False
+        self.link: Link | None = None
+        self.sink: Link | None = None
+        self.hold: Hold | None = None
+        self.queue: list[Publication] | None = None
+        self.queued_bytes = 0
+        # Whether the client keeps positions (it asked for one), and channels it must be told to refetch.
+        self.tracks = False
+        self.lost: set[str] | None = None
+        # How many recoveries are under way, and positions below which live publications repeat history.
+        self.recovering = 0
+        self.floors: dict[str, Position] | None = None
+        # CometD's ack extension: the number of the newest batch, or None; and what is not acknowledged.
+        self.ack: int | None = None
+        # The connect that was answered last over HTTP, with what the answer delivered: a client that
+        # repeats its id (Faye does) never saw that answer. With `ack`, (batch, publications) pairs.
+        self.answered: object = None
+        self.unacked: list[tuple[int, list[Publication]]] | None = None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether something can be sent now or when something comes."""
+        return self.link is not None or self.hold is not None
+
+    def enqueue(self, publications: Iterable[Publication], count: int, size: int) -> None:
+        """Keep publications until they can be sent; raise SlowSession beyond `count` or `size` bytes.
+
+        Before giving up, hints are conflated to the newest of each channel. What a recovery has
+        already covered (`floors`) is dropped, so that live follows history without overlap.
+        """
+        queue = self.queue
+        if queue is None:
+            queue = self.queue = []
+        for publication in publications:
+            if self.floors is not None and self._covered(publication):
+                continue
+            queue.append(publication)
+            self.queued_bytes += publication.size
+        if len(queue) > count or self.queued_bytes > size:
+            queue = self.queue = conflate(queue)
+            self.queued_bytes = sum(publication.size for publication in queue)
+            if len(queue) > count or self.queued_bytes > size:
+                raise SlowSession(f"{len(queue)} publications, {self.queued_bytes} bytes")
+
+    def take(self) -> list[Publication]:
+        """Empty the queue and return what was in it, oldest first."""
+        queue = self.queue
+        if queue is None:
+            return []
+        self.queue = None
+        self.queued_bytes = 0
+        return queue
+
+    def put_back(self, publications: Sequence[Publication]) -> None:
+        """Publications whose sending failed go to the head of the queue again."""
+        if publications:
+            self.queue = [*publications, *(self.queue or ())]
+            self.queued_bytes = sum(publication.size for publication in self.queue)
+
+    def recovered(self, channel: str, publications: Sequence[Publication], top: Position) -> None:
+        """Merge a channel's history, up to `top`, with what came live meanwhile."""
+        live = [
+            publication
+            for publication in self.queue or ()
+            if not (
+                publication.channel == channel
+                and publication.position.epoch == top.epoch
+                and publication.position.offset <= top.offset
+            )
+        ]
+        self.queue = [*publications, *live]
+        self.queued_bytes = sum(publication.size for publication in self.queue)
+        if self.floors is None:
+            self.floors = {}
+        self.floors[channel] = top
+
+    def _covered(self, publication: Publication) -> bool:
+        assert self.floors is not None
+        floor = self.floors.get(publication.channel)
+        if floor is None or publication.position.epoch != floor.epoch:
+            return False
+        if publication.position.offset <= floor.offset:
+            return True
+        # Live has passed what history covered; nothing can repeat it any more.
+        del self.floors[publication.channel]
+        if not self.floors:
+            self.floors = None
+        return False
+
+    def settle(self) -> None:
+        """Choose the sink: write straight to the link if nothing stands between."""
+        direct = (
+            self.link is not None
+            and self.ack is None
+            and not self.recovering
+            and self.floors is None
+            and self.queue is None
+            and not self.ended
+        )
+        self.sink = self.link if direct else None
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "attached" if self.link else "held" if self.hold else "silent"
+        return f"<Session {self.id[:6]}… {state}, {len(self.patterns)} patterns, {len(self.queue or ())} queued>"
+
+
+class Registry:
+    """Every session of this process, and who listens to what."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Session] = {}
+        #: Sessions by the pattern they subscribe to; a pattern nobody subscribes to has no entry.
+        self.audiences: dict[str, set[Session]] = {}
+        self._tombstones: OrderedDict[str, str | None] = OrderedDict()
+
+    def add(self, session: Session) -> None:
+        """Remember a new session."""
+        self.sessions[session.id] = session
+
+    def get(self, client_id: object) -> Session | None:
+        """The session of a clientId, or None. Anything may be asked for: nothing is made of it."""
+        return self.sessions.get(client_id) if isinstance(client_id, str) else None
+
+    def subscribe(self, session: Session, pattern: str) -> bool:
+        """Add a subscription; return whether it is new."""
+        audience = self.audiences.get(pattern)
+        if audience is None:
+            self.audiences[pattern] = {session}
+        elif session in audience:
+            return False
+        else:
+            audience.add(session)
+        session.patterns.append(pattern)
+        return True
+
+    def unsubscribe(self, session: Session, pattern: str) -> bool:
+        """Remove a subscription; return whether there was one."""
+        audience = self.audiences.get(pattern)
+        if audience is None or session not in audience:
+            return False
+        audience.discard(session)
+        if not audience:
+            del self.audiences[pattern]
+        session.patterns.remove(pattern)
+        return True
+
+    def listens(self, session: Session, pattern: str) -> bool:
+        """Whether the session has exactly this subscription."""
+        return session in self.audiences.get(pattern, ())
+
+    def audience(self, channel: str) -> Collection[Session]:
+        """The sessions that what is published to a channel reaches, each once.
+
+        Look-ups for n segments are n + 2, whatever else is subscribed to. The common case, one
+        pattern, returns the live set: copy it before anything may subscribe.
+        """
+        found: set[Session] | None = None
+        merged = False
+        for pattern in patterns_of(channel):
+            audience = self.audiences.get(pattern)
+            if audience is None:
+                continue
+            if found is None:
+                found = audience
+            elif merged:
+                found |= audience
+            else:
+                found = found | audience
+                merged = True
+        return found if found is not None else ()
+
+    def end(self, session: Session) -> None:
+        """Forget a session; nothing is delivered to it any more. Its id stays known as an ended one."""
+        if session.ended:
+            return
+        session.ended = True
+        session.sink = None
+        del self.sessions[session.id]
+        for pattern in session.patterns:
+            audience = self.audiences[pattern]
+            audience.discard(session)
+            if not audience:
+                del self.audiences[pattern]
+        session.patterns = []
+        session.queue = None
+        session.unacked = None
+        self._tombstones[session.id] = session.user
+        if len(self._tombstones) > MAX_TOMBSTONES:
+            self._tombstones.popitem(last=False)
+
+    def ended_lately(self, client_id: object) -> bool:
+        """Whether this was the id of a session that ended not long ago."""
+        return isinstance(client_id, str) and client_id in self._tombstones
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions there are in all; walks the patterns."""
+        return sum(len(audience) for audience in self.audiences.values())

@@ -314,7 +314,13 @@ class Bayeux:
         if session.link is not request.link:
             if session.link is not None:
                 request.outcome.replaced = session.link
+                session.link.session = None
             session.link = request.link
+        if request.link is not None and request.link.session is not session:
+            if request.link.session is not None:
+                # A client that handshakes again on its socket leaves its old session to expire.
+                request.link.session.link = request.link.session.sink = None
+            request.link.session = session
         session.settle()
 
     # MUST: channel, clientId. MAY: ext, id.

@@ -441,7 +441,7 @@ class Node:
         link = session.link
         if link is None or session.ack is not None or session.recovering or session.ended:
             return
-        if not getattr(link, "blocked", False):
+        if not link.blocked:
             for channel, run in groupby(session.take(), attrgetter("channel")):
                 link.offer(Batch(channel, list(run)))
         session.settle()

@@ -35,7 +35,14 @@ class Batch:
 
 
 class Link(Protocol):
-    """A connection that can be written to at any time. The node's side of a transport."""
+    """A connection that can be written to at any time. The node's side of a transport.
+
+    blocked: whether its buffer is full; batches then wait in the session's queue, and the link
+    calls `Node.writable` when there is room again. session: the session it is the link of.
+    """
+
+    blocked: bool
+    session: Session | None
 
     def offer(self, batch: Batch) -> None:
         """Write a batch now. Called only while the link is a session's `sink`."""
@@ -202,6 +209,7 @@ class Session:
         """Choose the sink: write straight to the link if nothing stands between."""
         direct = (
             self.link is not None
+            and not self.link.blocked
             and self.ack is None
             and not self.recovering
             and self.floors is None

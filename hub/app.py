@@ -1,0 +1,184 @@
+"""The hub's parts put together, and served.
+
+    hub = Hub(settings)
+    hub.setup(app)                  # beside a site's pages; or an empty app for the hub alone
+    await serve(app, hub)           # until a signal says stop
+
+`Hub` is the one place that knows every part; parts get each other as arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from .bayeux import Bayeux, Limits
+from .brokers import Broker, Retention
+from .brokers.memory import MemoryBroker
+from .node import Bounds, Node, new_id
+from .protocol.access import Access
+from .protocol.heads import Head
+from .publisher import BrokerPublisher
+from .sessions import Registry
+from .settings import Settings
+from .transports import publish
+from .transports.front import Door
+from .transports.origins import Origins
+from .transports.polling import Polling
+from .transports.websocket import BayeuxSocket
+
+logger = logging.getLogger(__name__)
+
+MOUNT = "/bayeux"
+
+
+class Hub:
+    """One process's hub. Make it inside the running loop that will serve it.
+
+    broker: for tests; else REDIS_URL decides. `publisher` is the door for site code.
+    """
+
+    def __init__(self, settings: Settings, broker: Broker | None = None) -> None:
+        self.settings = settings
+        self.broker = broker or _broker(settings)
+        limits = Limits(
+            timeout=settings.connect_timeout,
+            interval=settings.connect_interval,
+            session_ttl=settings.session_ttl,
+            message_bytes=settings.message_bytes,
+            max_messages=settings.max_messages,
+            max_subscriptions=settings.max_subscriptions,
+            max_sessions=settings.max_sessions,
+        )
+        bayeux = Bayeux(Registry(), new_id, limits=limits, access=Access(settings.client_publish))
+        bounds = Bounds(
+            tick=settings.tick,
+            queue_count=settings.queue_count,
+            queue_bytes=settings.queue_bytes,
+            session_ttl=settings.session_ttl,
+        )
+        self.node = Node(self.broker, bayeux, bounds)
+        self.publisher = BrokerPublisher(self.broker)
+        self.origins = Origins(settings.origins)
+
+    def setup(self, app: web.Application) -> None:
+        """Add the hub's routes, and its start and stop, to an application."""
+        polling = Polling(self.node, self.origins, message_bytes=self.settings.message_bytes)
+        for path in (MOUNT, MOUNT + "/{rest:.*}"):
+            app.router.add_post(path, polling.post)
+            app.router.add_get(path, polling.get, allow_head=False)
+            app.router.add_options(path, polling.options)
+            app.router.add_route("*", path, polling.refuse)
+        publish.add_routes(app, self.node, self.settings)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/ready", self._ready)
+        app.cleanup_ctx.append(self._life)
+
+    def websocket(self, head: Head, deflates: bool) -> BayeuxSocket:
+        """The connection object of an accepted upgrade of /bayeux."""
+        return BayeuxSocket(
+            self.node, limit=self.settings.body_bytes, interval=self.settings.ping_interval, deflates=deflates
+        )
+
+    def door(self, server: web.Server) -> Door:
+        """The listening socket's protocol factory over an application's server."""
+        return Door(
+            self.node,
+            server,
+            self.origins,
+            {MOUNT: self.websocket},
+            head_timeout=self.settings.head_timeout,
+            max_connections=self.settings.max_connections,
+        )
+
+    async def _life(self, app: web.Application) -> AsyncIterator[None]:
+        await self.node.start()
+        yield
+        await self.node.stop()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        """Liveness: 200 as long as the process answers; says why it may not be ready."""
+        return web.json_response(self._state())
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        """Readiness: 503 while publications don't get through, or while draining."""
+        return web.json_response(self._state(), status=200 if self.node.health.well else 503)
+
+    def _state(self) -> dict[str, Any]:
+        health = self.node.health
+        return {
+            "ready": health.well,
+            "reason": health.reason,
+            "sessions": len(self.node.registry.sessions),
+            "links": len(self.node.links),
+        }
+
+
+def _broker(settings: Settings) -> Broker:
+    retention = Retention(settings.history_count, settings.history_seconds, settings.history_bytes)
+    if settings.redis_url is None:
+        return MemoryBroker(retention=lambda channel: retention)
+    # Imported here, so that a hub without Redis needs no client library for it.
+    from .brokers.redis import RedisBroker
+
+    return RedisBroker(settings.redis_url, shards=settings.shards, retention=lambda channel: retention)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    app: web.Application, hub: Hub, *, host: str = "127.0.0.1", port: int = 0, sock: socket.socket | None = None
+) -> AsyncIterator[str]:
+    """Serve an application with its hub; gives the base URL. Leaving the block drains and closes.
+
+    Raises BrokerUnavailable when the log can't be reached, OSError when the port is taken.
+    """
+    # A handler whose client has left is cancelled, else a held connect would take the next publication with it.
+    runner = web.AppRunner(
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=hub.settings.drain_timeout
+    )
+    await runner.setup()
+    try:
+        server = runner.server
+        assert server is not None
+        loop = asyncio.get_running_loop()
+        factory = hub.door(server).protocol
+        if sock is not None:
+            listener = await loop.create_server(factory, sock=sock, backlog=4096)
+        else:
+            listener = await loop.create_server(factory, host, port, backlog=4096, reuse_address=True)
+        try:
+            bound = listener.sockets[0].getsockname()
+            shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+            yield f"http://{shown}:{bound[1]}"
+        finally:
+            listener.close()
+            # Before aiohttp waits for its handlers: held connects are handlers.
+            await hub.node.drain()
+    finally:
+        await runner.cleanup()
+
+
+async def serve(app: web.Application, hub: Hub, announce: Any = None) -> None:
+    """Serve until SIGTERM or SIGINT. announce: called with the base URL once it listens."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with running(app, hub, host=hub.settings.host, port=hub.settings.port) as url:
+            if announce is not None:
+                announce(url)
+            await stop.wait()
+            logger.info("stopping")
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+

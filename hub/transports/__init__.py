@@ -1,0 +1,10 @@
+"""How bytes reach the node: with `hub.app` the only modules that know aiohttp.
+
+front        the listening socket's first protocol: WebSocket upgrades here, the rest to aiohttp
+websocket    RFC 6455 connections; Bayeux over them
+polling      long-polling and callback-polling: a request, one answer
+eventsource  Server-Sent Events
+plain        /ws, /sse, /poll: the same channels without Bayeux
+publish      the Fanout publish API
+origins      who may come from where
+"""

@@ -1,0 +1,272 @@
+"""WebSocket connections: an asyncio.Protocol each, no task, no timer, no buffer while idle.
+
+`Connection` is RFC 6455 over a transport; `BayeuxSocket` speaks Bayeux over it. Bytes are parsed
+by `hub.protocol.frames`; a parser object exists only while a message is incomplete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from ..bayeux import WEBSOCKET
+from ..errors import BadMessage, FrameError
+from ..node import Node
+from ..protocol.frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Reader,
+    close_frame,
+    deflate,
+    frame,
+    read_one,
+    text_frame,
+)
+from ..protocol.messages import dumps, join, parse_batch
+from ..sessions import Batch, Session
+
+logger = logging.getLogger(__name__)
+
+#: Messages shorter than this are not worth compressing: the frame would shrink by less than
+#: a packet, and inflating costs the browser more than reading.
+DEFLATE_FROM = 1024
+
+#: Bytes of publications put into one frame; aiohttp's client refuses messages over 4 MiB by default.
+FRAME_BYTES = 512 * 1024
+
+#: Batches that aren't JSON before the peer is told to go (1007): a client that means well sends none.
+MAX_BAD_BATCHES = 5
+
+#: Seconds the peer has to answer a close frame (RFC 6455 §7.1.1 leaves it to us).
+CLOSE_SECONDS = 2.0
+
+_EMPTY_PING = frame(PING, b"")
+
+
+class Connection(asyncio.Protocol):
+    """An established WebSocket, server side. Subclasses say what a message means.
+
+    limit: bytes a message may have. interval: seconds between pings while nothing comes.
+    deflates: whether permessage-deflate was agreed on.
+    """
+
+    __slots__ = ("_reader", "blocked", "closing", "deflates", "interval", "limit", "node", "on_closed", "seen", "transport")
+
+    def __init__(self, node: Node, *, limit: int, interval: float, deflates: bool = False) -> None:
+        self.node = node
+        self.limit = limit
+        self.interval = interval
+        self.deflates = deflates
+        self.blocked = False
+        self.closing = False
+        self.on_closed: Callable[[], None] | None = None
+        self._reader: Reader | None = None
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.seen = 0.0
+
+    # What subclasses answer
+
+    def text(self, payload: bytes) -> None:
+        """A text message arrived. UTF-8 is checked, unless it came as one short frame."""
+
+    def binary(self, payload: bytes) -> None:
+        """A binary message arrived."""
+
+    def opened(self) -> None:
+        """The connection can be written to."""
+
+    def closed(self) -> None:
+        """The connection is gone, politely or not."""
+
+    def drained(self) -> None:
+        """The write buffer has room again."""
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.seen = self.node.time()
+        self.node.wheel.add(self.seen + self.interval, _ping_due, self)
+        self.opened()
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing and self._reader is None:
+            self._reader = Reader(self.limit, self.deflates)
+        self.seen = self.node.time()
+        if self._reader is None:
+            payload = read_one(data)
+            if payload is not None:
+                self.text(payload)
+                return
+            self._reader = Reader(self.limit, self.deflates)
+        reader = self._reader
+        try:
+            messages = reader.feed(data)
+        except FrameError as error:
+            self._handle(error.messages)
+            self.leave(error.close_code, error.reason)
+            return
+        self._handle(messages)
+        if reader.idle:
+            self._reader = None
+
+    def _handle(self, messages: list[tuple[int, bytes]]) -> None:
+        for opcode, payload in messages:
+            if opcode == CLOSE:
+                self._peer_closed(payload)
+                return
+            if self.closing:
+                continue
+            if opcode == TEXT:
+                self.text(payload)
+            elif opcode == BINARY:
+                self.binary(payload)
+            elif opcode == PING:
+                self.transport.write(frame(PONG, payload))
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closing = True
+        self._reader = None
+        self.closed()
+        if self.on_closed is not None:
+            self.on_closed()
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        self.drained()
+
+    # Leaving
+
+    def leave(self, code: int, reason: str) -> None:
+        """Send a close frame, and end the connection when the peer has answered, or soon."""
+        if self.closing:
+            return
+        self.closing = True
+        if self.transport.is_closing():
+            return
+        self.transport.write(close_frame(code, reason))
+        self.node.wheel.add(self.node.time() + CLOSE_SECONDS, _cut, self)
+
+    def _peer_closed(self, payload: bytes) -> None:
+        if not self.closing:
+            self.closing = True
+            self.transport.write(frame(CLOSE, payload[:2]))
+        self.transport.close()
+
+
+def _ping_due(connection: Connection) -> None:
+    """Ping a quiet peer; cut one that has given no sign of life for two intervals."""
+    if connection.closing:
+        return
+    now = connection.node.time()
+    silent = now - connection.seen
+    if silent >= 2 * connection.interval - 0.2:
+        connection.closing = True
+        connection.transport.abort()
+        return
+    if silent >= connection.interval - 0.2 and not connection.transport.is_closing():
+        connection.transport.write(_EMPTY_PING)
+    connection.node.wheel.add(now + connection.interval, _ping_due, connection)
+
+
+def _cut(connection: Connection) -> None:
+    if not connection.transport.is_closing():
+        connection.transport.abort()
+
+
+class BayeuxSocket(Connection):
+    """Bayeux over a WebSocket: the link of at most one session."""
+
+    __slots__ = ("_bad", "session")
+
+    def __init__(self, node: Node, *, limit: int, interval: float, deflates: bool = False) -> None:
+        super().__init__(node, limit=limit, interval=interval, deflates=deflates)
+        self.session: Session | None = None
+        self._bad = 0
+
+    def opened(self) -> None:
+        self.node.attach(self)
+
+    def closed(self) -> None:
+        self.node.detach(self, self.session)
+
+    def text(self, payload: bytes) -> None:
+        try:
+            messages = parse_batch(payload)
+        except BadMessage as error:
+            self._refuse(error)
+            return
+        if not messages:
+            # Faye before 1.3 keeps its socket alive with empty batches.
+            self.transport.write(text_frame(b"[]"))
+            return
+        self.node.accept(messages, WEBSOCKET, self, self)
+
+    # Some clients (CometD's Java one) can be told to send binary frames.
+    binary = text
+
+    def _refuse(self, error: BadMessage) -> None:
+        self._bad += 1
+        self.send([dumps({"successful": False, "error": error.wire()})])
+        if self._bad >= MAX_BAD_BATCHES:
+            self.leave(1007, "not Bayeux")
+
+    # The node's side
+
+    def send(self, parts: list[bytes]) -> None:
+        if self.closing:
+            return
+        self.transport.write(self._frame(join(parts)))
+
+    def offer(self, batch: Batch) -> None:
+        deflates = self.deflates
+        data = batch.forms.get("bayeux-deflate" if deflates else "bayeux")
+        if data is None:
+            data = self._encode(batch)
+            batch.forms["bayeux-deflate" if deflates else "bayeux"] = data
+        self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        if self.session is not None:
+            self.session.settle()
+
+    def drained(self) -> None:
+        if self.session is not None:
+            self.node.writable(self.session)
+
+    def leave(self, code: int, reason: str) -> None:
+        self.node.links.discard(self)
+        super().leave(code, reason)
+
+    def _encode(self, batch: Batch) -> bytes:
+        messages = [publication.message for publication in batch.publications]
+        if sum(map(len, messages)) <= FRAME_BYTES:
+            return self._frame(join(messages))
+        frames, chunk, size = [], [], 0
+        for message in messages:
+            if chunk and size + len(message) > FRAME_BYTES:
+                frames.append(self._frame(join(chunk)))
+                chunk, size = [], 0
+            chunk.append(message)
+            size += len(message)
+        frames.append(self._frame(join(chunk)))
+        return b"".join(frames)
+
+    def _frame(self, payload: bytes) -> bytes:
+        if self.deflates and len(payload) >= DEFLATE_FROM:
+            return frame(TEXT, deflate(payload), rsv1=True)
+        return text_frame(payload)
+
+

@@ -1,0 +1,12 @@
+"""ORM-change notifications: a save anywhere reaches the page.
+
+declarations   which changes of a row tell which channels, with what payload; pure
+rows           what waits in the outbox, and the rules of telling it; pure
+outbox         the outbox as SQLAlchemy tables; the lease; the sweeper's statements
+sqlalchemy     Notifier: collects at flush, tells after commit
+postgres       triggers, so that psql and other languages are heard too
+django/        the same as an installable Django app; needs no SQLAlchemy
+
+Import from the module you need: this package imports none of them, so that a Django site needs
+no SQLAlchemy and the other way round.
+"""

@@ -1,0 +1,543 @@
+"""Changes noticed in SQLAlchemy sessions, sync and async.
+
+    notify = AsyncNotifier(publisher)
+    notify.declare(Comment, "comments-{event_id}", data=lambda comment: comment.id)
+    notify.bind(async_sessionmaker(engine))
+    async with notify: ...
+
+A flush writes what its changes tell into the outbox, in the session's own transaction; after the
+commit it is told, in the background. A rollback, of a savepoint too, takes the rows with it.
+
+What is noticed: every insert, update, delete and many-to-many change that a flush makes, and
+`session.execute(update(Model)…)`, `delete(Model)…` and `insert(Model)…`. What is not:
+`session.bulk_save_objects` and its kin, `connection.execute(…)`, raw SQL, and other programs;
+say those with `touch` or `tell`, or let PostgreSQL say them (`hub.orm.postgres`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Result, event, select, tuple_
+from sqlalchemy import inspect as inspected
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, class_mapper, object_session, sessionmaker
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+from ..publisher import Publisher, SyncPublisher
+from . import outbox
+from .declarations import Change, Declaration, Notice, Unknown, declared_on, notice, notices, tells
+from .teller import POLL, Teller, ThreadTeller
+
+logger = logging.getLogger(__name__)
+
+#: Rows a bulk statement may touch and still be told one by one; each costs a row read and one written.
+MAX_BULK = 1000
+
+_KEY = "hub.orm"
+
+Written = tuple[int, str | None]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a session has in hand: changes of the flush under way, and rows written but not committed."""
+
+    collector: Collector
+    changed: list[tuple[Any, Mapper[Any], Change]] = field(default_factory=list)
+    found: list[tuple[Mapper[Any], list[Notice]]] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+
+
+class Collector:
+    """Notices changes in sessions and writes them into the outbox. The common half of both notifiers."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._added: dict[type, list[Declaration]] = {}
+        self._cache: dict[type, tuple[Declaration, ...]] = {}
+        _listen_to_mappers()
+
+    def declare(self, model: type, channel: Any = None, data: object = True, **options: Any) -> None:
+        """Declare for a mapped class (and its subclasses) what `tells` takes, or a Declaration made by it.
+
+        Adds to what the class's `__hints__` says. Raises as `tells` does, and TypeError for a
+        class that is not mapped.
+        """
+        mapper: object = inspected(model, raiseerr=False)
+        if not isinstance(mapper, Mapper):
+            raise TypeError(f"{model!r} is not a mapped class")
+        declaration = channel if isinstance(channel, Declaration) else tells(channel, data, **options)
+        _check_names(declaration, mapper)
+        self._added.setdefault(model, []).append(declaration)
+        self._cache.clear()
+
+    def declarations(self, model: type) -> tuple[Declaration, ...]:
+        """All that is declared for a class: by it, by its bases, and by `declare`."""
+        found = self._cache.get(model)
+        if found is None:
+            added = [one for base in model.__mro__ for one in self._added.get(base, ())]
+            found = self._cache[model] = (*declared_on(model), *added)
+        return found
+
+    def attach(self, target: Any) -> None:
+        """Listen to the sessions of a `Session` class or a sessionmaker."""
+        event.listen(target, "before_flush", self._before_flush)
+        event.listen(target, "after_flush", self._after_flush)
+        event.listen(target, "do_orm_execute", self._on_execute)
+        event.listen(target, "after_commit", self._after_commit)
+        event.listen(target, "after_rollback", self._after_rollback)
+
+    def write(self, session: Session, mapper: Mapper[Any] | None, found: Sequence[Notice]) -> None:
+        """Write notices into the outbox, in the transaction of the session (and of the mapper's database)."""
+        unique = list(dict.fromkeys(found))
+        if not unique:
+            return
+        arguments = {} if mapper is None else {"bind_arguments": {"mapper": mapper}}
+        ids = outbox.write(session.connection(**arguments), unique, self._clock())
+        self._work(session).written += zip(ids, (one.subject for one in unique), strict=True)
+
+    def write_touched(self, session: Session, rows: Iterable[object], fields: frozenset[str]) -> None:
+        """Write what a change of these fields (none: of all) of these rows tells."""
+        for row in rows:
+            mapper: Mapper[Any] = class_mapper(type(row))
+            change = Change("changed", fields or frozenset(mapper.column_attrs.keys()))
+            self.write(session, mapper, self.notices_of(row, mapper, change))
+
+    def committed(self, written: list[Written]) -> None:
+        """Called after a commit with the rows it made visible."""
+        raise NotImplementedError
+
+    def _work(self, session: Session) -> _Work:
+        work = session.info.get(_KEY)
+        if not isinstance(work, _Work):
+            work = session.info[_KEY] = _Work(self)
+        return work
+
+    def _before_flush(self, session: Session, *_: object) -> None:
+        # A flush that failed has left its changes here; they did not happen.
+        work = self._work(session)
+        work.changed.clear()
+        work.found.clear()
+
+    def _after_flush(self, session: Session, *_: object) -> None:
+        work = self._work(session)
+        changed, work.changed = work.changed, []
+        found, work.found = work.found, []
+        for row, mapper, change in changed:
+            found.append((mapper, self.notices_of(row, mapper, change)))
+        # One insert per database: nearly always one in all.
+        by_engine: dict[object, tuple[Mapper[Any], list[Notice]]] = {}
+        for mapper, some in found:
+            if some:
+                by_engine.setdefault(session.get_bind(mapper), (mapper, []))[1].extend(some)
+        for mapper, all_of_them in by_engine.values():
+            self.write(session, mapper, all_of_them)
+
+    def _after_commit(self, session: Session) -> None:
+        # The event comes for savepoints too; those rows are not committed yet.
+        if session.in_nested_transaction():
+            return
+        work = self._work(session)
+        written, work.written = work.written, []
+        if written:
+            self.committed(written)
+
+    def _after_rollback(self, session: Session) -> None:
+        # Savepoints need no book-keeping: the teller reads the rows that were committed.
+        if not session.in_nested_transaction():
+            self._work(session).written.clear()
+
+    def notices_of(self, row: object, mapper: Mapper[Any], change: Change) -> list[Notice]:
+        """What a change of a row tells; what can't be told is logged."""
+        identity = mapper.primary_key_from_instance(row)
+        declarations = self.declarations(mapper.class_)
+        return notices(declarations, row, change, model=_name(mapper), identity=_one(tuple(identity)))
+
+    # Statements that change many rows, through session.execute().
+
+    def _on_execute(self, state: ORMExecuteState) -> Result[Any] | None:
+        if not (state.is_update or state.is_delete or state.is_insert) or state.bind_mapper is None:
+            return None
+        mapper = state.bind_mapper
+        declarations = self.declarations(mapper.class_)
+        if not declarations or state.execution_options.get("fanfare") is False:
+            return None
+        if state.is_insert:
+            return self._bulk_insert(state, mapper, declarations)
+        return self._bulk_change(state, mapper, declarations)
+
+    def _bulk_insert(
+        self, state: ORMExecuteState, mapper: Mapper[Any], declarations: Sequence[Declaration]
+    ) -> Result[Any]:
+        given = state.parameters or _single(state)
+        result = state.invoke_statement()
+        rows = [_Values(mapper, dict(one)) for one in ([given] if isinstance(given, Mapping) else given)]
+        self._write_bulk(state, mapper, declarations, [(row, Change("created")) for row in rows])
+        return result
+
+    def _bulk_change(
+        self, state: ORMExecuteState, mapper: Mapper[Any], declarations: Sequence[Declaration]
+    ) -> Result[Any]:
+        session = state.session
+        before = self._matching(state, mapper)
+        if before is None:
+            logger.warning(
+                "bulk statement changes too many rows to tell each",
+                extra={"model": _name(mapper), "limit": MAX_BULK},
+            )
+            result = state.invoke_statement()
+            self.write(session, mapper, _of_no_row(declarations, "deleted" if state.is_delete else "changed"))
+            return result
+        result = state.invoke_statement()
+        if state.is_delete:
+            self._write_bulk(
+                state, mapper, declarations, [(row, Change("deleted")) for row in before.values()]
+            )
+            return result
+        changes = []
+        for identity, after in self._read(session, mapper, [_key_of(mapper, list(before))]).items():
+            old = before[identity].values
+            differing = {name: old[name] for name, value in after.values.items() if old[name] != value}
+            if differing:
+                changes.append((after, Change("changed", frozenset(differing), differing)))
+        self._write_bulk(state, mapper, declarations, changes)
+        return result
+
+    def _write_bulk(
+        self,
+        state: ORMExecuteState,
+        mapper: Mapper[Any],
+        declarations: Sequence[Declaration],
+        changes: Iterable[tuple[_Values, Change]],
+    ) -> None:
+        found: list[Notice] = []
+        for row, change in changes:
+            found += notices(declarations, row, change, model=_name(mapper), identity=_one(row.identity))
+        self.write(state.session, mapper, found)
+
+    def _matching(self, state: ORMExecuteState, mapper: Mapper[Any]) -> dict[tuple[Any, ...], _Values] | None:
+        """The rows that an update or delete is about to change, locked where the database can; None if too many."""
+        if isinstance(state.parameters, list):
+            # "Bulk update by primary key": the rows are named by the parameters.
+            names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+            keys = [tuple(values.get(name) for name in names) for values in state.parameters]
+            if len(keys) > MAX_BULK:
+                return None
+            return self._read(state.session, mapper, [_key_of(mapper, keys)], lock=True)
+        where = state.statement.whereclause  # type: ignore[attr-defined]  # an Update or a Delete, as is_update says
+        parameters = state.parameters if isinstance(state.parameters, dict) else None
+        found = self._read(state.session, mapper, [] if where is None else [where], parameters, lock=True)
+        return found if len(found) <= MAX_BULK else None
+
+    def _read(
+        self,
+        session: Session,
+        mapper: Mapper[Any],
+        where: Sequence[Any],
+        parameters: dict[str, Any] | None = None,
+        lock: bool = False,
+    ) -> dict[tuple[Any, ...], _Values]:
+        # Columns, not objects: objects would be those of the session, with its unsaved changes.
+        columns = [attribute.class_attribute.label(attribute.key) for attribute in mapper.column_attrs]
+        statement = select(*columns).where(*where).limit(MAX_BULK + 1)
+        if lock:
+            statement = statement.with_for_update()
+        with session.no_autoflush:
+            found = session.execute(statement, parameters, bind_arguments={"mapper": mapper})
+        rows = [_Values(mapper, dict(row)) for row in found.mappings()]
+        return {row.identity: row for row in rows}
+
+
+class AsyncNotifier(Collector):
+    """Tells what async sessions commit. Use it as an async context manager, or `start` and `close` it.
+
+    publisher: anything with the Publisher's interface. poll: seconds between two looks for what
+    another process left behind.
+    """
+
+    def __init__(
+        self, publisher: Publisher, *, poll: float = POLL, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(clock)
+        self._publisher = publisher
+        self._poll = poll
+        self._teller: Teller | None = None
+        self._engine: AsyncEngine | None = None
+
+    def bind(self, maker: async_sessionmaker[Any], engine: AsyncEngine | None = None) -> None:
+        """Notice what the sessions of `maker` change. Call it once, before the first session is made.
+
+        engine: where the outbox is, if it is not the maker's own. Raises ValueError if there is
+        none, or if it is a SQLite database in memory: that has one connection, and telling needs its own.
+        """
+        self._engine = engine or maker.kw.get("bind")
+        if not isinstance(self._engine, AsyncEngine):
+            raise ValueError("the sessionmaker has no engine; give one as engine=")
+        _check_pool(self._engine.sync_engine)
+        base = maker.kw.get("sync_session_class") or maker.class_.sync_session_class
+        # A class of its own, so that other sessions of the program are left alone.
+        session_class = type(f"Notifying{base.__name__}", (base,), {})
+        self.attach(session_class)
+        maker.configure(sync_session_class=session_class)
+
+    async def start(self) -> None:
+        """Begin telling, with what earlier processes have left. Raises RuntimeError before `bind`."""
+        if self._engine is None:
+            raise RuntimeError("bind a sessionmaker first")
+        if self._teller is None:
+            self._teller = Teller(
+                outbox.AsyncEngineStore(self._engine), self._publisher, poll=self._poll, clock=self._clock
+            )
+        await self._teller.start()
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Tell what can be told within `timeout` seconds, then stop. Closes neither publisher nor engine."""
+        teller, self._teller = self._teller, None
+        if teller is not None:
+            await teller.close(timeout)
+
+    async def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until everything committed so far is told; False if that did not come about in time."""
+        return self._teller is not None and await self._teller.flush(timeout)
+
+    async def tell(
+        self, session: AsyncSession, channel: str, data: object = True, *, hint: bool = True
+    ) -> None:
+        """Tell a channel something when this transaction commits. Raises InvalidChannel or BadMessage."""
+        one = notice(channel, data, hint=hint)
+        await session.run_sync(self.write, None, [one])
+
+    async def touch(self, session: AsyncSession, *rows: object, fields: Iterable[str] = ()) -> None:
+        """Tell what a change of these rows tells, when this transaction commits: for changes no flush sees."""
+        await session.run_sync(self.write_touched, rows, frozenset(fields))
+
+    async def create_outbox(self) -> None:
+        """Create the outbox's tables where they don't exist, for a site without migrations."""
+        if self._engine is None:
+            raise RuntimeError("bind a sessionmaker first")
+        async with self._engine.begin() as connection:
+            await connection.run_sync(outbox.create)
+
+    async def counts(self) -> outbox.Counts:
+        """What waits and what is parked, for /metrics."""
+        if self._engine is None:
+            raise RuntimeError("bind a sessionmaker first")
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(outbox.counts)
+
+    def committed(self, written: list[Written]) -> None:
+        # Not started: a migration or a script. The rows wait for a process that sweeps.
+        if self._teller is not None:
+            self._teller.tell(written)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Notifier(Collector):
+    """Tells what sync sessions commit, from a daemon thread that starts with the first commit.
+
+    publisher: anything with the SyncPublisher's interface. In a forked child the thread starts
+    anew; at exit it has three seconds, and what is not told by then waits in the outbox.
+    sweep: whether this process also looks for what others left behind.
+    """
+
+    def __init__(
+        self, publisher: SyncPublisher, *, poll: float = POLL, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(clock)
+        self._publisher = publisher
+        self._poll = poll
+        self._engine: Engine | None = None
+        self._teller: ThreadTeller | None = None
+
+    def bind(self, maker: sessionmaker[Any], engine: Engine | None = None) -> None:
+        """Notice what the sessions of `maker` (a sessionmaker or a scoped_session's) change. Call it once.
+
+        engine: where the outbox is, if it is not the maker's own. Raises ValueError if there is
+        none, or if it is a SQLite database in memory: that has one connection, and telling needs its own.
+        """
+        self._engine = engine or maker.kw.get("bind")
+        if not isinstance(self._engine, Engine):
+            raise ValueError("the sessionmaker has no engine; give one as engine=")
+        _check_pool(self._engine)
+        self._teller = ThreadTeller(
+            outbox.EngineStore(self._engine), self._publisher.publish_many, poll=self._poll, clock=self._clock
+        )
+        self.attach(maker)
+
+    def start(self) -> None:
+        """Begin to tell what earlier processes have left, before this one's first commit."""
+        self._bound().start()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Tell what can be told within `timeout` seconds, then stop. Closes neither publisher nor engine."""
+        self._bound().close(timeout)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until everything committed so far is told; False if that did not come about in time."""
+        return self._bound().flush(timeout)
+
+    def tell(self, session: Session, channel: str, data: object = True, *, hint: bool = True) -> None:
+        """Tell a channel something when this transaction commits. Raises InvalidChannel or BadMessage."""
+        self.write(session, None, [notice(channel, data, hint=hint)])
+
+    def touch(self, session: Session, *rows: object, fields: Iterable[str] = ()) -> None:
+        """Tell what a change of these rows tells, when this transaction commits: for changes no flush sees."""
+        self.write_touched(session, rows, frozenset(fields))
+
+    def create_outbox(self) -> None:
+        """Create the outbox's tables where they don't exist, for a site without migrations."""
+        self._bound()
+        assert self._engine is not None
+        with self._engine.begin() as connection:
+            outbox.create(connection)
+
+    def committed(self, written: list[Written]) -> None:
+        self._bound().tell(written)
+
+    def _bound(self) -> ThreadTeller:
+        if self._teller is None:
+            raise RuntimeError("bind a sessionmaker first")
+        return self._teller
+
+
+class _Values:
+    """A row that a statement changed: its columns as attributes, without an object of the session."""
+
+    __slots__ = ("_mapper", "values")
+
+    def __init__(self, mapper: Mapper[Any], values: dict[str, Any]) -> None:
+        self._mapper = mapper
+        self.values = values
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """The primary key; None where it is not known."""
+        keys = [self._mapper.get_property_by_column(column).key for column in self._mapper.primary_key]
+        return tuple(self.values.get(key) for key in keys)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise Unknown(
+                f"{name} of {self._mapper.class_.__name__} is not known after a bulk statement"
+            ) from None
+
+
+def _listen_to_mappers() -> None:
+    """Hear of every row that a flush writes, in any session; only those of a notifier are noted. Once is enough."""
+    for name, listener in (
+        ("after_insert", _inserted),
+        ("after_update", _updated),
+        ("before_delete", _deleting),
+    ):
+        if not event.contains(Mapper, name, listener):
+            event.listen(Mapper, name, listener)
+
+
+def _work_of(row: object, mapper: Mapper[Any]) -> _Work | None:
+    session = object_session(row)
+    work = None if session is None else session.info.get(_KEY)
+    return work if isinstance(work, _Work) and work.collector.declarations(mapper.class_) else None
+
+
+def _inserted(mapper: Mapper[Any], connection: Connection, row: object) -> None:
+    if (work := _work_of(row, mapper)) is not None:
+        work.changed.append((row, mapper, Change("created")))
+
+
+def _updated(mapper: Mapper[Any], connection: Connection, row: object) -> None:
+    # Called for everything that was dirty, changed or not: what counts is the history.
+    if (work := _work_of(row, mapper)) is None:
+        return
+    attributes = inspected(row, raiseerr=True).attrs
+    before: dict[str, object] = {}
+    fields = set()
+    for column in mapper.column_attrs:
+        history = attributes[column.key].history
+        if history.has_changes():
+            fields.add(column.key)
+            if history.deleted:
+                before[column.key] = history.deleted[0]
+    if fields:
+        work.changed.append((row, mapper, Change("changed", frozenset(fields), before)))
+    relations = frozenset(
+        relation.key
+        for relation in mapper.relationships
+        if relation.secondary is not None and attributes[relation.key].history.has_changes()
+    )
+    if relations:
+        work.changed.append((row, mapper, Change("related", relations=relations)))
+
+
+def _deleting(mapper: Mapper[Any], connection: Connection, row: object) -> None:
+    # Said before the row goes: what is not loaded yet can still be read.
+    if (work := _work_of(row, mapper)) is not None:
+        work.found.append((mapper, work.collector.notices_of(row, mapper, Change("deleted"))))
+
+
+def _check_names(declaration: Declaration, mapper: Mapper[Any]) -> None:
+    """Raise ValueError for a field that the class has no column for, or a relation that is not many-to-many."""
+    unknown = sorted((declaration.watch | frozenset(declaration.fields)) - set(mapper.column_attrs.keys()))
+    unknown += sorted(name for name in declaration.names if not hasattr(mapper.class_, name))
+    unknown += sorted(
+        declaration.relations - {one.key for one in mapper.relationships if one.secondary is not None}
+    )
+    if unknown:
+        raise ValueError(f"{mapper.class_.__name__} has no {', '.join(dict.fromkeys(unknown))}")
+
+
+def _check_pool(engine: Engine) -> None:
+    if isinstance(engine.pool, StaticPool | SingletonThreadPool):
+        raise ValueError(
+            "the outbox can't be in a SQLite database in memory: telling needs a connection of its own"
+        )
+
+
+def _of_no_row(declarations: Iterable[Declaration], kind: Any) -> list[Notice]:
+    """What can be told without knowing the rows: `true`, to channels that don't depend on them."""
+    return [
+        notice(one.channel, True, hint=one.hint)
+        for one in declarations
+        if isinstance(one.channel, str) and "{" not in one.channel and kind in one.on and one.when is None
+    ]
+
+
+def _single(state: ORMExecuteState) -> dict[str, Any]:
+    """The values of an `insert(Model).values(…)` of one row."""
+    compiled = state.statement.compile()  # type: ignore[attr-defined]  # an Insert, as is_insert says
+    return dict(compiled.params)
+
+
+def _key_of(mapper: Mapper[Any], keys: Sequence[tuple[Any, ...]]) -> Any:
+    columns = [mapper.get_property_by_column(column).class_attribute for column in mapper.primary_key]
+    if len(columns) == 1:
+        return columns[0].in_([key[0] for key in keys])
+    return tuple_(*columns).in_(keys)
+
+
+def _one(identity: tuple[Any, ...]) -> Any:
+    """A primary key as people write it: the value, or a tuple of several; None while there is none."""
+    if any(part is None for part in identity):
+        return None
+    return identity[0] if len(identity) == 1 else identity
+
+
+def _name(mapper: Mapper[Any]) -> str:
+    """The table's name: what a trigger on the table would say too, so that both speak of one subject."""
+    return str(getattr(mapper.local_table, "name", mapper.class_.__name__))

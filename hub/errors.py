@@ -15,6 +15,8 @@ HubError
 │   ├── TooLarge             413
 │   ├── TooMany              429
 │   └── BadToken             publish endpoint only: HTTP 401
+├── FrameError               a WebSocket peer broke RFC 6455; carries the close code
+├── HeadError                a request's head can't be served; carries the HTTP status
 ├── SlowSession              its queue is full; the session is ended, the hub is well
 ├── SettingsError            a variable that is unknown or does not parse; stops the start
 └── BrokerError              our fault or the network's
@@ -113,6 +115,33 @@ class TooMany(ProtocolError):
 class BadToken(ProtocolError):
     code = 401
     text = "Bad token"
+
+
+class FrameError(HubError):
+    """The peer broke the framing rules.
+
+    `close_code` is what to close with, `reason` the words. `messages` are the (opcode, payload)
+    pairs that were complete before it.
+    """
+
+    def __init__(self, close_code: int, reason: str) -> None:
+        super().__init__(f"{close_code} {reason}")
+        self.close_code = close_code
+        self.reason = reason
+        self.messages: list[tuple[int, bytes]] = []
+
+
+class HeadError(HubError):
+    """A request's head is not HTTP, too long, or asks for an upgrade in a wrong way.
+
+    `status` is the HTTP status to answer, `headers` what the answer must carry.
+    """
+
+    def __init__(self, status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(f"{status} {text}")
+        self.status = status
+        self.text = text
+        self.headers = headers
 
 
 class SlowSession(HubError):

@@ -254,7 +254,9 @@ class BayeuxSocket(Connection):
         messages = [publication.message for publication in batch.publications]
         if sum(map(len, messages)) <= FRAME_BYTES:
             return self._frame(join(messages))
-        frames, chunk, size = [], [], 0
+        frames: list[bytes] = []
+        chunk: list[bytes] = []
+        size = 0
         for message in messages:
             if chunk and size + len(message) > FRAME_BYTES:
                 frames.append(self._frame(join(chunk)))

@@ -7,7 +7,8 @@ bayeux         the rules: messages in, an Outcome out; never waits
 brokers/       the log: memory for one process, Redis for many
 node           the hub in one process: holds, wakes, expires, drains
 transports/    how bytes reach the node
-publisher      the door for other code
+publisher      the door for other code; caller is its HTTP
+               connection to a hub in another process
 orm/           ORM-change notifications
 app            the parts put together; serve
 settings, cli  what may differ between two deployments; the command

@@ -66,11 +66,17 @@ class Hub:
         )
         self.node = Node(self.broker, bayeux, bounds)
         self.publisher = BrokerPublisher(self.broker)
-        self.origins = Origins(settings.origins)
+        self.door = Door(
+            self.node,
+            Origins(settings.origins),
+            {MOUNT: self.websocket},
+            head_timeout=settings.head_timeout,
+            max_connections=settings.max_connections,
+        )
 
     def setup(self, app: web.Application) -> None:
         """Add the hub's routes, and its start and stop, to an application."""
-        polling = Polling(self.node, self.origins, message_bytes=self.settings.message_bytes)
+        polling = Polling(self.node, self.door, message_bytes=self.settings.message_bytes)
         for path in (MOUNT, MOUNT + "/{rest:.*}"):
             app.router.add_post(path, polling.post)
             app.router.add_get(path, polling.get, allow_head=False)
@@ -85,17 +91,6 @@ class Hub:
         """The connection object of an accepted upgrade of /bayeux."""
         return BayeuxSocket(
             self.node, limit=self.settings.body_bytes, interval=self.settings.ping_interval, deflates=deflates
-        )
-
-    def door(self, server: web.Server) -> Door:
-        """The listening socket's protocol factory over an application's server."""
-        return Door(
-            self.node,
-            server,
-            self.origins,
-            {MOUNT: self.websocket},
-            head_timeout=self.settings.head_timeout,
-            max_connections=self.settings.max_connections,
         )
 
     async def _life(self, app: web.Application) -> AsyncIterator[None]:
@@ -148,7 +143,8 @@ async def running(
         server = runner.server
         assert server is not None
         loop = asyncio.get_running_loop()
-        factory = hub.door(server).protocol
+        hub.door.server = server
+        factory = hub.door.protocol
         if sock is not None:
             listener = await loop.create_server(factory, sock=sock, backlog=4096)
         else:

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from ..errors import HeadError
 from ..node import Node
-from ..protocol.heads import Head, is_upgrade, read_head, refusal, switching, upgrade
+from ..protocol.heads import Head, Upgrade, is_upgrade, read_head, refusal, switching, upgrade
 from .origins import Origins
 from .websocket import Connection
 
@@ -37,9 +37,9 @@ class Door:
     """What every new connection shares."""
 
     node: Node
-    server: web.Server
     origins: Origins
     paths: Mapping[str, MakeConnection]
+    server: web.Server | None = None
     head_timeout: float = 10.0
     max_connections: int = 0
     refused: int = 0
@@ -48,6 +48,56 @@ class Door:
     def protocol(self) -> Front:
         """The protocol factory for `loop.create_server`."""
         return Front(self)
+
+    def admit(self, head: Head, make: MakeConnection) -> tuple[Connection, Upgrade]:
+        """The connection object for an upgrade that may be had, else HeadError with the answer."""
+        try:
+            accepted = upgrade(head)
+            if not self.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
+                raise HeadError(403, "Origin not allowed. Add it to HUB_ORIGINS.")
+            if self.node.draining:
+                raise HeadError(503, "Going away", (("Retry-After", "1"),))
+            if self.max_connections and len(self.node.links) >= self.max_connections:
+                raise HeadError(503, "Too many connections", (("Retry-After", "5"),))
+        except HeadError:
+            self.refused += 1
+            raise
+        self.upgraded += 1
+        return make(head, accepted.deflate is not None), accepted
+
+    async def take_over(self, request: web.Request) -> web.StreamResponse:
+        """An upgrade on a connection that already carried other requests.
+
+        Clients with a pool and proxies with kept-alive upstreams send those. Returns, or is cancelled,
+        when the WebSocket has ended; a refusal is an ordinary response.
+        """
+        headers = [(name.lower(), value) for name, value in request.raw_headers]
+        head = Head(request.method.encode(), request.raw_path.encode(), b"HTTP/%d.%d" % request.version, headers)
+        try:
+            make = self.paths.get(_path(head.target))
+            if make is None:
+                raise HeadError(404, "No WebSocket here")
+            connection, accepted = self.admit(head, make)
+        except HeadError as error:
+            return web.Response(status=error.status, text=error.text + "\n", headers=dict(error.headers))
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("client left")
+        # aiohttp gives its parser what came behind the head; from then on bytes come to us.
+        rest = _Rest()
+        request.protocol.set_parser(rest)  # type: ignore[arg-type]  # it calls feed_data and feed_eof, no more
+        ended = asyncio.get_running_loop().create_future()
+        handler = request.protocol
+
+        def closed() -> None:
+            if not ended.done():
+                ended.set_result(None)
+            handler.connection_lost(None)
+
+        connection.on_closed = closed
+        _continue(transport, connection, accepted, head, bytes(rest.data))
+        await ended
+        return web.Response()
 
 
 class Front(asyncio.Protocol):
@@ -93,34 +143,16 @@ class Front(asyncio.Protocol):
         self._upgrade(head, buffer[end:], make)
 
     def _upgrade(self, head: Head, rest: bytes, make: MakeConnection) -> None:
-        transport, door = self._transport, self._door
+        transport, self._transport = self._transport, None
         if transport is None:
             return
-        origin, host = head.get(b"origin"), head.get(b"host")
         try:
-            accepted = upgrade(head)
-            if not door.origins.allows(_text(origin), _text(host)):
-                raise HeadError(403, "Origin not allowed. Add it to HUB_ORIGINS.")
-            if door.node.draining:
-                raise HeadError(503, "Going away", (("Retry-After", "1"),))
-            if door.max_connections and len(door.node.links) >= door.max_connections:
-                raise HeadError(503, "Too many connections", (("Retry-After", "5"),))
+            connection, accepted = self._door.admit(head, make)
         except HeadError as error:
-            door.refused += 1
-            self._transport = None
             transport.write(refusal(error.status, error.text, error.headers))
             transport.close()
             return
-        self._transport = None
-        door.upgraded += 1
-        connection = make(head, accepted.deflate is not None)
-        transport.set_protocol(connection)
-        transport.write(switching(accepted))
-        connection.connection_made(transport)
-        if access.isEnabledFor(logging.INFO):
-            access.info("upgraded", extra={"peer": transport.get_extra_info("peername"), "target": head.target.decode("latin-1")})
-        if rest:
-            connection.data_received(rest)
+        _continue(transport, connection, accepted, head, rest)
 
     def _hand_over(self, buffer: bytes) -> None:
         transport = self._transport
@@ -128,10 +160,37 @@ class Front(asyncio.Protocol):
             return
         self._transport = None
         self._buffer = b""
+        assert self._door.server is not None, "the door is open before there is a server behind it"
         handler = self._door.server()
         transport.set_protocol(handler)
         handler.connection_made(transport)
         handler.data_received(buffer)
+
+
+class _Rest:
+    """Takes what aiohttp had read behind a head."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        pass
+
+
+def _continue(transport: asyncio.Transport, connection: Connection, accepted: Upgrade, head: Head, rest: bytes) -> None:
+    """Make the transport a WebSocket's."""
+    transport.set_protocol(connection)
+    transport.write(switching(accepted))
+    connection.connection_made(transport)
+    if access.isEnabledFor(logging.INFO):
+        peer = transport.get_extra_info("peername")
+        access.info("upgraded", extra={"peer": peer, "target": head.target.decode("latin-1")})
+    if rest:
+        connection.data_received(rest)
 
 
 def _head_due(front: Front) -> None:

@@ -16,7 +16,8 @@ from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadMessage, TooLarge
 from ..node import Node, Poll
 from ..protocol.messages import dumps, join, looks_like_json, parse_batch
-from .origins import PREFLIGHT, Origins
+from .front import Door
+from .origins import PREFLIGHT
 
 #: Faye's callback grammar; CometD bounds the length at 64, we at 128.
 _CALLBACK = re.compile(r"[a-z_$][a-z0-9_$]*(\.[a-z_$][a-z0-9_$]*)*", re.IGNORECASE)
@@ -32,9 +33,10 @@ class Polling:
     reads, is refused message by message, because Faye repeats for ever what fails by HTTP status.
     """
 
-    def __init__(self, node: Node, origins: Origins, *, message_bytes: int) -> None:
+    def __init__(self, node: Node, door: Door, *, message_bytes: int) -> None:
         self._node = node
-        self._origins = origins
+        self._door = door
+        self._origins = door.origins
         self._message_bytes = message_bytes
 
     async def post(self, request: web.Request) -> web.StreamResponse:
@@ -54,6 +56,8 @@ class Polling:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """GET with `message`: callback-polling. The answer is a script that calls `jsonp`."""
+        if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
+            return await self._door.take_over(request)
         texts = request.query.getall("message", [])
         if not texts:
             return _text(400, "Bad request: POST messages, open a WebSocket, or GET with ?message=", {})

@@ -446,7 +446,8 @@ class HttpPublisher(Publisher):
     async def publish_many(self, items: Sequence[Item]) -> list[Position | None]:
         positions: list[Position | None] = []
         for future in self._sync.submit(items):
-            positions += await asyncio.wrap_future(future)
+            found: list[Position | None] = await asyncio.wrap_future(future)
+            positions += found
         return positions
 
     async def position(self, channel: str) -> str | None:

@@ -1,0 +1,233 @@
+"""The Fanout publish API: `POST /realm/{realm}/publish/`, with a channel in the path for its oldest
+clients, and `POST /publish/` for the hub's own realm; each with and without the last slash.
+
+Never a redirect: pubcontrol follows one as a GET without a body and reports success, so GET is 405.
+Never a 5xx after a publish was accepted: pubcontrol repeats the body on one. Answers are Pushpin's
+in text, or JSON for who accepts that first, with each item's position and its number of subscribers.
+
+Who publishes shows the realm's key: a token signed with it (`protocol.tokens`), or, as GRIP
+libraries may be told to, the key itself as bearer token or as Basic password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import logging
+import time
+from collections.abc import Callable
+
+import orjson
+from aiohttp import hdrs, web
+
+from ..errors import BadMessage, BadToken, BrokerUnavailable, InvalidChannel, ProtocolError, TooLarge, TooMany
+from ..node import Node
+from ..protocol import fanout, tokens
+from ..protocol.channels import from_fanout, to_fanout
+from ..settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Tokens remembered as right. The libraries sign one for each publish or for an hour; a token costs 30 µs to verify.
+_MAX_TOKENS = 1024
+
+#: How often pubcontrol and others should try again, in seconds, while the broker is away.
+_RETRY_AFTER = "1"
+
+_NOSNIFF = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
+def add_routes(app: web.Application, node: Node, settings: Settings) -> None:
+    """Add the publish API's routes to an application."""
+    endpoint = Endpoint(node, settings)
+    for path in (
+        "/publish",
+        "/publish/",
+        "/realm/{realm}/publish",
+        "/realm/{realm}/publish/",
+        "/realm/{realm}/publish/{channel:.+}",
+    ):
+        app.router.add_route("*", path, endpoint.publish)
+    for path in ("/realm/{realm}/position", "/realm/{realm}/position/"):
+        app.router.add_get(path, endpoint.position, allow_head=False)
+
+
+class Gate:
+    """Whether a request shows the realm's key. Right tokens are remembered until they expire.
+
+    clock: seconds since 1970.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._realm = settings.realm
+        self._keys = settings.keys
+        self._leeway = settings.token_leeway
+        self._plain = [base64.b64encode(key) for key in settings.keys]
+        self._clock = clock
+        self._known: dict[str, float] = {}
+
+    def check(self, authorization: str | None) -> None:
+        """Return for a header that shows the key; raise BadToken, with the reason, for any other."""
+        if not authorization:
+            raise BadToken(text="Authorization header missing: Bearer and a token signed with the realm's key")
+        now = self._clock()
+        expires = self._known.get(authorization)
+        if expires is not None:
+            if now < expires:
+                return
+            del self._known[authorization]
+        scheme, _, shown = authorization.partition(" ")
+        shown = shown.strip()
+        match scheme.lower():
+            case "bearer" if "." in shown:
+                claims = tokens.verify(shown, self._realm, self._keys, now, leeway=self._leeway)
+                self._remember(authorization, claims.expires + self._leeway)
+            case "bearer":
+                self._check_key(shown)
+            case "basic":
+                self._check_basic(shown)
+            case _:
+                raise BadToken(text="Authorization scheme not known: use Bearer")
+
+    def _remember(self, authorization: str, expires: float) -> None:
+        if len(self._known) >= _MAX_TOKENS:
+            del self._known[next(iter(self._known))]
+        self._known[authorization] = expires
+
+    def _check_basic(self, shown: str) -> None:
+        try:
+            realm, _, key = base64.b64decode(shown, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            raise BadToken(text="Basic authorization is not base64") from None
+        self._check_key(key)
+        if realm != self._realm:
+            raise BadToken(text="Key is for another realm")
+
+    def _check_key(self, shown: str) -> None:
+        given = shown.encode("utf-8", "surrogateescape")
+        # Every key is compared, in constant time, whatever the first says.
+        if not any([hmac.compare_digest(given, key) for key in self._plain]):
+            raise BadToken(text="Neither a token nor the realm's key")
+
+
+class Endpoint:
+    """The handlers of the publish API."""
+
+    def __init__(self, node: Node, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._node = node
+        self._gate = Gate(settings, clock)
+        self._realm = settings.realm
+        self._limits = fanout.Limits(
+            items=settings.max_messages, bytes=settings.message_bytes, depth=settings.max_depth
+        )
+        self._body_bytes = settings.body_bytes
+        self._body_timeout = settings.body_timeout
+        # Other processes may have subscribers that this one can't count.
+        self._alone = settings.redis_url is None
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """POST a body; 200 once the broker has accepted all of its items."""
+        if request.method != hdrs.METH_POST:
+            return _text(405, f"Method not allowed: {request.method}.", Allow="POST")
+        try:
+            if (refusal := self._refusal(request)) is not None:
+                return refusal
+            channel = request.match_info.get("channel")
+            if channel is not None and channel.endswith("/"):
+                channel = channel[:-1]
+            items = fanout.parse(await self._read(request), channel=channel, limits=self._limits)
+            published = await self._node.publish([item.draft for item in items if item.draft is not None])
+        except BrokerUnavailable as error:
+            logger.warning("publish not accepted", extra={"error": str(error)})
+            return _text(
+                503, "Not published: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: _RETRY_AFTER}
+            )
+        except TimeoutError:
+            return _text(408, "Body did not arrive in time.", Connection="close")
+        except ProtocolError as error:
+            return self._refused(error)
+        results = iter(published)
+        answers = []
+        total = 0
+        for item in items:
+            subscribers = self._node.subscribers(item.channel)
+            total += subscribers
+            answer: dict[str, object] = {"channel": to_fanout(item.channel), "subscribers": subscribers}
+            if item.draft is not None:
+                result = next(results)
+                answer["position"] = str(result.position)
+                answer["repeated"] = result.repeated
+            answers.append(answer)
+        logger.debug("published", extra={"items": len(items), "subscribers": total})
+        headers = {"Fanfare-Subscribers": str(total)}
+        if _wants_json(request):
+            return web.Response(
+                body=orjson.dumps({"message": "Published", "subscribers": total, "items": answers}) + b"\n",
+                headers={**_NOSNIFF, **headers},
+                content_type="application/json",
+            )
+        text = "Published"
+        if items and not total:
+            text += " (nobody is subscribed)" if self._alone else " (nobody is subscribed at this worker)"
+        return _text(200, text, **headers)
+
+    async def position(self, request: web.Request) -> web.Response:
+        """GET the newest position of `?channel=`."""
+        try:
+            if (refusal := self._refusal(request)) is not None:
+                return refusal
+            channel = from_fanout(request.query.get("channel"))
+            position = await self._node.broker.position(channel)
+        except BrokerUnavailable:
+            return _text(503, "Not known: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: _RETRY_AFTER})
+        except ProtocolError as error:
+            return self._refused(error)
+        return web.Response(
+            body=orjson.dumps({"channel": to_fanout(channel), "position": str(position)}) + b"\n",
+            headers=_NOSNIFF,
+            content_type="application/json",
+        )
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        self._gate.check(request.headers.get(hdrs.AUTHORIZATION))
+        # The key was right, so nothing is told to strangers.
+        if request.match_info.get("realm", self._realm) != self._realm:
+            return _text(403, f"Realm unknown: this hub's is {self._realm}.")
+        return None
+
+    def _refused(self, error: ProtocolError) -> web.Response:
+        match error:
+            case BadToken():
+                return _text(401, error.text, **{hdrs.WWW_AUTHENTICATE: f'Bearer realm="{self._realm}"'})
+            case TooLarge() | TooMany():
+                return _text(413, error.text)
+            case InvalidChannel():
+                return _text(400, f"Invalid format: {error.text}: {', '.join(error.params)}")
+            case BadMessage():
+                return _text(400, error.text)
+        return _text(400, error.wire())
+
+    async def _read(self, request: web.Request) -> bytes:
+        """The body, unpacked; raises TooLarge before more than the limit is kept, TimeoutError when it stalls."""
+        if (request.content_length or 0) > self._body_bytes:
+            raise TooLarge(text=f"Body is longer than {self._body_bytes} bytes")
+        size = 0
+        parts = []
+        async with asyncio.timeout(self._body_timeout):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > self._body_bytes:
+                    raise TooLarge(text=f"Body is longer than {self._body_bytes} bytes")
+                parts.append(part)
+        return b"".join(parts)
+
+
+def _wants_json(request: web.Request) -> bool:
+    accept = request.headers.get(hdrs.ACCEPT, "")
+    return "application/json" in accept and not accept.lstrip().startswith(("text/plain", "*/*"))
+
+
+def _text(status: int, text: str, **headers: str) -> web.Response:
+    return web.Response(status=status, text=f"{text}\n", headers={**_NOSNIFF, **headers})

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 
 from ..errors import BadMessage
 from ..protocol.channels import from_fanout
-from ..protocol.messages import dumps
+from ..publisher import encode
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Declaration:
     def names(self) -> frozenset[str]:
         """Every field this declaration names, for whoever has to remember their old values."""
         found = self.watch | frozenset(self.fields)
-        return found | frozenset(_names(self.channel)) if isinstance(self.channel, str) else found
+        return found | frozenset(names_in(self.channel)) if isinstance(self.channel, str) else found
 
 
 def tells(
@@ -143,7 +143,7 @@ def tells(
     """
     kinds = _checked_kinds(on)
     if isinstance(channel, str):
-        names = tuple(_names(channel))
+        names = tuple(names_in(channel))
         from_fanout(channel.format_map(dict.fromkeys(names, "0")))
     elif not callable(channel):
         raise TypeError(f"channel is a string or a function of the row, not {type(channel).__name__}")
@@ -153,7 +153,7 @@ def tells(
         if data is not True:
             raise ValueError("give data or fields, not both")
         _checked_names("fields", fields)
-    elif not callable(data) and len(dumps(data)) > max_bytes:
+    elif not callable(data) and len(encode(data)) > max_bytes:
         raise BadMessage(text="Data is longer than max_bytes")
     if when is not None and not callable(when):
         raise TypeError("when is a function of the row and the change")
@@ -176,9 +176,7 @@ def declared_on(model: type) -> tuple[Declaration, ...]:
     declarations = (found,) if isinstance(found, Declaration) else tuple(found)
     for declaration in declarations:
         if not isinstance(declaration, Declaration):
-            raise TypeError(
-                f"{model.__name__}.__hints__ holds {type(declaration).__name__}, not what tells() returns"
-            )
+            raise TypeError(f"{model.__name__}.__hints__ holds {type(declaration).__name__}, not what tells() returns")
     return declarations
 
 
@@ -245,13 +243,13 @@ def _checked_kinds(on: Iterable[Kind]) -> frozenset[Kind]:
 
 def _checked_names(what: str, names: Iterable[str]) -> Iterable[str]:
     # A lone string would be taken letter by letter.
-    if isinstance(names, str) or not all(isinstance(name, str) and name.isidentifier() for name in names):
+    if isinstance(names, str) or not all(str(name).isidentifier() for name in names):
         raise TypeError(f"{what} is a list of attribute names")
     return names
 
 
-def _names(template: str) -> Iterator[str]:
-    """The attributes in a template's braces. Raises ValueError for anything but a plain name there."""
+def names_in(template: str) -> Iterator[str]:
+    """The attributes in a channel's braces. Raises ValueError for anything but a plain name there."""
     for _, name, spec, conversion in string.Formatter().parse(template):
         if name is None:
             continue
@@ -284,7 +282,7 @@ def _channels(declaration: Declaration, row: object, change: Change) -> Iterator
 
 def _named(declaration: Declaration, row: object) -> Iterator[str]:
     if isinstance(declaration.channel, str):
-        values = {name: getattr(row, name) for name in _names(declaration.channel)}
+        values = {name: getattr(row, name) for name in names_in(declaration.channel)}
         # A comment on no event has no page to tell.
         if None not in values.values():
             yield declaration.channel.format_map(values)
@@ -328,7 +326,7 @@ def _fields_payload(declaration: Declaration, row: object, change: Change, ident
 
 
 def _encode(value: object) -> bytes:
-    return dumps(_plain(value))
+    return encode(_plain(value))
 
 
 def _plain(value: object) -> object:

@@ -55,7 +55,7 @@ from .rows import BATCH, Outcome, Row, values_of
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: What NOTIFY is said on, by the triggers of `hub.orm.postgres`.
+#: What the triggers of `hub.orm.postgres` say NOTIFY on.
 NOTIFY_CHANNEL = "fanfare_outbox"
 
 metadata = MetaData()
@@ -163,11 +163,7 @@ def settle(connection: Connection, outcome: Outcome) -> None:
 def hold_lease(connection: Connection, owner: str, now: float, seconds: float) -> bool:
     """Take or renew the sweeper's lease; False while it is another's."""
     mine = (lease_table.c.owner == owner) | (lease_table.c.until < now)
-    renewal = (
-        update(lease_table)
-        .where(lease_table.c.name == _SWEEPER, mine)
-        .values(owner=owner, until=now + seconds)
-    )
+    renewal = update(lease_table).where(lease_table.c.name == _SWEEPER, mine).values(owner=owner, until=now + seconds)
     if connection.execute(renewal).rowcount:
         return True
     known = select(lease_table.c.name).where(lease_table.c.name == _SWEEPER)
@@ -184,9 +180,7 @@ def hold_lease(connection: Connection, owner: str, now: float, seconds: float) -
 
 def drop_lease(connection: Connection, owner: str) -> None:
     """Give the lease back, so that another sweeper need not wait for its end."""
-    connection.execute(
-        delete(lease_table).where(lease_table.c.name == _SWEEPER, lease_table.c.owner == owner)
-    )
+    connection.execute(delete(lease_table).where(lease_table.c.name == _SWEEPER, lease_table.c.owner == owner))
 
 
 def counts(connection: Connection) -> Counts:
@@ -199,12 +193,8 @@ def counts(connection: Connection) -> Counts:
 
 def parked(connection: Connection, limit: int = 100) -> list[Parked]:
     """What the hub refuses, oldest first."""
-    statement = (
-        select(*_COLUMNS, table.c.last_error).where(table.c.due.is_(None)).order_by(table.c.id).limit(limit)
-    )
-    return [
-        Parked(_row(found), found["last_error"] or "") for found in connection.execute(statement).mappings()
-    ]
+    statement = select(*_COLUMNS, table.c.last_error).where(table.c.due.is_(None)).order_by(table.c.id).limit(limit)
+    return [Parked(_row(found), found["last_error"] or "") for found in connection.execute(statement).mappings()]
 
 
 def retry(connection: Connection, now: float, ids: Collection[int] | None = None) -> int:
@@ -293,9 +283,7 @@ class AsyncEngineStore:
                 # Not given back to the pool: it would go on listening there.
                 await connection.invalidate()
 
-    async def _run(
-        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs
-    ) -> T:
+    async def _run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
         async with self._engine.begin() as connection:
             return await connection.run_sync(function, *args, **named)
 

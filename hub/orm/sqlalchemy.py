@@ -197,9 +197,7 @@ class Collector:
             return result
         result = state.invoke_statement()
         if state.is_delete:
-            self._write_bulk(
-                state, mapper, declarations, [(row, Change("deleted")) for row in before.values()]
-            )
+            self._write_bulk(state, mapper, declarations, [(row, Change("deleted")) for row in before.values()])
             return result
         changes = []
         for identity, after in self._read(session, mapper, [_key_of(mapper, list(before))]).items():
@@ -262,9 +260,7 @@ class AsyncNotifier(Collector):
     another process left behind.
     """
 
-    def __init__(
-        self, publisher: Publisher, *, poll: float = POLL, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, publisher: Publisher, *, poll: float = POLL, clock: Callable[[], float] = time.time) -> None:
         super().__init__(clock)
         self._publisher = publisher
         self._poll = poll
@@ -278,7 +274,7 @@ class AsyncNotifier(Collector):
         none, or if it is a SQLite database in memory: that has one connection, and telling needs its own.
         """
         self._engine = engine or maker.kw.get("bind")
-        if not isinstance(self._engine, AsyncEngine):
+        if self._engine is None:
             raise ValueError("the sessionmaker has no engine; give one as engine=")
         _check_pool(self._engine.sync_engine)
         base = maker.kw.get("sync_session_class") or maker.class_.sync_session_class
@@ -307,9 +303,7 @@ class AsyncNotifier(Collector):
         """Wait until everything committed so far is told; False if that did not come about in time."""
         return self._teller is not None and await self._teller.flush(timeout)
 
-    async def tell(
-        self, session: AsyncSession, channel: str, data: object = True, *, hint: bool = True
-    ) -> None:
+    async def tell(self, session: AsyncSession, channel: str, data: object = True, *, hint: bool = True) -> None:
         """Tell a channel something when this transaction commits. Raises InvalidChannel or BadMessage."""
         one = notice(channel, data, hint=hint)
         await session.run_sync(self.write, None, [one])
@@ -355,9 +349,7 @@ class Notifier(Collector):
     sweep: whether this process also looks for what others left behind.
     """
 
-    def __init__(
-        self, publisher: SyncPublisher, *, poll: float = POLL, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, publisher: SyncPublisher, *, poll: float = POLL, clock: Callable[[], float] = time.time) -> None:
         super().__init__(clock)
         self._publisher = publisher
         self._poll = poll
@@ -371,7 +363,7 @@ class Notifier(Collector):
         none, or if it is a SQLite database in memory: that has one connection, and telling needs its own.
         """
         self._engine = engine or maker.kw.get("bind")
-        if not isinstance(self._engine, Engine):
+        if self._engine is None:
             raise ValueError("the sessionmaker has no engine; give one as engine=")
         _check_pool(self._engine)
         self._teller = ThreadTeller(
@@ -434,9 +426,7 @@ class _Values:
         try:
             return self.values[name]
         except KeyError:
-            raise Unknown(
-                f"{name} of {self._mapper.class_.__name__} is not known after a bulk statement"
-            ) from None
+            raise Unknown(f"{name} of {self._mapper.class_.__name__} is not known after a bulk statement") from None
 
 
 def _listen_to_mappers() -> None:
@@ -495,18 +485,14 @@ def _check_names(declaration: Declaration, mapper: Mapper[Any]) -> None:
     """Raise ValueError for a field that the class has no column for, or a relation that is not many-to-many."""
     unknown = sorted((declaration.watch | frozenset(declaration.fields)) - set(mapper.column_attrs.keys()))
     unknown += sorted(name for name in declaration.names if not hasattr(mapper.class_, name))
-    unknown += sorted(
-        declaration.relations - {one.key for one in mapper.relationships if one.secondary is not None}
-    )
+    unknown += sorted(declaration.relations - {one.key for one in mapper.relationships if one.secondary is not None})
     if unknown:
         raise ValueError(f"{mapper.class_.__name__} has no {', '.join(dict.fromkeys(unknown))}")
 
 
 def _check_pool(engine: Engine) -> None:
     if isinstance(engine.pool, StaticPool | SingletonThreadPool):
-        raise ValueError(
-            "the outbox can't be in a SQLite database in memory: telling needs a connection of its own"
-        )
+        raise ValueError("the outbox can't be in a SQLite database in memory: telling needs a connection of its own")
 
 
 def _of_no_row(declarations: Iterable[Declaration], kind: Any) -> list[Notice]:

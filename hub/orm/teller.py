@@ -313,10 +313,7 @@ class ThreadTeller:
             if self._thread is None:
                 return True
             idle = self._changed.wait_for(
-                lambda: (
-                    self._pause.left(self._clock())
-                    or not (self._busy or self._committed.ids or self._sweep_now)
-                ),
+                lambda: self._pause.left(self._clock()) or not (self._busy or self._committed.ids or self._sweep_now),
                 timeout,
             )
             return bool(idle) and not self._pause.left(self._clock())

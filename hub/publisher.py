@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import logging
 import math
 import multiprocessing.util
@@ -226,7 +227,7 @@ class SyncPublisher:
         self._exit_timeout = exit_timeout
         self._reset()
         _living.add(self)
-        _watch_forks()
+        _watch_process()
 
     def publish(self, channel: str, data: object, *, id: str | None = None, hint: bool = False) -> Position | None:
         """Publish and wait for the hub's answer. Raises as Publisher.publish does, BadToken too."""
@@ -457,16 +458,15 @@ class HttpPublisher(Publisher):
         await asyncio.to_thread(self._sync.close)
 
 
+#: Every SyncPublisher of this process, for forks and the exit.
 _living: weakref.WeakSet[SyncPublisher] = weakref.WeakSet()
-_watching = False
 
 
-def _watch_forks() -> None:
-    global _watching
-    if not _watching:
-        _watching = True
-        os.register_at_fork(after_in_child=_reset_all)
-        atexit.register(_close_all)
+@functools.cache
+def _watch_process() -> None:
+    """See to forks and the exit, from the first publisher on."""
+    os.register_at_fork(after_in_child=_reset_all)
+    atexit.register(_close_all)
 
 
 def _reset_all() -> None:
@@ -497,8 +497,8 @@ def _fail(entry: _Entry, error: Exception) -> None:
 
 def _encoded(item: Item) -> bytes:
     """An item for the wire. It always has an id, so that a repeated request publishes nothing twice."""
-    id = uuid.uuid4().hex if item.id is None else _checked_id(item.id)
-    return fanout.encode(from_fanout(item.channel), encode(item.data), id=id, hint=item.hint)
+    key = uuid.uuid4().hex if item.id is None else _checked_id(item.id)
+    return fanout.encode(from_fanout(item.channel), encode(item.data), id=key, hint=item.hint)
 
 
 def _checked_id(id: str) -> str:

@@ -169,7 +169,9 @@ def _parse_redis_url(text: str) -> str:
         parts.port  # noqa: B018  # reading it checks it
     except ValueError:
         raise ValueError("is not a URL") from None
-    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.netloc or parts.path):
+    if parts.scheme not in {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"} or not (
+        parts.netloc or parts.path
+    ):
         raise ValueError("is not a URL such as redis://localhost:6379/0")
     return text
 
@@ -392,8 +394,9 @@ class Settings:
     ping_interval: float = setting(
         "HUB_PING_INTERVAL",
         SECONDS,
-        25.0,
-        "between pings on an idle WebSocket; twice without a pong closes it",
+        # A half-open connection is found within two intervals: under 30 s.
+        12.0,
+        "between pings on an idle WebSocket; twice without a sign of life closes it",
         minimum=0.05,
         maximum=3600,
     )
@@ -434,7 +437,7 @@ class Settings:
     queue_count: int = setting("HUB_QUEUE_COUNT", COUNT, 1000, "publications waiting for a session", minimum=1)
     queue_bytes: int = setting("HUB_QUEUE_BYTES", SIZE, 1024**2, "bytes waiting for a session", minimum=1024)
     write_buffer: int = setting(
-        "HUB_WRITE_BUFFER", SIZE, 1024**2, "unsent bytes after which a slow WebSocket is closed", minimum=1024
+        "HUB_WRITE_BUFFER", SIZE, 64 * 1024, "unsent bytes on a connection after which its messages wait", minimum=1024
     )
     max_connections: int = setting(
         "HUB_MAX_CONNECTIONS", COUNT, 0, "connections a worker takes; 0 for no limit", minimum=0

@@ -116,7 +116,7 @@ def _item(item: object, number: int, default: str | None, limits: Limits) -> Ite
     if not isinstance(item, dict):
         raise _bad("publish item is not an object", number)
     channel = _channel(item, number, default)
-    id = _id(item, "id", number)
+    own_id = _id(item, "id", number)
     prev_id = _id(item, "prev-id", number)
     formats = item.get("formats", item)
     if not isinstance(formats, dict):
@@ -130,9 +130,9 @@ def _item(item: object, number: int, default: str | None, limits: Limits) -> Ite
     draft = None
     if found:
         data = _data(value, channel, limits)
-        key = None if id is None else key_of(channel, id)
+        key = None if own_id is None else key_of(channel, own_id)
         draft = Draft(channel, data, key=key, hint=hint or action == "hint")
-    return Item(channel, draft, action, id, prev_id)
+    return Item(channel, draft, action, own_id, prev_id)
 
 
 def _channel(item: dict[str, Any], number: int, default: str | None) -> str:

@@ -107,8 +107,7 @@ class Gate:
 
     def _check_key(self, shown: str) -> None:
         given = shown.encode("utf-8", "surrogateescape")
-        # Every key is compared, in constant time, whatever the first says.
-        if not any([hmac.compare_digest(given, key) for key in self._plain]):
+        if not any(hmac.compare_digest(given, key) for key in self._plain):
             raise BadToken(text="Neither a token nor the realm's key")
 
 
@@ -144,6 +143,12 @@ class Endpoint:
             return _text(
                 503, "Not published: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: _RETRY_AFTER}
             )
+        except web.RequestPayloadError:
+            # Nothing of it can be read any more; told so, aiohttp doesn't try, and log a traceback.
+            request.content.feed_eof()
+            response = _text(400, "Body is not what its Content-Encoding or Transfer-Encoding says.")
+            response.force_close()
+            return response
         except TimeoutError:
             return _text(408, "Body did not arrive in time.", Connection="close")
         except ProtocolError as error:

@@ -107,7 +107,8 @@ def test_ids_make_the_key_within_their_channel() -> None:
         body({"channel": "a", "json-object": 1, "id": "1", "prev-id": "0"}, {"channel": "b", "json-object": 1, "id": 1})
     )
     assert (one.id, one.prev_id, other.id) == ("1", "0", "1")
-    assert one.draft is not None and other.draft is not None
+    assert one.draft is not None
+    assert other.draft is not None
     assert one.draft.key == fanout.key_of("/a", "1") != other.draft.key
 
 
@@ -243,6 +244,9 @@ def test_what_is_encoded_is_what_is_parsed(name: str, value: object, id: str | N
     assert (item.channel, item.id, item.draft.hint, json.loads(item.draft.data)) == (f"/{name}", id, hint, value)
 
 
+FIELDS = ["channel", "id", "prev-id", "formats", "meta", "hint", "json-object", "fpp", "ws-message", "http-stream"]
+FIELDS += ["http-response", "content", "content-bin", "body", "body-bin", "body-patch", "action", "type", "code"]
+
 odd = st.recursive(
     st.none()
     | st.booleans()
@@ -253,31 +257,7 @@ odd = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "channel",
-                    "id",
-                    "prev-id",
-                    "formats",
-                    "meta",
-                    "hint",
-                    "json-object",
-                    "fpp",
-                    "ws-message",
-                    "http-stream",
-                ]
-                + [
-                    "http-response",
-                    "content",
-                    "content-bin",
-                    "body",
-                    "body-bin",
-                    "body-patch",
-                    "action",
-                    "type",
-                    "code",
-                ]
-            ),
+            st.sampled_from(FIELDS),
             inner,
             max_size=5,
         )
@@ -294,7 +274,9 @@ def test_any_items_are_parsed_or_refused_with_a_declared_error(items: list[objec
             if item.draft is not None:
                 json.loads(item.draft.data)
     except ProtocolError as error:
-        assert "\n" not in error.text
+        # Not an assertion about the error: anything but one line would break the answer.
+        if "\n" in error.text:
+            pytest.fail(f"more than one line: {error.text}")
 
 
 @given(st.binary(max_size=200))

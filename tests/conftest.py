@@ -1,0 +1,211 @@
+"""Fixtures with real servers, started for the first test that asks and stopped after the last.
+
+With pytest-xdist each worker has its own, so no test sees another worker's data. What this machine
+hasn't got is a skip with its reason, and a failure when CI=true: a green run there ran everything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import services
+from services import Missing, Postgres, Redis, RedisFactory
+
+T = TypeVar("T")
+
+#: True where a missing server is a failure.
+CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+#: Fixture → the mark its tests carry, so that `pytest -m "not browser"` leaves them out.
+MARKS = {
+    "redis_url": "redis",
+    "redis_server": "redis",
+    "new_redis": "redis",
+    "postgres_url": "postgres",
+    "postgres_server": "postgres",
+    "new_postgres_database": "postgres",
+    "chromium": "browser",
+    "node": "node",
+    "node_modules": "node",
+}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by the servers it asks for."""
+    for name in getattr(item, "fixturenames", ()):
+        if name in MARKS:
+            item.add_marker(MARKS[name])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the PostgreSQL half of tests that run on each database."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and callspec.params.get("database_url") == "postgresql":
+            item.add_marker("postgres")
+
+
+def need(find: Callable[[], T]) -> T:
+    """What `find` returns; without it the test is skipped, or fails when CI=true."""
+    try:
+        return find()
+    except Missing as reason:
+        if CI:
+            pytest.fail(str(reason), pytrace=False)
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def services_folder() -> Iterator[Path]:
+    """A folder for the data of servers; not pytest's own, which only its owner may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="fanfare-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# Redis
+
+
+@pytest.fixture(scope="session")
+def redis_server(services_folder: Path) -> Iterator[Redis]:
+    """One Redis for all tests that only need one; don't stop it, and expect what other tests left."""
+    need(services.redis_program)
+    redis = Redis(services_folder)
+    redis.start()
+    yield redis
+    redis.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: Redis) -> str:
+    """The URL of a real, empty Redis."""
+    redis_server.command("FLUSHALL")
+    return redis_server.url
+
+
+@pytest.fixture
+def new_redis(services_folder: Path) -> Iterator[RedisFactory]:
+    """Makes Redis servers of the test's own: new_redis(), new_redis(replica_of=primary).
+
+    Each has url, port, command(), kill(), restart(), start(), pause() and resume().
+    """
+    need(services.redis_program)
+    factory = RedisFactory(services_folder)
+    yield factory
+    factory.close()
+
+
+# Databases
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests; every module gets a database of its own in it."""
+    need(services.postgres_programs)
+    folder = Path(tempfile.mkdtemp(prefix="fanfare-postgres-"))
+    folder.chmod(0o755)
+    postgres = Postgres(folder)
+    postgres.start()
+    yield postgres
+    postgres.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """The URL, postgresql://…, of an empty database that this module has for itself."""
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def new_postgres_database(postgres_server: Postgres) -> Iterator[Callable[[], str]]:
+    """Makes empty databases for one test and gives their URLs."""
+    made: list[str] = []
+
+    def new() -> str:
+        made.append(postgres_server.create())
+        return made[-1]
+
+    yield new
+    for url in made:
+        postgres_server.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database for this test, of each kind in turn, as DATABASE_URL takes it."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'site.db'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+# Browser and Node
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[object]:
+    """A playwright Browser of the test's own: `page = await (await chromium.new_context()).new_page()`."""
+    program = need(services.chromium_program)
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program,
+            args=list(services.CHROMIUM_FLAGS),
+            # Root may not use Chromium's sandbox.
+            chromium_sandbox=os.geteuid() != 0,
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The path of Node.js."""
+    return need(services.node_program)
+
+
+@pytest.fixture(scope="session")
+def node_modules(node: str) -> Path:
+    """The folder node_modules, with the packages of package.json in it."""
+    return need(services.node_folder)
+
+
+# The loop
+
+
+@pytest.fixture
+def blockbuster() -> Iterator[object]:
+    """Fails the test that blocks the event loop: ask for it where the loop's time matters."""
+    from blockbuster import blockbuster_ctx
+
+    # Imports inside functions read files; that is not what the loop waits for in service.
+    with blockbuster_ctx(excluded_modules=["importlib"]) as found:
+        yield found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the very end what did not run, once for each reason."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        place = report.longrepr
+        reason = place[2] if isinstance(place, tuple) else str(place)
+        reason = reason.removeprefix("Skipped: ")
+        reasons[reason] = reasons.get(reason, 0) + 1
+    if reasons:
+        terminalreporter.section("did not run")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.line(f"{count} test{'s' if count > 1 else ''}: {reason}")

@@ -1,297 +1,434 @@
-"""WebSocket frames, server side, sans-I/O: RFC 6455, and RFC 7692 without context takeover.
+"""WebSocket frames, server side: RFC 6455, and permessage-deflate (RFC 7692) without context takeover.
 
-Out: `frame`, `text_frame`, `close_frame` make bytes once, for any number of sockets.
-In: `read_one` is the path of nearly every message a hub receives, one short frame in one piece;
-`Reader` is for the rest, and exists only while a message is incomplete.
+Bytes in, messages out; nothing here waits or writes. Most of what browsers send is one short text
+frame in one read: `read_one` takes that without making an object. Everything else goes through a
+`Reader`, which a connection makes when it needs one and drops when it is `idle` again.
+
+No context takeover, in either direction: a message is compressed once and the bytes shared by
+every subscriber, and an idle connection keeps no window (32 KiB and more each way).
 """
 
 from __future__ import annotations
 
-import codecs
 import zlib
+from codecs import utf_8_decode
 
 from ..errors import FrameError
 
-CONTINUATION, TEXT, BINARY = 0x0, 0x1, 0x2
-CLOSE, PING, PONG = 0x8, 0x9, 0xA
+CONTINUATION = 0x0
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
 
-#: Bytes that end a deflated message on the wire and are left out (RFC 7692 §7.2.1).
+# Close codes, RFC 6455 §7.4.1 and its registry.
+NORMAL = 1000
+GOING_AWAY = 1001
+PROTOCOL_ERROR = 1002
+UNSUPPORTED_DATA = 1003
+INVALID_DATA = 1007
+POLICY_VIOLATION = 1008
+TOO_BIG = 1009
+INTERNAL_ERROR = 1011
+TRY_AGAIN_LATER = 1013
+
+#: What a peer may put into a close frame: the registry's codes less 1004, 1005, 1006 and 1015,
+#: which never travel, and the ranges for libraries and applications.
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
+
+#: RFC 6455 §5.5: control frames have at most 125 bytes.
+_MAX_CONTROL = 125
+
+#: What deflate ends a message with and permessage-deflate leaves out (RFC 7692 §7.2.1).
 _TAIL = b"\x00\x00\xff\xff"
+#: An empty last block: after the tail it ends the stream if, and only if, the message was whole.
+_LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 
-#: Close codes a peer may send: defined ones, and those for libraries and applications (RFC 6455 §7.4).
-_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
+#: Bytes that one read may inflate to, however many messages share it: a read of 256 KiB could
+#: otherwise hold a thousand messages, each just below the limit. Text shrinks tenfold, so an
+#: honest read stays below.
+_MIN_INFLATE_BUDGET = 4 * 1024 * 1024
+
+_TEXT_HEADS = tuple(bytes((0x80 | TEXT, size)) for size in range(126))
 
 
-def frame(opcode: int, payload: bytes, *, rsv1: bool = False) -> bytes:
-    """A whole unmasked frame. rsv1 marks a deflated payload."""
-    first = 0x80 | opcode | (0x40 if rsv1 else 0)
-    size = len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 65536:
-        return bytes((first, 126, size >> 8, size & 255)) + payload
-    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+# Writing
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A text message in one frame; the payload is UTF-8."""
-    return frame(TEXT, payload)
+    """One whole text message, as the server sends it; payload is UTF-8, unchecked."""
+    size = len(payload)
+    if size < 126:
+        return _TEXT_HEADS[size] + payload
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def frame(opcode: int, payload: bytes = b"", *, rsv1: bool = False) -> bytes:
+    """One final, unmasked frame. rsv1 marks a payload that `deflate` made.
+
+    Raises ValueError for a control frame of more than 125 bytes.
+    """
+    first = (0xC0 if rsv1 else 0x80) | opcode
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if opcode >= CLOSE:
+        raise ValueError("a control frame has at most 125 bytes")
+    if size < 65536:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """A close frame; the reason is cut to what a control frame holds (123 bytes)."""
-    text = reason.encode()[:123].decode(errors="ignore").encode()
-    return frame(CLOSE, code.to_bytes(2, "big") + text)
+    """A close frame; the reason is cut, between characters, to the 123 bytes it may have."""
+    text = reason.encode("utf-8", "replace")[: _MAX_CONTROL - 2].decode("utf-8", "ignore")
+    return frame(CLOSE, code.to_bytes(2, "big") + text.encode())
+
+
+# Reading
 
 
 def unmask(mask: bytes, payload: bytes) -> bytes:
-    """The payload without its mask. Linear: one XOR of two long integers, 1 GB/s measured."""
+    """Exclusive or with the repeated mask of four bytes; linear, as two big integers."""
     size = len(payload)
-    repeated = mask * (size // 4) + mask[: size % 4]
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(repeated, "little")).to_bytes(size, "little")
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
 
 
 def read_one(data: bytes) -> bytes | None:
-    """The payload if `data` is exactly one whole, final, uncompressed, short (< 126 bytes) or 16-bit-long text frame.
+    """The payload, if data is exactly one whole text frame of 1 to 1,023 ASCII bytes; else None.
 
-    None for anything else, valid or not: that is for a Reader. UTF-8 is not checked here; the
-    caller's JSON parser does.
+    None says nothing about data: give it to a `Reader`, which also checks UTF-8 and the limit.
+    The bound is above a handshake and below any sensible limit.
     """
-    size = len(data)
-    if size < 6 or data[0] != 0x81:
+    size = len(data) - 6
+    if size <= 0 or data[0] != 0x81:
         return None
-    length = data[1] & 0x7F
-    if not data[1] & 0x80:
-        return None
-    if length < 126:
-        if size != length + 6:
+    if size < 126:
+        if data[1] != 0x80 | size:
             return None
-        return unmask(data[2:6], data[6:])
-    if length == 126 and size >= 8:
-        length = data[2] << 8 | data[3]
-        if length >= 126 and size == length + 8:
-            return unmask(data[4:8], data[8:])
-    return None
+        key, masked = data[2:6], data[6:]
+    else:
+        size -= 2
+        if not 126 <= size < 1024 or data[1] != 0xFE or data[2] << 8 | data[3] != size:
+            return None
+        key, masked = data[4:8], data[8:]
+    # As in unmask; a call less.
+    key = (key * 256)[:size]
+    payload = (int.from_bytes(masked, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+    return payload if payload.isascii() else None
 
 
 class Reader:
-    """What a client sends, in any pieces, as whole messages.
+    """Takes a client's bytes as they come, and gives messages and control frames.
 
-    limit: bytes a message may have, before and after inflating. deflates: whether
-    permessage-deflate was agreed on.
+    limit: bytes a message may have, after inflating; a frame that announces more is refused
+    before any of it is kept. deflate: whether permessage-deflate was agreed on.
     """
 
-    __slots__ = ("_deflated", "_have", "_inflates", "_limit", "_message", "_need", "_opcode", "_parts", "_size", "_utf8")
+    __slots__ = (
+        "_checked",
+        "_deflate",
+        "_done",
+        "_final",
+        "_inflated",
+        "_inflater",
+        "_left",
+        "_limit",
+        "_mask",
+        "_message",
+        "_opcode",
+        "_pending",
+        "_wire",
+    )
 
-    def __init__(self, limit: int, deflates: bool = False) -> None:
+    def __init__(self, limit: int, deflate: bool = False) -> None:
         self._limit = limit
-        self._inflates = deflates
-        # Bytes of an incomplete frame: parts, how many there are, how many the next step needs.
-        self._parts: list[bytes] = []
-        self._have = 0
-        self._need = 2
-        # A message of several frames: its payloads so far.
-        self._message: list[bytes] = []
-        self._size = 0
-        self._opcode = CONTINUATION
-        self._deflated = False
-        self._utf8: codecs.IncrementalDecoder | None = None
+        self._deflate = deflate
+        self._done = False
+        # The start of a frame that can't be judged yet: a header, or a control frame. Under 132 bytes.
+        self._pending = b""
+        # The message under way: its opcode (0: none), and what is known of it.
+        self._opcode = 0
+        self._message = bytearray()
+        self._wire = 0
+        self._checked = 0
+        self._inflater: zlib._Decompress | None = None
+        self._inflated = 0
+        # The data frame under way: bytes still to come, the mask for the next of them.
+        self._left = 0
+        self._mask = b""
+        self._final = False
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is kept: the reader can be dropped."""
-        return not self._have and self._opcode == CONTINUATION
+        """Whether a new Reader would do as well. Never again after a close frame or an error."""
+        return not (self._pending or self._opcode or self._done)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Take bytes as they came; returns (opcode, payload) of every message and control frame now complete.
+        """Return what became complete, in order: (TEXT or BINARY, message), (PING, PONG or CLOSE, payload).
 
-        Raises FrameError at the first violation; its `messages` are those that were complete before
-        it. Nothing may be fed afterwards.
+        A CLOSE payload is checked: empty, or a code that may travel and UTF-8. What follows a
+        close frame is ignored (RFC 6455 §5.5.1). Raises FrameError when the peer broke a rule;
+        its `messages` are those that came before. From then on feed returns nothing.
         """
-        found: list[tuple[int, bytes]] = []
-        self._parts.append(data)
-        self._have += len(data)
-        if self._have < self._need:
-            # The header said how much is missing: a frame in many pieces is joined once.
-            return found
-        buffer = data if len(self._parts) == 1 else b"".join(self._parts)
-        at = 0
+        messages: list[tuple[int, bytes]] = []
+        if self._done:
+            return messages
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        self._inflated = 0
         try:
-            while True:
-                step = self._frame(buffer, at, found)
-                if step == 0:
-                    break
-                at += step
+            self._read(data, messages)
         except FrameError as error:
-            error.messages = found
+            self._done = True
+            self._drop_message()
+            error.messages = messages
             raise
-        rest = buffer[at:] if at else buffer
-        self._parts = [rest] if rest else []
-        self._have = len(rest)
-        return found
+        return messages
 
-    def _frame(self, buffer: bytes, at: int, found: list[tuple[int, bytes]]) -> int:
-        """Read one frame at `at`; returns its length, 0 when it is incomplete (and `_need` says how long it is)."""
-        available = len(buffer) - at
-        if available < 2:
-            self._need = 2
-            return 0
-        first, second = buffer[at], buffer[at + 1]
-        opcode, length = first & 0x0F, second & 0x7F
-        self._check_header(first, second)
-        head = 2
-        if length == 126:
-            head = 4
-        elif length == 127:
-            head = 10
-        if available < head + 4:
-            self._need = head + 4
-            return 0
-        if length >= 126:
-            length = int.from_bytes(buffer[at + 2 : at + head], "big")
-            if length < (126 if head == 4 else 65536) or length >> 63:
-                raise FrameError(1002, "length not minimal")
-        if opcode < CLOSE and self._size + length > self._limit:
-            raise FrameError(1009, "message too big")
-        end = head + 4 + length
-        if available < end:
-            self._need = end
-            return 0
-        self._need = 2
-        payload = unmask(buffer[at + head : at + head + 4], buffer[at + head + 4 : at + end])
-        if opcode >= CLOSE:
-            if opcode == CLOSE:
-                _check_close(payload)
-            found.append((opcode, payload))
-        else:
-            self._data(opcode, bool(first & 0x80), bool(first & 0x40), payload, found)
-        return end
+    def _read(self, data: bytes, messages: list[tuple[int, bytes]]) -> None:
+        at, end = 0, len(data)
+        while True:
+            if self._left:
+                at = self._continue_frame(data, at, end)
+                if self._left:
+                    return
+                if self._final:
+                    messages.append(self._finish())
+            if end - at < 2:
+                break
+            first, size = data[at], data[at + 1] - 128
+            if size < 0:
+                raise FrameError(PROTOCOL_ERROR, "frames of a client are masked")
+            opcode = first & 0x0F
+            if first & 0x70 and not (first & 0x70 == 0x40 and self._deflate and TEXT <= opcode <= BINARY):
+                raise FrameError(PROTOCOL_ERROR, "reserved bits")
 
-    def _check_header(self, first: int, second: int) -> None:
-        opcode = first & 0x0F
-        if first & 0x30 or (first & 0x40 and not self._inflates):
-            raise FrameError(1002, "reserved bit")
-        if 0x3 <= opcode <= 0x7 or opcode > PONG:
-            raise FrameError(1002, "reserved opcode")
-        if not second & 0x80:
-            raise FrameError(1002, "not masked")
-        if opcode >= CLOSE:
-            if not first & 0x80 or second & 0x7F > 125 or first & 0x40:
-                raise FrameError(1002, "bad control frame")
-        elif opcode == CONTINUATION:
-            if self._opcode == CONTINUATION or first & 0x40:
-                raise FrameError(1002, "nothing to continue")
-        elif self._opcode != CONTINUATION:
-            raise FrameError(1002, "message not finished")
+            if opcode >= CLOSE:
+                if opcode > PONG:
+                    raise FrameError(PROTOCOL_ERROR, "reserved opcode")
+                if first < 0x80:
+                    raise FrameError(PROTOCOL_ERROR, "fragmented control frame")
+                if size > _MAX_CONTROL:
+                    raise FrameError(PROTOCOL_ERROR, "control frame over 125 bytes")
+                start = at + 6
+                stop = start + size
+                if stop > end:
+                    break
+                payload = unmask(data[at + 2 : start], data[start:stop])
+                at = stop
+                if opcode == CLOSE:
+                    _check_close(payload)
+                    messages.append((CLOSE, payload))
+                    self._done = True
+                    self._drop_message()
+                    return
+                messages.append((opcode, payload))
+                continue
 
-    def _data(self, opcode: int, final: bool, deflated: bool, payload: bytes, found: list[tuple[int, bytes]]) -> None:
-        if opcode != CONTINUATION:
-            self._opcode = opcode
-            self._deflated = deflated
-            if final:
-                self._finish(payload, found)
-                return
-        self._message.append(payload)
-        self._size += len(payload)
-        if self._opcode == TEXT and not self._deflated:
-            # Fragments are checked as they come, so that a peer learns of bad text at once.
-            if self._utf8 is None:
-                self._utf8 = _decoder()
-            try:
-                self._utf8.decode(payload, final)
-            except UnicodeDecodeError:
-                raise FrameError(1007, "not UTF-8") from None
-        if len(self._message) > 65536:
-            # A message of empty fragments would grow the list for ever.
-            self._message = [b"".join(self._message)]
-        if final:
-            self._finish(b"".join(self._message), found, checked=self._utf8 is not None)
+            if opcode > BINARY:
+                raise FrameError(PROTOCOL_ERROR, "reserved opcode")
+            if opcode == CONTINUATION:
+                if not self._opcode:
+                    raise FrameError(PROTOCOL_ERROR, "nothing to continue")
+            elif self._opcode:
+                raise FrameError(PROTOCOL_ERROR, "a message inside a message")
 
-    def _finish(self, payload: bytes, found: list[tuple[int, bytes]], checked: bool = False) -> None:
+            start = at + 6
+            if size == 126:
+                start = at + 8
+                if end - at < 4:
+                    break
+                size = int.from_bytes(data[at + 2 : at + 4], "big")
+                if size < 126:
+                    raise FrameError(PROTOCOL_ERROR, "length not minimal")
+            elif size == 127:
+                start = at + 14
+                if end - at < 10:
+                    break
+                size = int.from_bytes(data[at + 2 : at + 10], "big")
+                if size < 65536 or size >> 63:
+                    raise FrameError(PROTOCOL_ERROR, "length not minimal or over 63 bits")
+            packed = first & 0x40 or self._inflater is not None
+            if self._wire + size > (_packed_limit(self._limit) if packed else self._limit):
+                raise FrameError(TOO_BIG, "message too big")
+            if start > end:
+                break
+
+            stop = start + size
+            if stop <= end and opcode and first & 0xC0 == 0x80:
+                # A whole message in one frame, not compressed: nothing to remember.
+                payload = unmask(data[start - 4 : start], data[start:stop])
+                if opcode == TEXT and not payload.isascii():
+                    _check_utf8(payload)
+                messages.append((opcode, payload))
+                at = stop
+                continue
+            if opcode:
+                self._opcode = opcode
+                if first & 0x40:
+                    self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            self._wire += size
+            self._final = first >= 0x80
+            self._left = size
+            self._mask = data[start - 4 : start]
+            at = start
+            if not size and self._final:
+                messages.append(self._finish())
+        self._pending = data[at:]
+
+    def _continue_frame(self, data: bytes, at: int, end: int) -> int:
+        """Take what data has of the frame's payload; return where it ends."""
+        stop = min(at + self._left, end)
+        chunk = unmask(self._mask, data[at:stop])
+        taken = stop - at
+        self._left -= taken
+        turn = taken & 3
+        if turn:
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        if self._inflater is not None:
+            chunk = self._inflate(self._inflater, chunk)
+        self._message += chunk
+        if self._opcode == TEXT:
+            self._check_text(final=False)
+        return stop
+
+    def _finish(self) -> tuple[int, bytes]:
+        """The message is complete: return it and forget it."""
+        inflater = self._inflater
+        # RFC 7692 §7.2.3.6 wants a byte for an empty message; a client that sends none means the same.
+        if inflater is not None and self._wire:
+            if not inflater.eof:
+                self._message += self._inflate(inflater, _TAIL + _LAST_BLOCK)
+                if not inflater.eof or inflater.unused_data:
+                    raise FrameError(INVALID_DATA, "compressed data ends too early")
         opcode = self._opcode
-        if self._deflated:
-            payload = inflate(payload, self._limit)
-        if opcode == TEXT and not checked:
-            try:
-                payload.decode()
-            except UnicodeDecodeError:
-                raise FrameError(1007, "not UTF-8") from None
-        self._opcode = CONTINUATION
-        self._deflated = False
-        self._message = []
-        self._size = 0
-        self._utf8 = None
-        found.append((opcode, payload))
+        if opcode == TEXT:
+            self._check_text(final=True)
+        payload = bytes(self._message)
+        self._drop_message()
+        return opcode, payload
+
+    def _drop_message(self) -> None:
+        self._opcode = 0
+        self._message = bytearray()
+        self._wire = 0
+        self._checked = 0
+        self._inflater = None
+        self._left = 0
+
+    def _inflate(self, inflater: zlib._Decompress, chunk: bytes) -> bytes:
+        # One byte more than there is room for tells too much from just enough.
+        room = self._limit - len(self._message) + 1
+        try:
+            chunk = inflater.decompress(chunk, room)
+        except zlib.error:
+            raise FrameError(INVALID_DATA, "not deflate") from None
+        self._inflated += len(chunk)
+        if len(chunk) >= room or self._inflated > max(4 * self._limit, _MIN_INFLATE_BUDGET):
+            raise FrameError(TOO_BIG, "message too big when inflated")
+        # A block marked as the last is allowed, with the padding of RFC 7692 §7.2.3.4 after it.
+        if inflater.eof and inflater.unused_data not in (b"", b"\x00"):
+            raise FrameError(INVALID_DATA, "data after the last block")
+        return chunk
+
+    def _check_text(self, *, final: bool) -> None:
+        """Check what is new since the last time, so that bad UTF-8 ends a message early."""
+        new = bytes(self._message[self._checked :])
+        self._checked += len(new) if new.isascii() else _check_utf8(new, final)
+
+
+def _packed_limit(limit: int) -> int:
+    """Bytes a compressed message may have: what doesn't shrink grows a little; empty blocks inflate to nothing."""
+    return limit + (limit >> 3) + 64
+
+
+def _check_utf8(data: bytes, final: bool = True) -> int:
+    """Return how many bytes are whole characters; when final, all of them are."""
+    try:
+        return utf_8_decode(data, "strict", final)[1]
+    except UnicodeDecodeError:
+        raise FrameError(INVALID_DATA, "text is not UTF-8") from None
 
 
 def _check_close(payload: bytes) -> None:
     if not payload:
         return
-    if len(payload) == 1:
-        raise FrameError(1002, "bad close")
-    code = int.from_bytes(payload[:2], "big")
-    if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
-        raise FrameError(1002, "bad close code")
-    try:
-        payload[2:].decode()
-    except UnicodeDecodeError:
-        raise FrameError(1007, "not UTF-8") from None
+    if int.from_bytes(payload[:2], "big") not in _CLOSE_CODES:
+        raise FrameError(PROTOCOL_ERROR, "bad close code")
+    _check_utf8(payload[2:])
 
 
-def deflate(payload: bytes) -> bytes:
-    """A message deflated without context takeover: the same bytes serve every socket."""
-    # Level 1 is a third of level 6's time for 10 % more bytes on JSON; wbits 15 is what we announce.
-    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
-    return (packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH))[: -len(_TAIL)]
+# permessage-deflate
 
 
-def inflate(payload: bytes, limit: int) -> bytes:
-    """A deflated message's bytes; raises FrameError beyond `limit` (without inflating further) or if broken."""
-    unpacker = zlib.decompressobj(-15)
-    try:
-        data = unpacker.decompress(payload + _TAIL, limit + 1)
-    except zlib.error:
-        raise FrameError(1007, "not deflated") from None
-    if len(data) > limit or unpacker.unconsumed_tail:
-        raise FrameError(1009, "message too big")
-    return data
+def deflate(payload: bytes, window: int = zlib.MAX_WBITS) -> bytes:
+    """A message's payload for a frame with rsv1. window: base-2 logarithm of the agreed window, 9 to 15."""
+    # A window that just holds the message finds the same matches and is set up in an eighth of
+    # the time: 8 µs for 1 KiB of JSON. Level 6 makes 18 % less of 20 kB than level 1 does in twice
+    # the time; that pays, as all subscribers share the bytes, until the loop would feel it.
+    size = len(payload)
+    bits = min(window, max(9, size.bit_length()))
+    packer = zlib.compressobj(6 if size < 16384 else 1, zlib.DEFLATED, -bits, min(8, bits - 4))
+    return (packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
-def negotiate_deflate(offers: str) -> str | None:
-    """The Sec-WebSocket-Extensions answer to a client's offers, or None to go without.
+def negotiate_deflate(header: str) -> str | None:
+    """Our answer to a Sec-WebSocket-Extensions header, or None when nothing in it suits us.
 
-    Always without context takeover in both directions: a message is compressed once for everyone,
-    and an idle connection keeps no window.
+    The first offer that we can keep is taken, without context takeover either way. Offers with
+    unknown, repeated or ill-formed parameters are declined (RFC 7692 §5.1, §7), and so is a
+    window of 256 bytes, which zlib can't do. Ask `window_bits` what the answer promises.
     """
-    for offer in offers.split(","):
-        name, *parameters = (part.strip() for part in offer.split(";"))
-        if name != "permessage-deflate":
+    for offer in header.split(","):
+        name, *params = offer.split(";")
+        if name.strip().lower() != "permessage-deflate":
             continue
-        answer = ["permessage-deflate", "server_no_context_takeover", "client_no_context_takeover"]
-        seen = set()
-        for parameter in parameters:
-            key, equals, value = (part.strip().strip('"') for part in parameter.partition("="))
-            if key in seen:
-                break
-            seen.add(key)
-            if key in ("server_no_context_takeover", "client_no_context_takeover"):
-                if equals:
-                    break
-            elif key == "client_max_window_bits":
-                # We inflate any window; nothing to ask for.
-                if equals and value not in _WINDOW_BITS:
-                    break
-            elif key == "server_max_window_bits":
-                # One compressed form serves all, so only the largest window can be promised.
-                if value != "15":
-                    break
-                answer.append("server_max_window_bits=15")
-            else:
-                break
-        else:
-            return "; ".join(answer)
+        window = _check_params(params)
+        if window is None:
+            continue
+        answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        return f"{answer}; server_max_window_bits={window}" if window else answer
     return None
 
 
-_WINDOW_BITS = frozenset(str(bits) for bits in range(8, 16))
-_decoder = codecs.getincrementaldecoder("utf-8")
+def window_bits(answer: str) -> int:
+    """The window that an answer of `negotiate_deflate` binds us to, for `deflate`."""
+    _, named, bits = answer.partition("server_max_window_bits=")
+    return int(bits) if named else zlib.MAX_WBITS
+
+
+def _check_params(params: list[str]) -> int | None:
+    """The server_max_window_bits of an offer (0: not asked for), or None for an offer to decline."""
+    window = 0
+    seen = set()
+    for param in params:
+        name, equals, value = (part.strip() for part in param.partition("="))
+        name = name.lower()
+        if name in seen:
+            return None
+        seen.add(name)
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            value = value[1:-1]
+        if name in ("server_no_context_takeover", "client_no_context_takeover"):
+            if equals:
+                return None
+        elif name == "client_max_window_bits":
+            # Ours to narrow, and we don't: without takeover a window is short-lived anyway.
+            if equals and value not in _WINDOWS:
+                return None
+        elif name == "server_max_window_bits":
+            if value not in _WINDOWS or value == "8":
+                return None
+            window = int(value)
+        else:
+            return None
+    return window
+
+
+_WINDOWS = frozenset(str(bits) for bits in range(8, 16))

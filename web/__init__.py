@@ -1,0 +1,24 @@
+"""The site: events, their comments, and the pages that follow them.
+
+settings       what may differ between two deployments; read once
+keys           where the application keeps its parts
+models         tables
+hints          which change tells which channel
+db             the database; `Database.saving()`: commit, then give the hints
+migrations/    the tables' history (Alembic)
+demo           content for the first run
+assets         static files: versions, integrity, caching
+visitors       who is at the other end: the signed cookie, the token of a form
+requests       reading forms, answering in the form that was asked for
+middlewares    errors as pages or JSON, security headers, conditional answers
+templating     what every template may use
+pages          home and event pages
+comments       list and post
+accounts       signing in and out
+manage         the manager's table of events
+app            puts the parts together and beside the hub
+cli            the command `fanfare`
+
+Features (pages, comments, accounts, manage) don't import each other. The hub is entered by
+`hub.publisher`, and by `hub.orm` for notifications; `app` and `cli` alone know more of it.
+"""

@@ -1,0 +1,127 @@
+"""The site's settings: the same kind of table as the hub's, read once from the same environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from hub.errors import SettingsError
+from hub.settings import COUNT, HTTP_URL, KEY, PATH, SECONDS, Kind, check_unknown, keep_key, read, setting, variables
+
+#: Variables with this prefix are the site's own.
+PREFIXES = ("SITE_",)
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    # Heroku and others still write the first form.
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+def parse_database_url(text: str) -> URL:
+    """A database's URL with the driver that we use for it.
+
+    Takes sqlite:///path, postgres://… and postgresql://…; `sslmode` is passed on to asyncpg under
+    its own name. Raises ValueError with the reason.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError("is not a URL such as postgresql://user@localhost/fanfare") from None
+    driver = _DRIVERS.get(url.drivername)
+    if driver is None:
+        raise ValueError(f"speaks of {url.drivername!r}; sqlite and postgresql are supported")
+    url = url.set(drivername=driver)
+    if driver == "sqlite+aiosqlite":
+        if url.database in {None, "", ":memory:"}:
+            raise ValueError("needs a file: each connection would have a database of its own in memory")
+    elif "sslmode" in url.query:
+        query = dict(url.query)
+        query["ssl"] = query.pop("sslmode")
+        url = url.set(query=query)
+    return url
+
+
+DATABASE_URL = Kind("database URL", parse_database_url, lambda url: str(url.render_as_string(hide_password=True)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The site's settings. Times are seconds."""
+
+    database: URL | None = setting(  # noqa: RUF009  # setting() gives a field
+        "DATABASE_URL", DATABASE_URL, None, "where events are kept; without it SQLite, in HUB_VAR", secret=True
+    )
+    var: Path = setting("HUB_VAR", PATH, Path("var"), "folder for what is made on the first run")  # noqa: RUF009  # setting() gives a field
+    url: str | None = setting(
+        "SITE_URL", HTTP_URL, None, "the site's own address as browsers see it; with https, cookies are sent by it only"
+    )
+    secret: bytes | None = setting(
+        "SITE_SECRET",
+        KEY,
+        None,
+        "signs the visitors' cookies; on a loopback HOST it is made and kept in var/site.key",
+        secret=True,
+    )
+    proxies: int = setting(
+        "SITE_PROXIES", COUNT, 0, "proxies in front that add to X-Forwarded-For", minimum=0, maximum=10
+    )
+    comment_rate: int = setting(
+        "SITE_COMMENT_RATE",
+        COUNT,
+        # The people of one hall share an address, and all have something to say.
+        120,
+        "comments a minute from one address; 0 for no limit",
+        minimum=0,
+    )
+    poll: float = setting(
+        "SITE_POLL", SECONDS, 10.0, "how often a page asks by itself while the hub is away", minimum=0.1, maximum=3600
+    )
+    calm_poll: float = setting(
+        "SITE_CALM_POLL", SECONDS, 300.0, "the same while the hub is well", minimum=0.1, maximum=86400
+    )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read the site's variables; raise SettingsError for a bad one, or an unknown SITE_ one."""
+        check_unknown(environ, variables(cls), PREFIXES)
+        return read(cls, environ)
+
+    @property
+    def database_url(self) -> URL:
+        """DATABASE_URL, or the SQLite file under `var`."""
+        if self.database is not None:
+            return self.database
+        return URL.create("sqlite+aiosqlite", database=str(self.var / "fanfare.sqlite3"))
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach the site by https, so that cookies may insist on it."""
+        return self.url is not None and self.url.startswith("https:")
+
+    def with_secret(self, *, development: bool) -> Self:
+        """These settings with a secret: the given one, or in development the one kept in `var`.
+
+        Raises SettingsError when there is none and others can reach the site: several machines
+        would sign with different ones.
+        """
+        if self.secret is not None:
+            return self
+        path = self.var / "site.key"
+        if not path.exists() and not development:
+            raise SettingsError(
+                "SITE_SECRET: is not set, and HOST is not a loopback address;"
+                " `fanfare token --new-key` prints one that will do"
+            )
+        try:
+            return replace(self, secret=keep_key(path))
+        except SettingsError as error:
+            raise SettingsError(str(error).replace("FANOUT_KEY", "SITE_SECRET")) from None

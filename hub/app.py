@@ -14,7 +14,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiohttp import web
@@ -32,7 +32,8 @@ from .transports import publish
 from .transports.front import Door
 from .transports.origins import Origins
 from .transports.polling import Polling
-from .transports.websocket import BayeuxSocket
+from .transports.plain import Plain
+from .transports.websocket import BayeuxSocket, Connection
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ class Hub:
             max_subscriptions=settings.max_subscriptions,
             max_sessions=settings.max_sessions,
         )
-        bayeux = Bayeux(Registry(), new_id, limits=limits, access=Access(settings.client_publish))
+        access = Access(settings.client_publish)
+        bayeux = Bayeux(Registry(), new_id, limits=limits, access=access)
         bounds = Bounds(
             tick=settings.tick,
             queue_count=settings.queue_count,
@@ -69,9 +71,18 @@ class Hub:
         self.door = Door(
             self.node,
             Origins(settings.origins),
-            {MOUNT: self.websocket},
+            {MOUNT: self.websocket, "/ws": self._plain_websocket},
             head_timeout=settings.head_timeout,
             max_connections=settings.max_connections,
+        )
+
+        self._plain = Plain(
+            self.node,
+            self.door,
+            access,
+            limit=settings.message_bytes,
+            interval=settings.ping_interval,
+            hold=settings.connect_timeout,
         )
 
     def setup(self, app: web.Application) -> None:
@@ -82,6 +93,9 @@ class Hub:
             app.router.add_get(path, polling.get, allow_head=False)
             app.router.add_options(path, polling.options)
             app.router.add_route("*", path, polling.refuse)
+        app.router.add_get("/ws", self._plain.upgrade, allow_head=False)
+        app.router.add_get("/sse", self._plain.events, allow_head=False)
+        app.router.add_get("/poll", self._plain.poll, allow_head=False)
         publish.add_routes(app, self.node, self.settings)
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
@@ -92,6 +106,9 @@ class Hub:
         return BayeuxSocket(
             self.node, limit=self.settings.body_bytes, interval=self.settings.ping_interval, deflates=deflates
         )
+
+    def _plain_websocket(self, head: Head, deflates: bool) -> Connection:
+        return self._plain.websocket(head, deflates)
 
     async def _life(self, app: web.Application) -> AsyncIterator[None]:
         await self.node.start()
@@ -161,14 +178,16 @@ async def running(
         await runner.cleanup()
 
 
-async def serve(app: web.Application, hub: Hub, announce: Any = None) -> None:
-    """Serve until SIGTERM or SIGINT. announce: called with the base URL once it listens."""
+async def serve(
+    app: web.Application, hub: Hub, announce: Callable[[str], None] | None = None, sock: socket.socket | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT. announce: called with the base URL once it listens. sock: listen there."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with running(app, hub, host=hub.settings.host, port=hub.settings.port) as url:
+        async with running(app, hub, host=hub.settings.host, port=hub.settings.port, sock=sock) as url:
             if announce is not None:
                 announce(url)
             await stop.wait()

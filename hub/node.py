@@ -349,14 +349,13 @@ class Node:
     def lost(self, channels: Sequence[str] | None) -> None:
         """Publications may have been missed: every subscriber is told to refetch, in its own way."""
         self.counters.lost += 1
-        for channel in self._tops if channels is None else channels:
-            self._tops.pop(channel, None) if channels is not None else None
         if channels is None:
             self._tops.clear()
             affected = {session: set(session.patterns) for session in self.registry.sessions.values()}
         else:
             affected = {}
             for channel in channels:
+                self._tops.pop(channel, None)
                 for session in self.registry.audience(channel):
                     affected.setdefault(session, set()).add(channel)
         for session, names in affected.items():
@@ -364,6 +363,8 @@ class Node:
                 self._tell_lost(session, names)
 
     def _tell_lost(self, session: Session, channels: set[str]) -> None:
+        if session.link is not None and session.link.tell_lost(channels):
+            return
         if not session.tracks:
             # The only word every Bayeux client knows for "start anew".
             self.end_session(session, "lost")

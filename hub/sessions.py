@@ -50,6 +50,9 @@ class Link(Protocol):
     def send(self, parts: list[bytes]) -> None:
         """Write encoded Bayeux messages as one batch."""
 
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        """Say that publications of these channels may have been missed; False if a connect's reply must."""
+
     def leave(self, code: int, reason: str) -> None:
         """Say why, and close."""
 

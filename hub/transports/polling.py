@@ -16,6 +16,7 @@ from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadMessage, TooLarge
 from ..node import Node, Poll
 from ..protocol.messages import dumps, join, looks_like_json, parse_batch
+from .eventsource import Streams
 from .front import Door
 from .origins import PREFLIGHT
 
@@ -36,6 +37,7 @@ class Polling:
     def __init__(self, node: Node, door: Door, *, message_bytes: int) -> None:
         self._node = node
         self._door = door
+        self._streams = Streams(node, door)
         self._origins = door.origins
         self._message_bytes = message_bytes
 
@@ -58,6 +60,8 @@ class Polling:
         """GET with `message`: callback-polling. The answer is a script that calls `jsonp`."""
         if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
             return await self._door.take_over(request)
+        if "text/event-stream" in request.headers.get(hdrs.ACCEPT, ""):
+            return await self._streams.get(request)
         texts = request.query.getall("message", [])
         if not texts:
             return _text(400, "Bad request: POST messages, open a WebSocket, or GET with ?message=", {})

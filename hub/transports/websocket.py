@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from ..bayeux import WEBSOCKET
@@ -236,6 +236,9 @@ class BayeuxSocket(Connection):
             data = self._encode(batch)
             batch.forms["bayeux-deflate" if deflates else "bayeux"] = data
         self.transport.write(data)
+
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        return False
 
     def pause_writing(self) -> None:
         self.blocked = True

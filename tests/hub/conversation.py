@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -30,6 +31,9 @@ class Wire:
 
     def offer(self, batch: Batch) -> None:
         self.messages.extend(orjson.loads(publication.message) for publication in batch.publications)
+
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        return False
 
     def leave(self, code: int, reason: str) -> None:
         self.left = (code, reason)

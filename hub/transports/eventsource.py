@@ -1,0 +1,163 @@
+"""Server-Sent Events: a response that stays open and is written to like a WebSocket.
+
+`EventStream` is the link; `BayeuxStream` carries a Bayeux session's deliveries to Faye's
+`eventsource` transport, whose connects travel as polls beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from aiohttp import hdrs, web
+
+from ..node import Node
+from ..protocol.messages import join
+from ..sessions import Batch, Session
+from .front import Door
+
+#: Seconds between comments on a quiet stream: proxies cut what is silent for 60 s, some for 30 s.
+COMMENT_SECONDS = 15.0
+
+#: Unsent bytes from which on a stream's messages wait in its session's queue.
+HIGH_WATER = 64 * 1024
+
+#: Seconds between looks at a full buffer: aiohttp keeps the transport's own signal for itself.
+LOOK_SECONDS = 0.2
+
+
+class EventStream(ABC):
+    """A response of text/event-stream as a session's link."""
+
+    __slots__ = ("__weakref__", "_ended", "_node", "_transport", "blocked", "closing", "response", "session")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.blocked = False
+        self.closing = False
+        self.session: Session | None = None
+        self.response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-cache, no-store",
+                # nginx would keep what it gets until a buffer is full.
+                "X-Accel-Buffering": "no",
+                "Connection": "close",
+            }
+        )
+        self._transport: asyncio.Transport | None = None
+        self._ended = asyncio.Event()
+
+    async def start(self, request: web.Request, headers: dict[str, str]) -> None:
+        """Send the head and the first bytes."""
+        self.response.headers.update(headers)
+        self.response.enable_chunked_encoding()
+        await self.response.prepare(request)
+        # Some proxies and old browsers wait for 2 KiB before they show anything.
+        await self.response.write(b"retry: 2000\n:" + b" " * 2048 + b"\n\n")
+        self._transport = request.transport
+        self._node.wheel.add(self._node.time() + COMMENT_SECONDS, _comment_due, self)
+
+    async def ended(self) -> None:
+        """Wait until the node has sent this stream away; the client's leaving cancels the handler."""
+        await self._ended.wait()
+
+    def write(self, data: bytes) -> None:
+        """Write event bytes as one chunk of the response."""
+        transport = self._transport
+        if self.closing or transport is None or transport.is_closing():
+            return
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if not self.blocked and transport.get_write_buffer_size() > HIGH_WATER:
+            self.blocked = True
+            if self.session is not None:
+                self.session.settle()
+            self._node.wheel.add(self._node.time() + LOOK_SECONDS, _look_again, self)
+
+    def comment(self) -> None:
+        """Show the client, and whatever is between, that the stream lives."""
+        self.write(b":\n\n")
+
+    @abstractmethod
+    def offer(self, batch: Batch) -> None:
+        """Write a batch as events."""
+
+    def send(self, parts: list[bytes]) -> None:
+        """Bayeux replies travel in the polls beside the stream."""
+
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        """A Bayeux client is told in its next connect's reply."""
+        return False
+
+    def leave(self, code: int, reason: str) -> None:
+        self.closing = True
+        self._node.links.discard(self)
+        self._ended.set()
+
+
+class BayeuxStream(EventStream):
+    """Deliveries of a Bayeux session as events; the id of an event is the position of its last publication."""
+
+    __slots__ = ()
+
+    def offer(self, batch: Batch) -> None:
+        data = batch.forms.get("bayeux-sse")
+        if data is None:
+            messages = join([publication.message for publication in batch.publications])
+            position = str(batch.publications[-1].position).encode()
+            data = batch.forms["bayeux-sse"] = b"id: %b\ndata: %b\n\n" % (position, messages)
+        self.write(data)
+
+
+class Streams:
+    """The handler of `GET /bayeux/{clientId}` with Accept: text/event-stream."""
+
+    def __init__(self, node: Node, door: Door) -> None:
+        self._node = node
+        self._door = door
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Attach a stream to a session that exists; 404 for any other: nothing is made of a client's word."""
+        origin = request.headers.get(hdrs.ORIGIN)
+        cors = self._door.origins.headers(origin, request.host)
+        if not self._door.origins.allows(origin, request.host):
+            return web.Response(status=403, text="Origin not allowed. Add it to HUB_ORIGINS.\n", headers=cors)
+        session = self._node.registry.get(request.path.rstrip("/").rpartition("/")[2])
+        if session is None or session.ack is not None:
+            return web.Response(status=404, text="402::Unknown client\n", headers=cors)
+        stream = BayeuxStream(self._node)
+        await stream.start(request, cors)
+        if session.ended:
+            return stream.response
+        old, session.link = session.link, stream
+        stream.session = session
+        if old is not None:
+            old.leave(1000, "continued elsewhere")
+        self._node.attach(stream)
+        session.settle()
+        self._node.writable(session)
+        try:
+            await stream.ended()
+        finally:
+            self._node.detach(stream, session)
+        return stream.response
+
+
+def _comment_due(stream: EventStream) -> None:
+    if stream.closing or stream._transport is None or stream._transport.is_closing():
+        return
+    stream.comment()
+    stream._node.wheel.add(stream._node.time() + COMMENT_SECONDS, _comment_due, stream)
+
+
+def _look_again(stream: EventStream) -> None:
+    transport = stream._transport
+    if stream.closing or transport is None or transport.is_closing():
+        return
+    if transport.get_write_buffer_size() > HIGH_WATER // 2:
+        stream._node.wheel.add(stream._node.time() + LOOK_SECONDS, _look_again, stream)
+        return
+    stream.blocked = False
+    if stream.session is not None:
+        stream._node.writable(stream.session)

@@ -1,0 +1,360 @@
+"""The same channels without Bayeux: a WebSocket, Server-Sent Events, a poll with a position.
+
+    GET /ws?channel=a&channel=b[&position=…]     JSON messages; subscribe and unsubscribe while open
+    GET /sse?channel=a[&position=…]              EventSource; resumes by Last-Event-ID
+    GET /poll?channel=a[&position=…][&timeout=s] one request: what came after the position, or the next
+
+Each listener is a session that lives as long as its connection; what it missed in between it asks
+for by position, and is told when it can't have it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+from aiohttp import hdrs, web
+
+from ..errors import BadMessage, BrokerUnavailable, ForbiddenChannel, ProtocolError
+from ..node import Node
+from ..protocol.access import Access
+from ..protocol.channels import is_wild, to_fanout
+from ..protocol.frames import text_frame
+from ..protocol.heads import Head
+from ..protocol.messages import dumps, loads
+from ..protocol.plain import channels_of, encode, format_place, parse_place
+from ..protocol.publications import Position
+from ..sessions import Batch, Session
+from .eventsource import EventStream
+from .front import Door
+from .origins import Origins
+from .websocket import Connection
+
+
+class PlainSocket(Connection):
+    """`/ws`: publications as JSON objects, one a frame."""
+
+    __slots__ = ("_access", "_asked", "_tasks", "session")
+
+    def __init__(self, node: Node, access: Access, head: Head, *, limit: int, interval: float) -> None:
+        super().__init__(node, limit=min(limit, 64 * 1024), interval=interval)
+        self._access = access
+        self._asked = parse_qs(head.target.partition(b"?")[2].decode("latin-1"))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.session: Session | None = None
+
+    def opened(self) -> None:
+        self.node.attach(self)
+        self.session = self.node.open_session(self)
+        names = self._asked.get("channel")
+        if names:
+            self._subscribe(names, self._asked.get("position", [""])[0])
+
+    def closed(self) -> None:
+        session, self.session = self.session, None
+        self.node.detach(self, session)
+        if session is not None:
+            self.node.end_session(session, "closed")
+
+    def text(self, payload: bytes) -> None:
+        """`{"subscribe": ["a"], "position": "…"}` or `{"unsubscribe": ["a"]}`; anything else is told what it should be."""
+        try:
+            message = loads(payload)
+            if not isinstance(message, dict):
+                raise BadMessage(text="Message must be an object")
+            if "subscribe" in message:
+                position = message.get("position")
+                self._subscribe(_names(message["subscribe"]), position if isinstance(position, str) else "")
+            elif "unsubscribe" in message:
+                names = _names(message["unsubscribe"])
+                for channel in channels_of(names):
+                    if self.session is not None:
+                        self.node.registry.unsubscribe(self.session, channel)
+                self._say({"unsubscribed": names})
+            else:
+                raise BadMessage(text="Send subscribe or unsubscribe with a list of channels")
+        except ProtocolError as error:
+            self._say({"error": error.wire()})
+
+    def _subscribe(self, names: list[str], place: str) -> None:
+        try:
+            positions = _allowed(self._access, names, place)
+        except ProtocolError as error:
+            self._say({"error": error.wire()})
+            return
+        # A task of the connection: the answer may have to wait for the broker.
+        task = asyncio.get_running_loop().create_task(self._recover(positions))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _recover(self, positions: dict[str, Position | None]) -> None:
+        session = self.session
+        if session is None:
+            return
+        try:
+            found = await self.node.subscribe(session, positions)
+        except BrokerUnavailable:
+            self._say({"error": "503::Positions not known - ask again"})
+            return
+        self._say({"subscribed": _state(positions, found)})
+        self.node.writable(session)
+
+    def _say(self, message: dict[str, Any]) -> None:
+        if not self.closing:
+            self.transport.write(text_frame(dumps(message)))
+
+    # The node's side
+
+    def send(self, parts: list[bytes]) -> None:
+        """Bayeux replies have no place here."""
+
+    def offer(self, batch: Batch) -> None:
+        data = batch.forms.get("plain")
+        if data is None:
+            data = b"".join(text_frame(encode(publication)) for publication in batch.publications)
+            batch.forms["plain"] = data
+        self.transport.write(data)
+
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        """These channels must be fetched anew."""
+        self._say({"lost": sorted(to_fanout(channel) for channel in channels)})
+        return True
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        if self.session is not None:
+            self.session.settle()
+
+    def drained(self) -> None:
+        if self.session is not None:
+            self.node.writable(self.session)
+
+    def leave(self, code: int, reason: str) -> None:
+        self.node.links.discard(self)
+        super().leave(code, reason)
+
+
+class PlainStream(EventStream):
+    """`/sse`: an event a publication; its id is the place of the whole listener."""
+
+    __slots__ = ("places",)
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.places: dict[str, Position] = {}
+
+    def offer(self, batch: Batch) -> None:
+        if list(self.places) == [batch.channel]:
+            data = batch.forms.get("sse")
+            if data is None:
+                data = batch.forms["sse"] = b"".join(
+                    b"id: %b\ndata: %b\n\n" % (str(publication.position).encode(), encode(publication))
+                    for publication in batch.publications
+                )
+            self.places[batch.channel] = batch.publications[-1].position
+            self.write(data)
+            return
+        # With several channels the id says where all of them are: no two listeners share it. What
+        # came by a wildcard has no place in it, for there is no end to such channels.
+        parts = []
+        for publication in batch.publications:
+            if batch.channel in self.places:
+                self.places[batch.channel] = publication.position
+            parts.append(b"id: %b\ndata: %b\n\n" % (format_place(self.places).encode(), encode(publication)))
+        self.write(b"".join(parts))
+
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        names = orjson.dumps(sorted(to_fanout(channel) for channel in channels))
+        self.write(b"event: lost\ndata: %b\n\n" % names)
+        return True
+
+
+class PlainPoll:
+    """`/poll`: takes what comes first, and is done."""
+
+    __slots__ = ("_answered", "blocked", "found", "lost", "session")
+
+    def __init__(self) -> None:
+        self.blocked = False
+        self.session: Session | None = None
+        self.found: list[bytes] = []
+        self.lost: list[str] = []
+        self._answered = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """Until something came, or for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._answered.wait()
+        except TimeoutError:
+            pass
+
+    def offer(self, batch: Batch) -> None:
+        self.found += (encode(publication) for publication in batch.publications)
+        self._answered.set()
+
+    def send(self, parts: list[bytes]) -> None:
+        """Bayeux replies have no place here."""
+
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        self.lost += (to_fanout(channel) for channel in channels)
+        self._answered.set()
+        return True
+
+    def leave(self, code: int, reason: str) -> None:
+        self._answered.set()
+
+
+class Plain:
+    """The handlers of `/sse` and `/poll`, and the maker of `/ws` connections."""
+
+    def __init__(self, node: Node, door: Door, access: Access, *, limit: int, interval: float, hold: float) -> None:
+        self._node = node
+        self._door = door
+        self._access = access
+        self._limit = limit
+        self._interval = interval
+        self._hold = hold
+
+    def websocket(self, head: Head, deflates: bool) -> PlainSocket:
+        """The connection object of an accepted upgrade of `/ws`."""
+        return PlainSocket(self._node, self._access, head, limit=self._limit, interval=self._interval)
+
+    async def upgrade(self, request: web.Request) -> web.StreamResponse:
+        """`/ws` on a connection that carried other requests, or without an upgrade."""
+        if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
+            return await self._door.take_over(request)
+        return web.Response(status=426, text="Open a WebSocket here.\n", headers={"Upgrade": "websocket"})
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """GET /sse."""
+        cors = self._cors(request)
+        place = request.headers.get("Last-Event-ID") or request.query.get("position", "")
+        try:
+            positions = self._asked(request, place)
+        except ProtocolError as error:
+            return _refuse(error, cors)
+        stream = PlainStream(self._node)
+        await stream.start(request, cors)
+        session = stream.session = self._node.open_session(stream)
+        self._node.attach(stream)
+        try:
+            found = await self._node.subscribe(session, positions)
+            lost = [channel for channel, (_, complete) in found.items() if not complete]
+            # What is recovered has older ids than the top: the place moves on with it.
+            stream.places = {
+                channel: top if since is None or channel in lost else since
+                for channel, (top, _) in found.items()
+                for since in [positions[channel]]
+            }
+            state = orjson.dumps(_state(positions, found))
+            stream.write(
+                b"id: %b\nevent: subscribed\ndata: %b\n\n" % (format_place(stream.places).encode(), state)
+            )
+            if lost:
+                stream.tell_lost(lost)
+            self._node.writable(session)
+            await stream.ended()
+        except BrokerUnavailable:
+            # EventSource comes back by itself, with the id it has.
+            stream.leave(1013, "broker")
+        finally:
+            self._node.detach(stream, session)
+            self._node.end_session(session, "closed")
+        return stream.response
+
+    async def poll(self, request: web.Request) -> web.StreamResponse:
+        """GET /poll: `{"messages": […], "position": "…", "recovered": true}`."""
+        cors = self._cors(request)
+        place = request.query.get("position", "")
+        try:
+            positions = self._asked(request, place)
+            seconds = _seconds(request.query.get("timeout"), self._hold)
+        except ProtocolError as error:
+            return _refuse(error, cors)
+        poll = PlainPoll()
+        session = poll.session = self._node.open_session(poll)
+        self._node.attach(poll)
+        try:
+            found = await self._node.subscribe(session, positions)
+            complete = all(known for _, known in found.values())
+            self._node.writable(session)
+            # Without a position there is nothing to wait for: the answer is where things stand.
+            if complete and place and not poll.found:
+                await poll.wait(seconds)
+        except BrokerUnavailable:
+            return web.Response(status=503, text="Try again.\n", headers={**cors, "Retry-After": "1"})
+        finally:
+            self._node.detach(poll, session)
+            self._node.end_session(session, "closed")
+        tops = {channel: top for channel, (top, _) in found.items()}
+        for message in poll.found:
+            decoded = orjson.loads(message)
+            tops[_channel(decoded["channel"])] = Position.parse(decoded["id"])
+        body = b'{"messages":[%b],"position":%b,"recovered":%b}' % (
+            b",".join(poll.found),
+            orjson.dumps(format_place(tops)),
+            b"true" if complete and not poll.lost else b"false",
+        )
+        return web.Response(
+            body=body, headers={**cors, "Cache-Control": "no-store", "Content-Type": "application/json"}
+        )
+
+    def _asked(self, request: web.Request, place: str) -> dict[str, Position | None]:
+        origins: Origins = self._door.origins
+        if not origins.allows(request.headers.get(hdrs.ORIGIN), request.host):
+            raise ForbiddenChannel(text="Origin not allowed")
+        return _allowed(self._access, request.query.getall("channel", []), place)
+
+    def _cors(self, request: web.Request) -> dict[str, str]:
+        return self._door.origins.headers(request.headers.get(hdrs.ORIGIN), request.host)
+
+
+def _allowed(access: Access, names: list[str], place: str) -> dict[str, Position | None]:
+    channels = channels_of(names)
+    for channel in channels:
+        if not access.may_subscribe(channel, None):
+            raise ForbiddenChannel(channel)
+    return parse_place(place, channels)
+
+
+def _state(
+    positions: dict[str, Position | None], found: dict[str, tuple[Position, bool]]
+) -> dict[str, dict[str, object]]:
+    """What a subscriber is told of each channel: its position, and whether what it missed will come."""
+    state: dict[str, dict[str, object]] = {}
+    for channel, since in positions.items():
+        entry: dict[str, object] = {}
+        if not is_wild(channel):
+            top, complete = found[channel]
+            entry["position"] = str(top)
+            if since is not None:
+                entry["recovered"] = complete
+        state[to_fanout(channel)] = entry
+    return state
+
+
+def _names(value: object) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadMessage(text="Channels must be a list of names")
+    return names
+
+
+def _seconds(text: str | None, most: float) -> float:
+    try:
+        return most if text is None else max(0.0, min(float(text), most))
+    except ValueError:
+        raise BadMessage("timeout", text="Not a number of seconds") from None
+
+
+def _channel(name: str) -> str:
+    return "/" + name
+
+
+def _refuse(error: ProtocolError, headers: dict[str, str]) -> web.Response:
+    status = error.code if 400 <= error.code < 500 and error.code not in (401, 402, 405) else 400
+    return web.Response(status=status, text=error.wire() + "\n", headers=headers)

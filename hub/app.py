@@ -152,9 +152,7 @@ async def running(
     Raises BrokerUnavailable when the log can't be reached, OSError when the port is taken.
     """
     # A handler whose client has left is cancelled, else a held connect would take the next publication with it.
-    runner = web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=hub.settings.drain_timeout
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=hub.settings.drain_timeout)
     await runner.setup()
     try:
         server = runner.server
@@ -195,5 +193,3 @@ async def serve(
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-

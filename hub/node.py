@@ -304,7 +304,9 @@ class Node:
             link.leave(SLOW if reason == "slow" else NORMAL, reason)
         logger.info("session ended", extra={"session": session.id[:8], "reason": reason})
 
-    async def subscribe(self, session: Session, positions: dict[str, Position | None]) -> dict[str, tuple[Position, bool]]:
+    async def subscribe(
+        self, session: Session, positions: dict[str, Position | None]
+    ) -> dict[str, tuple[Position, bool]]:
         """Subscribe a plain session and recover each channel; returns the channel's position and whether all came.
 
         Raises BrokerUnavailable; the subscriptions stand then, and the channels count as not recovered.
@@ -529,7 +531,8 @@ class Node:
             outcome.replaced.leave(NORMAL, "continued elsewhere")
         if outcome.opened is not None:
             self.counters.opened += 1
-            self.wheel.add(self.time() + UNCONNECTED_SECONDS, self._session_is_due, outcome.opened)
+            first = min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
+            self.wheel.add(self.time() + first, self._session_is_due, outcome.opened)
         for session, reason in outcome.ended:
             session.link = None
             logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})

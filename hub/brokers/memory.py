@@ -48,9 +48,7 @@ class _Ring:
     def trim(self, now: float) -> None:
         """Drop what is beyond the bounds of count, bytes and age."""
         entries, keep = self.entries, self.retention
-        while entries and (
-            len(entries) > keep.count or self.bytes > keep.bytes or entries[0][0] < now - keep.seconds
-        ):
+        while entries and (len(entries) > keep.count or self.bytes > keep.bytes or entries[0][0] < now - keep.seconds):
             self.bytes -= entries.popleft()[1].size
 
     def since(self, position: Position | None) -> History:

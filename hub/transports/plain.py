@@ -251,9 +251,7 @@ class Plain:
                 for since in [positions[channel]]
             }
             state = orjson.dumps(_state(positions, found))
-            stream.write(
-                b"id: %b\nevent: subscribed\ndata: %b\n\n" % (format_place(stream.places).encode(), state)
-            )
+            stream.write(b"id: %b\nevent: subscribed\ndata: %b\n\n" % (format_place(stream.places).encode(), state))
             if lost:
                 stream.tell_lost(lost)
             self._node.writable(session)

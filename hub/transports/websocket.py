@@ -55,7 +55,18 @@ class Connection(asyncio.Protocol):
     deflates: whether permessage-deflate was agreed on.
     """
 
-    __slots__ = ("_reader", "blocked", "closing", "deflates", "interval", "limit", "node", "on_closed", "seen", "transport")
+    __slots__ = (
+        "_reader",
+        "blocked",
+        "closing",
+        "deflates",
+        "interval",
+        "limit",
+        "node",
+        "on_closed",
+        "seen",
+        "transport",
+    )
 
     def __init__(self, node: Node, *, limit: int, interval: float, deflates: bool = False) -> None:
         self.node = node
@@ -273,5 +284,3 @@ class BayeuxSocket(Connection):
         if self.deflates and len(payload) >= DEFLATE_FROM:
             return frame(TEXT, deflate(payload), rsv1=True)
         return text_frame(payload)
-
-

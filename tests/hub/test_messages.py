@@ -1,0 +1,107 @@
+"""JSON in and out, and the batches messages travel in."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.errors import BadMessage
+from hub.protocol.messages import dumps, loads, parse_batch
+from hub.protocol.publications import Position, Publication, conflate
+from hub.transports.polling import parse_body
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_parsing_raises_only_bad_message(body: bytes) -> None:
+    for parse in (parse_batch, parse_body):
+        try:
+            assert isinstance(parse(body), list)
+        except BadMessage as error:
+            assert "\n" not in error.wire()
+
+
+@given(JSON)
+def test_what_goes_out_comes_in_again(value: object) -> None:
+    assert json.loads(dumps(value)) == json.loads(json.dumps(value))
+
+
+def test_lone_surrogates_survive() -> None:
+    assert loads(b'"\\ud83d"') == "\ud83d"
+    assert dumps({"a": "\ud83d"}) == b'{"a":"\\ud83d"}'
+
+
+@pytest.mark.parametrize(
+    "text", [b"NaN", b"[Infinity]", b'{"a":-Infinity}', b"", b"[1,]", b"\xff", b"[" * 5000, b'"\\ud800" x']
+)
+def test_what_is_not_json_is_refused(text: bytes) -> None:
+    with pytest.raises(BadMessage):
+        loads(text)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}])
+def test_what_json_can_not_say_is_refused(value: object) -> None:
+    with pytest.raises(BadMessage):
+        dumps(value)
+
+
+def test_nan_never_goes_out_as_nan() -> None:
+    assert dumps(math.nan) == b"null"
+
+
+@pytest.mark.parametrize(
+    ("body", "messages"),
+    [
+        (b'[{"channel":"/a"}]', [{"channel": "/a"}]),
+        (b'{"channel":"/a"}', [{"channel": "/a"}]),
+        (b'\xef\xbb\xbf {"channel":"/a"}', [{"channel": "/a"}]),
+        (b"message=%5B%7B%22channel%22%3A%22%2Fa%22%7D%5D", [{"channel": "/a"}]),
+        (b"message=%7B%7D&x=1&message=%5B%7B%7D%2C7%5D", [{}, {}, 7]),
+        (b"[]", []),
+    ],
+)
+def test_body_is_sniffed_whatever_its_type(body: bytes, messages: list[object]) -> None:
+    """python-bayeux sends a bare object without a type, Faye a form as text/plain."""
+    assert parse_body(body) == messages
+
+
+@pytest.mark.parametrize("body", [b"", b"  ", b"hello", b"a=1", b"message=x", b"7", b"null", b'"a"', b"message=%ff"])
+def test_body_without_messages_is_refused(body: bytes) -> None:
+    with pytest.raises(BadMessage):
+        parse_body(body)
+
+
+@given(st.from_regex(r"[a-z0-9]{1,12}", fullmatch=True), st.integers(0, 2**63))
+def test_position_is_read_as_it_was_written(epoch: str, offset: int) -> None:
+    position = Position(epoch, offset)
+    assert Position.parse(str(position)) == position
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a.", ".1", "a.b", "a.1.2", "a b.1", "é.1", "a.-1", "a." + "1" * 60, 7, None, "a.²"]
+)
+def test_what_is_no_position_is_refused(text: object) -> None:
+    with pytest.raises(BadMessage):
+        Position.parse(text)
+
+
+def test_delivery_has_the_position_as_its_id() -> None:
+    publication = Publication("/a", b'{"x":null}', Position("e1", 7))
+    assert json.loads(publication.message) == {"channel": "/a", "data": {"x": None}, "id": "e1.7"}
+
+
+def test_conflation_keeps_the_newest_hint_and_everything_else() -> None:
+    def at(channel: str, offset: int, hint: bool) -> Publication:
+        return Publication(channel, b"1", Position("e", offset), hint)
+
+    hints = [at("/h", 1, True), at("/d", 1, False), at("/h", 2, True), at("/d", 2, False)]
+    assert [(item.channel, item.position.offset) for item in conflate(hints)] == [("/d", 1), ("/h", 2), ("/d", 2)]

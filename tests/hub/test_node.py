@@ -1,0 +1,380 @@
+"""The node: holds, wakes, fans out, recovers, expires, drains. With the memory broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from conversation import Wire, new_rules
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hub.bayeux import LONG_POLLING, WEBSOCKET
+from hub.brokers.memory import MemoryBroker
+from hub.node import Bounds, Node, Poll
+from hub.protocol.channels import matches
+from hub.protocol.publications import Draft
+from hub.sessions import Session
+
+
+@contextlib.asynccontextmanager
+async def new_node(bounds: Bounds | None = None, **limits: Any) -> AsyncIterator[Node]:
+    """A started node that flushes at once."""
+    node = Node(MemoryBroker(), new_rules(**limits), bounds or Bounds(tick=0.0))
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
+
+
+class Client:
+    """A client of a node: a WebSocket, or polls."""
+
+    def __init__(self, node: Node, transport: str = WEBSOCKET) -> None:
+        self.node = node
+        self.transport = transport
+        self.wire = Wire()
+        self.id = ""
+        self.poll: Poll | None = None
+
+    def say(self, *messages: dict[str, Any]) -> Poll | None:
+        if self.transport == WEBSOCKET:
+            self.node.accept(messages, WEBSOCKET, self.wire, self.wire)
+            return None
+        poll = Poll()
+        poll.when_sent(self.wire.send)
+        self.node.accept(messages, LONG_POLLING, poll)
+        return poll
+
+    def meta(self, name: str, **fields: Any) -> dict[str, Any]:
+        return {"channel": f"/meta/{name}", "clientId": self.id} | fields
+
+    def handshake(self, **fields: Any) -> None:
+        types = {"version": "1.0", "supportedConnectionTypes": [self.transport]}
+        self.say({"channel": "/meta/handshake"} | types | fields)
+        self.id = self.wire.take()[0]["clientId"]
+
+    def connect(self, **fields: Any) -> Poll | None:
+        return self.say(self.meta("connect", connectionType=self.transport, **fields))
+
+    def start(self, *patterns: str, **fields: Any) -> None:
+        """Handshake, subscribe, and let the first connect be answered."""
+        self.handshake(**fields)
+        for pattern in patterns:
+            self.say(self.meta("subscribe", subscription=pattern))
+        self.connect()
+        self.wire.take()
+
+    @property
+    def session(self) -> Session:
+        session = self.node.registry.get(self.id)
+        assert session is not None
+        return session
+
+
+async def publish(node: Node, channel: str, *data: Any, hint: bool = False) -> None:
+    await node.publish([Draft(channel, str(item).encode(), hint=hint) for item in data])
+
+
+class TestDelivery:
+    async def test_publication_reaches_a_websocket_at_once(self) -> None:
+        async with new_node() as node:
+            alice = Client(node)
+            alice.start("/a")
+            await publish(node, "/a", 1, 2)
+            assert alice.wire.data() == [1, 2]
+
+    async def test_publication_waits_for_the_next_connect_of_a_poll(self) -> None:
+        async with new_node() as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a")
+            await publish(node, "/a", 1)
+            assert alice.wire.data() == []
+            alice.connect()
+            assert alice.wire.data() == [1]
+
+    async def test_held_connect_is_answered_with_the_publication_before_its_reply(self) -> None:
+        async with new_node() as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a")
+            alice.connect(id="7")
+            await publish(node, "/a", 1)
+            first, reply = alice.wire.take()
+            assert first["data"] == 1
+            assert (reply["channel"], reply["id"], reply["successful"]) == ("/meta/connect", "7", True)
+            assert reply["advice"]["reconnect"] == "retry"
+
+    async def test_held_connect_is_answered_when_its_time_is_up(self) -> None:
+        async with new_node() as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a")
+            answered = asyncio.Event()
+            poll = alice.connect(advice={"timeout": 50})
+            assert poll is not None
+            poll.when_sent(lambda parts: answered.set())
+            await asyncio.wait_for(answered.wait(), 2)
+
+    async def test_overlapping_subscriptions_deliver_once(self) -> None:
+        async with new_node() as node:
+            alice = Client(node)
+            alice.start("/a/b", "/a/*", "/a/**", "/**")
+            await publish(node, "/a/b", 1)
+            assert alice.wire.data() == [1]
+
+    async def test_what_comes_within_a_tick_goes_out_together(self) -> None:
+        async with new_node(Bounds(tick=0.02)) as node:
+            alice = Client(node)
+            alice.start("/a")
+            for number in range(4):
+                await publish(node, "/a", number)
+            assert alice.wire.data() == [0], "the first goes at once"
+            await asyncio.sleep(0.06)
+            assert alice.wire.data() == [1, 2, 3]
+
+    async def test_large_audience_is_served_in_slices_in_order(self) -> None:
+        async with new_node() as node:
+            clients = [Client(node) for _ in range(1300)]
+            for client in clients:
+                client.start("/a")
+            await publish(node, "/a", 1)
+            await publish(node, "/a", 2)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert all(client.wire.data() == [1, 2] for client in clients)
+
+    async def test_own_publication_comes_back(self) -> None:
+        async with new_node() as node:
+            alice = Client(node)
+            alice.start("/chat/a")
+            alice.say({"channel": "/chat/a", "clientId": alice.id, "data": 5, "id": "9"})
+            messages = alice.wire.take()
+            assert {"channel": "/chat/a", "successful": True, "id": "9"} in messages
+            assert [message["data"] for message in messages if "data" in message] == [5]
+
+    async def test_repeated_publish_is_delivered_once(self) -> None:
+        """Faye publishes again under the same id when it got no answer (its issue 32)."""
+        async with new_node() as node:
+            alice = Client(node)
+            alice.start("/chat/a")
+            for _ in range(2):
+                alice.say({"channel": "/chat/a", "clientId": alice.id, "data": 5, "id": "9"})
+            messages = alice.wire.take()
+            assert sum("data" in message for message in messages) == 1
+            assert sum(message.get("successful", False) for message in messages) == 2
+
+
+class TestLostAnswers:
+    async def test_repeated_connect_gets_the_lost_answer_again(self) -> None:
+        """Faye repeats a connect it got no answer to under the same id."""
+        async with new_node() as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a")
+            alice.connect(id="7")
+            await publish(node, "/a", 1)
+            assert alice.wire.data() == [1]
+            alice.connect(id="7")
+            assert alice.wire.data() == [1]
+            alice.connect(id="8")
+            await publish(node, "/a", 2)
+            assert alice.wire.data() == [2], "a new id says that the answer arrived"
+
+    async def test_abandoned_hold_takes_nothing_with_it(self) -> None:
+        async with new_node() as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a")
+            poll = alice.connect()
+            assert poll is not None
+            node.abandon(poll)
+            await publish(node, "/a", 1)
+            assert alice.wire.data() == []
+            alice.connect()
+            assert alice.wire.data() == [1]
+
+    async def test_answer_that_could_not_be_written_is_given_again(self) -> None:
+        async with new_node() as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a")
+            poll = alice.connect(id="7")
+            await publish(node, "/a", 1)
+            assert poll is not None
+            node.abandon(poll)
+            alice.wire.take()
+            alice.connect(id="8")
+            assert alice.wire.data() == [1]
+
+    async def test_acknowledged_batches_are_not_sent_again(self) -> None:
+        """CometD's ack extension."""
+        async with new_node() as node:
+            alice = Client(node)
+            alice.start("/a", ext={"ack": True})
+            alice.connect(ext={"ack": 1})
+            await publish(node, "/a", 1)
+            (delivery, reply) = alice.wire.take()
+            assert (delivery["data"], reply["ext"]["ack"]) == (1, 2)
+            alice.connect(ext={"ack": 1})
+            (delivery, reply) = alice.wire.take()
+            assert (delivery["data"], reply["ext"]["ack"]) == (1, 3), "batch 2 was not acknowledged"
+            alice.connect(ext={"ack": 3})
+            assert alice.wire.data() == []
+
+
+class TestRecovery:
+    async def test_subscribe_with_a_position_gets_what_came_after_it(self) -> None:
+        async with new_node() as node:
+            await publish(node, "/a", 1)
+            since = str(await node.broker.position("/a"))
+            await publish(node, "/a", 2, 3)
+            alice = Client(node)
+            alice.start()
+            alice.say(alice.meta("subscribe", subscription="/a", ext={"position": {"/a": since}}))
+            await publish(node, "/a", 4)
+            await asyncio.sleep(0.02)
+            await publish(node, "/a", 5)
+            reply, *deliveries = alice.wire.take()
+            assert reply["ext"]["recovered"] == {"/a": True}
+            assert [message["data"] for message in deliveries] == [2, 3, 4, 5]
+
+    async def test_unknown_epoch_is_told_as_lost(self) -> None:
+        async with new_node() as node:
+            await publish(node, "/a", 1)
+            alice = Client(node)
+            alice.start()
+            alice.say(alice.meta("subscribe", subscription="/a", ext={"position": {"/a": "other.1"}}))
+            await asyncio.sleep(0.02)
+            (reply,) = alice.wire.take()
+            assert reply["ext"]["recovered"] == {"/a": False}
+            assert reply["ext"]["position"]["/a"] == str(await node.broker.position("/a"))
+
+    async def test_lost_ends_sessions_that_keep_no_positions(self) -> None:
+        async with new_node() as node:
+            alice, bob = Client(node), Client(node)
+            alice.start("/a")
+            bob.start()
+            bob.say(bob.meta("subscribe", subscription="/a", ext={"position": {"/a": None}}))
+            for client in (alice, bob):
+                client.connect(id="9")
+            await asyncio.sleep(0.01)
+            bob.wire.take()
+            node.lost(["/a"])
+            (reply,) = alice.wire.take()
+            assert reply["advice"]["reconnect"] == "handshake"
+            (told,) = bob.wire.take()
+            assert told["ext"]["lost"] == ["/a"]
+
+
+class TestBounds:
+    async def test_slow_session_is_ended_and_told_to_come_back(self) -> None:
+        async with new_node(Bounds(tick=0.0, queue_count=3)) as node:
+            alice, bob = Client(node), Client(node)
+            alice.start("/a")
+            bob.start("/a")
+            alice.wire.blocked = True
+            alice.session.settle()
+            await publish(node, "/a", 1, 2, 3)
+            assert alice.wire.left is None
+            await publish(node, "/a", 4)
+            assert alice.wire.left == (1013, "slow")
+            assert node.registry.get(alice.id) is None
+            assert bob.wire.data() == [1, 2, 3, 4]
+            assert node.counters.slow == 1
+
+    async def test_hints_conflate_before_a_session_is_called_slow(self) -> None:
+        async with new_node(Bounds(tick=0.0, queue_count=3)) as node:
+            alice = Client(node)
+            alice.start("/a")
+            alice.wire.blocked = True
+            alice.session.settle()
+            await publish(node, "/a", *range(100), hint=True)
+            alice.wire.blocked = False
+            node.writable(alice.session)
+            assert alice.wire.data()[-1] == 99
+
+    async def test_silent_session_expires(self) -> None:
+        async with new_node(Bounds(tick=0.0, session_ttl=0.1)) as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a")
+            async with asyncio.timeout(3):
+                while node.registry.sessions:
+                    await asyncio.sleep(0.05)
+            assert node.registry.audiences == {}
+            assert node.counters.expired == 1
+
+    async def test_drain_answers_held_connects_and_leaves_links(self) -> None:
+        async with new_node() as node:
+            alice, bob = Client(node), Client(node, LONG_POLLING)
+            alice.start("/a")
+            bob.start("/a")
+            node.attach(alice.wire)
+            bob.connect(id="3")
+            await node.drain()
+            assert alice.wire.left == (1001, "going away")
+            assert [message["id"] for message in bob.wire.take()] == ["3"]
+            assert not node.health.well
+
+
+NAMES = ["/a", "/b", "/a/b", "/a/c"]
+PATTERNS = [*NAMES, "/*", "/a/*", "/**", "/a/**"]
+STEP = st.one_of(
+    st.tuples(st.just("subscribe"), st.integers(0, 2), st.sampled_from(PATTERNS)),
+    st.tuples(st.just("unsubscribe"), st.integers(0, 2), st.sampled_from(PATTERNS)),
+    st.tuples(st.just("publish"), st.just(0), st.sampled_from(NAMES)),
+    st.tuples(st.just("take"), st.integers(0, 2), st.just("")),
+    st.tuples(st.just("expire"), st.integers(0, 2), st.just("")),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP, max_size=40))
+def test_each_session_gets_each_matching_publication_once_in_order(script: list[tuple[str, int, str]]) -> None:
+    """Client 0 is a WebSocket, 1 polls, 2 acknowledges; `take` is a connect that is not held."""
+
+    async def act() -> None:
+        async with new_node() as node:
+            clients = [Client(node), Client(node, LONG_POLLING), Client(node, LONG_POLLING)]
+            patterns: list[set[str]] = [set(), set(), set()]
+            expected: list[list[int]] = [[], [], []]
+            received: list[list[int]] = [[], [], []]
+            acked = [0, 0, 0]
+            for number, client in enumerate(clients):
+                client.start(**({"ext": {"ack": True}} if number == 2 else {}))
+
+            def take(who: int) -> None:
+                ext = {"ext": {"ack": acked[who]}} if who == 2 else {}
+                clients[who].connect(advice={"timeout": 0}, **ext)
+                collect(who)
+
+            def collect(who: int) -> None:
+                for message in clients[who].wire.take():
+                    if "data" in message:
+                        received[who].append(message["data"])
+                    acked[who] = message.get("ext", {}).get("ack", acked[who])
+
+            for count, (what, who, where) in enumerate(script):
+                client = clients[who]
+                if what == "subscribe":
+                    client.say(client.meta("subscribe", subscription=where))
+                    patterns[who].add(where)
+                elif what == "unsubscribe":
+                    client.say(client.meta("unsubscribe", subscription=where))
+                    patterns[who].discard(where)
+                elif what == "publish":
+                    await publish(node, where, count)
+                    for one, mine in enumerate(patterns):
+                        if any(matches(pattern, where) for pattern in mine):
+                            expected[one].append(count)
+                elif what == "take":
+                    take(who)
+                else:
+                    take(who)
+                    node.end_session(client.session, "expired")
+                    client.wire = Wire()
+                    client.start(**({"ext": {"ack": True}} if who == 2 else {}))
+                    patterns[who], acked[who] = set(), 0
+            for who in range(3):
+                take(who)
+                assert received[who] == expected[who]
+
+    asyncio.run(act())

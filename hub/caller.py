@@ -13,12 +13,22 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from .errors import BadMessage, BadToken, BrokerUnavailable, ProtocolError, TooLarge, TooMany
 from .protocol import fanout, tokens
 from .protocol.publications import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a hub says became of an item; None where it says nothing."""
+
+    position: Position | None = None
+    subscribers: int | None = None
+
 
 #: Statuses that say "not now": nothing was accepted, or it is safe to repeat because every item has an id.
 _LATER = frozenset({408, 425, 500, 502, 503, 504})
@@ -57,8 +67,8 @@ class Caller:
         self._token = ""
         self._token_ends = 0.0
 
-    def publish(self, items: Sequence[bytes]) -> list[Position | None]:
-        """Publish encoded items (`fanout.encode`) as one body; their positions, None from a server that tells none.
+    def publish(self, items: Sequence[bytes]) -> list[Told]:
+        """Publish encoded items (`fanout.encode`) as one body; what became of each.
 
         Raises BrokerUnavailable: try again, with the same ids. Raises BadMessage, TooLarge, TooMany
         or BadToken: the hub refused all of them.
@@ -66,8 +76,8 @@ class Caller:
         answer = self._exchange("POST", f"{self._path}/publish/", fanout.encode_body(items))
         told = answer.get("items") if isinstance(answer, dict) else None
         if not isinstance(told, list) or len(told) != len(items):
-            return [None] * len(items)
-        return [_position(each) for each in told]
+            return [Told()] * len(items)
+        return [Told(_position(each), _count(each)) for each in told]
 
     def position(self, channel: str) -> Position | None:
         """The newest position of a channel in Fanout form. Raises as `publish` does."""
@@ -166,6 +176,11 @@ def _position(answer: object) -> Position | None:
         return Position.parse(text)
     except BadMessage:
         return None
+
+
+def _count(answer: object) -> int | None:
+    count = answer.get("subscribers") if isinstance(answer, dict) else None
+    return count if isinstance(count, int) else None
 
 
 def _reason(error: Exception) -> str:

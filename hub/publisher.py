@@ -243,7 +243,7 @@ class SyncPublisher:
         Raises BadMessage, InvalidChannel or TooLarge. What the hub refuses later is logged, and so is the
         first drop of a row. `dropped` counts them all.
         """
-        item = _encoded(Item(channel, data, id=id, hint=hint))
+        item = encoded(Item(channel, data, id=id, hint=hint))
         try:
             self._put([_Entry([item], len(item), time.monotonic() + self._patience, None)])
         except BrokerUnavailable:
@@ -257,13 +257,13 @@ class SyncPublisher:
         """
         until = time.monotonic() + self._patience
         entries: list[_Entry] = []
-        for encoded in [_encoded(item) for item in items]:
+        for each in [encoded(item) for item in items]:
             entry = entries[-1] if entries else None
-            if entry is None or len(entry.items) >= _BATCH_ITEMS or entry.size + len(encoded) > _BATCH_BYTES:
+            if entry is None or len(entry.items) >= _BATCH_ITEMS or entry.size + len(each) > _BATCH_BYTES:
                 entry = _Entry([], 0, until, Future())
                 entries.append(entry)
-            entry.items.append(encoded)
-            entry.size += len(encoded)
+            entry.items.append(each)
+            entry.size += len(each)
         self._put(entries)
         return [entry.done for entry in entries if entry.done is not None]
 
@@ -371,7 +371,9 @@ class SyncPublisher:
         while groups:
             group = groups.popleft()
             try:
-                positions = caller.publish([item for entry in group for item in entry.items])
+                positions = [
+                    told.position for told in caller.publish([item for entry in group for item in entry.items])
+                ]
             except BrokerUnavailable as error:
                 kept = [entry for each in (group, *groups) for entry in each]
                 pause = self._postpone(kept, error, pause)
@@ -495,7 +497,7 @@ def _fail(entry: _Entry, error: Exception) -> None:
         entry.done.set_exception(error)
 
 
-def _encoded(item: Item) -> bytes:
+def encoded(item: Item) -> bytes:
     """An item for the wire. It always has an id, so that a repeated request publishes nothing twice."""
     key = uuid.uuid4().hex if item.id is None else _checked_id(item.id)
     return fanout.encode(from_fanout(item.channel), encode(item.data), id=key, hint=item.hint)

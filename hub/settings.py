@@ -518,8 +518,11 @@ def new_key() -> bytes:
     return secrets.token_bytes(32)
 
 
-def keep_key(path: Path) -> bytes:
-    """The key kept in a file, made if there is none; only its owner may read the file. Raises SettingsError."""
+def keep_key(path: Path, variable: str = "FANOUT_KEY") -> bytes:
+    """The key kept in a file, made if there is none; only its owner may read the file.
+
+    Raises SettingsError, naming the variable that the file stands in for.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written whole under another name and then linked, so that of two processes starting at
@@ -537,6 +540,6 @@ def keep_key(path: Path) -> bytes:
                 draft.unlink()
         return _parse_key(path.read_text(encoding="ascii").strip())
     except OSError as error:
-        raise SettingsError(f"FANOUT_KEY: {str(path)!r} can't be kept: {error.strerror}") from None
+        raise SettingsError(f"{variable}: {str(path)!r} can't be kept: {error.strerror}") from None
     except ValueError as error:
-        raise SettingsError(f"FANOUT_KEY: what {str(path)!r} holds {error}") from None
+        raise SettingsError(f"{variable}: what {str(path)!r} holds {error}") from None

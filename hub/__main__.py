@@ -1,0 +1,6 @@
+"""`python -m hub`: the hub alone."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,467 @@
+"""The hub's commands. `python -m hub` has these; `fanfare` has them with the site's.
+
+Exit codes: 0 done, 1 it could not be done now, 2 it was asked wrongly (arguments, settings, input),
+130 interrupted. An error is one line on standard error; a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import importlib.util
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import uvloop
+from aiohttp import web
+
+from . import logs, workers
+from .app import Hub, serve
+from .caller import Caller
+from .errors import BrokerError, HubError, ProtocolError, SettingsError
+from .listener import Heard, Listener, Refused, parse_since
+from .protocol import tokens
+from .publisher import Item, encoded
+from .settings import Setting, Settings, describe, new_key, read
+
+Environ = Mapping[str, str]
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+class Wrong(HubError):
+    """The command was asked wrongly; the message says how to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: `run` gets the parsed arguments and the environment, and returns the exit code."""
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Environ], int]
+    epilog: str = ""
+    #: Whether it parses its own arguments; they are then `arguments`, a list.
+    raw: bool = False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m hub`: the hub alone; without a command it serves."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in {"-h", "--help", "--version"}):
+        arguments.insert(0, "serve")
+    return run("python -m hub", "A real-time hub. Without a command it serves.", HUB_COMMANDS, arguments)
+
+
+def run(prog: str, description: str, commands: Sequence[Command], argv: Sequence[str]) -> int:
+    """Parse arguments and run a command; errors become one line and an exit code."""
+    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=f"`{prog} COMMAND --help` says more.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    choices = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in commands:
+        sub = choices.add_parser(
+            command.name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            epilog=command.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.arguments(sub)
+        sub.set_defaults(command=command)
+    raw = next((command for command in commands if command.raw and list(argv[:1]) == [command.name]), None)
+    try:
+        if raw is None:
+            found = parser.parse_args(argv)
+        else:
+            found = argparse.Namespace(command=raw, arguments=list(argv[1:]))
+    except SystemExit as stop:
+        # argparse has said what is wrong.
+        return stop.code if isinstance(stop.code, int) else WRONG
+    try:
+        code: int = found.command.run(found, dict(os.environ))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us, `head` for one, has had enough. Python would complain once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (SettingsError, Wrong, ProtocolError) as error:
+        return _say_error(prog, _words(error), WRONG)
+    except HubError as error:
+        return _say_error(prog, str(error), FAILED)
+    except OSError as error:
+        return _say_error(prog, _os_words(error), FAILED)
+    return code
+
+
+def _say_error(prog: str, text: str, code: int) -> int:
+    print(f"{prog}: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _words(error: HubError) -> str:
+    if isinstance(error, ProtocolError):
+        return f"{error.text}: {', '.join(error.params)}" if error.params else error.text
+    return str(error)
+
+
+def _os_words(error: OSError) -> str:
+    words = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {words}" if error.filename else words
+
+
+def _version() -> str:
+    try:
+        return version("fanfare")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+# serve
+
+
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that stand for PORT, HOST and WEB_CONCURRENCY."""
+    parser.add_argument("--port", metavar="N", help="TCP port; 0 takes a free one (PORT, else 8000)")
+    parser.add_argument("--host", metavar="ADDRESS", help="address to listen on (HOST, else 127.0.0.1)")
+    parser.add_argument("--workers", metavar="N", help="processes on that port (WEB_CONCURRENCY, else 1)")
+
+
+def with_arguments(found: argparse.Namespace, environ: Environ) -> dict[str, str]:
+    """The environment as `serve_arguments` change it."""
+    given = {"PORT": found.port, "HOST": found.host, "WEB_CONCURRENCY": found.workers}
+    return {**environ, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _serve(found: argparse.Namespace, environ: Environ) -> int:
+    settings = Settings.from_environ(with_arguments(found, environ)).with_key()
+
+    async def work(sock: socket.socket | None, announce: Callable[[str], None] | None) -> None:
+        app = web.Application()
+        hub = Hub(settings)
+        hub.setup(app)
+        await serve(app, hub, announce, sock)
+
+    def announce(url: str) -> None:
+        print(f"hub on {url}, realm {settings.realm}", flush=True)
+
+    return serve_with(settings, work, announce)
+
+
+def serve_with(
+    settings: Settings,
+    work: Callable[[socket.socket | None, Callable[[str], None] | None], Any],
+    announce: Callable[[str], None],
+) -> int:
+    """Run `work(sock, announce)`, a coroutine that serves, in this process or in several.
+
+    announce: called once, with the URL, when the first of them listens. Raises what `work` raises.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    if settings.workers == 1:
+        with _bind_errors(settings):
+            uvloop.run(work(None, announce))
+        return DONE
+    with _bind_errors(settings):
+        sockets = workers.listen(settings.host, settings.port, settings.workers)
+
+    def worker(number: int, sock: socket.socket) -> int:
+        try:
+            uvloop.run(work(sock, announce if number == 0 else None))
+        except HubError as error:
+            return _say_error(f"worker {number}", _words(error), FAILED)
+        return DONE
+
+    # The workers have `drain_timeout` for themselves, and some time to notice.
+    return workers.supervise(sockets, worker, patience=settings.drain_timeout + 5)
+
+
+@contextlib.contextmanager
+def _bind_errors(settings: Settings) -> Any:
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise BrokerError(f"PORT: can't listen on {settings.host}:{settings.port}: {_os_words(error)}") from None
+
+
+# publish
+
+
+def _publish_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("channel", metavar="CHANNEL", help="such as comments-17")
+    parser.add_argument("data", metavar="JSON", help="any JSON value; - reads it from standard input")
+    parser.add_argument("--text", action="store_true", help="publish JSON's argument as text, not as JSON")
+    parser.add_argument("--id", help="idempotency key: a repeat within ten minutes changes nothing")
+    parser.add_argument("--hint", action="store_true", help="only the newest matters to a slow reader")
+    parser.add_argument("--url", help="the hub's (HUB_URL, else HOST and PORT say it)")
+
+
+def _publish(found: argparse.Namespace, environ: Environ) -> int:
+    settings = Settings.from_environ(environ)
+    text = sys.stdin.read() if found.data == "-" else found.data
+    item = encoded(Item(found.channel, _data(text, found.text), id=found.id, hint=found.hint))
+    caller = _caller(settings, found.url)
+    try:
+        [told] = caller.publish([item])
+    finally:
+        caller.close()
+    words = ["published"] if told.position is None else [f"published at {told.position}"]
+    if told.subscribers == 0:
+        words.append(
+            "(nobody is subscribed)" if settings.redis_url is None else "(nobody is subscribed at that worker)"
+        )
+    print(*words)
+    return DONE
+
+
+def _data(text: str, plain: bool) -> object:
+    if plain:
+        return text.removesuffix("\n")
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        shown = text.strip()[:40]
+        raise Wrong(f"not JSON: {shown!r}; say --text to publish it as text") from None
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def _caller(settings: Settings, url: str | None) -> Caller:
+    settings = _with_kept_key(settings)
+    assert settings.key is not None
+    try:
+        return Caller(settings.hub_url if url is None else url, settings.realm, settings.key)
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+
+
+def _with_kept_key(settings: Settings) -> Settings:
+    """Settings with the key the hub uses; one that no hub has yet would open nothing."""
+    if settings.key is None and not (settings.var / "fanout.key").exists():
+        raise SettingsError(f"FANOUT_KEY: is not set, and no hub has made {settings.var / 'fanout.key'} yet")
+    return settings.with_key()
+
+
+# subscribe
+
+
+def _subscribe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("channels", metavar="CHANNEL", nargs="+", help="such as comments-17, or a pattern: 'news/*'")
+    parser.add_argument("--count", type=int, metavar="N", help="end after so many publications")
+    parser.add_argument("--since", action="append", default=[], metavar="CHANNEL=POSITION", help="recover from there")
+    parser.add_argument("--url", help="the hub's (HUB_URL, else HOST and PORT say it)")
+
+
+def _subscribe(found: argparse.Namespace, environ: Environ) -> int:
+    settings = Settings.from_environ(environ)
+    try:
+        listener = Listener(
+            found.url or settings.hub_url,
+            found.channels,
+            since=dict(parse_since(text) for text in found.since),
+            on_pause=lambda reason, seconds: print(f"{reason}; again in {seconds:.0f} s", file=sys.stderr),
+        )
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+    left = found.count
+    try:
+        for heard in listener.listen(once=True):
+            if isinstance(heard, Heard):
+                line = {"channel": heard.channel, "data": heard.data, "position": heard.position}
+                print(json.dumps(line, ensure_ascii=False, separators=(",", ":")), flush=True)
+                if left is not None:
+                    left -= 1
+                    if left <= 0:
+                        break
+            else:
+                print(f"{heard.channel}: publications may be missing here", file=sys.stderr)
+    except Refused as error:
+        raise Wrong(str(error)) from None
+    finally:
+        listener.close()
+    return DONE
+
+
+# token
+
+
+def _token_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--life", type=float, default=tokens.LIFE_SECONDS, metavar="SECONDS", help="default 600")
+    parser.add_argument("--new-key", action="store_true", help="print a new realm key instead, for FANOUT_KEY")
+
+
+def _token(found: argparse.Namespace, environ: Environ) -> int:
+    if found.new_key:
+        print(base64.b64encode(new_key()).decode())
+        return DONE
+    if not 0 < found.life < 10 * 365 * 86400:
+        raise Wrong("--life: seconds, more than 0 and less than ten years")
+    settings = _with_kept_key(Settings.from_environ(environ))
+    assert settings.key is not None
+    print(tokens.sign(settings.realm, settings.key, time.time(), life=found.life))
+    return DONE
+
+
+# settings
+
+
+def _settings_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--markdown", action="store_true", help="as a table for the docs, defaults only")
+
+
+def settings_command(tables: Sequence[tuple[str, type[Any]]]) -> Command:
+    """The command that lists these tables of settings, each once."""
+
+    def run(found: argparse.Namespace, environ: Environ) -> int:
+        seen: set[str] = set()
+        for title, table in tables:
+            rows = [row for row in describe(table) if row.variable not in seen]
+            seen |= {row.variable for row in rows}
+            if found.markdown:
+                print(markdown(rows))
+            else:
+                values = read(table, environ)
+                print(f"{title}\n")
+                for row in rows:
+                    print(_shown(row, getattr(values, row.field)))
+                print()
+        return DONE
+
+    return Command("settings", "list every setting, its value here and what it means", _settings_arguments, run)
+
+
+def _shown(row: Setting, value: object) -> str:
+    changed = "" if value == row.default else f"   (default {row.show(row.default) or 'none'})"
+    return f"{row.variable}={row.show(value)}{changed}\n    {row.help} [{row.kind.name}]"
+
+
+def markdown(rows: Sequence[Setting]) -> str:
+    """Settings as a Markdown table."""
+    lines = ["| variable | kind | default | what |", "|---|---|---|---|"]
+    for row in rows:
+        kind = row.kind.name.replace("|", "or")
+        default = f"`{row.show(row.default)}`" if row.show(row.default) else ""
+        lines.append(f"| `{row.variable}` | {kind} | {default} | {row.help} |")
+    return "\n".join(lines)
+
+
+# check
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", help="the running hub to ask (HUB_URL, else HOST and PORT say it)")
+
+
+#: A thing looked at: its name, whether it is well, and what to say.
+Finding = tuple[str, bool, str]
+
+
+def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> Command:
+    """The command that looks whether everything this needs is there. others: more to look at."""
+
+    def run(found: argparse.Namespace, environ: Environ) -> int:
+        settings = Settings.from_environ(environ)
+        findings = [("settings", True, "every variable is known and parses"), _check_key(settings)]
+        if settings.redis_url is not None:
+            findings.append(_check_redis(settings.redis_url))
+        if others is not None:
+            findings.extend(others(environ))
+        findings.append(_check_hub(found.url or settings.hub_url))
+        for name, well, text in findings:
+            print(f"{'ok  ' if well else 'FAIL'}  {name}: {text}")
+        return DONE if all(well for _, well, _ in findings) else FAILED
+
+    return Command("check", "look whether settings, key, Redis and the running hub are well", _check_arguments, run)
+
+
+def _check_key(settings: Settings) -> Finding:
+    try:
+        kept = _with_kept_key(settings)
+    except SettingsError as error:
+        return "key", False, str(error)
+    size = len(kept.key or b"")
+    return "key", True, f"{size} bytes, realm {settings.realm}" + ("" if size >= 32 else "; 32 would be better")
+
+
+def _check_redis(url: str) -> Finding:
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(3)
+                sock.connect(parts.path)
+            where = parts.path
+        else:
+            where = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+            with socket.create_connection((parts.hostname or "localhost", parts.port or 6379), timeout=3):
+                pass
+    except OSError as error:
+        return "redis", False, f"can't be reached: {_os_words(error)}"
+    return "redis", True, f"listens on {where}"
+
+
+def _check_hub(url: str) -> Finding:
+    try:
+        with urlopen(f"{url.rstrip('/')}/ready", timeout=5) as response:
+            response.read()
+    except HTTPError as error:
+        with error:
+            answer = error.read(1000).decode("utf-8", "replace")
+        return "hub", False, f"{url} is not ready: {error.code} {answer}"
+    except (OSError, ValueError) as error:
+        # urllib puts the socket's own error inside its own.
+        reason: object = getattr(error, "reason", error)
+        return "hub", False, f"{url} does not answer: {_os_words(reason) if isinstance(reason, OSError) else reason}"
+    return "hub", True, f"{url} is ready"
+
+
+# bench
+
+
+def _bench(found: argparse.Namespace, environ: Environ) -> int:
+    if importlib.util.find_spec("hub.bench") is None:
+        raise Wrong("this installation has no bench")
+    bench = importlib.import_module("hub.bench")
+    code: int = bench.main(found.arguments)
+    return code
+
+
+SERVE = Command("serve", "serve the hub", serve_arguments, _serve)
+
+#: Commands that work on any hub, running here or elsewhere.
+COMMON = (
+    Command(
+        "publish",
+        "publish to a channel of a running hub",
+        _publish_arguments,
+        _publish,
+        epilog="example: publish comments-17 '{\"id\": 3}'",
+    ),
+    Command(
+        "subscribe",
+        "print what is published to channels, one JSON object a line, until interrupted",
+        _subscribe_arguments,
+        _subscribe,
+        epilog="Recovers what it misses while the hub is away; what can't be recovered is said on standard error.",
+    ),
+    Command("token", "print a token that may publish, or a new key", _token_arguments, _token),
+    Command("bench", "measure a hub", lambda parser: None, _bench, raw=True),
+)
+
+HUB_COMMANDS = (SERVE, *COMMON, check_command(), settings_command([("Hub", Settings)]))

@@ -378,19 +378,20 @@ def deflate(payload: bytes, window: int = zlib.MAX_WBITS) -> bytes:
     return (packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
-def negotiate_deflate(header: str) -> str | None:
+def negotiate_deflate(header: str, smallest: int = zlib.MAX_WBITS) -> str | None:
     """Our answer to a Sec-WebSocket-Extensions header, or None when nothing in it suits us.
 
     The first offer that we can keep is taken, without context takeover either way. Offers with
-    unknown, repeated or ill-formed parameters are declined (RFC 7692 §5.1, §7), and so is a
-    window of 256 bytes, which zlib can't do. Ask `window_bits` what the answer promises.
+    unknown, repeated or ill-formed parameters are declined (RFC 7692 §5.1, §7). smallest: the
+    narrowest window the caller compresses with on demand, 9 to 15, as `deflate` takes it; zlib
+    can't do 8. Who asks for less than 15 gives `window_bits` of the answer to `deflate`.
     """
     for offer in header.split(","):
         name, *params = offer.split(";")
         if name.strip().lower() != "permessage-deflate":
             continue
         window = _check_params(params)
-        if window is None:
+        if window is None or 0 < window < max(9, smallest):
             continue
         answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
         return f"{answer}; server_max_window_bits={window}" if window else answer
@@ -423,7 +424,7 @@ def _check_params(params: list[str]) -> int | None:
             if equals and value not in _WINDOWS:
                 return None
         elif name == "server_max_window_bits":
-            if value not in _WINDOWS or value == "8":
+            if value not in _WINDOWS:
                 return None
             window = int(value)
         else:

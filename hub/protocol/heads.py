@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from ..errors import HeadError
-from .frames import negotiate_deflate
+from .frames import negotiate_deflate, window_bits
 
 #: Bytes a head may have by default, its blank line included.
 HEAD_BYTES = 16 * 1024
@@ -64,12 +64,13 @@ class Upgrade:
     """An upgrade that may be accepted.
 
     accept: the answer to the key. deflate: the extension header to answer with, or None.
-    origin: as sent, or None outside browsers. protocols: the subprotocols offered.
+    window: what `frames.deflate` has to keep to, 0 without compression. origin: as sent, or None outside browsers. protocols: the subprotocols offered.
     """
 
     key: bytes
     accept: bytes
     deflate: str | None
+    window: int
     origin: bytes | None
     protocols: tuple[str, ...]
 
@@ -155,9 +156,10 @@ def is_upgrade(head: Head) -> bool:
     return value is not None and _has_token(value, b"websocket")
 
 
-def upgrade(head: Head) -> Upgrade:
+def upgrade(head: Head, smallest: int = 15) -> Upgrade:
     """Check an opening handshake by RFC 6455 §4.2.1. Whether its origin may come in is for the caller.
 
+    smallest: the narrowest compression window the caller can do, see `negotiate_deflate`.
     Raises HeadError 400, 405 (not a GET) or 426 (not version 13), with the headers to answer with.
     """
     if head.method != b"GET":
@@ -184,10 +186,12 @@ def upgrade(head: Head) -> Upgrade:
         raise HeadError(400, "Bad Sec-WebSocket-Key")
     extensions = get(b"sec-websocket-extensions")
     protocols = get(b"sec-websocket-protocol")
+    deflate = None if extensions is None else negotiate_deflate(extensions.decode("latin-1"), smallest)
     return Upgrade(
         key,
         b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False),
-        None if extensions is None else negotiate_deflate(extensions.decode("latin-1")),
+        deflate,
+        0 if deflate is None else window_bits(deflate),
         get(b"origin"),
         () if protocols is None else _split_protocols(protocols),
     )

@@ -177,9 +177,9 @@ def serve_with(
     with _bind_errors(settings):
         sockets = workers.listen(settings.host, settings.port, settings.workers)
 
-    def worker(number: int, sock: socket.socket) -> int:
+    def worker(number: int, sock: socket.socket, again: bool) -> int:
         try:
-            uvloop.run(work(sock, announce if number == 0 else None))
+            uvloop.run(work(sock, announce if number == 0 and not again else None))
         except HubError as error:
             return _say_error(f"worker {number}", _words(error), FAILED)
         return DONE

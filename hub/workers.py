@@ -28,6 +28,9 @@ EARLY_SECONDS = 2.0
 #: What a worker that crashed ends with (EX_SOFTWARE of sysexits.h).
 _CRASHED = 70
 
+#: What a worker does: given its number, its socket, and whether it takes a dead one's place; returns its exit code.
+Work = Callable[[int, socket.socket, bool], int]
+
 _AWAITED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
 
 
@@ -65,8 +68,8 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def supervise(sockets: list[socket.socket], work: Callable[[int, socket.socket], int], *, patience: float) -> int:
-    """Run `work(number, socket)` in a process for each socket until SIGTERM or SIGINT; returns the exit code.
+def supervise(sockets: list[socket.socket], work: Work, *, patience: float) -> int:
+    """Run `work` in a process for each socket until SIGTERM or SIGINT; returns the exit code.
 
     patience: seconds the workers then get to end before they are killed. A worker that crashes is
     replaced. One that returns before it has lived EARLY_SECONDS can't start, and ends all with its code.
@@ -81,13 +84,14 @@ def supervise(sockets: list[socket.socket], work: Callable[[int, socket.socket],
 
 
 class _Crew:
-    def __init__(self, sockets: list[socket.socket], work: Callable[[int, socket.socket], int]) -> None:
+    def __init__(self, sockets: list[socket.socket], work: Work) -> None:
         self._sockets = sockets
         self._work = work
         # Process ids and what they are: the worker's number, and when it started.
         self._running: dict[int, tuple[int, float]] = {}
         # Workers to start, and when.
         self._due = dict.fromkeys(range(len(sockets)), 0.0)
+        self._begun: set[int] = set()
         self._proven: set[int] = set()
         self._code: int | None = None
 
@@ -123,6 +127,8 @@ class _Crew:
                 os.kill(pid, number)
 
     def _start(self, number: int) -> None:
+        again = number in self._begun
+        self._begun.add(number)
         pid = os.fork()
         if pid:
             self._running[pid] = (number, time.monotonic())
@@ -133,7 +139,7 @@ class _Crew:
             for other, each in enumerate(self._sockets):
                 if other != number:
                     each.close()
-            code = self._work(number, self._sockets[number])
+            code = self._work(number, self._sockets[number], again)
         # Whatever it was, a child must never return into the parent's code.
         except BaseException:
             logger.exception("worker failed")

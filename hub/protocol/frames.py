@@ -302,11 +302,10 @@ class Reader:
         """The message is complete: return it and forget it."""
         inflater = self._inflater
         # RFC 7692 §7.2.3.6 wants a byte for an empty message; a client that sends none means the same.
-        if inflater is not None and self._wire:
-            if not inflater.eof:
-                self._message += self._inflate(inflater, _TAIL + _LAST_BLOCK)
-                if not inflater.eof or inflater.unused_data:
-                    raise FrameError(INVALID_DATA, "compressed data ends too early")
+        if inflater is not None and self._wire and not inflater.eof:
+            self._message += self._inflate(inflater, _TAIL + _LAST_BLOCK)
+            if not _is_whole(inflater):
+                raise FrameError(INVALID_DATA, "compressed data ends too early")
         opcode = self._opcode
         if opcode == TEXT:
             self._check_text(final=True)
@@ -341,6 +340,10 @@ class Reader:
         """Check what is new since the last time, so that bad UTF-8 ends a message early."""
         new = bytes(self._message[self._checked :])
         self._checked += len(new) if new.isascii() else _check_utf8(new, final)
+
+
+def _is_whole(inflater: zlib._Decompress) -> bool:
+    return inflater.eof and not inflater.unused_data
 
 
 def _packed_limit(limit: int) -> int:

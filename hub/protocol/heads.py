@@ -64,7 +64,8 @@ class Upgrade:
     """An upgrade that may be accepted.
 
     accept: the answer to the key. deflate: the extension header to answer with, or None.
-    window: what `frames.deflate` has to keep to, 0 without compression. origin: as sent, or None outside browsers. protocols: the subprotocols offered.
+    window: what `frames.deflate` has to keep to, 0 without compression. origin: as sent, or None
+    outside browsers. protocols: the subprotocols offered.
     """
 
     key: bytes

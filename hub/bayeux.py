@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from .errors import (
     BadMessage,
@@ -94,9 +93,10 @@ class Outcome:
 
     publishes: drafts with the replies that must say whether they were accepted. recoveries:
     histories to read. replies: answers, in the order of the messages. hold: a connect of this
-    request to answer later (`Bayeux.answer` makes its reply; it is not among `replies`). resumed: the session whose queue
-    goes out with this answer. released: older connects to answer now. replaced: a link that lost
-    its session to this one. ended: sessions that are no more, with the reason. close: the client
+    request to answer later (`Bayeux.answer` makes its reply; it is not among `replies`). resumed: the
+    session whose queue goes out with this answer. released: older connects to answer now. replaced: a link that lost
+    its session to this one. ended: sessions that are no more, with the reason. opened: a new session.
+    changed: sessions whose record must be kept before the replies go out. close: the client
     said goodbye; the connection can end after the replies.
     """
 
@@ -109,6 +109,7 @@ class Outcome:
     replaced: Link | None = None
     ended: list[tuple[Session, str]] = field(default_factory=list)
     opened: Session | None = None
+    changed: list[Session] = field(default_factory=list)
     close: bool = False
 
 
@@ -244,6 +245,7 @@ class Bayeux:
         self.registry.add(session)
         reply.update(version="1.0", clientId=session.id, advice=self.retry)
         request.outcome.opened = session
+        request.outcome.changed.append(session)
         request.outcome.replies.append(reply)
 
     # MUST: channel, clientId, connectionType. MAY: ext, id, advice.timeout.
@@ -353,6 +355,7 @@ class Bayeux:
             # A service channel has no subscribers, but CometD clients subscribe to be tidy.
             if not is_service(pattern):
                 self.registry.subscribe(session, pattern)
+        request.outcome.changed.append(session)
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
         if asked:
@@ -371,6 +374,7 @@ class Bayeux:
         session.seen = request.now
         for pattern in patterns:
             self.registry.unsubscribe(session, pattern)
+        request.outcome.changed.append(session)
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
         request.outcome.replies.append(reply)
@@ -450,12 +454,10 @@ def _echo_id(message: Message, reply: Message) -> None:
     number = message.get("id")
     if number is None:
         return
-    if isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**63:
-        reply["id"] = number
-    elif isinstance(number, str) and len(number) <= MAX_ID_CHARS:
-        reply["id"] = number
-    else:
+    whole = isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**63
+    if not whole and not (isinstance(number, str) and len(number) <= MAX_ID_CHARS):
         raise InvalidId()
+    reply["id"] = number
 
 
 def _speaks_1(version: object) -> bool:

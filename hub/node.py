@@ -22,6 +22,8 @@ from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 
+import orjson
+
 from .bayeux import Bayeux, Outcome, Recovery
 from .brokers import Broker, Health
 from .errors import BrokerUnavailable, SlowSession
@@ -52,6 +54,12 @@ BACKLOG = 20_000
 #: Channels whose newest position is remembered for heartbeats.
 MAX_TOPS = 50_000
 
+#: Characters of a clientId that `new_id` made; nothing else is looked for in the broker.
+ID_CHARS = 40
+
+#: Sessions one request may claim. Clients send their own; more is somebody guessing.
+MAX_CLAIMS = 4
+
 GOING_AWAY = 1001
 NORMAL = 1000
 #: "Try again later" (RFC 6455 registry): the client was too slow and must come back and recover.
@@ -72,6 +80,7 @@ class Counters:
     """What has happened since the start; read by /metrics."""
 
     __slots__ = (
+        "adopted",
         "delivered",
         "expired",
         "flushes",
@@ -88,6 +97,7 @@ class Counters:
         for name in self.__slots__:
             setattr(self, name, 0)
 
+    adopted: int
     opened: int
     expired: int
     published: int
@@ -175,6 +185,8 @@ class Node:
         self._tops: dict[str, Position] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # Bound once: an entry of the wheel then costs no method object.
+        #: The name by which this node owns sessions.
+        self.worker = new_id()[:16]
         self._hold_is_due = self._hold_due
         self._session_is_due = self._session_due
 
@@ -220,11 +232,19 @@ class Node:
         held connect's later. Nothing here can be cancelled half-way: what must wait runs in a
         task of the node, whatever becomes of the request.
         """
+        if self.broker.keeps_sessions:
+            wanted = self._wanted(messages, link)
+            if wanted:
+                self._spawn(self._accept_when_claimed(wanted, messages, transport, to, link))
+                return
+        self._accept(messages, transport, to, link)
+
+    def _accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
         outcome = self.bayeux.receive(messages, self.time(), transport, to, link)
         if outcome.ended or outcome.released or outcome.replaced or outcome.opened:
             self._settle(outcome)
-        if outcome.publishes or outcome.recoveries:
-            if not (outcome.recoveries or self._waiting > BACKLOG):
+        if outcome.publishes or outcome.recoveries or (outcome.changed and self.broker.keeps_sessions):
+            if not (outcome.changed or outcome.recoveries or self._waiting > BACKLOG):
                 published = self.broker.try_publish([draft for draft, _ in outcome.publishes])
                 if published is not None:
                     self.counters.published += len(published)
@@ -297,6 +317,9 @@ class Node:
         hold, session.hold = session.hold, None
         link, session.link = session.link, None
         self.registry.end(session)
+        # An expired or moved one may live on elsewhere; its record expires by itself.
+        if self.broker.keeps_sessions and reason in ("slow", "lost", "not recovered"):
+            self._spawn(self._drop(session))
         if hold is not None:
             hold.advice = self.bayeux.rehandshake
             hold.to.send([dumps(self.bayeux.answer(hold))])
@@ -467,6 +490,8 @@ class Node:
                 await self._publish(outcome)
             for recovery in outcome.recoveries:
                 await self._recover_for(recovery)
+            for session in outcome.changed:
+                await self._save(session)
         finally:
             for recovery in outcome.recoveries:
                 recovery.session.settle()
@@ -477,6 +502,111 @@ class Node:
                 self._answer(session)
             else:
                 self._flush_queue(session)
+
+    # Sessions that outlive their worker
+
+    def _wanted(self, messages: Sequence[object], link: Link | None) -> list[str]:
+        """Sessions this batch speaks of that another node may know better than this one.
+
+        Unknown here; or polling, for the last poll may have gone elsewhere; or coming to this link anew.
+        """
+        wanted = []
+        for message in messages:
+            if not isinstance(message, dict):
+                continue
+            client_id = message.get("clientId")
+            if not isinstance(client_id, str) or len(client_id) != ID_CHARS or client_id in wanted:
+                continue
+            session = self.registry.get(client_id)
+            if session is None or link is None or session.link is not link:
+                wanted.append(client_id)
+        return wanted[:MAX_CLAIMS]
+
+    async def _accept_when_claimed(
+        self, wanted: Sequence[str], messages: Sequence[object], transport: str, to: Answers, link: Link | None
+    ) -> None:
+        try:
+            for client_id in wanted:
+                await self._claim(client_id)
+        except BrokerUnavailable:
+            # What is known here still works; what is not is told to start anew.
+            logger.warning("session not claimed")
+        self._accept(messages, transport, to, link)
+
+    async def _claim(self, client_id: str) -> None:
+        """Continue a session here: from its record, if it was elsewhere since this node saved it."""
+        record = await self.broker.claim_session(client_id, self.worker)
+        session = self.registry.get(client_id)
+        if record is None:
+            return
+        known = orjson.loads(record)
+        if session is not None:
+            if known["saved_by"] == self.worker:
+                return
+            self.end_session(session, "moved")
+        session = Session(client_id, self.time(), known.get("user"))
+        session.connected = True
+        session.tracks = known["tracks"]
+        session.ack = known["ack"]
+        session.delivered = {}
+        self.registry.add(session)
+        self.counters.adopted += 1
+        self.wheel.add(self.time() + self.bounds.session_ttl, self._session_is_due, session)
+        lost = set()
+        session.recovering += 1
+        for pattern in known["patterns"]:
+            self.registry.subscribe(session, pattern)
+        for pattern in known["patterns"]:
+            since = known["positions"].get(pattern)
+            if since is None:
+                lost.add(pattern)
+                continue
+            session.delivered[pattern] = Position.parse(since)
+            _, complete = await self._recover(session, pattern, session.delivered[pattern])
+            if not complete:
+                lost.add(pattern)
+        session.recovering -= 1
+        session.settle()
+        if lost and session.tracks:
+            session.lost = lost
+        elif lost:
+            # It can't be told in any other way that something may be missing.
+            self.end_session(session, "not recovered")
+
+    async def _drop(self, session: Session) -> None:
+        try:
+            await self.broker.drop_session(session.id)
+        except BrokerUnavailable:
+            # The record expires by itself.
+            logger.warning("session record not dropped", extra={"session": session.id[:8]})
+
+    async def _save(self, session: Session) -> None:
+        """Keep the record of a session where other nodes find it."""
+        if session.ended:
+            return
+        delivered = session.delivered
+        if delivered is None:
+            delivered = session.delivered = {}
+        try:
+            for pattern in session.patterns:
+                if pattern not in delivered and not is_wild(pattern):
+                    delivered[pattern] = await self.broker.position(pattern)
+            record = orjson.dumps(
+                {
+                    "patterns": session.patterns,
+                    "positions": {name: str(delivered[name]) for name in session.patterns if name in delivered},
+                    "tracks": session.tracks,
+                    "ack": session.ack,
+                    "user": session.user,
+                    "saved_by": self.worker,
+                }
+            )
+            # A held connect lasts longer than a session without one.
+            seconds = self.bounds.session_ttl + self.bayeux.limits.timeout
+            if not await self.broker.save_session(session.id, self.worker, record, seconds):
+                self.end_session(session, "moved")
+        except BrokerUnavailable:
+            logger.warning("session not saved", extra={"session": session.id[:8]})
 
     async def _publish(self, outcome: Outcome) -> None:
         try:
@@ -535,6 +665,8 @@ class Node:
             self.wheel.add(self.time() + first, self._session_is_due, outcome.opened)
         for session, reason in outcome.ended:
             session.link = None
+            if self.broker.keeps_sessions:
+                self._spawn(self._drop(session))
             logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})
 
     def _respond(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
@@ -590,6 +722,12 @@ class Node:
             elif publications:
                 session.unacked = [(0, publications)]
                 session.answered = reply.get("id")
+            if session.delivered is not None and session.link is None:
+                for publication in publications:
+                    session.delivered[publication.channel] = publication.position
+                # Saved after the answer: a poll that comes before finds the older positions, and gets
+                # some publications again rather than none.
+                self._spawn(self._save(session))
             if isinstance(to, Poll):
                 to.session, to.taken = session, publications
         if session.tracks:
@@ -654,5 +792,5 @@ class Poll:
 
 
 def new_id() -> str:
-    """A clientId: 160 random bits in 40 letters and digits (Bayeux asks for at least 128)."""
-    return secrets.token_hex(20)
+    """A clientId: 160 random bits in ID_CHARS letters and digits (Bayeux asks for at least 128)."""
+    return secrets.token_hex(ID_CHARS // 2)

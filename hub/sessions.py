@@ -96,6 +96,7 @@ class Session:
         "ack",
         "answered",
         "connected",
+        "delivered",
         "ended",
         "floors",
         "hold",
@@ -125,6 +126,8 @@ class Session:
         self.hold: Hold | None = None
         self.queue: list[Publication] | None = None
         self.queued_bytes = 0
+        # With several nodes: how far the client was delivered to, by channel, for its record.
+        self.delivered: dict[str, Position] | None = None
         # Whether the client keeps positions (it asked for one), and channels it must be told to refetch.
         self.tracks = False
         self.lost: set[str] | None = None

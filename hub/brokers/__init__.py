@@ -87,15 +87,20 @@ class Broker(ABC):
     def health(self) -> Health:
         """The state now, without asking anyone."""
 
-    async def save_session(self, session_id: str, record: bytes, seconds: float) -> None:
-        """Keep a session's record for `seconds`, so that another node can continue it."""
+    #: Whether sessions are kept where other nodes find them; without it the three below are never called.
+    keeps_sessions = False
 
-    async def load_session(self, session_id: str) -> bytes | None:
-        """The record kept under this id, or None. One process needs none: its registry knows."""
+    async def claim_session(self, session_id: str, worker: str) -> bytes | None:
+        """Make `worker` the owner of a session; returns its record, None if it is not known."""
         return None
 
-    async def drop_session(self, session_id: str) -> None:
-        """Forget the record of a session."""
+    async def save_session(self, session_id: str, worker: str, record: bytes, seconds: float) -> bool:
+        """Keep a session's record for `seconds`; False, and nothing is kept, if another worker owns it."""
+        return True
+
+    async def drop_session(self, session_id: str) -> bool:
+        """Forget a session's record; returns whether there was one."""
+        return False
 
     def try_publish(self, drafts: Sequence[Draft]) -> list[Published] | None:
         """Publish without waiting if this broker can, else None and nothing was done."""

@@ -8,7 +8,7 @@ layout is the same in a Redis Cluster:
     {hub:n}:m:<ch>    hash     p: shard epoch, e: channel epoch, s: newest offset, b: bytes of history
     {hub:n}:h:<ch>    stream   the channel's history, entry id = offset
     {hub:n}:i:<key>   hash     what a publish with this key returned, for KEY_SECONDS
-    hub:s:<id>        string   a session's record
+    hub:s:<id>        hash     w: the worker that owns a session, r: its record
     {hub:0}:canary:<worker>    what a worker writes to hear itself
 
 Publishing. What is published within a turn of the loop goes out as one pipeline with one Lua
@@ -75,6 +75,16 @@ SCRIPT_DRAFTS = 200
 
 #: Channels whose newest offset is remembered, to notice gaps and repeats.
 MAX_SEEN = 200_000
+
+#: A session's record, with the worker that owns it: who claimed it last.
+_CLAIM = (
+    "if redis.call('EXISTS', KEYS[1]) == 0 then return false end "
+    "redis.call('HSET', KEYS[1], 'w', ARGV[1]) return redis.call('HGET', KEYS[1], 'r')"
+)
+_SAVE = (
+    "local w = redis.call('HGET', KEYS[1], 'w') if w and w ~= ARGV[1] then return 0 end "
+    "redis.call('HSET', KEYS[1], 'w', ARGV[1], 'r', ARGV[2]) redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1"
+)
 
 _FAULTS = (RedisError, OSError, asyncio.TimeoutError, EOFError)
 _HERE = Path(__file__).parent
@@ -300,15 +310,19 @@ class RedisBroker(Broker):
 
     # Sessions
 
-    async def save_session(self, session_id: str, record: bytes, seconds: float) -> None:
-        await self._do("SET", f"{self._prefix}:s:{session_id}", record, "PX", max(1, round(seconds * 1000)))
+    keeps_sessions = True
 
-    async def load_session(self, session_id: str) -> bytes | None:
-        found: bytes | None = await self._do("GET", f"{self._prefix}:s:{session_id}")
+    async def claim_session(self, session_id: str, worker: str) -> bytes | None:
+        found: bytes | None = await self._do("EVAL", _CLAIM, 1, f"{self._prefix}:s:{session_id}", worker)
         return found
 
-    async def drop_session(self, session_id: str) -> None:
-        await self._do("DEL", f"{self._prefix}:s:{session_id}")
+    async def save_session(self, session_id: str, worker: str, record: bytes, seconds: float) -> bool:
+        milliseconds = max(1, round(seconds * 1000))
+        key = f"{self._prefix}:s:{session_id}"
+        return bool(await self._do("EVAL", _SAVE, 1, key, worker, record, milliseconds))
+
+    async def drop_session(self, session_id: str) -> bool:
+        return bool(await self._do("DEL", f"{self._prefix}:s:{session_id}"))
 
     async def _do(self, *command: Any) -> Any:
         client = self._open_client()
@@ -343,7 +357,7 @@ class RedisBroker(Broker):
                 await self._hang_up()
                 tries += 1
                 # Full jitter: workers that lost Redis together must not come back together.
-                await asyncio.sleep(random.uniform(0.02, min(2.0, 0.05 * 2**tries)))  # noqa: S311
+                await asyncio.sleep(random.uniform(0.02, min(2.0, 0.05 * 2**tries)))
 
     async def _read(self, connection: Connection) -> int:
         """One XREAD; returns how many entries came."""

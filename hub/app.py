@@ -22,6 +22,7 @@ from aiohttp import web
 from .bayeux import Bayeux, Limits
 from .brokers import Broker, Retention
 from .brokers.memory import MemoryBroker
+from .metrics import CONTENT_TYPE, HubMetrics
 from .node import Bounds, Node, new_id
 from .protocol.access import Access
 from .protocol.heads import Head
@@ -31,8 +32,8 @@ from .settings import Settings
 from .transports import publish
 from .transports.front import Door
 from .transports.origins import Origins
-from .transports.polling import Polling
 from .transports.plain import Plain
+from .transports.polling import Polling
 from .transports.websocket import BayeuxSocket, Connection
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ class Hub:
         publish.add_routes(app, self.node, self.settings)
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
+        if self.settings.metrics:
+            app.router.add_get("/metrics", self._metrics)
         app.cleanup_ctx.append(self._life)
 
     def websocket(self, head: Head, deflates: bool) -> BayeuxSocket:
@@ -122,6 +125,10 @@ class Hub:
     async def _ready(self, request: web.Request) -> web.Response:
         """Readiness: 503 while publications don't get through, or while draining."""
         return web.json_response(self._state(), status=200 if self.node.health.well else 503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        text = HubMetrics(self.node, self.door).text()
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     def _state(self) -> dict[str, Any]:
         health = self.node.health

@@ -294,7 +294,7 @@ class RedisBroker(Broker):
         shard = self._shard(channel)
         keys = [self._key(shard, "ep"), self._key(shard, "m:" + channel), self._key(shard, "h:" + channel)]
         ttl = _meta_seconds(self._retention(channel).seconds)
-        arguments = [_epoch(), _epoch(), ttl, what, epoch, min(offset, 2**53)]
+        arguments: list[str | int] = [_epoch(), _epoch(), ttl, what, epoch, min(offset, 2**53)]
         client = self._open_client()
         try:
             async with asyncio.timeout(COMMAND_SECONDS):

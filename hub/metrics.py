@@ -1,0 +1,85 @@
+"""What /metrics says: the node's counters and gauges in Prometheus's words.
+
+Collected when asked for; the hot paths only add to plain integers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from .node import Node
+from .transports.front import Door
+
+#: The content type of Prometheus's text format.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_COUNTERS = {
+    "opened": "sessions opened",
+    "expired": "sessions that expired",
+    "adopted": "sessions continued from another worker",
+    "published": "publications accepted from clients of this process",
+    "received": "publications received from the broker",
+    "delivered": "deliveries to sessions",
+    "flushes": "ticks of fan-out",
+    "slow": "sessions ended because their queue was full",
+    "lost": "times that publications may have been missed and subscribers were told",
+    "recovered": "channels recovered in full",
+    "unrecovered": "channels whose subscriber was told to refetch",
+}
+_BROKER_COUNTERS = {
+    "reconnects": "reconnections of the reader to the broker",
+    "deaf": "times this worker did not hear its own canary",
+    "rollbacks": "logs found rolled back",
+}
+
+
+class HubMetrics(Collector):
+    """The metrics of one process's hub."""
+
+    def __init__(self, node: Node, door: Door) -> None:
+        self._node = node
+        self._door = door
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """All of them, in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        node = self._node
+        for name, words in _COUNTERS.items():
+            yield _counter(name, words, getattr(node.counters, name))
+        for name, words in _BROKER_COUNTERS.items():
+            value = getattr(node.broker, name, None)
+            if value is not None:
+                yield _counter(f"broker_{name}", words, value)
+        yield _counter("upgrades", "WebSockets opened", self._door.upgraded)
+        yield _counter("upgrades_refused", "WebSocket upgrades refused", self._door.refused)
+        yield _gauge("sessions", "sessions remembered", len(node.registry.sessions))
+        yield _gauge("links", "WebSockets and event streams open", len(node.links))
+        yield _gauge("patterns", "patterns with subscribers", len(node.registry.audiences))
+        yield _gauge("ready", "1 while publications get through", int(node.health.well))
+        yield _gauge("resident_bytes", "resident memory of the process", _resident_bytes())
+
+
+def _counter(name: str, words: str, value: float) -> Metric:
+    return CounterMetricFamily(f"hub_{name}", words, value=value)
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"hub_{name}", words, value=value)
+
+
+def _resident_bytes() -> int:
+    if not sys.platform.startswith("linux"):
+        return 0
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -65,8 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run("python -m hub", "A real-time hub. Without a command it serves.", HUB_COMMANDS, arguments)
 
 
-def run(prog: str, description: str, commands: Sequence[Command], argv: Sequence[str]) -> int:
-    """Parse arguments and run a command; errors become one line and an exit code."""
+def run(
+    prog: str,
+    description: str,
+    commands: Sequence[Command],
+    argv: Sequence[str],
+    failures: tuple[type[Exception], ...] = (),
+) -> int:
+    """Parse arguments and run a command; errors become one line and an exit code.
+
+    failures: errors that aren't the hub's and mean that it can't be done now.
+    """
     parser = argparse.ArgumentParser(prog=prog, description=description, epilog=f"`{prog} COMMAND --help` says more.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     choices = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -99,6 +108,8 @@ def run(prog: str, description: str, commands: Sequence[Command], argv: Sequence
         return DONE
     except (SettingsError, Wrong, ProtocolError) as error:
         return _say_error(prog, _words(error), WRONG)
+    except failures as error:
+        return _say_error(prog, str(error), FAILED)
     except HubError as error:
         return _say_error(prog, str(error), FAILED)
     except OSError as error:
@@ -164,10 +175,12 @@ def serve_with(
     settings: Settings,
     work: Callable[[socket.socket | None, Callable[[str], None] | None], Any],
     announce: Callable[[str], None],
+    failures: tuple[type[Exception], ...] = (),
 ) -> int:
     """Run `work(sock, announce)`, a coroutine that serves, in this process or in several.
 
-    announce: called once, with the URL, when the first of them listens. Raises what `work` raises.
+    announce: called once, with the URL, when the first of them listens. failures: as in `run`.
+    Raises what `work` raises.
     """
     logs.configure(settings.log_level, settings.log_format)
     if settings.workers == 1:
@@ -180,6 +193,8 @@ def serve_with(
     def worker(number: int, sock: socket.socket, again: bool) -> int:
         try:
             uvloop.run(work(sock, announce if number == 0 and not again else None))
+        except failures as error:
+            return _say_error(f"worker {number}", str(error), FAILED)
         except HubError as error:
             return _say_error(f"worker {number}", _words(error), FAILED)
         return DONE

@@ -12,13 +12,13 @@ visitors       who is at the other end: the signed cookie, the token of a form
 requests       reading forms, answering in the form that was asked for
 middlewares    errors as pages or JSON, security headers, conditional answers
 templating     what every template may use
-pages          home and event pages
-comments       list and post
+home           the home page
+events         an event's page and its comments
 accounts       signing in and out
 manage         the manager's table of events
 app            puts the parts together and beside the hub
 cli            the command `fanfare`
 
-Features (pages, comments, accounts, manage) don't import each other. The hub is entered by
+Features (home, events, accounts, manage) don't import each other. The hub is entered by
 `hub.publisher`, and by `hub.orm` for notifications; `app` and `cli` alone know more of it.
 """

@@ -40,6 +40,8 @@ CONNECT_TIMEOUT = 5.0
 
 _KEY = "web.db.hints"
 
+_AWAY = (OperationalError, InterfaceError, PoolTimeout, ConnectionError, TimeoutError, gaierror)
+
 
 class DatabaseUnavailable(Exception):
     """The database can't be reached or used; says which one, in one line."""
@@ -160,10 +162,7 @@ def is_away(error: BaseException) -> bool:
     """Whether an error means that the database can't be reached now, rather than a bug of ours."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    return isinstance(
-        error,
-        OperationalError | InterfaceError | PoolTimeout | DatabaseUnavailable | ConnectionError | TimeoutError | gaierror,
-    )
+    return isinstance(error, _AWAY)
 
 
 def new_engine(url: URL) -> AsyncEngine:

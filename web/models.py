@@ -54,7 +54,7 @@ class Status(enum.Enum):
     @property
     def label(self) -> str:
         """The word people read."""
-        return {"scheduled": "Upcoming", "live": "Live now", "ended": "Ended"}[self.value]
+        return {"scheduled": "Scheduled", "live": "Live", "ended": "Ended"}[self.value]
 
 
 class Base(DeclarativeBase):

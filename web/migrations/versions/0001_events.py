@@ -33,9 +33,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_events"),
         sa.UniqueConstraint("slug", name="uq_events_slug"),
         sa.CheckConstraint("status in ('scheduled', 'live', 'ended')", name=op.f("ck_events_status")),
-        sa.ForeignKeyConstraint(
-            ["category_id"], ["categories.id"], name="fk_events_category_id", ondelete="RESTRICT"
-        ),
+        sa.ForeignKeyConstraint(["category_id"], ["categories.id"], name="fk_events_category_id", ondelete="RESTRICT"),
     )
     op.create_index("ix_events_category_id", "events", ["category_id"])
     op.create_index("ix_events_status_starts_at", "events", ["status", "starts_at"])

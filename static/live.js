@@ -1,0 +1,377 @@
+/*
+ * The glue between the pages and fanout.js: on a hint, fetch the page's own URL and replace what changed.
+ *
+ * [data-follow]      a region with an id that follows a channel; its new self is in the page at data-source
+ * [data-comments]    the list of comments, rendered from JSON
+ * #comment-form      posts without leaving the page
+ * form[data-refresh] posts without leaving the page, then refreshes the region of that id
+ * a[data-dialog]     opens the form of that id, found in the page it links to, in a dialog
+ *
+ * Without this script all of it works by itself: links are links and forms are forms.
+ */
+(() => {
+  "use strict";
+
+  const POLL = Number(document.body.dataset.poll);
+  const CALM_POLL = Number(document.body.dataset.calmPoll);
+  // Milliseconds between tries of a fetch that failed; the hint that asked for it won't come again.
+  const RETRIES = [500, 1500, 4000, 10000];
+
+  /** Call `work` again after the present call when asked meanwhile: one fetch at a time, and the last hint counts. */
+  function oneAtATime(work) {
+    let running = null;
+    let again = false;
+    const run = async () => {
+      for (let tries = 0; ; ) {
+        again = false;
+        try {
+          await work();
+          tries = 0;
+          if (!again) return;
+        } catch (error) {
+          if (tries >= RETRIES.length) {
+            // The slow poll will call again.
+            console.warn("Fanfare: could not refresh", error);
+            return;
+          }
+          const pause = RETRIES[tries++] * (0.75 + Math.random() / 2);
+          await new Promise((resolve) => setTimeout(resolve, pause));
+        }
+      }
+    };
+    return () => {
+      again = true;
+      running ??= run().finally(() => (running = null));
+      return running;
+    };
+  }
+
+  /** Call `refresh` whenever the channel says that something changed. */
+  function follow(channel, position, refresh) {
+    if (window.Fanout) {
+      const options = { poll: POLL, calmPoll: CALM_POLL };
+      if (position) options.position = position;
+      window.Fanout.subscribe(channel, () => void refresh(), options);
+    } else {
+      // The client itself could not be loaded.
+      setInterval(() => document.hidden || refresh(), POLL * 1000);
+    }
+  }
+
+  async function get(url, type) {
+    const response = await fetch(url, { headers: { Accept: type }, credentials: "same-origin" });
+    if (!response.ok) throw new Error(`${url}: ${response.status}`);
+    return response;
+  }
+
+  async function getPage(url) {
+    const response = await get(url, "text/html");
+    // Being sent elsewhere, to the login say, means that this region is not there any more.
+    if (response.redirected) location.assign(response.url);
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    showLocalTimes(page);
+    return page;
+  }
+
+  // Times: the server writes UTC, the browser knows the reader's zone and language.
+
+  const dates = new Intl.DateTimeFormat(undefined, {
+    weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit",
+  });
+  const datesWithYear = new Intl.DateTimeFormat(undefined, {
+    weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
+  });
+
+  function localTime(text) {
+    const when = new Date(text);
+    if (Number.isNaN(when.getTime())) return text;
+    const format = when.getFullYear() === new Date().getFullYear() ? dates : datesWithYear;
+    return format.format(when);
+  }
+
+  function showLocalTimes(root) {
+    for (const time of root.querySelectorAll("time[datetime]")) {
+      time.textContent = localTime(time.dateTime);
+      time.title = new Date(time.dateTime).toUTCString();
+    }
+  }
+
+  // Replacing what changed, and only that: focus, selections and what is being typed stay.
+
+  const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE && node.id ? `#${node.id}` : null);
+  const isTyping = (node) => node === document.activeElement && node.matches("input, textarea, select");
+
+  /** Make `old` look like `fresh`, keeping the nodes that both have. Elements with an id are matched by it. */
+  function morph(old, fresh) {
+    if (old.isEqualNode(fresh)) return old;
+    if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
+      const copy = document.importNode(fresh, true);
+      old.replaceWith(copy);
+      return copy;
+    }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      old.data = fresh.data;
+      return old;
+    }
+    if (isTyping(old)) return old;
+    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    morphChildren(old, [...fresh.childNodes]);
+    return old;
+  }
+
+  function morphChildren(parent, children) {
+    const keyed = new Map();
+    for (const child of parent.childNodes) if (keyOf(child)) keyed.set(keyOf(child), child);
+    let at = parent.firstChild;
+    for (const child of children) {
+      const key = keyOf(child);
+      let match = key ? keyed.get(key) : at && !keyOf(at) ? at : null;
+      if (!match) {
+        parent.insertBefore(document.importNode(child, true), at);
+        continue;
+      }
+      keyed.delete(key);
+      if (match !== at) parent.insertBefore(match, at);
+      else at = at.nextSibling;
+      morph(match, child);
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  }
+
+  // Regions.
+
+  const refreshers = new Map();
+
+  function followRegion(region) {
+    const { follow: channel, position, source } = region.dataset;
+    const refresh = oneAtATime(async () => {
+      const fresh = (await getPage(source)).getElementById(region.id);
+      if (fresh) morph(region, fresh);
+    });
+    refreshers.set(region.id, refresh);
+    follow(channel, position, refresh);
+  }
+
+  // Comments.
+
+  function commentRow(comment) {
+    const row = document.getElementById("comment-template").content.firstElementChild.cloneNode(true);
+    row.id = `comment-${comment.id}`;
+    row.dataset.commentId = comment.id;
+    row.querySelector(".comment-name").textContent = comment.name;
+    row.querySelector(".comment-text").textContent = comment.text;
+    const time = row.querySelector("time");
+    time.dateTime = comment.posted_at;
+    time.textContent = localTime(comment.posted_at);
+    time.title = new Date(comment.posted_at).toUTCString();
+    return row;
+  }
+
+  function showComments(list, { comments, total, older }) {
+    const known = new Map([...list.children].map((row) => [row.dataset.commentId, row]));
+    let at = list.firstElementChild;
+    for (const comment of comments) {
+      const row = known.get(String(comment.id));
+      known.delete(String(comment.id));
+      if (!row) {
+        const made = commentRow(comment);
+        made.classList.add("is-new");
+        list.insertBefore(made, at);
+      } else if (row === at) {
+        at = at.nextElementSibling;
+      } else {
+        list.insertBefore(row, at);
+      }
+    }
+    for (const row of known.values()) row.remove();
+    document.getElementById("comment-count").textContent = total;
+    document.getElementById("no-comments").hidden = total > 0;
+    const link = document.getElementById("older-comments");
+    link.hidden = !older;
+    if (older) link.querySelector("a").search = new URL(older, location.href).search;
+  }
+
+  function followComments(list) {
+    const refresh = oneAtATime(async () => {
+      showComments(list, await (await get(list.dataset.comments, "application/json")).json());
+    });
+    follow(list.dataset.channel, list.dataset.position, refresh);
+    const form = document.getElementById("comment-form");
+    if (form) takeComments(form, refresh);
+  }
+
+  function takeComments(form, refresh) {
+    const notice = document.getElementById("comment-notice");
+    const button = form.querySelector("button");
+    const name = form.elements.namedItem("name");
+    const text = form.elements.namedItem("text");
+    if (!name.value) name.value = remembered("name");
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (button.disabled) return;
+      button.disabled = true;
+      notice.textContent = "";
+      clearErrors(form);
+      try {
+        const response = await send(form, "application/json");
+        const answer = await response.json();
+        if (!response.ok) {
+          for (const [field, message] of Object.entries(answer.fields ?? {})) showError(form, field, message);
+          const wait = response.headers.get("Retry-After");
+          notice.textContent = [answer.error, wait ? `Try again in ${wait} seconds.` : answer.next].join(" ");
+          return;
+        }
+        text.value = "";
+        remember("name", name.value);
+        await refresh();
+        notice.textContent = "Posted.";
+      } catch (error) {
+        notice.textContent = "The comment could not be sent. Check your connection and try again; it is still here.";
+      } finally {
+        button.disabled = false;
+      }
+    });
+    text.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+    });
+  }
+
+  function showError(form, field, message) {
+    const input = form.elements.namedItem(field);
+    if (!input) return;
+    const note = document.createElement("p");
+    note.className = "error";
+    note.id = `${field}-error`;
+    note.textContent = message;
+    input.after(note);
+    input.setAttribute("aria-invalid", "true");
+    input.setAttribute("aria-describedby", note.id);
+    input.focus();
+  }
+
+  function clearErrors(form) {
+    for (const note of form.querySelectorAll(".field .error")) note.remove();
+    for (const input of form.querySelectorAll("[aria-invalid]")) {
+      input.removeAttribute("aria-invalid");
+      input.removeAttribute("aria-describedby");
+    }
+  }
+
+  // Forms that stay on the page.
+
+  function send(form, type, submitter) {
+    const fields = new URLSearchParams(new FormData(form));
+    if (submitter?.name) fields.set(submitter.name, submitter.value);
+    // `form.action` would be a field of that name, if there were one.
+    const action = form.getAttribute("action");
+    return fetch(action, { method: "POST", body: fields, headers: { Accept: type }, credentials: "same-origin" });
+  }
+
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.matches("form[data-refresh]")) return;
+    event.preventDefault();
+    const notice = document.getElementById("notice");
+    try {
+      const response = await send(form, "application/json", event.submitter);
+      if (response.status === 401) return void location.assign("/login");
+      const answer = await response.json();
+      notice.textContent = response.ok ? "" : `${answer.error} ${answer.next}`;
+      await refreshers.get(form.dataset.refresh)();
+    } catch (error) {
+      notice.textContent = "That could not be sent. Check your connection and try again.";
+    }
+  });
+
+  // Dialogs: the form is the linked page's own.
+
+  document.addEventListener("click", async (event) => {
+    const link = event.target instanceof Element && event.target.closest("a[data-dialog]");
+    const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+    if (!link || !isPlain || typeof HTMLDialogElement === "undefined") return;
+    event.preventDefault();
+    try {
+      openDialog((await getPage(link.href)).getElementById(link.dataset.dialog));
+    } catch (error) {
+      location.assign(link.href);
+    }
+  });
+
+  function openDialog(form) {
+    const dialog = document.createElement("dialog");
+    dialog.className = "panel";
+    dialog.append(document.adoptNode(form));
+    label(dialog);
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.addEventListener("click", (event) => {
+      if (!(event.target instanceof Element) || !event.target.closest("[data-close]")) return;
+      event.preventDefault();
+      dialog.close();
+    });
+    dialog.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const button = dialog.querySelector("button");
+      if (button.disabled) return;
+      button.disabled = true;
+      try {
+        const response = await send(event.target, "text/html");
+        if (response.redirected) {
+          dialog.close();
+          await refreshers.get("events")?.();
+          return;
+        }
+        const page = new DOMParser().parseFromString(await response.text(), "text/html");
+        const again = page.getElementById(event.target.id);
+        dialog.replaceChildren(document.adoptNode(again ?? page.getElementById("main")));
+        label(dialog);
+        dialog.querySelector("[aria-invalid], input:not([type=hidden])")?.focus();
+      } catch (error) {
+        button.disabled = false;
+        const note = dialog.querySelector(".notice") ?? document.createElement("p");
+        note.className = "notice";
+        note.setAttribute("role", "alert");
+        note.textContent = "That could not be sent. Check your connection and try again.";
+        button.after(note);
+      }
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+    dialog.querySelector("input:not([type=hidden])")?.focus();
+  }
+
+  function label(dialog) {
+    const title = dialog.querySelector("h1");
+    if (!title) return;
+    title.id = "dialog-title";
+    dialog.setAttribute("aria-labelledby", title.id);
+  }
+
+  // Storage is refused in some private windows; nothing depends on it.
+
+  function remember(name, value) {
+    try {
+      localStorage.setItem(`fanfare.${name}`, value);
+    } catch (refused) {
+      // As said above.
+    }
+  }
+
+  function remembered(name) {
+    try {
+      return localStorage.getItem(`fanfare.${name}`) ?? "";
+    } catch (refused) {
+      return "";
+    }
+  }
+
+  showLocalTimes(document);
+  for (const region of document.querySelectorAll("[data-follow]")) followRegion(region);
+  for (const list of document.querySelectorAll("[data-comments]")) followComments(list);
+})();

@@ -1,0 +1,156 @@
+"""Signing in and out, and making the accounts that may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from aiohttp import hdrs, web
+from sqlalchemy import delete, func, or_, select
+
+from . import keys
+from .db import Database
+from .models import MAX_NAME, FailedLogin, User, now
+from .requests import USER, address_of, clean_line, read_fields, redirect, require_user
+from .templating import render
+from .visitors import Passwords
+
+#: Wrong passwords are counted over this long.
+WINDOW = timedelta(minutes=15)
+
+#: How many, before the answer is to wait: for one name from one address, for an address, for a name.
+#: The last is wide, so that a stranger can't easily lock a user out.
+BY_BOTH, BY_ADDRESS, BY_NAME = 5, 25, 100
+
+#: Longer ones cost the server time and nobody types them.
+MAX_PASSWORD = 200
+MIN_PASSWORD = 10
+
+AFTER_LOGIN = "/manage/events"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginForm:
+    """What was typed (never the password), where to go next, and what is wrong."""
+
+    name: str = ""
+    next: str = AFTER_LOGIN
+    error: str | None = None
+
+
+async def login(request: web.Request) -> web.StreamResponse:
+    """GET /login, with ?next=path."""
+    form = LoginForm(next=_local(request.query.get("next")))
+    if USER in request:
+        return redirect(form.next)
+    return _form(request, form)
+
+
+async def post_login(request: web.Request) -> web.StreamResponse:
+    """POST /login: name, password, next."""
+    fields = await read_fields(request)
+    name, target = clean_line(fields.get("name", ""))[:MAX_NAME], _local(fields.get("next"))
+    password = fields.get("password", "")
+    database, signer = request.app[keys.database], request.app[keys.signer]
+    address = address_of(request)
+    if await _is_blocked(database, name, address):
+        error = "Too many attempts. Wait a quarter of an hour, then try again."
+        response = _form(request, LoginForm(name, target, error), status=429)
+        response.headers[hdrs.RETRY_AFTER] = str(int(WINDOW.total_seconds()))
+        return response
+    async with database.reading() as session:
+        user = await session.scalar(select(User).where(User.name == name))
+    kept = None if user is None or len(password) > MAX_PASSWORD else user.password_hash
+    passwords = request.app[keys.passwords]
+    if not await passwords.verify(kept, password[:MAX_PASSWORD]) or user is None:
+        await _note_failure(database, name, address)
+        return _form(request, LoginForm(name, target, "That name and password don’t go together."), status=403)
+    await _note_success(database, user, password, passwords)
+    # Another visitor from here on: whoever knew the old cookie knows nothing of this one.
+    response = redirect(target)
+    signer.write(response, signer.new(user))
+    return response
+
+
+async def post_logout(request: web.Request) -> web.StreamResponse:
+    """POST /logout: ends every sign-in of this user, so that a copied cookie ends too."""
+    user = require_user(request)
+    async with request.app[keys.database].saving() as session:
+        kept = await session.get(User, user.id)
+        if kept is not None:
+            kept.stamp = _new_stamp()
+    response = redirect("/")
+    request.app[keys.signer].forget(response)
+    return response
+
+
+async def create_user(database: Database, passwords: Passwords, name: str, password: str) -> User:
+    """Make an account. Raises ValueError for a name or password that won't do, or a name that is taken."""
+    name = clean_line(name)
+    if not 1 <= len(name) <= MAX_NAME:
+        raise ValueError(f"a name has 1 to {MAX_NAME} characters")
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise ValueError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    hashed = await passwords.hash(password)
+    async with database.saving() as session:
+        if await session.scalar(select(User.id).where(User.name == name)) is not None:
+            raise ValueError(f"there is a user {name!r} already")
+        user = User(name=name, password_hash=hashed)
+        session.add(user)
+    return user
+
+
+async def change_password(database: Database, passwords: Passwords, name: str, password: str) -> None:
+    """Give a user another password, which also ends every sign-in. Raises ValueError; LookupError for no such user."""
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise ValueError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    hashed = await passwords.hash(password)
+    async with database.saving() as session:
+        user = await session.scalar(select(User).where(User.name == clean_line(name)))
+        if user is None:
+            raise LookupError(f"there is no user {name!r}")
+        user.password_hash = hashed
+        user.stamp = _new_stamp()
+
+
+def _form(request: web.Request, form: LoginForm, status: int = 200) -> web.Response:
+    return render(request, "login.html", {"form": form}, status=status, cache="no-store")
+
+
+def _local(target: str | None) -> str:
+    """Where to go after signing in: a path of ours, never another site."""
+    if target is None or not target.startswith("/") or target.startswith(("//", "/\\")):
+        return AFTER_LOGIN
+    # Browsers drop tabs and line ends from a URL, which could bring a second slash to the front.
+    return target if target.isprintable() and target.isascii() and "\\" not in target else AFTER_LOGIN
+
+
+def _new_stamp() -> str:
+    column = User.__table__.c.stamp.default
+    assert column is not None
+    return str(column.arg(None))
+
+
+async def _is_blocked(database: Database, name: str, address: str) -> bool:
+    of_name, of_address = FailedLogin.name == name, FailedLogin.address == address
+    statement = select(
+        func.count().filter(of_name, of_address), func.count().filter(of_address), func.count().filter(of_name)
+    ).where(or_(of_name, of_address), FailedLogin.failed_at > now() - WINDOW)
+    async with database.reading() as session:
+        both, by_address, by_name = (await session.execute(statement)).one()
+    return bool(both >= BY_BOTH or by_address >= BY_ADDRESS or by_name >= BY_NAME)
+
+
+async def _note_failure(database: Database, name: str, address: str) -> None:
+    async with database.saving() as session:
+        await session.execute(delete(FailedLogin).where(FailedLogin.failed_at < now() - WINDOW))
+        session.add(FailedLogin(name=name, address=address))
+
+
+async def _note_success(database: Database, user: User, password: str, passwords: Passwords) -> None:
+    outdated = passwords.is_outdated(user.password_hash)
+    hashed = await passwords.hash(password) if outdated else None
+    async with database.saving() as session:
+        await session.execute(delete(FailedLogin).where(FailedLogin.name == user.name))
+        if hashed is not None and (kept := await session.get(User, user.id)) is not None:
+            kept.password_hash = hashed

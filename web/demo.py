@@ -1,0 +1,260 @@
+"""Content for the first run: a town's calendar, told relative to now, and what people say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select
+
+from .accounts import create_user
+from .db import Database
+from .models import Category, Comment, Event, Status, User, now
+from .visitors import Passwords, new_password
+
+#: The account that is made on the first run.
+MANAGER = "manager"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was made. manager_password: to be shown once, it is kept nowhere; None if there were users already."""
+
+    events: int
+    manager_password: str | None
+
+
+async def load(database: Database, passwords: Passwords | None = None) -> Loaded:
+    """Fill an empty database: events with comments, and the manager's account.
+
+    What exists already is left alone, so it is safe to call at each start. Of two processes doing
+    so at once one does the work.
+    """
+    password = await _make_manager(database, passwords or Passwords())
+    async with database.saving() as session:
+        if await session.scalar(select(func.count()).select_from(Category)):
+            return Loaded(0, password)
+        categories = {name: Category(name=name, slug=name.lower()) for name in CATEGORIES}
+        session.add_all(categories.values())
+        await session.flush()
+        start_of_hour = now().replace(minute=0, second=0, microsecond=0)
+        for entry in EVENTS:
+            event = Event(
+                title=entry.title,
+                slug=entry.slug,
+                description=entry.description,
+                starts_at=start_of_hour + entry.starts,
+                status=entry.status,
+                category_id=categories[entry.category].id,
+                edition=1,
+            )
+            session.add(event)
+            await session.flush()
+            # Spread backwards from now, so that the newest is a few minutes old.
+            for age, (name, text) in zip(_ages(len(entry.comments), entry.starts), entry.comments, strict=True):
+                session.add(Comment(event_id=event.id, name=name, text=text, posted_at=now() - age))
+                await session.flush()
+    return Loaded(len(EVENTS), password)
+
+
+async def _make_manager(database: Database, passwords: Passwords) -> str | None:
+    async with database.reading() as session:
+        if await session.scalar(select(func.count()).select_from(User)):
+            return None
+    password = new_password()
+    try:
+        await create_user(database, passwords, MANAGER, password)
+    except ValueError:
+        # Another process was faster, and shows its own.
+        return None
+    return password
+
+
+def _ages(count: int, starts: timedelta) -> list[timedelta]:
+    last = max(-starts - timedelta(hours=2), timedelta(0))
+    return [last + timedelta(minutes=4 + 11 * step) for step in reversed(range(count))]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event of the demo. starts: from the beginning of the hour in which it is loaded."""
+
+    title: str
+    slug: str
+    category: str
+    status: Status
+    starts: timedelta
+    description: str
+    comments: tuple[tuple[str, str], ...] = ()
+
+
+CATEGORIES = ("Community", "Film", "Music", "Science", "Sport", "Technology")
+
+EVENTS = (
+    Entry(
+        "Brass on the Quay",
+        "brass-on-the-quay",
+        "Music",
+        Status.LIVE,
+        timedelta(hours=-1),
+        "Three brass bands, one harbour wall, and the tide as metronome. The Saltmarsh Seven open with marches,"
+        " the youth band answers from the ferry, and everyone who brought an instrument joins the last number.\n\n"
+        "If it rains we move under the fish market roof, where it is louder anyway.",
+        (
+            ("Ines", "Can hear you from the other bank. Is that the ferry band already?"),
+            ("Tobias", "It is! They are on the upper deck, horns over the rail."),
+            ("Marguerite", "Best seat: the steps next to the crane. Bring a cushion."),
+            ("Ola", "Is the last number the same as last year? My trumpet and I need to know."),
+            ("Ruth (Saltmarsh Seven)", "Same tune, up a third. You have half an hour to practise."),
+            ("Ines", "Somebody’s dog is howling in key. Give that dog a solo."),
+        ),
+    ),
+    Entry(
+        "Night of the Comet: Live from the Observatory",
+        "night-of-the-comet",
+        "Science",
+        Status.LIVE,
+        timedelta(0),
+        "The dome is open, the sky is clear in the south-west, and the 60 cm reflector is on the comet. Dr. Amara"
+        " Nwosu explains what we see while we see it, and reads your questions from below.",
+        (
+            ("Pelle", "What is the second, fainter tail?"),
+            ("Dr. Nwosu", "Ions! They go straight away from the Sun; the dust lags behind in the curve you see."),
+            ("Kim", "My daughter asks whether it makes a sound."),
+            (
+                "Dr. Nwosu",
+                "Not one we could hear out there. But we have turned its light curve into notes; wait for it.",
+            ),
+            ("Jo", "Clouds here. Thank you for having a sky."),
+        ),
+    ),
+    Entry(
+        "Harbour Town v Northgate Rovers",
+        "harbour-town-northgate-rovers",
+        "Sport",
+        Status.LIVE,
+        timedelta(hours=-1),
+        "League, matchday 14. Town are unbeaten at home since August, Rovers have the best goalkeeper of the"
+        " division. Radio commentary from the stand, the score and every card here.",
+        (
+            ("Sanne", "1:0! From the corner, of course."),
+            ("Dmitri", "That was never a corner."),
+            ("Sanne", "It was as much a corner as my kitchen has four."),
+            ("Radio Quay", "Half-time. Pie queue: eleven minutes. Tea queue: three."),
+        ),
+    ),
+    Entry(
+        "Repair Café: Bring What Is Broken",
+        "repair-cafe",
+        "Community",
+        Status.SCHEDULED,
+        timedelta(days=1, hours=3),
+        "Toasters, trousers, bicycles, radios. Volunteers with solder and patience help you mend it yourself."
+        " What can’t be mended is taken apart, so at least we know why.",
+        (
+            ("Agnes", "Will someone be there for sewing machines? Mine only goes backwards."),
+            ("Hamid", "I will. Bring the pedal too, it is nearly always the pedal."),
+        ),
+    ),
+    Entry(
+        "How Our Trams Learned to Wait",
+        "how-our-trams-learned-to-wait",
+        "Technology",
+        Status.SCHEDULED,
+        timedelta(days=2, hours=4),
+        "The signalling team of the tramway on a year of teaching timetables about people: what they measured, what"
+        " they got wrong at the Mill Street crossing, and why the best fix was eight seconds long.",
+        (("Line 4 regular", "Mill Street! I have opinions. Will there be a microphone?"),),
+    ),
+    Entry(
+        "Quartet for Four Accordions",
+        "quartet-for-four-accordions",
+        "Music",
+        Status.SCHEDULED,
+        timedelta(days=3, hours=6),
+        "New works by Liisa Ahonen and a Bach fugue that nobody asked for and everybody will hum. In the reading room"
+        " of the library, which has never been less quiet.",
+        (
+            ("Wim", "Four? Is the room big enough?"),
+            ("Librarian", "The room is. We are less sure about the windows."),
+        ),
+    ),
+    Entry(
+        "Open-Air Film: The Lighthouse Keeper’s Bicycle",
+        "lighthouse-keepers-bicycle",
+        "Film",
+        Status.SCHEDULED,
+        timedelta(days=5, hours=7),
+        "A silent comedy from 1926, found in a loft in Northgate and restored frame by frame. With live piano, and"
+        " blankets for those who come without.",
+    ),
+    Entry(
+        "The River, Counted: What Lives in Our Water",
+        "the-river-counted",
+        "Science",
+        Status.SCHEDULED,
+        timedelta(days=8, hours=2),
+        "Two hundred people took samples in spring. The biologists have finished counting and bring the results, a"
+        " microscope for everyone, and one very patient crayfish.",
+    ),
+    Entry(
+        "Half Marathon Around the Lagoon",
+        "half-marathon-lagoon",
+        "Sport",
+        Status.SCHEDULED,
+        timedelta(days=12, hours=-3),
+        "21.1 km, flat, windy on the dyke. Starts at the boathouse. The course is closed to cars and, as every year,"
+        " not to geese.",
+        (("Bea", "The geese won in my age group last year."),),
+    ),
+    Entry(
+        "Council Questions, Answered Aloud",
+        "council-questions",
+        "Community",
+        Status.ENDED,
+        timedelta(days=-2, hours=1),
+        "The mayor and two councillors on the swimming hall, the market square and the buses after nine. Everything"
+        " that was asked, in the order it was asked.",
+        (
+            ("Yusuf", "So the swimming hall opens in March after all?"),
+            ("Town hall", "In March, yes. The roof is done, the water is not."),
+            ("Greta", "Thank you for answering the one about the buses. Not a good answer, but an answer."),
+        ),
+    ),
+    Entry(
+        "Hack the Greenhouse",
+        "hack-the-greenhouse",
+        "Technology",
+        Status.ENDED,
+        timedelta(days=-4, hours=-5),
+        "A weekend of sensors, pumps and tomatoes at the school garden. Seven teams, one flood, and a watering"
+        " controller that the caretaker has asked to keep.",
+        (
+            ("Team Drip", "Our flood was educational."),
+            ("Caretaker", "The mop is educational too. See you next year."),
+        ),
+    ),
+    Entry(
+        "Short Films from the Coast",
+        "short-films-from-the-coast",
+        "Film",
+        Status.ENDED,
+        timedelta(days=-9, hours=4),
+        "Eleven films under eleven minutes by people who live within sight of the sea. The audience’s prize went to"
+        " “Ebb”, four minutes about a lost boot.",
+        (("Noor", "“Ebb” deserved it. I still think about the boot."),),
+    ),
+    Entry(
+        "Choir of Everyone",
+        "choir-of-everyone",
+        "Music",
+        Status.ENDED,
+        timedelta(days=-15, hours=3),
+        "Three hundred people who don’t sing, singing. No audience, no rehearsal, two songs, one conductor with"
+        " nerves of steel.",
+        (
+            ("Second row, left", "I was told I can’t sing. I can’t. It was wonderful."),
+            ("Conductor", "You were all a quarter-tone flat together. That is called harmony."),
+        ),
+    ),
+)

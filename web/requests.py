@@ -1,0 +1,173 @@
+"""What every view needs of a request: fields of a form, who sent it, and what form of answer it wants."""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from aiohttp import hdrs, web
+
+from . import keys
+from .models import User
+from .visitors import Visitor
+
+#: Bytes of a form. The longest legal one, a description in four-byte letters, percent-encoded, is 120 kB.
+MAX_FORM = 160 * 1024
+
+VISITOR = web.RequestKey("visitor", Visitor)
+USER = web.RequestKey("user", User)
+FIELDS = web.RequestKey("fields", dict[str, str])
+#: The cookie that the answer has to carry.
+NEW_VISITOR = web.RequestKey("new visitor", Visitor)
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def wants_json(request: web.Request) -> bool:
+    """Whether the other end is a program: by the path, or by what it says it accepts."""
+    if request.path.endswith(".json"):
+        return True
+    accept = request.headers.get(hdrs.ACCEPT, "")
+    if "text/html" in accept:
+        return False
+    return "application/json" in accept or request.content_type == "application/json"
+
+
+def wants_page(request: web.Request) -> bool:
+    """Whether a browser asks for something to look at."""
+    return "text/html" in request.headers.get(hdrs.ACCEPT, "")
+
+
+async def read_fields(request: web.Request) -> dict[str, str]:
+    """The fields of a form, or of a JSON object whose values are strings; read once, then remembered.
+
+    Raises HTTPBadRequest for what is neither, HTTPRequestEntityTooLarge beyond MAX_FORM.
+    """
+    if FIELDS in request:
+        return request[FIELDS]
+    if (request.content_length or 0) > MAX_FORM:
+        raise web.HTTPRequestEntityTooLarge(MAX_FORM, request.content_length or 0)
+    bounded = request.clone(client_max_size=MAX_FORM)
+    try:
+        fields = await (_read_json(bounded) if request.content_type == "application/json" else _read_form(bounded))
+    except (ValueError, LookupError, AssertionError):
+        # aiohttp's reader says AssertionError for a multipart body without its boundary.
+        raise web.HTTPBadRequest(text="The form can't be read.") from None
+    request[FIELDS] = fields
+    return fields
+
+
+async def _read_json(request: web.Request) -> dict[str, str]:
+    value: Any = orjson.loads(await request.read())
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError
+    return value
+
+
+async def _read_form(request: web.Request) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in (await request.post()).items():
+        if not isinstance(value, str):
+            raise ValueError(name)
+        fields.setdefault(name, value)
+    return fields
+
+
+def clean_text(text: str) -> str:
+    """Text as it is kept: composed letters, plain line ends, no control characters, no space around it."""
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _CONTROL.sub("", text).strip()
+
+
+def clean_line(text: str) -> str:
+    """The same on one line."""
+    return " ".join(clean_text(text).split())
+
+
+def visitor_of(request: web.Request) -> Visitor:
+    """The visitor, who gets a cookie with the answer if this is the first time."""
+    if VISITOR not in request:
+        request[VISITOR] = request[NEW_VISITOR] = request.app[keys.signer].new()
+    return request[VISITOR]
+
+
+def form_token(request: web.Request) -> str:
+    """What a form on this visitor's page must repeat."""
+    return request.app[keys.signer].form_token(visitor_of(request))
+
+
+def require_user(request: web.Request) -> User:
+    """The signed-in user; else the way to the login form, or 401 for a program."""
+    if USER in request:
+        return request[USER]
+    if wants_json(request) or request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
+        raise web.HTTPUnauthorized(text="Sign in first.")
+    raise web.HTTPSeeOther("/login?next=" + quote(request.path_qs, safe="/"))
+
+
+def redirect(location: str) -> web.Response:
+    """After a form: look there."""
+    return web.Response(status=303, headers={hdrs.LOCATION: location})
+
+
+def json_response(data: Mapping[str, Any], *, status: int = 200, cache: str = "no-store") -> web.Response:
+    """JSON, not kept by anyone unless `cache` says so."""
+    return web.Response(
+        body=orjson.dumps(data), status=status, content_type="application/json", headers={hdrs.CACHE_CONTROL: cache}
+    )
+
+
+def address_of(request: web.Request) -> str:
+    """The browser's address: the connection's, or what the outermost trusted proxy saw."""
+    proxies = request.app[keys.settings].proxies
+    forwarded = [one.strip() for one in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
+    if proxies and len(forwarded) >= proxies and forwarded[-proxies]:
+        return forwarded[-proxies][:64]
+    return (request.remote or "")[:64]
+
+
+class Limiter:
+    """At most `count` takes of one key in any `seconds`; 0 for no limit. Of one process.
+
+    It remembers `most` keys; beyond that the oldest is forgotten, so a flood from many addresses
+    costs a bounded memory.
+    """
+
+    def __init__(
+        self, count: int, seconds: float, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._count = count
+        self._seconds = seconds
+        self._most = most
+        self._clock = clock
+        self._taken: dict[str, list[float]] = {}
+
+    def take(self, key: str) -> float:
+        """0.0 if it may go on; else the seconds to wait, and nothing is taken."""
+        if not self._count:
+            return 0.0
+        now = self._clock()
+        # Taken out and put back, so that the first key is the one longest unheard of.
+        taken = [at for at in self._taken.pop(key, ()) if at > now - self._seconds]
+        self._taken[key] = taken
+        if len(self._taken) > self._most:
+            del self._taken[next(iter(self._taken))]
+        if len(taken) >= self._count:
+            return taken[0] + self._seconds - now
+        taken.append(now)
+        return 0.0
+
+
+def read_number(request: web.Request, name: str, *, default: int, most: int) -> int:
+    """A whole number of the query, from 1 to `most`; `default` without one. Raises HTTPNotFound for anything else."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and 1 <= int(text) <= most):
+        raise web.HTTPNotFound(text="There is no such page.")
+    return int(text)

@@ -1,0 +1,154 @@
+"""Who is at the other end: a signed cookie, the token in a form, and passwords.
+
+The cookie is a JWT that names a visitor and, after signing in, a user with the stamp that the
+user had then. Signing out gives the user a new stamp, so a copy of the cookie is worth nothing
+afterwards. PyJWT is here for the hub's tokens anyway, and there is nothing to encrypt; so no other
+library keeps the cookie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jwt
+from aiohttp import web
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from .models import User
+
+#: Seconds that a visitor is known; a cookie is renewed once half of it is gone.
+LIFE = 14 * 24 * 3600
+
+#: Cookies of another use of the same secret are not taken for ours.
+_AUDIENCE = "fanfare-visitor"
+
+#: Argon2 takes 64 MiB a call. A flood of logins waits in line instead of filling the memory.
+_HASHES_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """One browser. id: random, changed when it signs in. expires: seconds since 1970."""
+
+    id: str
+    expires: float
+    user_id: int | None = None
+    stamp: str = ""
+
+
+class Signer:
+    """Reads and writes visitors' cookies, and makes the tokens that their forms carry."""
+
+    def __init__(self, secret: bytes, *, secure: bool, clock: Callable[[], float] = time.time) -> None:
+        self._secret = secret
+        self._secure = secure
+        self._clock = clock
+        # With the prefix, browsers take the cookie only over https and from this very host.
+        self.cookie = "__Host-visitor" if secure else "visitor"
+
+    def new(self, user: User | None = None) -> Visitor:
+        """Someone we have not met, or a user who has just shown the password."""
+        expires = self._clock() + LIFE
+        if user is None:
+            return Visitor(secrets.token_urlsafe(18), expires)
+        return Visitor(secrets.token_urlsafe(18), expires, user.id, user.stamp)
+
+    def renew(self, visitor: Visitor) -> Visitor:
+        """The same visitor for another LIFE; the forms on open pages stay good."""
+        return replace(visitor, expires=self._clock() + LIFE)
+
+    def read(self, request: web.Request) -> Visitor | None:
+        """The visitor a request's cookie names; None without one, or with one that is not ours or too old."""
+        text = request.cookies.get(self.cookie)
+        if not text:
+            return None
+        try:
+            claims = jwt.decode(
+                text,
+                self._secret,
+                algorithms=["HS256"],
+                audience=_AUDIENCE,
+                options={"require": ["exp", "vid"], "verify_exp": False},
+            )
+            visitor = Visitor(str(claims["vid"]), float(claims["exp"]), claims.get("uid"), str(claims.get("stamp", "")))
+        except (jwt.InvalidTokenError, TypeError, ValueError):
+            return None
+        return visitor if visitor.expires > self._clock() else None
+
+    def write(self, response: web.StreamResponse, visitor: Visitor) -> None:
+        """Put the cookie on a response."""
+        claims: dict[str, object] = {"aud": _AUDIENCE, "vid": visitor.id, "exp": int(visitor.expires)}
+        if visitor.user_id is not None:
+            claims |= {"uid": visitor.user_id, "stamp": visitor.stamp}
+        response.set_cookie(
+            self.cookie,
+            jwt.encode(claims, self._secret, algorithm="HS256"),
+            max_age=max(0, int(visitor.expires - self._clock())),
+            path="/",
+            httponly=True,
+            secure=self._secure,
+            samesite="Lax",
+        )
+
+    def forget(self, response: web.StreamResponse) -> None:
+        """Take the cookie away."""
+        response.del_cookie(self.cookie, path="/", httponly=True, secure=self._secure, samesite="Lax")
+
+    def is_fading(self, visitor: Visitor) -> bool:
+        """Whether it is time for a new cookie."""
+        return visitor.expires - self._clock() < LIFE / 2
+
+    def form_token(self, visitor: Visitor) -> str:
+        """What a form of this visitor must repeat: another site's page can't know it."""
+        return hmac.new(self._secret, b"form:" + visitor.id.encode(), hashlib.sha256).hexdigest()
+
+    def is_form_token(self, visitor: Visitor, token: str) -> bool:
+        """Whether a form came from a page of ours."""
+        return hmac.compare_digest(self.form_token(visitor).encode(), token.encode(errors="replace"))
+
+
+class Passwords:
+    """Hashes and verifies, off the event loop. hasher: cheaper parameters, for tests."""
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+        self._room = asyncio.Semaphore(_HASHES_AT_ONCE)
+        self._nobody: str | None = None
+
+    async def hash(self, password: str) -> str:
+        """What to keep of a password."""
+        async with self._room:
+            return await asyncio.to_thread(self._hasher.hash, password)
+
+    async def verify(self, kept: str | None, password: str) -> bool:
+        """Whether the password is the one that was kept.
+
+        kept: None when there is no such user; that takes as long, so the answer's time tells nothing.
+        """
+        if kept is None and self._nobody is None:
+            self._nobody = await self.hash(secrets.token_urlsafe())
+        async with self._room:
+            matches = await asyncio.to_thread(self._matches, kept or self._nobody or "", password)
+        return matches and kept is not None
+
+    def is_outdated(self, kept: str) -> bool:
+        """Whether it should be hashed anew, with today's parameters."""
+        return self._hasher.check_needs_rehash(kept)
+
+    def _matches(self, kept: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(kept, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+def new_password() -> str:
+    """A password that nobody guesses and that can be typed from a terminal."""
+    return "-".join(secrets.token_hex(3) for _ in range(3))

@@ -1,0 +1,193 @@
+"""The libraries that people publish with, unmodified, against a running hub.
+
+Each runs in a process of its own, as at its users': they have globals, threads and exit handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from listening import KEY, REALM, listening, serving
+
+KEY64 = base64.b64encode(KEY).decode()
+
+
+async def run_script(*command: str, **environ: str) -> str:
+    """What a script prints; it must succeed and complain about nothing."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(30):
+            output, complaints = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (process.returncode, complaints.decode()) == (0, "")
+    return output.decode()
+
+
+async def run_python(source: str, **environ: str) -> str:
+    return await run_script(sys.executable, "-W", "ignore", "-c", textwrap.dedent(source), **environ)
+
+
+def through_proxy(url: str) -> dict[str, str]:
+    """The environment in which requests takes the hub for its HTTP proxy, so that any host is the hub."""
+    return {"HTTP_PROXY": url, "http_proxy": url, "NO_PROXY": "", "no_proxy": ""}
+
+
+async def test_fanout_1_3_publishes_with_nothing_changed_but_its_proxy() -> None:
+    async with serving() as (url, _), listening(url, "/comments-17") as listener:
+        await run_python(
+            f"""
+            import fanout
+            fanout.realm, fanout.key, fanout.ssl = {REALM!r}, {KEY64!r}, False
+            for data in (17, True, None, 0, "", {{"u": "\\u00e9\\u2603", "t": (1, 2)}}):
+                fanout.publish("comments-17", data, blocking=True)
+            fanout.publish("comments-17", "last", id="i1", prev_id="i0", blocking=True)
+            """,
+            **through_proxy(url),
+        )
+        values = [17, True, None, 0, "", {"u": "é☃", "t": [1, 2]}, "last"]
+        assert await listener.take(len(values)) == [("/comments-17", value) for value in values]
+
+
+async def test_fanout_1_3_publishes_in_the_background_and_at_its_exit() -> None:
+    """Its default: a thread sends, and the process's end waits for it."""
+    async with serving() as (url, _), listening(url, "/events") as listener:
+        await run_python(
+            f"""
+            import fanout
+            fanout.realm, fanout.key, fanout.ssl = {REALM!r}, {KEY64!r}, False
+            for number in range(27):
+                fanout.publish("events", number)
+            """,
+            **through_proxy(url),
+        )
+        assert await listener.take(27) == [("/events", number) for number in range(27)]
+
+
+async def test_fanout_1_3_is_told_why_it_was_refused() -> None:
+    async with serving() as (url, _):
+        printed = await run_python(
+            f"""
+            import fanout
+            fanout.realm, fanout.key, fanout.ssl = {REALM!r}, {base64.b64encode(b"x" * 16).decode()!r}, False
+            try:
+                fanout.publish("events", 1, blocking=True)
+            except ValueError as error:
+                print(error)
+            fanout.publish("events", 1, callback=lambda ok, reason: print(ok, reason))
+            """,
+            **through_proxy(url),
+        )
+    first, second = printed.strip().splitlines()[::2]
+    assert "status code 401 with message: Token signed with another key" in first
+    assert second.startswith("False failed to publish: received failed status code 401")
+
+
+@pytest.mark.parametrize("secured", ["token", "bearer", "token-in-uri"])
+async def test_pubcontrol_3_5_publishes_a_batch_of_27(secured: str) -> None:
+    """It sends them ten at a time, from a thread."""
+    config: dict[str, Any]
+    async with serving() as (url, _), listening(url, "/a") as listener:
+        match secured:
+            case "token":
+                config = {"uri": f"{url}/realm/{REALM}", "iss": REALM, "key": KEY}
+            case "bearer":
+                config = {"uri": f"{url}/realm/{REALM}", "key": KEY64}
+            case _:
+                # Without the realm: the hub's own.
+                config = {"uri": url, "iss": REALM, "key": KEY}
+        printed = await run_python(
+            f"""
+            from pubcontrol import Format, Item, PubControl
+
+            class JsonObject(Format):
+                def __init__(self, value): self.value = value
+                def name(self): return "json-object"
+                def export(self): return self.value
+
+            pub = PubControl({config!r})
+            done = []
+            for number in range(27):
+                pub.publish("a", Item(JsonObject(number)), callback=lambda ok, reason: done.append((ok, reason)))
+            pub.finish()
+            print(done == [(True, None)] * 27 or done)
+            """
+        )
+        assert printed == "True\n"
+        assert await listener.take(27) == [("/a", number) for number in range(27)]
+
+
+async def test_gripcontrol_publishes_its_formats_as_text() -> None:
+    async with serving() as (url, _), listening(url, "/a") as listener:
+        await run_python(
+            f"""
+            from gripcontrol import GripPubControl, HttpResponseFormat, HttpStreamFormat, WebSocketMessageFormat
+            from gripcontrol import parse_grip_uri
+            from pubcontrol import Item
+
+            pub = GripPubControl(parse_grip_uri("{url}/realm/{REALM}?iss={REALM}&key=base64:{KEY64}"))
+            pub.publish("a", Item(HttpStreamFormat("hello\\n")), blocking=True)
+            pub.publish("a", Item(HttpStreamFormat(b"\\xff\\xfe")), blocking=True)
+            pub.publish("a", Item(HttpStreamFormat(close=True)), blocking=True)
+            pub.publish("a", Item(HttpResponseFormat(body="body")), blocking=True)
+            pub.publish("a", Item([HttpStreamFormat("s"), WebSocketMessageFormat("ws")], id="1", meta={{"a": "b"}}), blocking=True)
+            """
+        )
+        texts = ["hello\n", "//4=", "body", "ws"]
+        assert await listener.take(len(texts)) == [("/a", text) for text in texts]
+
+
+async def test_npm_fanoutpub_publishes(node: str, node_modules: Path) -> None:
+    async with serving() as (url, _), listening(url, "/comments-17") as listener:
+        printed = await run_script(
+            node,
+            "--no-deprecation",
+            "-e",
+            f"""
+            const {{ Fanout }} = require({json.dumps(str(node_modules / "fanoutpub"))});
+            const fanout = new Fanout({REALM!r}, {KEY64!r}, false);
+            fanout.pubControl.uri = "{url}/realm/{REALM}";
+            fanout.publish("comments-17", {{ id: 3 }}, (ok, message, context) => {{
+                console.log(ok, context.statusCode);
+                fanout.publish("comments-17", null, (ok) => console.log(ok));
+            }});
+            """,
+        )
+        assert printed == "true 200\ntrue\n"
+        assert await listener.take(2) == [("/comments-17", {"id": 3}), ("/comments-17", None)]
+
+
+async def test_npm_fanoutio_grip_publishes_nested_formats(node: str, node_modules: Path) -> None:
+    """Its tokens have no `typ`, and its `formats` are nested."""
+    async with serving() as (url, _), listening(url, "/a") as listener:
+        printed = await run_script(
+            node,
+            "--input-type=module",
+            "-e",
+            f"""
+            const grip = await import({json.dumps((node_modules / "@fanoutio/grip/build/node/index.js").as_uri())});
+            const publisher = new grip.Publisher({{
+                control_uri: "{url}/realm/{REALM}", control_iss: {REALM!r}, key: Buffer.from({KEY64!r}, "base64"),
+            }});
+            await publisher.publishHttpStream("a", "hello\\n");
+            await publisher.publishHttpResponse("a", "body");
+            console.log("done");
+            """,
+        )
+        assert printed == "done\n"
+        assert await listener.take(2) == [("/a", "hello\n"), ("/a", "body")]

@@ -108,7 +108,7 @@ test("WebSocket is tried again beside a working poll, ever more seldom, and noth
     await clock.pass(MINUTE);
   }
   hub.sockets = "accept";
-  await clock.pass(60 * MINUTE);
+  await clock.pass(65 * MINUTE);
   assert.equal(Fanout.status, "websocket");
   hub.publish("/a", 60);
   await clock.pass(10);

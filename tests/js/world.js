@@ -271,8 +271,9 @@ function makeWorld() {
     }
 
     close() {
-      hub.open.delete(this);
+      if (this.readyState === 3) return;
       this.readyState = 3;
+      clock.later(() => this.end(1000), 0);
     }
   }
 

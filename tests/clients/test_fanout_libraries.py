@@ -145,7 +145,8 @@ async def test_gripcontrol_publishes_its_formats_as_text() -> None:
             pub.publish("a", Item(HttpStreamFormat(b"\\xff\\xfe")), blocking=True)
             pub.publish("a", Item(HttpStreamFormat(close=True)), blocking=True)
             pub.publish("a", Item(HttpResponseFormat(body="body")), blocking=True)
-            pub.publish("a", Item([HttpStreamFormat("s"), WebSocketMessageFormat("ws")], id="1", meta={{"a": "b"}}), blocking=True)
+            both = [HttpStreamFormat("s"), WebSocketMessageFormat("ws")]
+            pub.publish("a", Item(both, id="1", meta={{"a": "b"}}), blocking=True)
             """
         )
         texts = ["hello\n", "//4=", "body", "ws"]
@@ -180,7 +181,7 @@ async def test_npm_fanoutio_grip_publishes_nested_formats(node: str, node_module
             "--input-type=module",
             "-e",
             f"""
-            const grip = await import({json.dumps((node_modules / "@fanoutio/grip/build/node/index.js").as_uri())});
+            const grip = await import({json.dumps((node_modules / "@fanoutio/grip/build/index-node.js").as_uri())});
             const publisher = new grip.Publisher({{
                 control_uri: "{url}/realm/{REALM}", control_iss: {REALM!r}, key: Buffer.from({KEY64!r}, "base64"),
             }});

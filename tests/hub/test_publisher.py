@@ -61,6 +61,8 @@ class Scripted:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Else each answer waits for a delayed ACK.
+            disable_nagle_algorithm = True
 
             def setup(self) -> None:
                 owner.connections += 1

@@ -418,8 +418,21 @@ class Node:
                 self._jobs.append((batch, iter(list(audience))))
         if self._jobs:
             self._loop.call_soon(self._work)
-        elif not self._room.is_set():
+        else:
+            self._quiet()
+
+    def _quiet(self) -> None:
+        """Fan-out is done, but for what the loop writes when this turn ends: the tick begins after that.
+
+        Counted from the beginning, every message that follows a large fan-out would look like a lone
+        one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
+        """
+        self._loop.call_soon(self._begin_tick)
+        if not self._room.is_set():
             self._room.set()
+
+    def _begin_tick(self) -> None:
+        self._flushed = self._loop.time()
 
     def _work(self) -> None:
         """Write one slice of the batches under way; then let the loop go round."""
@@ -433,10 +446,10 @@ class Node:
                 self._jobs.popleft()
         if self._jobs:
             self._loop.call_soon(self._work)
-        elif self._pending and self._flush_call is None:
-            self._flush_call = self._loop.call_soon(self._flush)
-        elif not self._room.is_set():
-            self._room.set()
+            return
+        self._quiet()
+        if self._pending and self._flush_call is None:
+            self._flush_call = self._loop.call_later(self.bounds.tick, self._flush)
 
     def _deliver(self, batch: Batch, sessions: Sequence[Session]) -> None:
         for session in sessions:

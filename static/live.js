@@ -153,7 +153,11 @@
     const { follow: channel, position, source } = region.dataset;
     const refresh = oneAtATime(async () => {
       const fresh = (await getPage(source)).getElementById(region.id);
-      if (fresh) morph(region, fresh);
+      if (!fresh) return;
+      const focused = document.activeElement;
+      morph(region, fresh);
+      // A row that moves loses the focus that is in it.
+      if (focused !== document.activeElement && focused?.isConnected) focused.focus();
     });
     refreshers.set(region.id, refresh);
     follow(channel, position, refresh);
@@ -331,7 +335,7 @@
         const again = page.getElementById(event.target.id);
         dialog.replaceChildren(document.adoptNode(again ?? page.getElementById("main")));
         label(dialog);
-        dialog.querySelector("[aria-invalid], input:not([type=hidden])")?.focus();
+        (dialog.querySelector("[aria-invalid]") ?? dialog.querySelector("input:not([type=hidden])"))?.focus();
       } catch (error) {
         button.disabled = false;
         const note = dialog.querySelector(".notice") ?? document.createElement("p");

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 
@@ -37,13 +37,13 @@ async def load(database: Database, passwords: Passwords | None = None) -> Loaded
         categories = {name: Category(name=name, slug=name.lower()) for name in CATEGORIES}
         session.add_all(categories.values())
         await session.flush()
-        start_of_hour = now().replace(minute=0, second=0, microsecond=0)
+        moment = now()
         for entry in EVENTS:
             event = Event(
                 title=entry.title,
                 slug=entry.slug,
                 description=entry.description,
-                starts_at=start_of_hour + entry.starts,
+                starts_at=entry.starts_at(moment),
                 status=entry.status,
                 category_id=categories[entry.category].id,
                 edition=1,
@@ -51,8 +51,10 @@ async def load(database: Database, passwords: Passwords | None = None) -> Loaded
             session.add(event)
             await session.flush()
             # Spread backwards from now, so that the newest is a few minutes old.
-            for age, (name, text) in zip(_ages(len(entry.comments), entry.starts), entry.comments, strict=True):
-                session.add(Comment(event_id=event.id, name=name, text=text, posted_at=now() - age))
+            for age, (name, text) in zip(
+                _ages(len(entry.comments), event.starts_at - moment), entry.comments, strict=True
+            ):
+                session.add(Comment(event_id=event.id, name=name, text=text, posted_at=moment - age))
                 await session.flush()
     return Loaded(len(EVENTS), password)
 
@@ -77,15 +79,24 @@ def _ages(count: int, starts: timedelta) -> list[timedelta]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event of the demo. starts: from the beginning of the hour in which it is loaded."""
+    """An event of the demo. day: from today on. hour: of the clock, UTC; of what is live now, hours from now."""
 
     title: str
     slug: str
     category: str
     status: Status
-    starts: timedelta
+    day: int
+    hour: float
     description: str
     comments: tuple[tuple[str, str], ...] = ()
+
+    def starts_at(self, moment: datetime) -> datetime:
+        """When it starts, seen from the moment of loading."""
+        if self.status is Status.LIVE:
+            moment += timedelta(hours=self.hour)
+            return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+        midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight + timedelta(days=self.day, hours=self.hour)
 
 
 CATEGORIES = ("Community", "Film", "Music", "Science", "Sport", "Technology")
@@ -96,7 +107,8 @@ EVENTS = (
         "brass-on-the-quay",
         "Music",
         Status.LIVE,
-        timedelta(hours=-1),
+        0,
+        -1.25,
         "Three brass bands, one harbour wall, and the tide as metronome. The Saltmarsh Seven open with marches,"
         " the youth band answers from the ferry, and everyone who brought an instrument joins the last number.\n\n"
         "If it rains we move under the fish market roof, where it is louder anyway.",
@@ -114,7 +126,8 @@ EVENTS = (
         "night-of-the-comet",
         "Science",
         Status.LIVE,
-        timedelta(0),
+        0,
+        -0.5,
         "The dome is open, the sky is clear in the south-west, and the 60 cm reflector is on the comet. Dr. Amara"
         " Nwosu explains what we see while we see it, and reads your questions from below.",
         (
@@ -133,7 +146,8 @@ EVENTS = (
         "harbour-town-northgate-rovers",
         "Sport",
         Status.LIVE,
-        timedelta(hours=-1),
+        0,
+        -1,
         "League, matchday 14. Town are unbeaten at home since August, Rovers have the best goalkeeper of the"
         " division. Radio commentary from the stand, the score and every card here.",
         (
@@ -148,7 +162,8 @@ EVENTS = (
         "repair-cafe",
         "Community",
         Status.SCHEDULED,
-        timedelta(days=1, hours=3),
+        1,
+        14,
         "Toasters, trousers, bicycles, radios. Volunteers with solder and patience help you mend it yourself."
         " What can’t be mended is taken apart, so at least we know why.",
         (
@@ -161,7 +176,8 @@ EVENTS = (
         "how-our-trams-learned-to-wait",
         "Technology",
         Status.SCHEDULED,
-        timedelta(days=2, hours=4),
+        2,
+        18.5,
         "The signalling team of the tramway on a year of teaching timetables about people: what they measured, what"
         " they got wrong at the Mill Street crossing, and why the best fix was eight seconds long.",
         (("Line 4 regular", "Mill Street! I have opinions. Will there be a microphone?"),),
@@ -171,7 +187,8 @@ EVENTS = (
         "quartet-for-four-accordions",
         "Music",
         Status.SCHEDULED,
-        timedelta(days=3, hours=6),
+        3,
+        19.5,
         "New works by Liisa Ahonen and a Bach fugue that nobody asked for and everybody will hum. In the reading room"
         " of the library, which has never been less quiet.",
         (
@@ -184,7 +201,8 @@ EVENTS = (
         "lighthouse-keepers-bicycle",
         "Film",
         Status.SCHEDULED,
-        timedelta(days=5, hours=7),
+        5,
+        20.25,
         "A silent comedy from 1926, found in a loft in Northgate and restored frame by frame. With live piano, and"
         " blankets for those who come without.",
     ),
@@ -193,7 +211,8 @@ EVENTS = (
         "the-river-counted",
         "Science",
         Status.SCHEDULED,
-        timedelta(days=8, hours=2),
+        8,
+        17,
         "Two hundred people took samples in spring. The biologists have finished counting and bring the results, a"
         " microscope for everyone, and one very patient crayfish.",
     ),
@@ -202,7 +221,8 @@ EVENTS = (
         "half-marathon-lagoon",
         "Sport",
         Status.SCHEDULED,
-        timedelta(days=12, hours=-3),
+        12,
+        9,
         "21.1 km, flat, windy on the dyke. Starts at the boathouse. The course is closed to cars and, as every year,"
         " not to geese.",
         (("Bea", "The geese won in my age group last year."),),
@@ -212,7 +232,8 @@ EVENTS = (
         "council-questions",
         "Community",
         Status.ENDED,
-        timedelta(days=-2, hours=1),
+        -2,
+        18,
         "The mayor and two councillors on the swimming hall, the market square and the buses after nine. Everything"
         " that was asked, in the order it was asked.",
         (
@@ -226,7 +247,8 @@ EVENTS = (
         "hack-the-greenhouse",
         "Technology",
         Status.ENDED,
-        timedelta(days=-4, hours=-5),
+        -4,
+        9,
         "A weekend of sensors, pumps and tomatoes at the school garden. Seven teams, one flood, and a watering"
         " controller that the caretaker has asked to keep.",
         (
@@ -239,7 +261,8 @@ EVENTS = (
         "short-films-from-the-coast",
         "Film",
         Status.ENDED,
-        timedelta(days=-9, hours=4),
+        -9,
+        20,
         "Eleven films under eleven minutes by people who live within sight of the sea. The audience’s prize went to"
         " “Ebb”, four minutes about a lost boot.",
         (("Noor", "“Ebb” deserved it. I still think about the boot."),),
@@ -249,7 +272,8 @@ EVENTS = (
         "choir-of-everyone",
         "Music",
         Status.ENDED,
-        timedelta(days=-15, hours=3),
+        -15,
+        16,
         "Three hundred people who don’t sing, singing. No audience, no rehearsal, two songs, one conductor with"
         " nerves of steel.",
         (

@@ -24,7 +24,7 @@ from .templating import read_positions, render
 SHOWN = 200
 
 # Live first, then what comes, then what was.
-_ORDER = case({Status.LIVE: 0, Status.SCHEDULED: 1, Status.ENDED: 2}, value=Event.status)
+_ORDER = case((Event.status == Status.LIVE, 0), (Event.status == Status.SCHEDULED, 1), else_=2)
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _START = "%Y-%m-%dT%H:%M"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -183,6 +184,18 @@ async def running(
         await runner.cleanup()
 
 
+def calm_collector() -> None:
+    """Set the garbage collector for a process that keeps tens of thousands of sessions.
+
+    What exists at the start never goes away, so it is frozen out of every collection. Sessions are
+    freed by reference counts; the default threshold of 700 made the collector walk them all again
+    and again while they connected (8 % of the time of 15,000 connects, 2 % with these).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 async def serve(
     app: web.Application, hub: Hub, announce: Callable[[str], None] | None = None, sock: socket.socket | None = None
 ) -> None:
@@ -193,6 +206,7 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     try:
         async with running(app, hub, host=hub.settings.host, port=hub.settings.port, sock=sock) as url:
+            calm_collector()
             if announce is not None:
                 announce(url)
             await stop.wait()

@@ -165,8 +165,10 @@ class Bayeux:
         own reply, and one that is refused has changed nothing.
         """
         outcome = Outcome()
-        request = _Request(transport, to, link, now, len(messages) == 1, outcome)
-        handshakes = [message for message in messages if _channel_of(message) == HANDSHAKE]
+        alone = len(messages) == 1
+        request = _Request(transport, to, link, now, alone, outcome)
+        # A lone message is most of the traffic; only a batch can have something beside a handshake.
+        handshakes = () if alone else [message for message in messages if _channel_of(message) == HANDSHAKE]
         for number, message in enumerate(messages):
             if not isinstance(message, dict):
                 error = BadMessage(text="Message must be an object")

@@ -200,7 +200,11 @@ def serve_with(
         return DONE
 
     # The workers have `drain_timeout` for themselves, and some time to notice.
-    return workers.supervise(sockets, worker, patience=settings.drain_timeout + 5)
+    try:
+        return workers.supervise(sockets, worker, patience=settings.drain_timeout + 5)
+    finally:
+        for sock in sockets:
+            sock.close()
 
 
 @contextlib.contextmanager

@@ -276,7 +276,8 @@ BEGIN
     ELSIF listed IS NOT NULL THEN
         payload := jsonb_build_object(
             'id', CASE WHEN cardinality(key) = 1 THEN current_ -> key[1]
-                       ELSE (SELECT jsonb_agg(current_ -> k ORDER BY n) FROM unnest(key) WITH ORDINALITY AS u(k, n)) END,
+                       ELSE (SELECT jsonb_agg(current_ -> k ORDER BY n)
+                             FROM unnest(key) WITH ORDINALITY AS u(k, n)) END,
             'change', kind,
             'fields', CASE WHEN TG_OP = 'DELETE' THEN '{}'::jsonb ELSE (
                 SELECT coalesce(jsonb_object_agg(f, after -> f), '{}'::jsonb) FROM unnest(listed) AS f
@@ -297,7 +298,8 @@ BEGIN
         CONTINUE WHEN channel_ IS NULL OR channel_ IS NOT DISTINCT FROM last_;
         last_ := channel_;
         IF length(channel_) > 255 OR channel_ ~ '[[:cntrl:]]' OR channel_ ~ '^/((meta|service)(/|$)|$)' THEN
-            RAISE WARNING 'fanfare: % of % %: channel % can''t be told', kind, TG_TABLE_NAME, identity, left(channel_, 80);
+            RAISE WARNING 'fanfare: % of % %: channel % can''t be told',
+                kind, TG_TABLE_NAME, identity, left(channel_, 80);
             CONTINUE;
         END IF;
         -- Told in this transaction already, by the ORM or for another row of the same statement.
@@ -306,9 +308,9 @@ BEGIN
             WHERE (o.subject = about OR (o.subject = TG_TABLE_NAME || ':*' AND o.data = payload))
               AND o.channel = channel_ AND o.xmin = pg_current_xact_id()::xid
         );
-        INSERT INTO fanfare_outbox (channel, data, hint, subject, created, due)
+        INSERT INTO fanfare_outbox (channel, data, hint, subject, created, due, tries)
         VALUES (channel_, payload, listed IS NULL,
-                CASE WHEN value_of = '' AND listed IS NULL THEN TG_TABLE_NAME || ':*' ELSE about END, now_, now_);
+                CASE WHEN value_of = '' AND listed IS NULL THEN TG_TABLE_NAME || ':*' ELSE about END, now_, now_, 0);
         PERFORM pg_notify('fanfare_outbox', '');
     END LOOP;
     RETURN NULL;

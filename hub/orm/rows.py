@@ -98,6 +98,7 @@ def values_of(found: Iterable[Notice], now: float) -> list[dict[str, Any]]:
             "subject": one.subject,
             "created": now,
             "due": now + GRACE,
+            "tries": 0,
         }
         for one in found
     ]

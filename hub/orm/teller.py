@@ -43,14 +43,15 @@ FIRST_PAUSE, LAST_PAUSE = 0.5, 15.0
 
 
 class Store(Protocol):
-    """The outbox as a thread uses it. Every call is a transaction of its own, and may raise what its database raises."""
+    """The outbox as a thread uses it. Every call is a transaction; it may raise what its database raises."""
 
     def take(self, ids: Collection[int], subjects: Collection[str]) -> list[Row]: ...
     def due(self, now: float) -> list[Row]: ...
     def settle(self, outcome: Outcome) -> None: ...
     def hold_lease(self, owner: str, now: float, seconds: float) -> bool: ...
     def drop_lease(self, owner: str) -> None: ...
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """The thread has nothing to do for a while, or ends."""
 
 
 class AsyncStore(Protocol):
@@ -363,6 +364,8 @@ class ThreadTeller:
                 if sweep:
                     polled = self._clock()
                     self._sweep()
+                if not self._committed.ids:
+                    self._store.release()
             # The database's errors are its driver's; the outbox outlives them all.
             except Exception:
                 logger.warning("outbox can't be read, trying again", exc_info=True)

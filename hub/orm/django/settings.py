@@ -1,0 +1,58 @@
+"""The app's settings, read from Django's. A bad one raises ImproperlyConfigured with its name.
+
+FANOUT_REALM       the realm's name; "fanfare" by default, as the hub's
+FANOUT_KEY         the realm's key, base64; without it nothing is told, and a warning says so once
+FANOUT_URL         where this server finds the hub; http://127.0.0.1:8000 by default
+FANOUT_PUBLIC_URL  where browsers find it; FANOUT_URL by default, "" for the page's own origin
+FANOUT_INTEGRITY   the integrity hash of fanout.js, if pages are to check it
+
+FANOUT_REALM_ID and FANOUT_REALM_KEY, the names of older sites, are read too.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Fanout:
+    """What the settings say. key: None when nothing is to be told."""
+
+    realm: str
+    key: bytes | None
+    url: str
+    public_url: str
+    integrity: str
+
+
+def read() -> Fanout:
+    """The settings as they are now. Raises ImproperlyConfigured."""
+    url = _text("FANOUT_URL", "http://127.0.0.1:8000").rstrip("/")
+    return Fanout(
+        realm=_text("FANOUT_REALM", _text("FANOUT_REALM_ID", "fanfare")),
+        key=_key(_text("FANOUT_KEY", _text("FANOUT_REALM_KEY", ""))),
+        url=url,
+        public_url=_text("FANOUT_PUBLIC_URL", url).rstrip("/"),
+        integrity=_text("FANOUT_INTEGRITY", ""),
+    )
+
+
+def _text(name: str, default: str) -> str:
+    value = getattr(settings, name, None)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise ImproperlyConfigured(f"{name}: is a string, not {type(value).__name__}")
+    return value
+
+
+def _key(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True) or None
+    except (binascii.Error, ValueError):
+        raise ImproperlyConfigured("FANOUT_KEY: is not base64") from None

@@ -31,7 +31,10 @@ _CRASHED = 70
 #: What a worker does: given its number, its socket, and whether it takes a dead one's place; returns its exit code.
 Work = Callable[[int, socket.socket, bool], int]
 
-_AWAITED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+#: A worker of a rolling restart must have lived so long before the next one is told to go.
+SETTLE_SECONDS = 1.0
+
+_AWAITED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -71,6 +74,9 @@ def _listener(host: str, port: int) -> socket.socket:
 def supervise(sockets: list[socket.socket], work: Work, *, patience: float) -> int:
     """Run `work` in a process for each socket until SIGTERM or SIGINT; returns the exit code.
 
+    SIGHUP restarts the workers one after the other: each drains, is replaced, and its successor has
+    settled before the next one goes.
+
     patience: seconds the workers then get to end before they are killed. A worker that crashes is
     replaced. One that returns before it has lived EARLY_SECONDS can't start, and ends all with its code.
     """
@@ -94,6 +100,10 @@ class _Crew:
         self._begun: set[int] = set()
         self._proven: set[int] = set()
         self._code: int | None = None
+        # A rolling restart: workers that still have to go, and the one that is going.
+        self._rolling: list[int] = []
+        self._going: int | None = None
+        self._settled = 0.0
 
     def run(self, patience: float) -> int:
         while self._code is None:
@@ -101,13 +111,27 @@ class _Crew:
             for number in [number for number, when in self._due.items() if when <= now]:
                 del self._due[number]
                 self._start(number)
-            wait = min(self._due.values(), default=now + 60) - now
-            found = signal.sigtimedwait(_AWAITED, max(wait, 0))
-            if found is not None and found.si_signo != signal.SIGCHLD:
+            self._roll(now)
+            wait = min([*self._due.values(), *([self._settled] if self._rolling else [])], default=now + 60) - now
+            found = signal.sigtimedwait(_AWAITED, max(wait, 0.01))
+            if found is not None and found.si_signo == signal.SIGHUP:
+                logger.info("rolling restart")
+                self._rolling = list(range(len(self._sockets)))
+            elif found is not None and found.si_signo != signal.SIGCHLD:
                 self._code = 0
             self._reap()
         self._end(patience)
         return self._code
+
+    def _roll(self, now: float) -> None:
+        """The next step of a rolling restart, when the last one is done and has settled."""
+        if not self._rolling or self._going is not None or now < self._settled or self._due:
+            return
+        self._going = self._rolling.pop(0)
+        for pid, (number, _) in self._running.items():
+            if number == self._going:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
 
     def _end(self, patience: float) -> None:
         self._tell(signal.SIGTERM)
@@ -159,6 +183,11 @@ class _Crew:
         if lived >= EARLY_SECONDS:
             self._proven.add(number)
         if self._code is not None:
+            return
+        if number == self._going:
+            self._going = None
+            self._settled = time.monotonic() + SETTLE_SECONDS
+            self._due[number] = 0.0
             return
         if number not in self._proven and 0 <= code != _CRASHED:
             self._code = code

@@ -137,7 +137,7 @@ async def test_an_update_tells_the_fields_that_changed(
         (f"event-{event}", {"id": event, "change": "changed", "fields": {"status": "live"}}),
     ]
     async with maker() as session:
-        (await session.get_one(Event, event)).secret = "new"  # noqa: S105
+        (await session.get_one(Event, event)).secret = "new"
         await session.commit()
     assert await told(notify, publisher) == [("events", True)]
 

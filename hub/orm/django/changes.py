@@ -131,7 +131,8 @@ def _listen(model: type[models.Model], declarations: Sequence[Declaration]) -> N
     post_save.connect(_on_save, sender=model, dispatch_uid=id)
     post_delete.connect(_on_delete, sender=model, dispatch_uid=id)
     for field in model._meta.many_to_many:
-        m2m_changed.connect(_on_related, sender=field.remote_field.through, dispatch_uid=id + field.name)
+        # Once for each table between, which a model shares with its children and proxies.
+        m2m_changed.connect(_on_related, sender=field.remote_field.through, dispatch_uid="fanfare")
     _wrap(model, "save_base", _in_a_transaction)
     _wrap(model, "refresh_from_db", _remembering)
 

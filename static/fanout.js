@@ -660,6 +660,11 @@
         this.last = world.now();
       }
 
+      get position() {
+        const { at } = session.channels.get(this.channel) || {};
+        return at ? at.text : null;
+      }
+
       cancel() {
         if (!watches.delete(this)) return;
         for (const name in this.timers) world.cancel(this.timers[name]);

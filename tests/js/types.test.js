@@ -1,0 +1,85 @@
+/* fanout.d.ts says what fanout.js does: no member more, none less, and a page that uses it type-checks. */
+"use strict";
+
+const test = require("node:test");
+const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const path = require("node:path");
+const { makeWorld } = require("./world.js");
+const { missing } = require("./servers.js");
+
+const TYPES = path.join(__dirname, "..", "..", "static", "fanout.d.ts");
+
+/** The members that an interface of fanout.d.ts declares itself. */
+function declared(name) {
+  const ts = require("typescript");
+  const file = ts.createSourceFile("fanout.d.ts", fs.readFileSync(TYPES, "utf8"), ts.ScriptTarget.ES2020);
+  const found = file.statements.find((statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name);
+  return [...new Set(found.members.map((member) => member.name.text))].sort();
+}
+
+/** The members of an object's class, or of the object, but not those that begin with _. */
+function present(thing, base = Object.prototype) {
+  const names = new Set();
+  for (let at = thing; at && at !== base; at = Object.getPrototypeOf(at)) {
+    for (const name of Object.getOwnPropertyNames(at)) if (!name.startsWith("_") && name !== "constructor") names.add(name);
+  }
+  return [...names].sort();
+}
+
+const absent = missing("typescript");
+
+test("Fanout and Faye have the members that are declared", { skip: absent }, () => {
+  const { Fanout, Faye } = makeWorld().make();
+  assert.deepEqual(present(Fanout), declared("Fanout"));
+  assert.deepEqual(present(Faye), declared("Faye"));
+  const client = new Faye.Client("/bayeux");
+  assert.deepEqual(present(client), [...declared("FayeClient"), ...declared("Deferrable")].sort());
+  const publication = client.publish("/a", 1);
+  assert.deepEqual(present(publication), declared("Deferrable"));
+  const scheduler = new Faye.Scheduler({}, {});
+  assert.deepEqual(present(scheduler), declared("Scheduler"));
+  const subscription = client.subscribe("/a", () => {});
+  for (const name of declared("Subscription")) assert.equal(typeof subscription[name], "function", name);
+  const watch = Fanout.subscribe("a", () => {});
+  for (const name of declared("Watch")) assert.ok(name in watch, name);
+  assert.deepEqual(Object.keys(watch.options).sort(), declared("WatchOptions").filter((name) => name !== "position"));
+});
+
+test("a page that uses every part type-checks, and mistakes don't", { skip: absent }, () => {
+  const ts = require("typescript");
+  const check = (text) => {
+    const name = path.join(__dirname, "page.ts");
+    const options = { noEmit: true, strict: true, target: ts.ScriptTarget.ES2020, types: [], lib: ["lib.es2020.d.ts", "lib.dom.d.ts"] };
+    const host = ts.createCompilerHost(options);
+    const { getSourceFile, fileExists } = host;
+    host.getSourceFile = (file, ...rest) =>
+      file === name ? ts.createSourceFile(file, text, ts.ScriptTarget.ES2020) : getSourceFile(file, ...rest);
+    host.fileExists = (file) => file === name || fileExists(file);
+    return ts.getPreEmitDiagnostics(ts.createProgram([name], options, host))
+      .map((found) => ts.flattenDiagnosticMessageText(found.messageText, "\n"));
+  };
+  const start = 'import type { FayeError, Message, Pass } from "../../static/fanout";\n';
+  assert.deepEqual(check(start + `
+    const watch = window.Fanout.subscribe("comments-17", async () => {}, { position: "e.1", poll: 5, lost: () => 0 });
+    const where: string | null = watch.position;
+    watch.cancel();
+    if (window.Fanout.status === "websocket") window.Fanout.configure({ url: where || "" });
+    const client = new window.Faye.Client("/bayeux", { transportMode: "fallback", timeout: 60 });
+    client.on("transport:up", () => {}).bind("transport:down", () => {}, null);
+    client.subscribe("/a/*", (data) => data.x).withChannel((channel, data) => channel.length + data)
+      .then(() => 1, (error: FayeError) => error.params.length);
+    client.subscribe(["/a"], () => {})[0].cancel();
+    client.publish("/a", { x: 1 }, { attempts: 3 }).then();
+    client.addExtension({ incoming(message: Message, callback: Pass) { callback(message); } });
+    client.addExtension({ outgoing(message: Message, request: null, callback: Pass) { callback(request); callback(message); } });
+    async function page() { await client.subscribe("/b"); await client.disconnect(); }
+    void page;
+  `), []);
+  for (const mistake of [
+    'window.Fanout.subscribe(17, () => {});',
+    'window.Fanout.subscribe("a", () => {}, { pol: 5 });',
+    'new window.Faye.Client("/bayeux", { retries: 1 });',
+    'window.Fanout.configure({ uri: "/" });',
+  ]) assert.equal(check(start + mistake).length, 1, mistake);
+});

@@ -262,7 +262,7 @@ def _no_constant(name: str) -> object:
 
 
 def _caller(settings: Settings, url: str | None) -> Caller:
-    settings = _with_kept_key(settings)
+    settings = with_kept_key(settings)
     assert settings.key is not None
     try:
         return Caller(settings.hub_url if url is None else url, settings.realm, settings.key)
@@ -270,7 +270,7 @@ def _caller(settings: Settings, url: str | None) -> Caller:
         raise Wrong(str(error)) from None
 
 
-def _with_kept_key(settings: Settings) -> Settings:
+def with_kept_key(settings: Settings) -> Settings:
     """Settings with the key the hub uses; one that no hub has yet would open nothing."""
     if settings.key is None and not (settings.var / "fanout.key").exists():
         raise SettingsError(f"FANOUT_KEY: is not set, and no hub has made {settings.var / 'fanout.key'} yet")
@@ -331,7 +331,7 @@ def _token(found: argparse.Namespace, environ: Environ) -> int:
         return DONE
     if not 0 < found.life < 10 * 365 * 86400:
         raise Wrong("--life: seconds, more than 0 and less than ten years")
-    settings = _with_kept_key(Settings.from_environ(environ))
+    settings = with_kept_key(Settings.from_environ(environ))
     assert settings.key is not None
     print(tokens.sign(settings.realm, settings.key, time.time(), life=found.life))
     return DONE
@@ -411,7 +411,7 @@ def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> C
 
 def _check_key(settings: Settings) -> Finding:
     try:
-        kept = _with_kept_key(settings)
+        kept = with_kept_key(settings)
     except SettingsError as error:
         return "key", False, str(error)
     size = len(kept.key or b"")

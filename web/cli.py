@@ -30,6 +30,7 @@ from hub.settings import Settings as HubSettings
 from . import demo
 from .accounts import change_password, create_user
 from .app import create_app
+from .commands import OUTBOX, WATCH
 from .db import Database, DatabaseUnavailable, PublishingTeller, migrate
 from .settings import Settings
 from .visitors import Passwords
@@ -159,6 +160,8 @@ COMMANDS = (
     Command("demo", "fill an empty database with demo content", _no_arguments, _demo),
     Command("manager", "make an account that may manage events; asks for its password", _manager_arguments, _manager),
     *COMMON,
+    WATCH,
+    OUTBOX,
     check_command(_check_database),
     settings_command([("Hub", HubSettings), ("Site", Settings)]),
 )

@@ -12,8 +12,9 @@
  *   flood W S [M]         publish for S seconds, at most M messages, with at most W not yet delivered to all
  *   pace R S              publish R a second for S seconds, evenly
  *   wait S                keep the connections alive for S seconds
- * A message is known by its marker, '~' and 16 hexadecimal digits: its number, and its number in its channel.
- * The first finds when it was sent; the second shows loss, repetition and disorder.
+ * A message is known by its marker, '~' and 16 hexadecimal digits: its number, and its number in its channel
+ * among those of its publisher's connection. The first finds when it was sent; the second shows loss, repetition
+ * and disorder. Between two publishers' connections there is no order that a server could keep.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -64,7 +65,7 @@ struct connection {
     uint32_t index;
     uint8_t role, state, websocket, streaming, chunked, busy, answered, connected, want_write;
     char client[64];
-    uint32_t *expected;     /* of each of a subscriber's channels, the next number */
+    uint32_t *expected;     /* of each of a subscriber's channels, from each publisher, the next number */
     struct bytes in, text, out;
     struct bytes form;      /* of a publisher, the request or frame with places to fill in */
     struct patch *patches;
@@ -91,6 +92,7 @@ static int publisher_count, publishers_ready, next_publisher, busy_publishers;
 /* Every message of the whole run. */
 static uint64_t *sent_at;
 static uint32_t *missing, *channel_of;
+static uint16_t *publisher_of;
 static uint32_t message_count, message_room;
 static uint32_t *channel_numbers;
 
@@ -331,16 +333,18 @@ static uint32_t random_channel(void) {
     return (uint32_t)(x % (uint64_t)option.channels);
 }
 
-static uint32_t new_message(uint64_t at) {
+static uint32_t new_message(struct connection *publisher, uint64_t at) {
     if (message_count == message_room) {
         message_room = message_room ? message_room * 2 : 65536;
         sent_at = grow(sent_at, sizeof *sent_at * message_room);
         missing = grow(missing, sizeof *missing * message_room);
         channel_of = grow(channel_of, sizeof *channel_of * message_room);
+        publisher_of = grow(publisher_of, sizeof *publisher_of * message_room);
     }
     uint32_t channel = option.channels > 1 ? random_channel() : 0;
     sent_at[message_count] = at;
     channel_of[message_count] = channel;
+    publisher_of[message_count] = (uint16_t)publisher->index;
     /* Subscribers take turns at the channels, so each channel has the same number of them. */
     missing[message_count] = (uint32_t)((uint64_t)subscriber_count * (uint64_t)option.per_subscriber / (uint64_t)option.channels);
     phase.in_flight++;
@@ -353,7 +357,7 @@ static void publish(struct connection *c, uint64_t at) {
     uint32_t message = 0;
     for (int i = 0; i < c->patch_count; i++) {
         unsigned kind = 1u << c->patches[i].kind;
-        if (used & kind) message = new_message(at), used = 0;
+        if (used & kind) message = new_message(c, at), used = 0;
         used |= kind;
         char *place = c->form.at + c->patches[i].offset;
         switch (c->patches[i].kind) {
@@ -366,7 +370,7 @@ static void publish(struct connection *c, uint64_t at) {
             break;
         case MARKER:
             put_hex(place + 1, message);
-            put_hex(place + 9, channel_numbers[channel_of[message]]++);
+            put_hex(place + 9, channel_numbers[channel_of[message] * (uint32_t)option.publishers + c->index]++);
         }
     }
     if (c->websocket) {
@@ -432,14 +436,15 @@ static void receive(struct connection *c, const char *marker, uint64_t at) {
     uint64_t first = (uint64_t)c->index * (uint64_t)option.per_subscriber % (uint64_t)option.channels;
     uint32_t place = (uint32_t)(((uint64_t)channel + (uint64_t)option.channels - first) % (uint64_t)option.channels);
     if (place >= (uint32_t)option.per_subscriber) fail("a subscriber got a message of a channel it did not ask for");
-    if (number != c->expected[place]) {
-        if (number < c->expected[place]) {
+    uint32_t *expected = &c->expected[place * (uint32_t)option.publishers + publisher_of[message]];
+    if (number != *expected) {
+        if (number < *expected) {
             phase.duplicates++;
             return;
         }
-        phase.gaps += number - c->expected[place];
+        phase.gaps += number - *expected;
     }
-    c->expected[place] = number + 1;
+    *expected = number + 1;
     phase.deliveries++;
     phase.last_delivery = at;
     uint64_t latency = at > sent_at[message] ? at - sent_at[message] : 0;
@@ -707,7 +712,7 @@ static struct connection *new_connection(enum role role, uint32_t index) {
     if (inet_pton(AF_INET, option.host, &address.sin_addr) != 1) fail("not an IPv4 address: %s", option.host);
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
         fail("no connection: %s", strerror(errno));
-    if (role == SUBSCRIBER) c->expected = calloc((size_t)option.per_subscriber, sizeof *c->expected);
+    if (role == SUBSCRIBER) c->expected = calloc((size_t)option.per_subscriber * (size_t)option.publishers, sizeof *c->expected);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
     c->want_write = 1;
     epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event);
@@ -728,7 +733,9 @@ static void connected(struct connection *c) {
         }
     } else {
         /* A late subscriber starts at the next message. */
-        for (int j = 0; j < option.per_subscriber; j++) c->expected[j] = channel_numbers[channel_at(c, j)];
+        for (int j = 0; j < option.per_subscriber; j++)
+            memcpy(c->expected + j * option.publishers, channel_numbers + channel_at(c, j) * (uint32_t)option.publishers,
+                   sizeof *c->expected * (size_t)option.publishers);
         switch (option.transport) {
         case BAYEUX_WS:
         case PLAIN_WS:
@@ -809,11 +816,13 @@ static void check_phase(void) {
         bool stalled = at > phase.last_delivery + STALL_NS && at > phase.started + STALL_NS;
         if ((over && !phase.in_flight && !busy_publishers) || stalled) {
             phase.in_flight = 0;
-            if (stalled) fail("nothing arrived for %d s: %llu of %llu deliveries", (int)(STALL_NS / 1000000000ull),
+            if (stalled) fail("nothing arrived for %d s: %llu of %llu deliveries, %llu out of order, %llu missing",
+                              (int)(STALL_NS / 1000000000ull),
                               (unsigned long long)phase.deliveries,
                               (unsigned long long)((uint64_t)(message_count - phase.first_message) *
                                                    (uint64_t)subscriber_count * (uint64_t)option.per_subscriber /
-                                                   (uint64_t)option.channels));
+                                                   (uint64_t)option.channels),
+                              (unsigned long long)phase.duplicates, (unsigned long long)phase.gaps);
             set_timer(0);
             report();
         }
@@ -904,6 +913,7 @@ int main(int count, char **arguments) {
     for (int i = 1; i < count; i++) configure(arguments[i]);
     if (option.channels < 1 || option.per_subscriber < 1 || option.per_subscriber > option.channels)
         fail("each subscriber needs 1 to all of the channels");
+    if (option.publishers < 1 || option.publishers > 1024) fail("1 to 1024 publishers");
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
@@ -912,7 +922,7 @@ int main(int count, char **arguments) {
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     scratch = grow(NULL, 2 * READ_BYTES + 1);
     subscribers = calloc(MAX_CONNECTIONS, sizeof *subscribers);
-    channel_numbers = calloc((size_t)option.channels, sizeof *channel_numbers);
+    channel_numbers = calloc((size_t)option.channels * (size_t)option.publishers, sizeof *channel_numbers);
     static char command_mark, timer_mark;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &command_mark};
     epoll_ctl(poller, EPOLL_CTL_ADD, 0, &event);

@@ -1,0 +1,15 @@
+"""The ledger: numbered changes are saved and told while faults are injected; every client keeps the books.
+
+    python -m benchmarks.ledger [--seconds S] [--clients N] [--fault NAME …]      (`make chaos`)
+
+A publisher writes numbered changes of some channels into a database and tells the hub. Clients
+over WebSocket, long-polling, Server-Sent Events and fanout.js record what they get. At the end
+each must have every number of its channel in order, or have been told "lost" and have fetched the
+database's state since. What is missing and was not flagged is a silent loss, and there must be none.
+
+accounts    what one client got, and whether it adds up; pure
+clients     clients in Python, by transport, and fanout.js in Node
+proxy       a TCP proxy that cuts, stalls, refuses, and can be pointed elsewhere
+stage       Redis, workers, publisher, clients: started together, ended together
+faults      what goes wrong, one function each
+"""

@@ -1,0 +1,117 @@
+"""Run the ledger and print its table; exit code 1 when something was lost without a word."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+
+from .accounts import percentile
+from .faults import FAULTS
+from .stage import Stage
+
+HEADS = (
+    "fault",
+    "publications",
+    "deliveries",
+    "duplicates",
+    "flagged losses",
+    "silent losses",
+    "recovery p50 s",
+    "p99 s",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fault's figures. flagged: changes covered by fetches after "lost". recovery: seconds."""
+
+    fault: str
+    publications: int
+    deliveries: int
+    duplicates: int
+    flagged: int
+    silent: int
+    p50: float
+    p99: float
+    holes: tuple[str, ...] = ()
+
+    def cells(self) -> list[str]:
+        numbers = (self.publications, self.deliveries, self.duplicates, self.flagged, self.silent)
+        return [self.fault, *(f"{number:,}" for number in numbers), f"{self.p50:.2f}", f"{self.p99:.2f}"]
+
+
+async def run_fault(
+    name: str, *, clients: int, workers: int, channels: int, rate: float, seconds: float, scale: float
+) -> Row:
+    """One fault on a fresh stage: quiet, fault, quiet, books closed."""
+    persistent = name == "Redis restart, data kept"
+    async with Stage(workers=workers, clients=clients, channels=channels, rate=rate, persistent=persistent) as stage:
+        await asyncio.sleep(seconds / 3)
+        await FAULTS[name](stage, scale)
+        recovery = await stage.recovery(30.0)
+        await asyncio.sleep(seconds / 3)
+        await stage.settle(30.0)
+        accounts = stage.accounts()
+        holes = tuple(f"{kind} {channel} {account.holes[:3]}" for kind, channel, account in accounts if account.silent)
+        return Row(
+            name,
+            stage.publications,
+            sum(account.deliveries for _, _, account in accounts),
+            sum(account.duplicates for _, _, account in accounts),
+            sum(account.flagged for _, _, account in accounts),
+            sum(account.silent for _, _, account in accounts),
+            percentile(recovery, 0.5),
+            percentile(recovery, 0.99),
+            holes[:5],
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=__doc__)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--channels", type=int, default=10)
+    parser.add_argument("--rate", type=float, default=40.0, help="changes a second of each channel")
+    parser.add_argument("--seconds", type=float, default=9.0, help="quiet time around a fault")
+    parser.add_argument("--scale", type=float, default=1.0, help="how long faults last, of their usual time")
+    parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
+    found = parser.parse_args()
+    print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
+    began = time.monotonic()
+    rows = []
+    for name in found.fault or FAULTS:
+        row = asyncio.run(
+            run_fault(
+                name,
+                clients=found.clients,
+                workers=found.workers,
+                channels=found.channels,
+                rate=found.rate,
+                seconds=found.seconds,
+                scale=found.scale,
+            )
+        )
+        rows.append(row)
+        print("| " + " | ".join(row.cells()) + " |", flush=True)
+        for hole in row.holes:
+            print(f"  {hole}", file=sys.stderr, flush=True)
+    total = Row(
+        "**all**",
+        sum(row.publications for row in rows),
+        sum(row.deliveries for row in rows),
+        sum(row.duplicates for row in rows),
+        sum(row.flagged for row in rows),
+        sum(row.silent for row in rows),
+        max(row.p50 for row in rows),
+        max(row.p99 for row in rows),
+    )
+    print("| " + " | ".join(total.cells()) + " |")
+    print(f"\n{found.clients} clients, {found.workers} workers, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return 1 if total.silent else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

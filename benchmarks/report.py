@@ -1,0 +1,174 @@
+"""From results to words and pictures: the table, the targets, the plot, and the pages they go into."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .scenarios import SCENARIOS, TARGETS, Results
+from .servers import ROOT, Subject
+
+SERVERS = ("Fanfare", "Faye", "Nchan", "send(2)")
+
+#: The pages whose part between the marks is written anew.
+PAGES = (ROOT / "docs/benchmarks.md", ROOT / "README.md")
+MARKS = ("<!-- benchmarks begin -->", "<!-- benchmarks end -->")
+
+RESULTS = ROOT / "docs/benchmarks.json"
+PLOT = ROOT / "docs/benchmarks.svg"
+
+
+def circumstances(subjects: Sequence[Subject]) -> dict[str, str]:
+    """When, of which commit and on what this was measured."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": _git("rev-parse", "--short=12", "HEAD")
+        + (" and changes" if _git("status", "--porcelain", "-uno") else ""),
+        "machine": f"{_cpu()}, {_cores()}, Linux {platform.release().partition('-')[0]}",
+        **{subject.name: subject.version() for subject in subjects if subject.version()},
+    }
+
+
+def _git(*words: str) -> str:
+    result = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def _cpu() -> str:
+    match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return match[1].strip() if match else platform.machine()
+
+
+def _cores() -> str:
+    count = Path("/proc/cpuinfo").read_text().count("processor\t")
+    return f"{count} cores" if count != 1 else "1 core"
+
+
+def figure(value: float) -> str:
+    """Three digits that count, with commas."""
+    if value >= 1000:
+        digits = max(0, len(str(int(value))) - 3)
+        return f"{round(value / 10**digits) * 10**digits:,}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(results: Results) -> str:
+    """The figures of all servers, in Markdown."""
+    lines = ["| | unit | " + " | ".join(SERVERS) + " |", "|---|---|" + "---:|" * len(SERVERS)]
+    for row in SCENARIOS:
+        if row.name in results:
+            cells = [
+                figure(results[row.name][server][row.figure]) if server in results[row.name] else ""
+                for server in SERVERS
+            ]
+            lines.append(f"| {row.title} | {row.unit} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def targets(results: Results) -> str:
+    """What was promised and what came out, in Markdown; what was not measured is left out."""
+    lines = ["| target | promised | measured | |", "|---|---:|---:|---|"]
+    for target in TARGETS:
+        try:
+            value = target.value(results)
+        except KeyError:
+            continue
+        word = "at most" if target.most else "at least"
+        outcome = "met" if target.met(results) else "**missed**"
+        shown = f"{value:.2f}" if abs(value) < 100 else figure(value)
+        lines.append(f"| {target.text} | {word} {target.limit:,g} | {shown} | {outcome} |")
+    return "\n".join(lines)
+
+
+def missed(results: Results) -> list[str]:
+    """The texts of the targets that were measured and missed."""
+    texts = []
+    for target in TARGETS:
+        try:
+            if not target.met(results):
+                texts.append(target.text)
+        except KeyError:
+            continue
+    return texts
+
+
+def page(results: Results, about: Mapping[str, str]) -> str:
+    """What goes between the marks of a page."""
+    versions = "; ".join(f"{name} {about[name]}" for name in SERVERS if name in about)
+    return (
+        f"Measured on {about['date']} at commit {about['commit']}: {about['machine']}. {versions}. "
+        "Server on one core, load generator on another, medians.\n\n"
+        f"{table(results)}\n\n{targets(results)}\n"
+    )
+
+
+def write_pages(text: str) -> list[Path]:
+    """Put `text` between the marks of every page that has them; returns those pages."""
+    begin, end = MARKS
+    written = []
+    for path in PAGES:
+        if not path.exists():
+            continue
+        old = path.read_text(encoding="utf-8")
+        before, found, rest = old.partition(begin)
+        if not found or end not in rest:
+            continue
+        after = rest.partition(end)[2]
+        path.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def plot(results: Results, path: Path) -> bool:
+    """Bars of the rows that can be compared, as SVG. False when matplotlib is not installed."""
+    try:
+        import matplotlib as mpl
+
+        mpl.use("svg")
+        from matplotlib import pyplot
+    except ImportError:
+        sys.stderr.write("No plot: matplotlib is not installed (pip install 'fanfare[bench]').\n")
+        return False
+    # The same results give the same bytes, and text stays text.
+    mpl.rcParams.update({"svg.hashsalt": "fanfare", "svg.fonttype": "none", "font.size": 9})
+    rows = [row for row in SCENARIOS if len(results.get(row.name, {})) > 1]
+    if not rows:
+        return False
+    columns = 2
+    figure_, axes = pyplot.subplots(
+        -(-len(rows) // columns), columns, figsize=(9.5, 1.7 * -(-len(rows) // columns)), squeeze=False
+    )
+    colours = {"Fanfare": "#b3202c", "Faye": "#7a8794", "Nchan": "#9aa5b1", "send(2)": "#c3cbd3"}
+    for axis in axes.flat[len(rows) :]:
+        axis.set_visible(False)
+    for axis, row in zip(axes.flat, rows, strict=False):
+        _draw(
+            axis,
+            row.title,
+            row.unit,
+            {s: results[row.name][s][row.figure] for s in SERVERS if s in results[row.name]},
+            colours,
+        )
+    figure_.tight_layout()
+    figure_.savefig(path, format="svg", metadata={"Date": None})
+    pyplot.close(figure_)
+    return True
+
+
+def _draw(axis: Any, title: str, unit: str, values: Mapping[str, float], colours: Mapping[str, str]) -> None:
+    names = list(values)
+    axis.barh(names, list(values.values()), color=[colours[name] for name in names])
+    axis.invert_yaxis()
+    axis.set_title(f"{title}\n{unit}", loc="left", fontsize=9)
+    axis.margins(x=0.22)
+    axis.xaxis.set_visible(False)
+    for side in ("top", "right", "bottom"):
+        axis.spines[side].set_visible(False)
+    for place, value in enumerate(values.values()):
+        axis.text(value, place, f" {figure(value)}", va="center")

@@ -1,0 +1,362 @@
+"""What is measured: the rows of the table, their targets, and one run of each.
+
+A run starts its server anew, warms it up, and returns figures by name. A figure is counted only when everything
+that was sent arrived, once and in order. CPU seconds are the server's, user and system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from hub.bench import Generator, Phase, cores
+
+from .servers import Fanfare, Faye, Nchan, SendLoop, Subject
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything. `rounds` is how often each run is repeated for its median."""
+
+    rounds: int
+    warm_up: float
+    seconds: float
+    subscribers: int
+    idle: int
+    connects: int
+    polls: int
+    poll_rounds: int
+    channels: int
+
+
+FULL = Size(
+    rounds=3,
+    warm_up=1.0,
+    seconds=3.0,
+    subscribers=1000,
+    idle=15_000,
+    connects=5000,
+    polls=5000,
+    poll_rounds=8,
+    channels=10_000,
+)
+QUICK = Size(
+    rounds=1,
+    warm_up=0.5,
+    seconds=1.0,
+    subscribers=1000,
+    idle=5000,
+    connects=2000,
+    polls=2000,
+    poll_rounds=4,
+    channels=10_000,
+)
+
+#: Messages a second where latency is measured, of the issue's table.
+PACE = 40.0
+
+#: Random publishes a second over many channels, and over one: far enough apart that no two share a write.
+CHANNEL_PACE = 400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One row. `measure` makes one run of one server; `figure` is the name of the row's number in what it returns."""
+
+    name: str
+    title: str
+    unit: str
+    figure: str
+    servers: tuple[type[Subject], ...]
+    measure: Callable[[Subject, Size], Figures]
+    once: bool = False
+
+
+def _common(phase: Phase) -> Figures:
+    return {
+        "wall_rate": phase.deliveries / phase.seconds,
+        "cpu_rate": phase.deliveries / phase.cpu if phase.cpu else 0.0,
+        "p50_ms": phase.p50_us / 1000,
+        "p90_ms": phase.p90_us / 1000,
+        "p99_ms": phase.p99_us / 1000,
+        "max_ms": phase.max_us / 1000,
+        "deliveries": float(phase.deliveries),
+        "generator_load": phase.generator_load,
+        "server_load": (phase.cpu or 0.0) / phase.seconds,
+    }
+
+
+def _fan_out(in_flight: int) -> Callable[[Subject, Size], Figures]:
+    def measure(subject: Subject, size: Size) -> Figures:
+        server_core, own_core = cores()
+        with subject.running(server_core) as (server, port):
+            load = subject.fan_out(port)
+            load = replace(load, publishers=min(load.publishers, in_flight))
+            with Generator(load, server, core=own_core) as generator:
+                generator.open(size.subscribers)
+                generator.open_publisher()
+                generator.flood(in_flight, size.warm_up)
+                return _common(generator.flood(in_flight, size.seconds))
+
+    return measure
+
+
+def _paced(subject: Subject, size: Size) -> Figures:
+    server_core, own_core = cores()
+    with (
+        subject.running(server_core) as (server, port),
+        Generator(subject.posted(port), server, core=own_core) as generator,
+    ):
+        generator.open(size.subscribers)
+        generator.open_publisher()
+        generator.pace(PACE, size.warm_up)
+        return _common(generator.pace(PACE, size.seconds * 2))
+
+
+def _idle(subject: Subject, size: Size) -> Figures:
+    server_core, own_core = cores()
+    with subject.running(server_core) as (server, port):
+        load = subject.fan_out(port)
+        # The first connections pay for code that is loaded once.
+        with Generator(load, server, core=own_core) as generator:
+            generator.open(50)
+        server.settle()
+        before = server.resident()
+        with Generator(load, server, core=own_core) as generator:
+            opened = generator.open(size.idle)
+            quiet = generator.wait(3.0)
+            held = server.resident() - before
+            generator.open_publisher()
+            # Proves that all of them are subscribed.
+            generator.flood(1, 30.0, 1)
+    return {
+        "bytes": held / size.idle,
+        "idle_load": (quiet.cpu or 0.0) / quiet.seconds,
+        "wall_rate": size.idle / opened.seconds,
+    }
+
+
+def _connects(subject: Subject, size: Size) -> Figures:
+    server_core, own_core = cores()
+    with subject.running(server_core) as (server, port):
+        load = subject.fan_out(port)
+        # V8 compiles what it has seen often: Faye is half as fast in its first thousand.
+        with Generator(load, server, core=own_core) as generator:
+            generator.open(size.connects // 2)
+        server.settle()
+        with Generator(load, server, core=own_core) as generator:
+            generator.reconnect(False)
+            opened = generator.open(size.connects)
+            # Fanfare answers the first connect at once, as CometD's server does; Faye and Nchan hold from here on.
+            held = generator.hold()
+            generator.open_publisher()
+            generator.flood(1, 30.0, 1)
+    spent = opened.cpu or 0.0
+    return {
+        "cpu_rate": size.connects / spent,
+        "held_cpu_rate": size.connects / (spent + (held.cpu or 0.0)),
+        "wall_rate": size.connects / opened.seconds,
+        "cpu_us": spent / size.connects * 1e6,
+        "generator_load": opened.generator_load,
+    }
+
+
+def _polls(subject: Subject, size: Size) -> Figures:
+    server_core, own_core = cores()
+    with subject.running(server_core) as (server, port):
+        load = replace(subject.posted(port, transport="bayeux-long-polling"), positions=False)
+        with Generator(load, server, core=own_core) as generator:
+            generator.open(size.polls)
+            generator.open_publisher()
+            generator.reconnect(False)
+            spent, deliveries, worst = 0.0, 0, 0.0
+            for number in range(size.poll_rounds + 1):
+                answered = generator.flood(1, 30.0, 1)
+                if number:  # The first warms up.
+                    spent += answered.cpu or 0.0
+                    deliveries += answered.deliveries
+                    worst = max(worst, answered.max_us / 1000)
+                generator.hold()
+    return {"cpu_rate": deliveries / spent, "max_ms": worst, "deliveries": float(deliveries)}
+
+
+def _publishes(batch: int) -> Callable[[Subject, Size], Figures]:
+    def measure(subject: Subject, size: Size) -> Figures:
+        server_core, own_core = cores()
+        with subject.running(server_core) as (server, port):
+            load = subject.posted(port, publishers=16, batch=batch)
+            with Generator(load, server, core=own_core) as generator:
+                generator.open(1)
+                generator.open_publisher()
+                generator.flood(1000, size.warm_up)
+                return _common(generator.flood(1000, size.seconds))
+
+    return measure
+
+
+def _channels(many: bool) -> Callable[[Subject, Size], Figures]:
+    def measure(subject: Subject, size: Size) -> Figures:
+        server_core, own_core = cores()
+        with subject.running(server_core) as (server, port):
+            load = subject.posted(port)
+            if many:
+                load = replace(load, channels=size.channels, each=size.channels // 100)
+            with Generator(load, server, core=own_core) as generator:
+                generator.open(1000 if many else 10)
+                generator.open_publisher()
+                generator.pace(CHANNEL_PACE, size.warm_up)
+                sent = generator.pace(CHANNEL_PACE, size.seconds * 2)
+        return {**_common(sent), "cpu_us": (sent.cpu or 0.0) / sent.deliveries * 1e6}
+
+    return measure
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        "fan-out-64",
+        "WebSocket, 1,000 subscribers, 100 B, 64 in flight",
+        "deliveries a CPU second",
+        "cpu_rate",
+        (Fanfare, Faye, Nchan, SendLoop),
+        _fan_out(64),
+    ),
+    Scenario(
+        "fan-out-4",
+        "the same, 4 in flight",
+        "deliveries a CPU second",
+        "cpu_rate",
+        (Fanfare, Faye, Nchan, SendLoop),
+        _fan_out(4),
+    ),
+    Scenario(
+        "paced",
+        "1,000 subscribers, 40 messages a second by HTTP",
+        "ms, latency p99",
+        "p99_ms",
+        (Fanfare, Faye, Nchan),
+        _paced,
+    ),
+    Scenario(
+        "idle",
+        "idle subscribed WebSockets",
+        "resident bytes each",
+        "bytes",
+        (Fanfare, Faye, Nchan),
+        _idle,
+        once=True,
+    ),
+    Scenario(
+        "connects",
+        "upgrade, handshake, subscribe, connect",
+        "a CPU second",
+        "cpu_rate",
+        (Fanfare, Faye, Nchan, SendLoop),
+        _connects,
+    ),
+    Scenario(
+        "polls",
+        "held long-polls, one message",
+        "deliveries a CPU second",
+        "cpu_rate",
+        (Fanfare, Faye),
+        _polls,
+    ),
+    Scenario(
+        "publishes",
+        "publishes by HTTP, one subscriber, 16 connections",
+        "a CPU second",
+        "cpu_rate",
+        (Fanfare, Faye, Nchan),
+        _publishes(1),
+    ),
+    Scenario(
+        "publishes-10",
+        "the same, in batches of ten",
+        "messages a CPU second",
+        "cpu_rate",
+        (Fanfare, Faye),
+        _publishes(10),
+    ),
+    Scenario(
+        "one-channel",
+        "one channel, 10 subscribers, 400 publishes a second",
+        "µs of CPU a delivery",
+        "cpu_us",
+        (Fanfare,),
+        _channels(many=False),
+    ),
+    Scenario(
+        "many-channels",
+        "10,000 channels of 10 subscribers, the same publishes at random",
+        "µs of CPU a delivery",
+        "cpu_us",
+        (Fanfare,),
+        _channels(many=True),
+    ),
+)
+
+#: Medians by scenario, server and figure.
+Results = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promise: `value(results)` is at least `limit`, or with `most` at most.
+
+    `value` raises KeyError when not all of it was measured.
+    """
+
+    text: str
+    limit: float
+    value: Callable[[Results], float]
+    most: bool = False
+
+    def met(self, results: Results) -> bool:
+        value = self.value(results)
+        return value <= self.limit if self.most else value >= self.limit
+
+
+def _ratio(
+    scenario: str, server: str, *, against: str | None = None, figure: str = "cpu_rate"
+) -> Callable[[Results], float]:
+    def value(results: Results) -> float:
+        return results[scenario]["Fanfare"][figure] / results[against or scenario][server][figure]
+
+    return value
+
+
+def _own(scenario: str, figure: str) -> Callable[[Results], float]:
+    return lambda results: results[scenario]["Fanfare"][figure]
+
+
+TARGETS: tuple[Target, ...] = (
+    Target("64 in flight: times Faye", 30.0, _ratio("fan-out-64", "Faye")),
+    Target("64 in flight: times Nchan", 5.0, _ratio("fan-out-64", "Nchan")),
+    Target("4 in flight: times Faye", 4.0, _ratio("fan-out-4", "Faye")),
+    Target("4 in flight: times send(2)", 1.6, _ratio("fan-out-4", "send(2)")),
+    Target(
+        "40 a second: ms of p99 above Nchan",
+        2.0,
+        lambda results: results["paced"]["Fanfare"]["p99_ms"] - results["paced"]["Nchan"]["p99_ms"],
+        most=True,
+    ),
+    Target("idle: bytes each", 3000.0, _own("idle", "bytes"), most=True),
+    Target("connects a CPU second", 10_000.0, _own("connects", "cpu_rate")),
+    Target("held polls: times Faye", 1.5, _ratio("polls", "Faye")),
+    Target("publishes with a token: times Faye without", 1.0, _ratio("publishes", "Faye")),
+    Target("in batches of ten: times Faye one by one", 5.0, _ratio("publishes-10", "Faye", against="publishes")),
+    Target(
+        "10,000 channels: latency p99, times one channel",
+        1.5,
+        _ratio("many-channels", "Fanfare", against="one-channel", figure="p99_ms"),
+        most=True,
+    ),
+    Target(
+        "10,000 channels: cost of a delivery, times one channel",
+        1.5,
+        _ratio("many-channels", "Fanfare", against="one-channel", figure="cpu_us"),
+        most=True,
+    ),
+)

@@ -189,6 +189,8 @@ class Node:
         self._room.set()
         self._tops: dict[str, Position] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # Links whose session is being claimed, and what they sent meanwhile.
+        self._claiming: dict[Link, deque[tuple[Sequence[object], str]]] = {}
         # Bound once: an entry of the wheel then costs no method object.
         #: The name by which this node owns sessions.
         self.worker = new_id()[:16]
@@ -247,8 +249,15 @@ class Node:
         task of the node, whatever becomes of the request.
         """
         if self.broker.keeps_sessions:
+            queue = None if link is None else self._claiming.get(link)
+            if queue is not None:
+                # A socket's batches keep their order: what comes during a claim waits for it.
+                queue.append((messages, transport))
+                return
             wanted = self._wanted(messages, link)
             if wanted:
+                if link is not None:
+                    self._claiming[link] = deque()
                 self._spawn(self._accept_when_claimed(wanted, messages, transport, to, link))
                 return
         self._accept(messages, transport, to, link)
@@ -304,6 +313,7 @@ class Node:
     def detach(self, link: Link, session: Session | None) -> None:
         """A link is gone. Its session lives on for `session_ttl`."""
         self.links.discard(link)
+        self._claiming.pop(link, None)
         if session is not None and session.link is link:
             session.link = session.sink = None
             session.seen = self.time()
@@ -559,6 +569,9 @@ class Node:
             # What is known here still works; what is not is told to start anew.
             logger.warning("session not claimed")
         self._accept(messages, transport, to, link)
+        if link is not None:
+            for later, its_transport in self._claiming.pop(link, ()):
+                self.accept(later, its_transport, to, link)
 
     async def _claim(self, client_id: str) -> None:
         """Continue a session here: from its record, if it was elsewhere since this node saved it."""

@@ -131,11 +131,7 @@ class Stage:
         await self.close()
 
     def start_hub(self) -> None:
-        environ = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("HUB_", "FANOUT_"))
-        } | {
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("HUB_", "FANOUT_"))} | {
             "PORT": str(self.port),
             "REDIS_URL": f"redis://127.0.0.1:{self.redis_proxy.port}",
             "WEB_CONCURRENCY": str(self.workers),

@@ -22,7 +22,10 @@ MAX_CHANNELS = 100
 
 
 def channels_of(names: Sequence[str]) -> list[str]:
-    """Channels in Bayeux form, without repeats; raises InvalidChannel, BadMessage for none or ForbiddenChannel for too many."""
+    """Channels in Bayeux form, without repeats.
+
+    Raises InvalidChannel for a bad name, BadMessage for none, ForbiddenChannel for too many.
+    """
     if not names:
         raise BadMessage("channel", text="Missing field")
     if len(names) > MAX_CHANNELS:

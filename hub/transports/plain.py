@@ -60,7 +60,7 @@ class PlainSocket(Connection):
             self.node.end_session(session, "closed")
 
     def text(self, payload: bytes) -> None:
-        """`{"subscribe": ["a"], "position": "…"}` or `{"unsubscribe": ["a"]}`; anything else is told what it should be."""
+        """`{"subscribe": ["a"], "position": "…"}` or `{"unsubscribe": ["a"]}`; anything else is told so."""
         try:
             message = loads(payload)
             if not isinstance(message, dict):

@@ -1,0 +1,195 @@
+"""The ways in without Bayeux: /ws, /sse and /poll."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, ClientSession
+from hypothesis import given
+from hypothesis import strategies as st
+from listening import serving
+
+from hub.errors import ProtocolError
+from hub.protocol.plain import format_place, parse_place
+from hub.protocol.publications import Position
+
+
+@given(st.dictionaries(st.sampled_from(["/a", "/b/c", "/x,y", "/q@r"]), st.integers(0, 99), min_size=1))
+def test_place_is_read_as_it_was_written(offsets: dict[str, int]) -> None:
+    positions = {channel: Position("e1", offset) for channel, offset in offsets.items()}
+    assert parse_place(format_place(positions), list(positions)) == positions
+
+
+@given(st.text(max_size=30))
+def test_reading_a_place_raises_only_declared_errors(text: str) -> None:
+    try:
+        parse_place(text, ["/a", "/b"])
+    except ProtocolError as error:
+        assert error.wire()
+
+
+async def poll(http: ClientSession, url: str, **query: Any) -> dict[str, Any]:
+    async with http.get(url + "/poll", params=query) as response:
+        assert response.status == 200, await response.text()
+        answer: dict[str, Any] = await response.json()
+        return answer
+
+
+class TestPoll:
+    async def test_positions_lead_from_poll_to_poll(self) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            first = await poll(http, url, channel="a")
+            assert first["messages"] == []
+            await hub.publisher.publish("a", 1)
+            await hub.publisher.publish("a", 2)
+            second = await poll(http, url, channel="a", position=first["position"])
+            assert [message["data"] for message in second["messages"]] == [1, 2]
+            assert second["messages"][-1]["id"] == second["position"]
+            waiting = asyncio.create_task(poll(http, url, channel="a", position=second["position"]))
+            while not hub.node.subscribers("/a"):
+                await asyncio.sleep(0.01)
+            await hub.publisher.publish("a", 3)
+            third = await waiting
+            assert [message["data"] for message in third["messages"]] == [3]
+            assert third["recovered"]
+            assert not hub.node.registry.sessions
+
+    async def test_several_channels_share_a_place(self) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            query = [("channel", "a"), ("channel", "b/c")]
+            async with http.get(url + "/poll", params=query) as response:
+                place = (await response.json())["position"]
+            await hub.publisher.publish("b/c", True)
+            async with http.get(url + "/poll", params=[*query, ("position", place)]) as response:
+                (message,) = (await response.json())["messages"]
+            assert (message["channel"], message["data"]) == ("b/c", True)
+
+    @pytest.mark.parametrize("position", ["other.7", "zzz.0"])
+    async def test_foreign_position_is_told_as_lost_with_the_current_one(self, position: str) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            await hub.publisher.publish("a", 1)
+            answer = await poll(http, url, channel="a", position=position)
+            assert answer["recovered"] is False
+            assert answer["position"] == await hub.publisher.position("a")
+
+    async def test_time_limit_is_the_client_s_within_ours(self) -> None:
+        async with serving() as (url, _), ClientSession() as http:
+            place = (await poll(http, url, channel="a"))["position"]
+            assert (await poll(http, url, channel="a", position=place, timeout="0.05"))["messages"] == []
+
+    @pytest.mark.parametrize(
+        "query",
+        ["", "channel=", "channel=meta/x", "channel=a&position=x", "channel=a&timeout=soon", "channel=" + "a" * 300],
+    )
+    async def test_bad_question_gets_a_400_with_the_reason(self, query: str) -> None:
+        async with serving() as (url, _), ClientSession() as http, http.get(f"{url}/poll?{query}") as response:
+            assert response.status == 400
+            assert (await response.text()).count(":") >= 2
+
+
+class TestWebSocket:
+    async def test_channels_of_the_url_with_recovery(self) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            since = await hub.publisher.position("a")
+            await hub.publisher.publish("a", 1)
+            async with http.ws_connect(f"{url}/ws?channel=a&position={since}") as socket:
+                state = await socket.receive_json()
+                assert state["subscribed"]["a"]["recovered"] is True
+                assert (await socket.receive_json())["data"] == 1
+                await hub.publisher.publish("a", 2)
+                message = await socket.receive_json()
+                assert (message["channel"], message["data"]) == ("a", 2)
+
+    async def test_subscribes_and_unsubscribes_while_open(self) -> None:
+        async with serving() as (url, hub), ClientSession() as http, http.ws_connect(url + "/ws") as socket:
+            await socket.send_json({"subscribe": ["a", "b/*"]})
+            assert set((await socket.receive_json())["subscribed"]) == {"a", "b/*"}
+            await hub.publisher.publish("b/x", 1)
+            assert (await socket.receive_json())["channel"] == "b/x"
+            await socket.send_json({"unsubscribe": ["b/*"]})
+            assert await socket.receive_json() == {"unsubscribed": ["b/*"]}
+            await hub.publisher.publish("b/x", 2)
+            await hub.publisher.publish("a", 3)
+            assert (await socket.receive_json())["data"] == 3
+
+    @pytest.mark.parametrize(
+        "text", ["x", "7", "{}", '{"subscribe": 7}', '{"subscribe": ["meta/x"]}', '{"subscribe": []}']
+    )
+    async def test_bad_message_is_answered_and_the_socket_stays(self, text: str) -> None:
+        async with serving() as (url, _), ClientSession() as http, http.ws_connect(url + "/ws") as socket:
+            await socket.send_str(text)
+            assert "error" in await socket.receive_json()
+            await socket.send_json({"subscribe": "a"})
+            assert "subscribed" in await socket.receive_json()
+
+    async def test_closing_forgets_the_listener(self) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            async with http.ws_connect(url + "/ws?channel=a") as socket:
+                await socket.receive_json()
+                assert hub.node.subscribers("/a") == 1
+            while hub.node.registry.sessions:
+                await asyncio.sleep(0.01)
+            assert not hub.node.links
+
+    async def test_lost_is_said(self) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            async with http.ws_connect(url + "/ws?channel=a") as socket:
+                await socket.receive_json()
+                hub.node.lost(["/a"])
+                assert await socket.receive_json() == {"lost": ["a"]}
+
+
+async def events(response: ClientResponse, count: int) -> list[dict[str, str]]:
+    """The next events that have data, as their fields."""
+    found: list[dict[str, str]] = []
+    fields: dict[str, str] = {}
+    while len(found) < count:
+        line = (await response.content.readline()).decode().rstrip("\n")
+        if not line:
+            if "data" in fields:
+                found.append(fields)
+            fields = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            fields[name] = value
+    return found
+
+
+class TestServerSentEvents:
+    async def test_stream_resumes_by_the_last_event_id(self) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            async with http.get(url + "/sse?channel=a") as response:
+                assert response.headers["Content-Type"] == "text/event-stream"
+                await events(response, 1)
+                await hub.publisher.publish("a", 1)
+                (event,) = await events(response, 1)
+                last = event["id"]
+            await hub.publisher.publish("a", 2)
+            async with http.get(url + "/sse?channel=a", headers={"Last-Event-ID": last}) as response:
+                state, event = await events(response, 2)
+                assert state["event"] == "subscribed"
+                assert '"data":2' in event["data"]
+
+    async def test_unknown_id_is_told_as_lost(self) -> None:
+        async with serving() as (url, _), ClientSession() as http:
+            async with http.get(url + "/sse?channel=a", headers={"Last-Event-ID": "gone.4"}) as response:
+                _, event = await events(response, 2)
+                assert (event["event"], event["data"]) == ("lost", '["a"]')
+
+    async def test_bayeux_deliveries_come_as_events_to_a_session_that_exists(self) -> None:
+        shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["eventsource"]}
+        accept = {"Accept": "text/event-stream"}
+        async with serving() as (url, hub), ClientSession() as http:
+            async with http.post(url + "/bayeux", json=[shake]) as answer:
+                client_id = (await answer.json())[0]["clientId"]
+            subscribe = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
+            async with http.post(url + "/bayeux", json=[subscribe]):
+                pass
+            async with http.get(f"{url}/bayeux/{client_id}", headers=accept) as response:
+                await hub.publisher.publish("a", 1)
+                (event,) = await events(response, 1)
+                assert event["data"].startswith('[{"channel":"/a","data":1')
+            async with http.get(f"{url}/bayeux/nobody", headers=accept) as response:
+                assert response.status == 404

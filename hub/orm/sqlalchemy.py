@@ -41,7 +41,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from ..publisher import Publisher, SyncPublisher
 from . import outbox
 from .declarations import Change, Declaration, Notice, Unknown, declared_on, notice, notices, tells
-from .teller import POLL, Teller, ThreadTeller
+from .teller import POLL, THREAD_POLL, Teller, ThreadTeller
 
 logger = logging.getLogger(__name__)
 
@@ -354,10 +354,12 @@ class Notifier(Collector):
 
     publisher: anything with the SyncPublisher's interface. In a forked child the thread starts
     anew; at exit it has three seconds, and what is not told by then waits in the outbox.
-    sweep: whether this process also looks for what others left behind.
+    poll: seconds between two looks for what another process, or a trigger, left behind.
     """
 
-    def __init__(self, publisher: SyncPublisher, *, poll: float = POLL, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, publisher: SyncPublisher, *, poll: float = THREAD_POLL, clock: Callable[[], float] = time.time
+    ) -> None:
         super().__init__(clock)
         self._publisher = publisher
         self._poll = poll

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks for what was left behind. With GRACE: how late a hint may be whose process was killed.
 POLL = 2.0
 
+#: The same for a thread, which no NOTIFY wakes: a change by a trigger still shows within a second.
+THREAD_POLL = 0.5
+
 #: Seconds a sweeper is let alone; another takes over after that.
 LEASE = 10.0
 
@@ -269,7 +272,7 @@ class ThreadTeller:
         store: Store,
         publish_many: Callable[[Sequence[Item]], object],
         *,
-        poll: float = POLL,
+        poll: float = THREAD_POLL,
         exit_timeout: float = 3.0,
         clock: Callable[[], float] = time.time,
     ) -> None:

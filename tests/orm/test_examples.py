@@ -1,0 +1,154 @@
+"""The examples, run as their READMEs say."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+from aiohttp import web
+
+from hub.app import Hub, running
+from hub.orm.postgres import Watch, install
+from hub.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+REALM, KEY = "examples", b"e" * 32
+
+#: What the issue allows between a save and another browser's page.
+SOON = 1000
+
+
+@asynccontextmanager
+async def hub_for(*origins: str) -> AsyncIterator[str]:
+    """A hub that pages of these origins may connect to; gives its URL."""
+    hub = Hub(Settings(realm=REALM, key=KEY, origins=origins))
+    app = web.Application()
+
+    async def client(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(ROOT / "static/fanout.js", headers={"Access-Control-Allow-Origin": "*"})
+
+    # As the site beside the hub serves it.
+    app.router.add_get("/bayeux/static/fanout.js", client)
+    hub.setup(app)
+    async with running(app, hub) as url:
+        yield url
+
+
+def environment(hub: str, **more: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "FANOUT_URL": hub,
+        "FANOUT_REALM": REALM,
+        "FANOUT_KEY": base64.b64encode(KEY).decode(),
+        **more,
+    }
+
+
+@asynccontextmanager
+async def process(*command: str, cwd: Path, env: dict[str, str], url: str) -> AsyncIterator[None]:
+    """A server of an example, from when it answers to when the block ends."""
+    server = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+            while True:
+                assert server.returncode is None, (await server.communicate())[0].decode()
+                try:
+                    async with client.get(url):
+                        break
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.05)
+        yield
+    finally:
+        server.terminate()
+        output, _ = await server.communicate()
+        assert b"Traceback" not in output, output.decode()
+
+
+async def run(*command: str, cwd: Path, env: dict[str, str]) -> str:
+    """Run a command to its end; its output."""
+    done = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output = (await done.communicate())[0].decode()
+    assert done.returncode == 0, output
+    return output
+
+
+async def shows(page: Any, text: str) -> float:
+    """Milliseconds until the page shows a text."""
+    began = time.monotonic()
+    await page.wait_for_function("text => document.body.innerText.includes(text)", arg=text, timeout=10_000)
+    return (time.monotonic() - began) * 1000
+
+
+async def test_django_saves_from_anywhere_reach_another_browser_within_a_second(
+    new_postgres_database: Callable[[], str], chromium: Any, unused_tcp_port: int
+) -> None:
+    dsn = new_postgres_database()
+    site = f"http://127.0.0.1:{unused_tcp_port}"
+    folder = EXAMPLES / "django"
+    async with hub_for(site) as hub:
+        env = environment(hub, DATABASE_URL=dsn, DJANGO_SUPERUSER_PASSWORD="secret")
+        manage = (sys.executable, "manage.py")
+        await run(*manage, "migrate", "-v0", cwd=folder, env=env)
+        await run(
+            *manage, "createsuperuser", "--noinput", "--username=ada", "--email=a@example.org", cwd=folder, env=env
+        )
+        await install(dsn, Watch("comments_comment", "comments-{article_id}"))
+        async with process(
+            *manage,
+            "runserver",
+            "--noreload",
+            str(unused_tcp_port),
+            cwd=folder,
+            env=env,
+            url=f"{site}/admin/login/",
+        ):
+            psql = await asyncpg.connect(dsn)
+            await psql.execute("INSERT INTO comments_article (title) VALUES ('Tuesday')")
+            reader = await (await chromium.new_context()).new_page()
+            await reader.goto(f"{site}/1/")
+            await reader.wait_for_function("Fanout.status === 'websocket'")
+
+            admin = await (await chromium.new_context()).new_page()
+            await admin.goto(f"{site}/admin/comments/comment/add/")
+            await admin.fill("[name=username]", "ada")
+            await admin.fill("[name=password]", "secret")
+            await admin.click("[type=submit]")
+            await admin.select_option("[name=article]", "1")
+            await admin.fill("[name=name]", "Ada")
+            await admin.fill("[name=text]", "from the admin")
+            await admin.click("[name=_save]")
+            assert await shows(reader, "from the admin") < SOON
+
+            await psql.execute("INSERT INTO comments_comment VALUES (DEFAULT, 'Grace', 'from psql', true, 1)")
+            assert await shows(reader, "from psql") < SOON
+
+            await psql.execute("INSERT INTO comments_comment VALUES (DEFAULT, 'Joan', 'approved', false, 1)")
+            await admin.goto(f"{site}/1/")
+            token = await admin.input_value("[name=csrfmiddlewaretoken]")
+            await admin.evaluate(
+                "token => fetch('/1/approve', {method: 'POST', headers: {'X-CSRFToken': token}})", token
+            )
+            assert await shows(reader, "Joan approved") < SOON
+
+            await admin.fill("[name=name]", "Edith")
+            await admin.fill("[name=text]", "from a form")
+            await admin.click("form button")
+            assert await shows(reader, "Edith from a form") < SOON
+            await psql.close()

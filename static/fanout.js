@@ -31,6 +31,7 @@
   const BLAME_MAX = 3600000;
   // A publication may be on its way while the heartbeat that names its position overtakes it.
   const TOPS = 1000;
+  const SOFT = 5000;
   // Clients that were told "lost" together refetch within this time, not at once.
   const LOST = 1000;
   const SHOWN = 200;
@@ -39,7 +40,8 @@
   const WORLD = {
     now: () => Date.now(),
     random: () => Math.random(),
-    later: (call, ms) => setTimeout(call, ms),
+    // A longer time would be taken for none at all.
+    later: (call, ms) => setTimeout(call, Math.min(ms, 2 ** 31 - 1)),
     cancel: (timer) => clearTimeout(timer),
     fetch: (url, init) => root.fetch(url, init),
     // A page's error is the page's: thrown where its own error handlers see it, never through us.
@@ -175,13 +177,13 @@
       channel.listeners.add(listener);
       if (position !== undefined) {
         const from = parse(position);
-        if (from && !channel.sent && (!channel.at || channel.at.epoch === from.epoch)) {
-          if (!channel.at || isBehind(from, channel.at)) channel.at = from;
-          listener.from = from;
-        } else if (from && channel.at && !isBehind(from, channel.at)) listener.from = from;
+        const { at } = channel;
+        const asks = from && !channel.known && !channel.sent;
+        if (asks && (!at || (at.epoch === from.epoch && isBehind(from, at)))) channel.at = from;
+        if (from && (asks ? channel.at.epoch === from.epoch : at && !isBehind(from, at))) listener.from = from;
         // An unknown position, or one that this channel has left behind: only a refetch is sure.
-        else if (channel.sent || from) listener.lost(name);
-        else channel.missed = true;
+        else if (channel.known) listener.lost(name);
+        else listener.stale = true;
       }
       if (channel.known) listener.ready();
       if (isNew && this.greeted) this._transmit([this._ask(channel)]);
@@ -210,7 +212,7 @@
       const { name, listeners } = channel;
       if (this.channels.get(name) !== channel) return;
       if (!reply.successful) {
-        if (/^(402|408|429|5\d\d):|unknown client/i.test(reply.error)) {
+        if (/^(400|402|408|413|429|5\d\d):|unknown client/i.test(reply.error)) {
           channel.sent = false;
           this._wait("ask", REPLY * this.world.random(), () => {
             const unsent = [...this.channels.values()].filter((other) => !other.sent);
@@ -231,12 +233,17 @@
       if (top && (lost || !since)) {
         const { at } = channel;
         if (!at || (at.epoch === top.epoch ? isBehind(at, top) : lost)) channel.at = top;
+        // What was published while the hub looked the position up is below it, and still to come.
+        channel.soft = since ? 0 : this.world.now() + SOFT;
       }
       for (const listener of [...listeners]) {
         listener.ready();
-        const stale = top && listener.from && listener.from.epoch !== top.epoch;
-        if (stale) listener.from = null;
-        if (lost || stale) listener.lost(name);
+        const { from, stale } = listener;
+        listener.stale = false;
+        if (lost || stale || (from && top && from.epoch !== top.epoch)) {
+          listener.from = null;
+          listener.lost(name);
+        }
       }
     }
 
@@ -244,16 +251,24 @@
       const at = parse(id);
       const own = this.channels.get(name);
       if (own && at) {
-        if (own.at && own.at.epoch !== at.epoch) for (const listener of own.listeners) listener.lost(name);
-        else if (own.at && !isBehind(own.at, at)) return;
-        own.at = at;
+        const before = own.at;
+        const same = before && before.epoch === at.epoch;
+        const repeat = same && at.offset <= before.offset;
+        if (repeat && !(own.soft > this.world.now())) return;
+        if (!repeat) {
+          own.at = at;
+          own.soft = 0;
+        }
+        // A hole is a slow reader's conflated hints, or a fault of the hub: whoever counts on each must know.
+        if (before && (!same || at.offset > before.offset + 1)) {
+          for (const listener of own.listeners) listener.lost(name, same);
+        }
       }
       for (const pattern of expand(name)) {
         const channel = this.channels.get(pattern);
         for (const listener of channel ? [...channel.listeners] : []) {
           const { from } = listener;
-          if (!(from && at && !isBehind(from, at))) listener.take(data, name);
-          else if (from.epoch === at.epoch && from.offset === at.offset) listener.from = null;
+          if (!from || !at || isBehind(from, at)) listener.take(data, name);
         }
       }
     }
@@ -261,10 +276,12 @@
     // Heartbeats name the newest positions: how a lost last publication is noticed.
     _heartbeat({ tops = {}, lost = [] }) {
       for (const name of lost) {
-        const channel = this.channels.get(name);
-        if (!channel) continue;
-        channel.at = null;
-        for (const listener of [...channel.listeners]) listener.lost(name);
+        for (const pattern of new Set(expand(name))) {
+          const channel = this.channels.get(pattern);
+          if (!channel) continue;
+          channel.at = null;
+          for (const listener of [...channel.listeners]) listener.lost(name);
+        }
       }
       const missing = () => Object.keys(tops).some((name) => {
         const channel = this.channels.get(name);
@@ -329,7 +346,7 @@
       for (const name in this.timers) this._cancel(name);
       for (const [id, entry] of this.pending) {
         this.world.cancel(entry.timer);
-        entry.timer = null;
+        entry.sent = false;
         if (!entry.scheduler) this.pending.delete(id);
       }
       for (const channel of this.channels.values()) channel.sent = false;
@@ -342,7 +359,7 @@
     fail(code) {
       const { world, kind, since } = this;
       const lived = since && world.now() - since;
-      const inFlight = [...this.pending.values()].filter((entry) => entry.scheduler && entry.timer);
+      const inFlight = [...this.pending.values()].filter((entry) => entry.scheduler && entry.sent);
       this._drop();
       this.turn = false;
       if (kind === WEBSOCKET && this._types().length > 1) {
@@ -370,7 +387,10 @@
 
     // Channels without a position have no way to recover: they are told once they are back.
     _miss(all) {
-      for (const channel of this.channels.values()) if (!channel.at && (all || channel.known)) channel.missed = true;
+      for (const channel of this.channels.values()) {
+        if (channel.soft > this.world.now()) channel.at = null;
+        if (!channel.at && (all || channel.known)) channel.missed = true;
+      }
     }
 
     _greet() {
@@ -417,7 +437,7 @@
     _cycle() {
       this._wait("cycle", this._interval(), () => {
         if (this.kind === POLLING && this._types().length > 1 && this.world.now() >= this.blamed) this._probe();
-        this._transmit([this._connect()], Math.max(1.2 * this.advice.timeout, REPLY));
+        this._transmit([this._connect()], Math.max(1.2 * +this.advice.timeout || 0, REPLY));
       });
     }
 
@@ -466,6 +486,7 @@
       const { socket, clientId } = this;
       if (socket && clientId) socket.send(JSON.stringify([{ channel: DISCONNECT, clientId }]));
       this.clientId = null;
+      this.reachable = this.told = false;
       this._drop();
       this._miss(true);
     }
@@ -508,7 +529,7 @@
       const due = [];
       for (const [id, entry] of this.pending) {
         const { scheduler, message } = entry;
-        if (!scheduler || entry.timer || entry.refusedAs === this.clientId) continue;
+        if (!scheduler || entry.sent || entry.refusedAs === this.clientId) continue;
         if (scheduler.isDeliverable()) {
           message.clientId = message.clientId || this.clientId;
           scheduler.send();
@@ -523,7 +544,7 @@
 
     _request(message, done = () => {}) {
       message.id = (++this.count).toString(36);
-      const entry = { message, done, timer: null, scheduler: null };
+      const entry = { message, done, scheduler: null };
       this.pending.set(message.id, entry);
       return entry;
     }
@@ -532,13 +553,18 @@
       const { socket, world } = this;
       const batch = [];
       let left = entries.length;
+      const send = () => {
+        if (--left || socket !== this.socket) return;
+        const messages = batch.filter(Boolean);
+        if (messages.length) socket.send(JSON.stringify(messages));
+        // From now, for an extension may take its time.
+        entries.forEach((entry, place) => { if (batch[place]) entry.timer = world.later(() => this.fail(), limit); });
+      };
       entries.forEach((entry, place) => {
-        entry.timer = world.later(() => { if (socket === this.socket) this.fail(); }, limit);
+        entry.sent = true;
         this._pipe("outgoing", { ...entry.message }, (message) => {
           batch[place] = message;
-          if (--left || socket !== this.socket) return;
-          const messages = batch.filter(Boolean);
-          if (messages.length) socket.send(JSON.stringify(messages));
+          send();
         });
       });
     }
@@ -564,17 +590,17 @@
       const meta = named && channel.startsWith("/meta/");
       if (named && !meta && message.data !== undefined) this._deliver(message);
       if (meta && advice) Object.assign(this.advice, advice);
-      if (entry) this._answer(entry, message);
-      if (!meta || !advice || this.ended || !this.socket) return;
-      if (advice.reconnect === "handshake" && (this.clientId || channel === HANDSHAKE)) this._renew();
+      const reconnect = meta && advice && !this.ended && advice.reconnect;
       // Too many clients, or a fault of the hub, is no reason to stay away for ever.
-      if (advice.reconnect === "none" && !/^(429|5\d\d):/.test(message.error)) this.stop();
+      if (reconnect === "none" && !/^(429|5\d\d):/.test(message.error)) return this.stop();
+      if (entry) this._answer(entry, message);
+      if (reconnect === "handshake" && this.socket && this.clientId) this._renew();
     }
 
     _answer(entry, reply) {
       this.pending.delete(entry.message.id);
       this.world.cancel(entry.timer);
-      entry.timer = null;
+      entry.sent = false;
       entry.done(reply, entry);
     }
 
@@ -682,8 +708,9 @@
         this.act(this.options.lost || this.callback);
       }
 
-      lost() {
-        if (!this.timers.lost) this.wait("lost", LOST * world.random(), () => this.refresh());
+      // Of a hole the last message told all that a throttled callback would have been told.
+      lost(name, hole) {
+        if (!(hole && !this.options.raw) && !this.timers.lost) this.wait("lost", LOST * world.random(), () => this.refresh());
       }
 
       ready() {}

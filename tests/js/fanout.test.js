@@ -183,6 +183,85 @@ test("two subscriptions of one page recover from the older of their positions", 
   assert.deepEqual([older, newer], [["b", "c"], ["c"]]);
 });
 
+test("what was published while the hub looked up the position is not taken for a repeat", async () => {
+  const w = makeWorld();
+  const { top } = w.hub;
+  w.hub.top = function (channel) {
+    // Between subscribe and look-up; it is delivered after the answer.
+    w.hub.top = top;
+    w.clock.later(() => w.hub.deliver([...w.hub.sessions.values()][0], [{ channel, data: "meanwhile", id: "e1.1" }]), 0);
+    w.hub.publish(channel, "meanwhile", true);
+    return top.call(w.hub, channel);
+  };
+  const heard = [];
+  w.make().Fanout.subscribe("a", (data) => heard.push(data), RAW);
+  await w.clock.pass(100);
+  w.hub.publish("/a", "next");
+  await w.clock.pass(10);
+  assert.deepEqual(heard, ["meanwhile", "next"]);
+});
+
+test("a connection lost right after a subscribe without position is a loss: its beginning is not known", async () => {
+  for (const [wait, expected] of [[1000, [undefined]], [6000, []]]) {
+    const { hub, clock, heard } = await listen({ poll: 0 });
+    await clock.pass(wait);
+    hub.cut();
+    await clock.pass(5000);
+    assert.deepEqual(heard, expected);
+  }
+});
+
+test("a pattern is told to refetch when its session was forgotten", async () => {
+  const { hub, clock, make } = makeWorld();
+  let lost = 0;
+  make().Fanout.subscribe("a/*", () => {}, { lost: () => lost++ });
+  await clock.pass(100);
+  const [session] = hub.sessions.values();
+  hub.sessions.clear();
+  hub.answer(session);
+  await clock.pass(2000);
+  assert.equal(lost, 1);
+});
+
+test("one loss is told once, though a heartbeat and a new epoch both say it", async () => {
+  let lost = 0;
+  const { hub, clock } = await listen({ lost: () => lost++ });
+  hub.publish("/comments-17", 1);
+  await clock.pass(1000);
+  const [session] = hub.sessions.values();
+  hub.forget({ sessions: false });
+  session.tops = { lost: ["/comments-17"] };
+  hub.answer(session);
+  await clock.pass(2000);
+  hub.publish("/comments-17", 2);
+  await clock.pass(2000);
+  assert.equal(lost, 1);
+});
+
+test("a hole in the offsets is a loss to who counts on every message, and none to who throttles", async () => {
+  for (const [raw, expected] of [[true, 1], [false, 0]]) {
+    let lost = 0;
+    const { hub, clock } = await listen({ raw, lost: () => lost++ });
+    hub.publish("/comments-17", 1);
+    hub.publish("/comments-17", 2, true);
+    hub.publish("/comments-17", 3);
+    await clock.pass(5000);
+    assert.equal(lost, expected);
+  }
+});
+
+test("a hub's lost for a channel reaches the patterns that match it", async () => {
+  const { hub, clock, make } = makeWorld();
+  let lost = 0;
+  make().Fanout.subscribe("a/*", () => {}, { lost: () => lost++ });
+  await clock.pass(100);
+  const [session] = hub.sessions.values();
+  session.tops = { lost: ["/a/b"] };
+  hub.answer(session);
+  await clock.pass(2000);
+  assert.equal(lost, 1);
+});
+
 test("a live publication of a new epoch is delivered, and the page told to refetch", async () => {
   let lost = 0;
   const { hub, clock, heard } = await listen({ raw: true, lost: () => lost++ });

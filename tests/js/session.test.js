@@ -161,6 +161,7 @@ test("coming online, or into view, ends the wait", async () => {
 
 test("going offline ends the connection, so that being online again recovers", async () => {
   const { hub, clock, world, heard } = await connected();
+  await clock.pass(6000);
   hub.sockets = hub.polls = "refuse";
   world.page.fire("offline");
   hub.publish("/a", 1);
@@ -305,6 +306,7 @@ test("a subscription the hub has no time for is asked for again", async () => {
 
 test("garbage from the network ends the connection and disturbs nothing else", async () => {
   const { hub, clock, heard, Fanout } = await connected();
+  await clock.pass(6000);
   const [socket] = hub.open;
   socket.onmessage({ data: "<html>" });
   await clock.pass(3000);

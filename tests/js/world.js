@@ -76,6 +76,8 @@ class Hub {
     this.attempts = []; // every connection that was tried
     this.advice = { reconnect: "retry", interval: 0, timeout: 45000 };
     this.positions = true; // false: a Bayeux server that knows none
+    this.heartbeats = false; // true: every connect's answer names the tops
+    this.kept = Infinity; // publications that the history reaches back
     this.refused = new Map();
     this.deaf = false;
     this.made = 0;
@@ -152,6 +154,10 @@ class Hub {
   connected(session, id) {
     const reply = { channel: "/meta/connect", successful: true, id, clientId: session.id, advice: this.advice };
     if (session.tops) reply.ext = session.tops;
+    else if (this.heartbeats) {
+      reply.ext = { tops: {} };
+      for (const name of session.patterns) if (this.logs.has(name)) reply.ext.tops[name] = this.top(name);
+    }
     session.tops = null;
     return reply;
   }
@@ -199,7 +205,8 @@ class Hub {
           const since = asked[name];
           if (since) {
             const [epoch, offset] = since.split(".");
-            const well = epoch === this.epoch;
+            const log = this.logs.get(name) || [];
+            const well = epoch === this.epoch && +offset <= log.length && log.length - offset <= this.kept;
             reply.ext.recovered[name] = well;
             session.queue = session.queue.filter((queued) => queued.channel !== name);
             if (well) session.queue.push(...(this.logs.get(name) || []).slice(+offset));

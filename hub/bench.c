@@ -39,7 +39,6 @@
 
 #define READ_BYTES (512 * 1024)
 #define MARKER_CHARS 17
-#define STALL_NS 10000000000ull /* No delivery for this long ends a phase: the rest was lost. */
 #define MAX_CONNECTIONS 65536
 
 /* The key and the answer to it from RFC 6455 section 1.3: one pair is enough for a benchmark. */
@@ -74,12 +73,13 @@ struct connection {
 
 static struct {
     const char *host, *path, *publish_path, *publish_form;
+    double stall; /* No delivery for so many seconds ends a phase: the rest was lost. */
     int port, channels, per_subscriber, concurrency, publishers, payload;
     enum transport transport;
     bool publish_websocket, publish_bayeux, positions, reconnect;
 } option = {
     .host = "127.0.0.1", .path = "/bayeux", .publish_path = "/bayeux", .publish_form = "",
-    .port = 8000, .channels = 1, .per_subscriber = 1, .concurrency = 64, .publishers = 1, .payload = 100,
+    .stall = 10, .port = 8000, .channels = 1, .per_subscriber = 1, .concurrency = 64, .publishers = 1, .payload = 100,
     .reconnect = true,
 };
 
@@ -813,11 +813,11 @@ static void check_phase(void) {
         at = now_ns();
         bool over = at >= phase.deadline ||
                     (phase.max_messages && message_count - phase.first_message >= phase.max_messages);
-        bool stalled = at > phase.last_delivery + STALL_NS && at > phase.started + STALL_NS;
+        bool stalled = at > phase.last_delivery + (uint64_t)(option.stall * 1e9);
         if ((over && !phase.in_flight && !busy_publishers) || stalled) {
             phase.in_flight = 0;
-            if (stalled) fail("nothing arrived for %d s: %llu of %llu deliveries, %llu out of order, %llu missing",
-                              (int)(STALL_NS / 1000000000ull),
+            if (stalled) fail("nothing arrived for %g s: %llu of %llu deliveries, %llu out of order, %llu missing",
+                              option.stall,
                               (unsigned long long)phase.deliveries,
                               (unsigned long long)((uint64_t)(message_count - phase.first_message) *
                                                    (uint64_t)subscriber_count * (uint64_t)option.per_subscriber /
@@ -896,6 +896,7 @@ static void configure(const char *argument) {
     else if (IS("channels")) option.channels = atoi(value);
     else if (IS("each")) option.per_subscriber = atoi(value);
     else if (IS("opening")) option.concurrency = atoi(value);
+    else if (IS("stall")) option.stall = atof(value);
     else if (IS("payload")) option.payload = atoi(value);
     else if (IS("positions")) option.positions = atoi(value);
     else if (IS("publishers")) option.publishers = atoi(value);

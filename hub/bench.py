@@ -56,7 +56,7 @@ class Load:
     `host` is an IPv4 address. In `path`, `publish_path` and `form` the word @CHANNEL@ becomes a channel's name,
     nine characters. `form` is what publishes: the text of a WebSocket message, or a whole HTTP request. In it
     @CLIENT@ becomes the publisher's clientId, @MESSAGE eight characters that differ each time, and each `marker()`
-    the data of one message.
+    the data of one message. Without a delivery for `stall` seconds, what is outstanding counts as lost.
     """
 
     host: str
@@ -72,6 +72,7 @@ class Load:
     publishers: int = 1
     opening: int = 64
     positions: bool = False
+    stall: float = 10.0
 
     def arguments(self) -> list[str]:
         values = asdict(self)

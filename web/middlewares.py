@@ -47,6 +47,7 @@ _ERRORS = {
     405: ("That can’t be done here", "Go back and use the page’s own buttons and links."),
     409: ("Someone was faster", "Reload the page to see what changed, then try again."),
     413: ("That is too long", "Shorten it and send it again."),
+    415: ("That can’t be read", "Send a form, or a JSON object of strings."),
     429: ("That was a lot at once", "Wait a moment, then try again."),
     500: ("Something went wrong on our side", "It has been noted. Try again in a minute."),
     503: ("We’ll be right back", "The database can’t be reached just now. Try again in a minute."),

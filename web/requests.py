@@ -46,17 +46,21 @@ def wants_page(request: web.Request) -> bool:
 async def read_fields(request: web.Request) -> dict[str, str]:
     """The fields of a form, or of a JSON object whose values are strings; read once, then remembered.
 
-    Raises HTTPBadRequest for what is neither, HTTPRequestEntityTooLarge beyond MAX_FORM.
+    Raises HTTPUnsupportedMediaType for what is neither, HTTPBadRequest for what can't be read, and
+    HTTPRequestEntityTooLarge beyond MAX_FORM.
     """
     if FIELDS in request:
         return request[FIELDS]
+    if request.content_type.startswith("multipart/"):
+        # No form of ours has a file.
+        raise web.HTTPUnsupportedMediaType(text="Send a form as application/x-www-form-urlencoded, or JSON.")
     if (request.content_length or 0) > MAX_FORM:
         raise web.HTTPRequestEntityTooLarge(MAX_FORM, request.content_length or 0)
     bounded = request.clone(client_max_size=MAX_FORM)
     try:
         fields = await (_read_json(bounded) if request.content_type == "application/json" else _read_form(bounded))
-    except (ValueError, LookupError, AssertionError):
-        # aiohttp's reader says AssertionError for a multipart body without its boundary.
+    except (ValueError, LookupError):
+        # LookupError is a charset that nobody knows.
         raise web.HTTPBadRequest(text="The form can't be read.") from None
     request[FIELDS] = fields
     return fields
@@ -73,7 +77,7 @@ async def _read_form(request: web.Request) -> dict[str, str]:
     fields: dict[str, str] = {}
     for name, value in (await request.post()).items():
         if not isinstance(value, str):
-            raise ValueError(name)
+            raise ValueError(f"{name} is a file")
         fields.setdefault(name, value)
     return fields
 

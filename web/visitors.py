@@ -47,7 +47,9 @@ class Signer:
     """Reads and writes visitors' cookies, and makes the tokens that their forms carry."""
 
     def __init__(self, secret: bytes, *, secure: bool, clock: Callable[[], float] = time.time) -> None:
-        self._secret = secret
+        # One key a use, so that nothing signed for one can be taken for the other.
+        self._cookie_key = _derive(secret, b"cookie")
+        self._form_key = _derive(secret, b"form")
         self._secure = secure
         self._clock = clock
         # With the prefix, browsers take the cookie only over https and from this very host.
@@ -72,7 +74,7 @@ class Signer:
         try:
             claims = jwt.decode(
                 text,
-                self._secret,
+                self._cookie_key,
                 algorithms=["HS256"],
                 audience=_AUDIENCE,
                 options={"require": ["exp", "vid"], "verify_exp": False},
@@ -89,7 +91,7 @@ class Signer:
             claims |= {"uid": visitor.user_id, "stamp": visitor.stamp}
         response.set_cookie(
             self.cookie,
-            jwt.encode(claims, self._secret, algorithm="HS256"),
+            jwt.encode(claims, self._cookie_key, algorithm="HS256"),
             max_age=max(0, int(visitor.expires - self._clock())),
             path="/",
             httponly=True,
@@ -107,7 +109,7 @@ class Signer:
 
     def form_token(self, visitor: Visitor) -> str:
         """What a form of this visitor must repeat: another site's page can't know it."""
-        return hmac.new(self._secret, b"form:" + visitor.id.encode(), hashlib.sha256).hexdigest()
+        return _derive(self._form_key, visitor.id.encode()).hex()
 
     def is_form_token(self, visitor: Visitor, token: str) -> bool:
         """Whether a form came from a page of ours."""
@@ -147,6 +149,10 @@ class Passwords:
             return self._hasher.verify(kept, password)
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _derive(key: bytes, use: bytes) -> bytes:
+    return hmac.digest(key, use, hashlib.sha256)
 
 
 def new_password() -> str:

@@ -1,0 +1,67 @@
+"""The site's settings: what DATABASE_URL may say, and where the secret comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hub.errors import SettingsError
+from web.settings import Settings
+
+
+def test_without_a_database_url_it_is_sqlite_in_var() -> None:
+    settings = Settings.from_environ({"HUB_VAR": "/srv/fanfare"})
+    assert settings.database_url.render_as_string() == "sqlite+aiosqlite:////srv/fanfare/fanfare.sqlite3"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgres://ada:pw@db:5433/site", "postgresql+asyncpg://ada:pw@db:5433/site"),
+        ("postgresql://db/site", "postgresql+asyncpg://db/site"),
+        ("postgresql://db/site?sslmode=require", "postgresql+asyncpg://db/site?ssl=require"),
+        ("sqlite:///site.db", "sqlite+aiosqlite:///site.db"),
+    ],
+)
+def test_database_urls_get_the_driver_we_use(given: str, used: str) -> None:
+    settings = Settings.from_environ({"DATABASE_URL": given})
+    assert settings.database_url.render_as_string(hide_password=False) == used
+
+
+@pytest.mark.parametrize("url", ["mysql://db/site", "no url", "sqlite://", "sqlite:///:memory:", "postgresql://db:x/y"])
+def test_a_bad_database_url_stops_the_start_with_its_name(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: "):
+        Settings.from_environ({"DATABASE_URL": url})
+
+
+def test_a_bad_database_url_does_not_show_its_password() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"DATABASE_URL": "mysql://ada:geheim@db/site"})
+    assert "geheim" not in str(caught.value)
+
+
+def test_an_unknown_setting_of_the_site_stops_the_start() -> None:
+    with pytest.raises(SettingsError, match="SITE_POL: unknown setting; did you mean SITE_POLL"):
+        Settings.from_environ({"SITE_POL": "3"})
+
+
+def test_the_secret_is_made_once_in_development(tmp_path: Path) -> None:
+    settings = Settings.from_environ({"HUB_VAR": str(tmp_path)})
+    first = settings.with_secret(development=True).secret
+    assert first is not None
+    assert settings.with_secret(development=True).secret == first
+    assert (tmp_path / "site.key").stat().st_mode & 0o077 == 0
+
+
+def test_the_secret_must_be_given_when_others_can_reach_the_site(tmp_path: Path) -> None:
+    settings = Settings.from_environ({"HUB_VAR": str(tmp_path)})
+    with pytest.raises(SettingsError, match=r"^SITE_SECRET: "):
+        settings.with_secret(development=False)
+
+
+def test_a_var_that_cannot_be_written_is_told_by_the_secrets_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings = Settings.from_environ({"HUB_VAR": str(tmp_path / "file")})
+    with pytest.raises(SettingsError, match=r"^SITE_SECRET: "):
+        settings.with_secret(development=True)

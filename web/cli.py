@@ -1,45 +1,31 @@
-"""The commands of `fanfare`: the hub's, and the site's."""
+"""The commands of `fanfare`: the hub's, and the site's.
+
+What only one command needs is imported when that command runs: SQLAlchemy and the site take a
+second on a small machine, and `fanfare publish` has no use for them.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import getpass
-import socket
 import sys
-from collections.abc import Callable
+from typing import Any
 
-from hub.app import Hub, serve
 from hub.cli import (
     COMMON,
-    DONE,
     Command,
     Environ,
     Finding,
-    Wrong,
     check_command,
     run,
     serve_arguments,
-    serve_with,
     settings_command,
-    with_arguments,
 )
-from hub.publisher import RecordingPublisher
-from hub.settings import Settings as HubSettings
-
-from . import demo
-from .accounts import change_password, create_user
-from .app import create_app
-from .commands import OUTBOX, WATCH
-from .db import Database, DatabaseUnavailable, PublishingTeller, migrate
-from .settings import Settings
-from .visitors import Passwords
 
 
 def main() -> int:
     """`fanfare`: parse the command line, do it, return the exit code."""
     description = "A real-time hub with a site on it. `fanfare serve` starts both."
-    return run("fanfare", description, COMMANDS, sys.argv[1:], failures=(DatabaseUnavailable,))
+    return run("fanfare", description, COMMANDS, sys.argv[1:])
 
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,52 +36,25 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(found: argparse.Namespace, environ: Environ) -> int:
-    hub_settings = HubSettings.from_environ(with_arguments(found, environ)).with_key()
-    settings = Settings.from_environ(environ).with_secret(development=hub_settings.development)
-    asyncio.run(_prepare(settings, with_demo=hub_settings.development and not found.no_demo))
+    from .commands import serve_site
 
-    async def work(sock: socket.socket | None, announce: Callable[[str], None] | None) -> None:
-        hub = Hub(hub_settings)
-        app = create_app(settings, hub.publisher, max_body=hub_settings.body_bytes)
-        hub.setup(app)
-        await serve(app, hub, announce, sock)
-
-    def announce(url: str) -> None:
-        shown = url.replace("//127.0.0.1:", "//localhost:")
-        # As it was called, so that the line can be copied: `make run` calls it in its virtual environment.
-        name = sys.argv[0] if sys.argv[0].endswith("/fanfare") and not sys.argv[0].startswith("/") else "fanfare"
-        print(f"Fanfare on {shown}, with the hub at {shown}/bayeux")
-        print(
-            f"publish with `{name} publish comments-1 17`, or POST {shown}/realm/{hub_settings.realm}/publish/",
-            flush=True,
-        )
-
-    return serve_with(hub_settings, work, announce, failures=(DatabaseUnavailable,))
+    return serve_site(found, environ)
 
 
-async def _prepare(settings: Settings, *, with_demo: bool) -> None:
-    """Bring the database up to date, and give an empty one its content."""
-    await migrate(settings.database_url)
-    if with_demo:
-        await _load_demo(settings)
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
 
 
-async def _load_demo(settings: Settings) -> None:
-    # Nobody can listen yet.
-    database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
-    try:
-        loaded = await demo.load(database)
-    finally:
-        await database.close()
-    if loaded.events:
-        print(f"demo content: {loaded.events} events")
-    if loaded.manager_password is not None:
-        print(f"account for /manage/events: {demo.MANAGER}, password {loaded.manager_password} (shown this once)")
+def _migrate(found: argparse.Namespace, environ: Environ) -> int:
+    from .commands import migrate_tables
+
+    return migrate_tables(found, environ)
 
 
 def _demo(found: argparse.Namespace, environ: Environ) -> int:
-    asyncio.run(_prepare(Settings.from_environ(environ), with_demo=True))
-    return DONE
+    from .commands import fill
+
+    return fill(found, environ)
 
 
 def _manager_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,54 +63,62 @@ def _manager_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _manager(found: argparse.Namespace, environ: Environ) -> int:
-    settings = Settings.from_environ(environ)
-    # Asked for or piped in: an argument would be seen by everyone on the machine.
-    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    from .commands import manager
 
-    async def make() -> None:
-        await migrate(settings.database_url)
-        database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
-        try:
-            put = change_password if found.change else create_user
-            await put(database, Passwords(), found.name, password)
-        except LookupError:
-            raise Wrong(f"there is no account {found.name!r}") from None
-        except ValueError as error:
-            raise Wrong(str(error)) from None
-        finally:
-            await database.close()
-
-    asyncio.run(make())
-    print(f"{found.name} may sign in")
-    return DONE
+    return manager(found, environ)
 
 
-def _no_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+def _database_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--database", metavar="URL", help="another database than the site's (DATABASE_URL)")
 
 
-def _migrate(found: argparse.Namespace, environ: Environ) -> int:
-    settings = Settings.from_environ(environ)
-    asyncio.run(migrate(settings.database_url))
-    print(f"{settings.database_url.render_as_string(hide_password=True)} is up to date")
-    return DONE
+def _watch_arguments(parser: argparse.ArgumentParser) -> None:
+    _database_argument(parser)
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="without one, what is watched is listed")
+    parser.add_argument("channel", metavar="CHANNEL", nargs="?", help="{column} in it stands for the row's value")
+    parser.add_argument(
+        "--data", metavar="JSON", default="true", help='the payload; "{column}" is that column\'s value'
+    )
+    parser.add_argument(
+        "--on", metavar="KINDS", default="created,changed,deleted", help="of created, changed, deleted; all by default"
+    )
+    parser.add_argument("--fields", metavar="COLUMNS", default="", help="publish these columns instead of --data")
+    parser.add_argument("--when", metavar="COLUMNS", default="", help="only when one of these has changed")
+    parser.add_argument("--remove", action="store_true", help="remove our triggers from TABLE, or from all tables")
+
+
+def _watch(found: argparse.Namespace, environ: Environ) -> int:
+    from .commands import watch
+
+    return watch(found, environ)
+
+
+def _outbox_arguments(parser: argparse.ArgumentParser) -> None:
+    _database_argument(parser)
+    act = parser.add_mutually_exclusive_group()
+    act.add_argument("--retry", action="store_true", help="put what the hub refused back into the queue")
+    act.add_argument("--drop", metavar="ID", type=int, nargs="+", help="forget these rows")
+    act.add_argument("--sweep", action="store_true", help="publish what is left behind, until interrupted")
+
+
+def _outbox(found: argparse.Namespace, environ: Environ) -> int:
+    from .commands import outbox
+
+    return outbox(found, environ)
 
 
 def _check_database(environ: Environ) -> list[Finding]:
-    settings = Settings.from_environ(environ)
+    from .commands import check_database
 
-    async def look() -> Finding:
-        # Nobody is told anything: it is only looked at.
-        database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
-        try:
-            await database.check()
-        except DatabaseUnavailable as error:
-            return "database", False, str(error)
-        finally:
-            await database.close()
-        return "database", True, f"{settings.database_url.render_as_string(hide_password=True)} answers"
+    return check_database(environ)
 
-    return [asyncio.run(look())]
+
+def _tables() -> list[tuple[str, type[Any]]]:
+    from hub.settings import Settings as HubSettings
+
+    from .settings import Settings
+
+    return [("Hub", HubSettings), ("Site", Settings)]
 
 
 COMMANDS = (
@@ -160,8 +127,14 @@ COMMANDS = (
     Command("demo", "fill an empty database with demo content", _no_arguments, _demo),
     Command("manager", "make an account that may manage events; asks for its password", _manager_arguments, _manager),
     *COMMON,
-    WATCH,
-    OUTBOX,
+    Command(
+        "watch",
+        "let a PostgreSQL table tell of its changes, whoever makes them",
+        _watch_arguments,
+        _watch,
+        epilog="example: watch comments 'comments-{event_id}' --data '\"{id}\"'",
+    ),
+    Command("outbox", "show what waits to be told, and what the hub refused", _outbox_arguments, _outbox),
     check_command(_check_database),
-    settings_command([("Hub", HubSettings), ("Site", Settings)]),
+    settings_command(_tables),
 )

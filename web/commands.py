@@ -1,17 +1,17 @@
-"""`fanfare watch` and `fanfare outbox`: what tells of changes that no code of ours made.
-
-They work on any database that has the outbox, the site's own by default.
-"""
+"""What the site's commands do. `cli` has their names and arguments, and imports this when one is run."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import json
 import signal
+import socket
+import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, inspect
@@ -20,24 +20,142 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub import logs
-from hub.cli import DONE, FAILED, Command, Environ, Wrong, with_kept_key
+from hub.app import Hub, serve
+from hub.cli import DONE, FAILED, Environ, Finding, Wrong, serve_with, with_arguments, with_kept_key
 from hub.errors import BrokerUnavailable, ProtocolError
-from hub.orm import outbox, postgres
+from hub.orm import outbox as boxes
+from hub.orm import postgres
 from hub.orm.declarations import KINDS
 from hub.orm.teller import Teller
-from hub.publisher import HttpPublisher
+from hub.publisher import HttpPublisher, RecordingPublisher
 from hub.settings import Settings as HubSettings
 
-from .db import new_engine
+from . import demo
+from .accounts import change_password, create_user
+from .app import create_app
+from .db import Database, DatabaseUnavailable, PublishingTeller, migrate, new_engine
 from .settings import Settings, parse_database_url
+from .visitors import Passwords
 
 T = TypeVar("T")
 
-_KINDS = tuple(kind for kind in KINDS if kind != "related")
+_KINDS = [kind for kind in KINDS if kind != "related"]
 
 
-def _database_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--database", metavar="URL", help="another database than the site's (DATABASE_URL)")
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Turns an unreachable database into what a command tells in one line."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise BrokerUnavailable(str(error)) from None
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    with _telling():
+        return asyncio.run(work)
+
+
+def serve_site(found: argparse.Namespace, environ: Environ) -> int:
+    """The site and the hub, in this process or in several."""
+    hub_settings = HubSettings.from_environ(with_arguments(found, environ)).with_key()
+    settings = Settings.from_environ(environ).with_secret(development=hub_settings.development)
+    _run(_prepare(settings, with_demo=hub_settings.development and not found.no_demo))
+
+    async def work(sock: socket.socket | None, announce: Callable[[str], None] | None) -> None:
+        hub = Hub(hub_settings)
+        app = create_app(settings, hub.publisher, max_body=hub_settings.body_bytes)
+        hub.setup(app)
+        with _telling():
+            await serve(app, hub, announce, sock)
+
+    def announce(url: str) -> None:
+        shown = url.replace("//127.0.0.1:", "//localhost:")
+        # As it was called, so that the line can be copied: `make run` calls it in its virtual environment.
+        name = sys.argv[0] if sys.argv[0].endswith("/fanfare") and not sys.argv[0].startswith("/") else "fanfare"
+        print(f"Fanfare on {shown}, with the hub at {shown}/bayeux")
+        print(
+            f"publish with `{name} publish comments-1 17`, or POST {shown}/realm/{hub_settings.realm}/publish/",
+            flush=True,
+        )
+
+    return serve_with(hub_settings, work, announce)
+
+
+async def _prepare(settings: Settings, *, with_demo: bool) -> None:
+    """Bring the database up to date, and give an empty one its content."""
+    await migrate(settings.database_url)
+    if with_demo:
+        await _load_demo(settings)
+
+
+async def _load_demo(settings: Settings) -> None:
+    # Nobody can listen yet.
+    database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
+    try:
+        loaded = await demo.load(database)
+    finally:
+        await database.close()
+    if loaded.events:
+        print(f"demo content: {loaded.events} events")
+    if loaded.manager_password is not None:
+        print(f"account for /manage/events: {demo.MANAGER}, password {loaded.manager_password} (shown this once)")
+
+
+def fill(found: argparse.Namespace, environ: Environ) -> int:
+    """Fill an empty database."""
+    _run(_prepare(Settings.from_environ(environ), with_demo=True))
+    return DONE
+
+
+def manager(found: argparse.Namespace, environ: Environ) -> int:
+    """Make an account, or give it another password."""
+    settings = Settings.from_environ(environ)
+    # Asked for or piped in: an argument would be seen by everyone on the machine.
+    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+
+    async def make() -> None:
+        await migrate(settings.database_url)
+        database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
+        try:
+            put = change_password if found.change else create_user
+            await put(database, Passwords(), found.name, password)
+        except LookupError:
+            raise Wrong(f"there is no account {found.name!r}") from None
+        except ValueError as error:
+            raise Wrong(str(error)) from None
+        finally:
+            await database.close()
+
+    _run(make())
+    print(f"{found.name} may sign in")
+    return DONE
+
+
+def migrate_tables(found: argparse.Namespace, environ: Environ) -> int:
+    """Bring the tables up to date."""
+    settings = Settings.from_environ(environ)
+    _run(migrate(settings.database_url))
+    print(f"{settings.database_url.render_as_string(hide_password=True)} is up to date")
+    return DONE
+
+
+def check_database(environ: Environ) -> list[Finding]:
+    """Whether the site's settings parse and its database answers."""
+    settings = Settings.from_environ(environ)
+
+    async def look() -> Finding:
+        # Nobody is told anything: it is only looked at.
+        database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
+        try:
+            await database.check()
+        except DatabaseUnavailable as error:
+            return "database", False, str(error)
+        finally:
+            await database.close()
+        return "database", True, f"{settings.database_url.render_as_string(hide_password=True)} answers"
+
+    return [asyncio.run(look())]
 
 
 def _url(found: argparse.Namespace, environ: Environ) -> URL:
@@ -49,25 +167,11 @@ def _url(found: argparse.Namespace, environ: Environ) -> URL:
         raise Wrong(f"--database: {error}") from None
 
 
-# watch
+# The outbox, and triggers that fill it
 
 
-def _watch_arguments(parser: argparse.ArgumentParser) -> None:
-    _database_argument(parser)
-    parser.add_argument("table", metavar="TABLE", nargs="?", help="without one, what is watched is listed")
-    parser.add_argument("channel", metavar="CHANNEL", nargs="?", help="{column} in it stands for the row's value")
-    parser.add_argument(
-        "--data", metavar="JSON", default="true", help='the payload; "{column}" is that column\'s value'
-    )
-    parser.add_argument(
-        "--on", metavar="KINDS", default=",".join(_KINDS), help=f"of {', '.join(_KINDS)}; all by default"
-    )
-    parser.add_argument("--fields", metavar="COLUMNS", default="", help="publish these columns instead of --data")
-    parser.add_argument("--when", metavar="COLUMNS", default="", help="only when one of these has changed")
-    parser.add_argument("--remove", action="store_true", help="remove our triggers from TABLE, or from all tables")
-
-
-def _watch(found: argparse.Namespace, environ: Environ) -> int:
+def watch(found: argparse.Namespace, environ: Environ) -> int:
+    """Install, list or remove triggers."""
     url = _url(found, environ)
     if url.get_backend_name() != "postgresql":
         raise Wrong("only PostgreSQL has triggers that the hub can hear of; declare the model in hub.orm instead")
@@ -107,30 +211,20 @@ def _words(text: str) -> tuple[Any, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-# outbox
-
-
-def _outbox_arguments(parser: argparse.ArgumentParser) -> None:
-    _database_argument(parser)
-    act = parser.add_mutually_exclusive_group()
-    act.add_argument("--retry", action="store_true", help="put what the hub refused back into the queue")
-    act.add_argument("--drop", metavar="ID", type=int, nargs="+", help="forget these rows")
-    act.add_argument("--sweep", action="store_true", help="publish what is left behind, until interrupted")
-
-
-def _outbox(found: argparse.Namespace, environ: Environ) -> int:
+def outbox(found: argparse.Namespace, environ: Environ) -> int:
+    """Show the outbox, or do something about what is left in it."""
     url = _url(found, environ)
     if found.sweep:
         return asyncio.run(_sweep(url, environ))
     if found.retry:
-        count = asyncio.run(_on_outbox(url, lambda connection: outbox.retry(connection, time.time())))
+        count = asyncio.run(_on_outbox(url, lambda connection: boxes.retry(connection, time.time())))
         print(f"{count} to be tried again")
     elif found.drop:
-        count = asyncio.run(_on_outbox(url, lambda connection: outbox.drop(connection, found.drop)))
+        count = asyncio.run(_on_outbox(url, lambda connection: boxes.drop(connection, found.drop)))
         print(f"{count} dropped")
     else:
         counts, parked = asyncio.run(
-            _on_outbox(url, lambda connection: (outbox.counts(connection), outbox.parked(connection)))
+            _on_outbox(url, lambda connection: (boxes.counts(connection), boxes.parked(connection)))
         )
         age = "" if counts.oldest is None else f", the oldest for {max(time.time() - counts.oldest, 0):.0f} s"
         print(f"{counts.waiting} waiting{age}; {counts.parked} refused by the hub")
@@ -150,7 +244,7 @@ async def _outbox_of(url: URL) -> AsyncIterator[AsyncEngine]:
     engine = new_engine(url)
     try:
         async with engine.connect() as connection:
-            if not await connection.run_sync(lambda plain: inspect(plain).has_table(outbox.table.name)):
+            if not await connection.run_sync(lambda plain: inspect(plain).has_table(boxes.table.name)):
                 raise Wrong(f"{url.render_as_string(hide_password=True)} has no outbox yet")
         yield engine
     except (SQLAlchemyError, OSError) as error:
@@ -169,7 +263,7 @@ async def _sweep(url: URL, environ: Environ) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     publisher = HttpPublisher(settings.hub_url, settings.realm, settings.key)
     async with _outbox_of(url) as engine:
-        teller = Teller(outbox.AsyncEngineStore(engine), publisher)
+        teller = Teller(boxes.AsyncEngineStore(engine), publisher)
         await teller.start()
         print(
             f"publishing what {url.render_as_string(hide_password=True)} leaves behind, at {settings.hub_url}",
@@ -179,13 +273,3 @@ async def _sweep(url: URL, environ: Environ) -> int:
         await teller.close()
     await publisher.close()
     return DONE
-
-
-WATCH = Command(
-    "watch",
-    "let a PostgreSQL table tell of its changes, whoever makes them",
-    _watch_arguments,
-    _watch,
-    epilog="example: watch comments 'comments-{event_id}' --data '\"{id}\"'",
-)
-OUTBOX = Command("outbox", "show what waits to be told, and what the hub refused", _outbox_arguments, _outbox)

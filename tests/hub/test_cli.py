@@ -7,84 +7,18 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from shell import Shell, free_port
 
 from hub.cli import HUB_COMMANDS, main, markdown
 from hub.protocol import tokens
 from hub.settings import Settings, describe
 
-ROOT = Path(__file__).resolve().parents[2]
 KEY = bytes(range(32))
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-class Shell:
-    """Runs `python -m hub` in a folder of its own, with its own environment."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self.environ |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PORT": str(free_port())}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.environ['PORT']}"
-
-    def run(self, *arguments: str, input: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hub", *arguments],
-            cwd=self.folder,
-            env=self.environ | environ,
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-
-    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "hub", *arguments],
-            cwd=self.folder,
-            env=self.environ | environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    @contextmanager
-    def serving(self, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-        """A hub that listens; ended politely, if the test hasn't."""
-        process = self.start(*arguments, **environ)
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if "hub on http://" not in line:
-                process.kill()
-                pytest.fail(f"did not start: {line}{process.communicate()[1]}")
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            try:
-                process.communicate(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
 
 
 @pytest.fixture
@@ -201,7 +135,7 @@ def worker_pids(parent: int) -> list[int]:
     ("arguments", "environ", "complaint"),
     [
         (("serve",), {"PORT": "http"}, "python -m hub: PORT: 'http' is not a whole number\n"),
-        (("--port", "http"), {}, "python -m hub: PORT: 'http' is not a whole number\n"),
+        (("serve", "--port", "http"), {}, "python -m hub: PORT: 'http' is not a whole number\n"),
         (
             ("serve",),
             {"HUB_ORIGIN": "x"},
@@ -231,12 +165,17 @@ def worker_pids(parent: int) -> list[int]:
     ],
 )
 def test_what_is_asked_wrongly_ends_with_2_and_says_how(
-    shell: Shell, arguments: tuple[str, ...], environ: dict[str, str], complaint: str | None
+    shell: Shell,
+    arguments: tuple[str, ...],
+    environ: dict[str, str],
+    complaint: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = shell.run(*arguments, **environ)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
-    assert complaint is None or " ".join(done.stderr.split()) == " ".join(complaint.split())
+    code, printed, said = shell.call(HUB_COMMANDS, *arguments, monkeypatch=monkeypatch, capsys=capsys, **environ)
+    assert (code, printed) == (2, "")
+    assert "Traceback" not in said
+    assert complaint is None or " ".join(said.split()) == " ".join(complaint.split())
 
 
 @pytest.mark.parametrize("arguments", [("publish", "a", "1"), ("subscribe", "a")])

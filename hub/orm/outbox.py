@@ -237,6 +237,10 @@ class EngineStore:
     def release(self) -> None:
         """Nothing is held between calls: the pool has the connections."""
 
+    def forked(self) -> None:
+        # The site's sessions use this engine too: two processes on one connection read each other's answers.
+        self._engine.dispose(close=False)
+
 
 class AsyncEngineStore:
     """The outbox behind an `AsyncEngine`, as a `Teller` wants it. Every call is one transaction."""

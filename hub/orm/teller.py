@@ -56,6 +56,9 @@ class Store(Protocol):
     def release(self) -> None:
         """The thread has nothing to do for a while, or ends."""
 
+    def forked(self) -> None:
+        """This is a forked child: connections that are open are the parent's, and must not be used or closed."""
+
 
 class AsyncStore(Protocol):
     """The outbox as an event loop uses it."""
@@ -427,6 +430,7 @@ _living: weakref.WeakSet[ThreadTeller] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for teller in list(_living):
+        teller._store.forked()
         teller._reset()
 
 

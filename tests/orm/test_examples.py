@@ -15,7 +15,6 @@ from typing import Any
 
 import aiohttp
 import asyncpg
-import pytest
 from aiohttp import web
 
 from hub.app import Hub, running
@@ -152,3 +151,47 @@ async def test_django_saves_from_anywhere_reach_another_browser_within_a_second(
             await admin.click("form button")
             assert await shows(reader, "Edith from a form") < SOON
             await psql.close()
+
+
+async def test_flask_s_page_follows_a_comment_made_elsewhere(
+    tmp_path: Path, chromium: Any, unused_tcp_port: int
+) -> None:
+    site = f"http://127.0.0.1:{unused_tcp_port}"
+    async with hub_for(site) as hub:
+        env = environment(hub, DATABASE_URL=f"sqlite:///{tmp_path}/flask.sqlite3")
+        command = (sys.executable, "-m", "gunicorn", "--preload", "--workers=2", f"--bind=127.0.0.1:{unused_tcp_port}")
+        async with process(*command, "app:app", cwd=EXAMPLES / "flask", env=env, url=f"{site}/"):
+            reader = await (await chromium.new_context()).new_page()
+            await reader.goto(f"{site}/")
+            await reader.wait_for_function("Fanout.status === 'websocket'")
+            async with aiohttp.ClientSession() as client:
+                for text in ("first", "second"):
+                    async with client.post(f"{site}/", data={"text": text}):
+                        pass
+                    assert await shows(reader, text) < SOON
+
+
+async def test_curl_publishes_and_listens(tmp_path: Path) -> None:
+    async with hub_for() as hub:
+        env = environment(hub)
+        listener = await asyncio.create_subprocess_exec(
+            "sh", "listen.sh", "comments-17", cwd=EXAMPLES / "curl", env=env, stdout=asyncio.subprocess.PIPE
+        )
+        assert listener.stdout is not None
+        async with asyncio.timeout(10):
+            # The stream's first words: from here on it hears everything.
+            heard = await listener.stdout.readline()
+            output = await run("sh", "publish.sh", "comments-17", '{"id": 17}', cwd=EXAMPLES / "curl", env=env)
+            while b'{"id":17}' not in heard:
+                line = await listener.stdout.readline()
+                assert line, heard
+                heard += line
+        listener.terminate()
+        await listener.communicate()
+    assert "ublished" in output
+
+
+def test_every_example_has_a_readme() -> None:
+    for folder in EXAMPLES.iterdir():
+        if folder.is_dir() and not folder.name.startswith((".", "__")):
+            assert re.match(r"# .+\n", (folder / "README.md").read_text()), folder

@@ -74,6 +74,10 @@ class DjangoStore:
         """Let go of this thread's connection when it has nothing to do, as CONN_MAX_AGE says."""
         connections[self._using].close_if_unusable_or_obsolete()
 
+    def forked(self) -> None:
+        # Dropped and not closed: closing would say goodbye for the parent.
+        connections[self._using].connection = None
+
 
 class Telling:
     """This process's publisher and tellers, made when they are first needed."""

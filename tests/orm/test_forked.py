@@ -1,0 +1,83 @@
+"""Pre-fork servers and short-lived processes: nothing is lost in a forked child, nothing hangs at exit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from lines import KEY, REALM, Base, Line
+from shop import driver
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from hub.app import Hub, running
+from hub.orm import outbox
+from hub.orm.sqlalchemy import AsyncNotifier
+from hub.settings import Settings
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.timeout(120)
+async def test_ten_thousand_hints_of_forked_workers_and_short_lived_processes_all_arrive(
+    database_url: str, unused_tcp_port: int
+) -> None:
+    engine = create_async_engine(driver(database_url))
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+        await connection.run_sync(outbox.create)
+    async with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # It stays with the file: readers and the writer don't lock each other out.
+            await connection.exec_driver_sql("PRAGMA journal_mode = wal")
+    hub = Hub(Settings(realm=REALM, key=KEY, history_count=10**6, history_bytes=2**30, history_seconds=3600.0))
+    app = web.Application()
+    hub.setup(app)
+    notify = AsyncNotifier(hub.publisher, poll=0.1)
+    notify.bind(async_sessionmaker(engine))
+    async with running(app, hub) as url, notify:
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
+        env |= {"DATABASE_URL": database_url, "FANOUT_URL": url}
+        server = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gunicorn", "--preload", "--workers=4", "--log-level=warning"),
+            f"--bind=127.0.0.1:{unused_tcp_port}",
+            "prefork:application",
+            cwd=HERE,
+            env=env,
+        )
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as client:
+            await answering(client)
+            for _ in range(10):
+                answers = await asyncio.gather(*[client.get("/100") for _ in range(10)])
+                assert [answer.status for answer in answers] == [200] * 10
+        server.terminate()
+        async with asyncio.timeout(10):
+            assert await server.wait() == 0
+        short = await asyncio.create_subprocess_exec(sys.executable, str(HERE / "prefork.py"), env=env)
+        async with asyncio.timeout(20):
+            assert await short.wait() == 0
+        async with asyncio.timeout(30):
+            while (await notify.counts()).waiting:
+                await asyncio.sleep(0.05)
+        told = [json.loads(one.data) for one in (await hub.broker.history("/lines", None)).publications]
+        async with engine.connect() as connection:
+            saved = list(await connection.scalars(select(Line.id)))
+    await engine.dispose()
+    assert len(saved) > 10_000
+    assert sorted(told) == sorted(saved)
+
+
+async def answering(client: aiohttp.ClientSession) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                async with client.get("/1"):
+                    return
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.05)

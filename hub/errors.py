@@ -17,6 +17,7 @@ HubError
 │   └── BadToken             publish endpoint only: HTTP 401
 ├── FrameError               a WebSocket peer broke RFC 6455; carries the close code
 ├── HeadError                a request's head can't be served; carries the HTTP status
+├── LinkClosed               a connection that was closed under us; what was to be written waits
 ├── SlowSession              its queue is full; the session is ended, the hub is well
 ├── SettingsError            a variable that is unknown or does not parse; stops the start
 └── BrokerError              our fault or the network's
@@ -142,6 +143,10 @@ class HeadError(HubError):
         self.status = status
         self.text = text
         self.headers = headers
+
+
+class LinkClosed(HubError):
+    """A link's connection is closed, and the link has not been told yet. Raised by `Link.offer` only."""
 
 
 class SlowSession(HubError):

@@ -26,7 +26,7 @@ import orjson
 
 from .bayeux import Bayeux, Outcome, Recovery
 from .brokers import Broker, Health
-from .errors import BrokerUnavailable, SlowSession
+from .errors import BrokerUnavailable, LinkClosed, SlowSession
 from .protocol.channels import is_wild
 from .protocol.messages import dumps
 from .protocol.publications import Draft, Position, Publication, Published
@@ -478,10 +478,26 @@ class Node:
     def _deliver(self, batch: Batch, sessions: Sequence[Session]) -> None:
         for session in sessions:
             sink = session.sink
-            if sink is not None:
-                sink.offer(batch)
-            elif not session.ended:
-                self._queue(session, batch.publications)
+            try:
+                if sink is not None:
+                    sink.offer(batch)
+                elif not session.ended:
+                    self._queue(session, batch.publications)
+            except Exception as error:  # noqa: BLE001  # logged there
+                # One link's failure must not keep the batch from everybody behind it.
+                self._not_delivered(session, batch, error)
+
+    def _not_delivered(self, session: Session, batch: Batch, error: Exception) -> None:
+        """A link could not be written to: usually it is closed, and has not been told yet."""
+        if session.ended:
+            return
+        if isinstance(error, LinkClosed):
+            session.link = session.sink = None
+            session.seen = self.time()
+            self._queue(session, batch.publications)
+        else:
+            logger.error("delivery failed", exc_info=error)
+            self.end_session(session, "failed")
 
     def _queue(self, session: Session, publications: Sequence[Publication]) -> None:
         """The slow path: what can't be written at once waits in the session's queue."""
@@ -505,8 +521,13 @@ class Node:
         if link is None or session.ack is not None or session.recovering or session.ended:
             return
         if not link.blocked:
-            for channel, run in groupby(session.take(), attrgetter("channel")):
-                link.offer(Batch(channel, list(run)))
+            taken = session.take()
+            try:
+                for channel, run in groupby(taken, attrgetter("channel")):
+                    link.offer(Batch(channel, list(run)))
+            except LinkClosed:
+                session.link = None
+                session.put_back(taken)
         session.settle()
 
     # What waits

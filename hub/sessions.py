@@ -45,7 +45,7 @@ class Link(Protocol):
     session: Session | None
 
     def offer(self, batch: Batch) -> None:
-        """Write a batch now. Called only while the link is a session's `sink`."""
+        """Write a batch now; raises LinkClosed. Called only while the link is a session's `sink`."""
 
     def send(self, parts: list[bytes]) -> None:
         """Write encoded Bayeux messages as one batch."""

@@ -56,6 +56,9 @@ async def run_fault(
         await stage.settle(30.0)
         accounts = stage.accounts()
         holes = tuple(f"{kind} {channel} {account.holes[:3]}" for kind, channel, account in accounts if account.silent)
+        if holes:
+            # What the workers said is gone with the stage.
+            print(stage.log()[-4000:], file=sys.stderr)
         return Row(
             name,
             stage.publications,

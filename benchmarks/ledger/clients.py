@@ -157,10 +157,9 @@ class WebSocketClient(BayeuxClient):
             if self.session is None:
                 await ws.send_str(json.dumps([self.handshake()]))
                 await hear(5)
-            # A session that is still known goes on here; its subscription is asked for again with the
-            # position, because what was written to the dead socket may not have arrived.
-            await ws.send_str(json.dumps([self.connect(0, 0)]))
-            await ws.send_str(json.dumps([self.subscribe()]))
+            # A session that is still known goes on here. Its subscription comes first, with the position:
+            # what was written to the dead socket may not have arrived, and must come before what is live.
+            await ws.send_str(json.dumps([self.subscribe(), self.connect(0, 0)]))
             number = 0
             while True:
                 # Half-open sockets are found by the connect that is not answered.

@@ -139,7 +139,7 @@ class Stage:
             "FANOUT_KEY": base64.b64encode(KEY).decode(),
             "HUB_CONNECT_TIMEOUT": "4",
             "HUB_PING_INTERVAL": "2",
-            "HUB_LOG_LEVEL": "error",
+            "HUB_LOG_LEVEL": "warning",
             "HUB_SESSION_TTL": "15",
             "PYTHONPATH": str(ROOT),
         }
@@ -148,6 +148,10 @@ class Stage:
             [sys.executable, "-m", "hub", "serve"],
             env=environ, cwd=self._folder.name, stdout=log.open("ab"), stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def log(self) -> str:
+        """What the hub's processes have said."""
+        return (Path(self._folder.name) / "hub.log").read_text(errors="replace")
 
     def worker_pids(self) -> list[int]:
         """The processes of the workers now."""
@@ -162,8 +166,7 @@ class Stage:
         good = 0
         while good < self.workers * 2:
             if time.monotonic() > limit:
-                log = (Path(self._folder.name) / "hub.log").read_text()[-1000:]
-                raise RuntimeError(f"the hub is not ready: {log}")
+                raise RuntimeError(f"the hub is not ready: {self.log()[-1000:]}")
             try:
                 async with self.http.get(self.url + "/ready", headers={"Connection": "close"}) as response:
                     good = good + 1 if response.status == 200 else 0

@@ -1,63 +1,109 @@
 -- Accept drafts of one shard, in order: idempotency, offset, history, log.
 --
--- KEYS: log, shard epoch; then for each draft: meta, history, idempotency key.
--- ARGV: number of drafts, candidate shard epoch, log length, meta seconds, key seconds;
+-- KEYS: log, shard; then for each draft: meta, history, idempotency key.
+-- ARGV: number of drafts, candidate for a new epoch, log length, log bytes, meta seconds, key seconds;
 --       then for each draft: channel, data, hint ("1" or ""), ext (or ""), whether it has a key ("1" or ""),
---       candidate channel epoch, history count, history seconds, history bytes.
+--       history count, history seconds, history bytes.
 -- Returns for each draft: {channel epoch, offset, whether the key was known}.
-local log, ep_key = KEYS[1], KEYS[2]
+local log, shard = KEYS[1], KEYS[2]
 local n = tonumber(ARGV[1])
-local ep = redis.call('GET', ep_key)
-if not ep then
-  ep = ARGV[2]
-  redis.call('SET', ep_key, ep)
-end
-local time = redis.call('TIME')
-local now = tonumber(time[1])
-local results = {}
+local log_bytes = tonumber(ARGV[4])
+local results, later, first_with = {}, {}, {}
+
+-- Which of them are new? A key may also be repeated within this call.
+local fresh = 0
 for i = 0, n - 1 do
-  local k, a = 2 + i * 3, 5 + i * 9
-  local meta, hist, idem = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local channel, data, hint, ext = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
-  local known = ARGV[a + 5] == '1' and redis.call('HMGET', idem, 'e', 's')
-  if known and known[1] then
-    results[i + 1] = {known[1], tonumber(known[2]), 1}
-  else
-    local m = redis.call('HMGET', meta, 'p', 'e')
-    local epoch = m[2]
-    if m[1] ~= ep then
-      -- The channel is new, was forgotten, or belongs to a log that was rolled back.
-      epoch = ARGV[a + 6]
-      redis.call('DEL', meta, hist)
-      redis.call('HSET', meta, 'p', ep, 'e', epoch, 's', 0, 'b', 0)
-    end
-    local offset = redis.call('HINCRBY', meta, 's', 1)
-    redis.call('EXPIRE', meta, ARGV[4])
-    local count, seconds, bytes = tonumber(ARGV[a + 7]), tonumber(ARGV[a + 8]), tonumber(ARGV[a + 9])
-    if count > 0 then
-      redis.call('XADD', hist, 'MAXLEN', count, offset .. '-0', 'd', data, 'h', hint, 'x', ext, 't', now)
-      redis.call('EXPIRE', hist, math.ceil(seconds))
-      -- Age: a few of the oldest at a time, so that no publish pays for a long silence.
-      for _ = 1, 4 do
-        local first = redis.call('XRANGE', hist, '-', '+', 'COUNT', 1)[1]
-        if not first or tonumber(first[2][8]) >= now - seconds then break end
-        redis.call('XDEL', hist, first[1])
-      end
-      -- Bytes: counted since the last trim, then scaled with what the trim left.
-      local total = redis.call('HINCRBY', meta, 'b', #data + #channel + 100)
-      if total > bytes then
-        local length = redis.call('XLEN', hist)
-        local keep = math.max(math.min(length - 1, math.floor(length * bytes / total / 2)), 0)
-        redis.call('XTRIM', hist, 'MAXLEN', keep)
-        redis.call('HSET', meta, 'b', length > 0 and math.floor(total * keep / length) or 0)
+  local known = false
+  if ARGV[6 + i * 8 + 5] == '1' then
+    local idem = KEYS[2 + i * 3 + 3]
+    if first_with[idem] then
+      later[i] = first_with[idem]
+      known = true
+    else
+      local found = redis.call('HMGET', idem, 'e', 's')
+      if found[1] then
+        results[i + 1] = {found[1], tonumber(found[2]), 1}
+        known = true
+      else
+        first_with[idem] = i
       end
     end
-    redis.call('XADD', log, 'MAXLEN', '~', ARGV[3], '*', 'c', channel, 'e', epoch, 'o', offset, 'd', data, 'h', hint, 'x', ext)
-    if ARGV[a + 5] == '1' then
-      redis.call('HSET', idem, 'e', epoch, 's', offset)
-      redis.call('EXPIRE', idem, ARGV[5])
-    end
-    results[i + 1] = {epoch, offset, 0}
   end
+  if not known then fresh = fresh + 1 end
+end
+
+if fresh > 0 then
+  local ep = redis.call('HGET', shard, 'e')
+  if not ep then
+    -- Everything was deleted under running hubs. Their readers find another epoch and say "lost".
+    ep = ARGV[2]
+    redis.call('DEL', log)
+    redis.call('HSET', shard, 'e', ep, 'q', 0, 'b', 0, 'at', '0-0', 'aq', 0)
+  end
+  -- Numbers are taken first: should a later command fail, for lack of memory say, readers find a
+  -- number missing and say "lost" rather than nothing.
+  local number = redis.call('HINCRBY', shard, 'q', fresh) - fresh
+  local written = tonumber(redis.call('HGET', shard, 'b')) or 0
+  local begun = written
+  local now = tonumber(redis.call('TIME')[1])
+  for i = 0, n - 1 do
+    if not results[i + 1] and not later[i] then
+      local k, a = 2 + i * 3, 6 + i * 8
+      local meta, hist, idem = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+      local channel, data, hint, ext = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+      local size = #data + #channel + #ext + 100
+      local m = redis.call('HMGET', meta, 'p', 'e')
+      local epoch = m[2]
+      if m[1] ~= ep then
+        -- The channel is new, was forgotten, or belongs to a log that was rolled back.
+        epoch = ARGV[2]
+        redis.call('DEL', meta, hist)
+        redis.call('HSET', meta, 'p', ep, 'e', epoch, 's', 0, 'b', 0)
+      end
+      local offset = redis.call('HINCRBY', meta, 's', 1)
+      redis.call('EXPIRE', meta, ARGV[5])
+      local count, seconds, bytes = tonumber(ARGV[a + 6]), tonumber(ARGV[a + 7]), tonumber(ARGV[a + 8])
+      if count > 0 then
+        -- 'b' counts bytes from the channel's beginning; the difference of two entries is what lies between.
+        local total = redis.call('HINCRBY', meta, 'b', size)
+        redis.call('XADD', hist, 'MAXLEN', count, offset .. '-0', 'd', data, 'h', hint, 'x', ext, 't', now, 'b', total)
+        redis.call('EXPIRE', hist, math.max(math.ceil(seconds), 1))
+        -- Each entry is dropped once, so this is one look and one entry a publish on average. The bytes
+        -- kept are those after the first entry: that one is dropped until the rest is within the bound.
+        while true do
+          local first = redis.call('XRANGE', hist, '-', '+', 'COUNT', 1)[1]
+          if not first then break end
+          local field = first[2]
+          local kept = total - tonumber(field[10]) + #field[2] + #channel + #field[6] + 100
+          if tonumber(field[8]) >= now - seconds and kept <= bytes then break end
+          redis.call('XDEL', hist, first[1])
+        end
+      end
+      number = number + 1
+      written = written + size
+      redis.call('XADD', log, 'MAXLEN', '~', ARGV[3], '*', 'c', channel, 'e', epoch, 'o', offset, 'd', data,
+        'h', hint, 'x', ext, 'q', number, 'b', written)
+      if ARGV[a + 5] == '1' then
+        redis.call('HSET', idem, 'e', epoch, 's', offset)
+        redis.call('EXPIRE', idem, ARGV[6])
+      end
+      results[i + 1] = {epoch, offset, 0}
+    end
+  end
+  redis.call('HSET', shard, 'b', written)
+  -- Large payloads reach the bound of bytes long before that of entries; looked at now and then.
+  if math.floor(number / 64) ~= math.floor((number - fresh) / 64) or written - begun > log_bytes / 64 then
+    local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+    if first then
+      local kept = written - tonumber(first[2][16])
+      if kept > log_bytes then
+        local length = redis.call('XLEN', log)
+        redis.call('XTRIM', log, 'MAXLEN', math.floor(length * log_bytes / kept * 0.75))
+      end
+    end
+  end
+end
+for i, j in pairs(later) do
+  results[i + 1] = {results[j + 1][1], results[j + 1][2], 1}
 end
 return results

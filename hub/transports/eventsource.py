@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 
+from ..errors import LinkClosed
 from ..node import Node
 from ..protocol.messages import join
 from ..sessions import Batch, Session
@@ -64,10 +66,15 @@ class EventStream(ABC):
         await self._ended.wait()
 
     def write(self, data: bytes) -> None:
-        """Write event bytes as one chunk of the response."""
+        """Write event bytes as one chunk of the response, if it is still open."""
+        with contextlib.suppress(LinkClosed):
+            self.deliver(data)
+
+    def deliver(self, data: bytes) -> None:
+        """Write what must not get lost; raises LinkClosed."""
         transport = self._transport
         if self.closing or transport is None or transport.is_closing():
-            return
+            raise LinkClosed
         transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         if not self.blocked and transport.get_write_buffer_size() > HIGH_WATER:
             self.blocked = True
@@ -107,7 +114,7 @@ class BayeuxStream(EventStream):
             messages = join([publication.message for publication in batch.publications])
             position = str(batch.publications[-1].position).encode()
             data = batch.forms["bayeux-sse"] = b"id: %b\ndata: %b\n\n" % (position, messages)
-        self.write(data)
+        self.deliver(data)
 
 
 class Streams:

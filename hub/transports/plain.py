@@ -104,7 +104,7 @@ class PlainSocket(Connection):
 
     def _say(self, message: dict[str, Any]) -> None:
         if not self.closing:
-            self.transport.write(text_frame(dumps(message)))
+            self.write(text_frame(dumps(message)))
 
     # The node's side
 
@@ -116,7 +116,7 @@ class PlainSocket(Connection):
         if data is None:
             data = b"".join(text_frame(encode(publication)) for publication in batch.publications)
             batch.forms["plain"] = data
-        self.transport.write(data)
+        self.deliver(data)
 
     def tell_lost(self, channels: Iterable[str]) -> bool:
         """These channels must be fetched anew."""
@@ -155,7 +155,7 @@ class PlainStream(EventStream):
                     for publication in batch.publications
                 )
             self.places[batch.channel] = batch.publications[-1].position
-            self.write(data)
+            self.deliver(data)
             return
         # With several channels the id says where all of them are: no two listeners share it. What
         # came by a wildcard has no place in it, for there is no end to such channels.
@@ -164,7 +164,7 @@ class PlainStream(EventStream):
             if batch.channel in self.places:
                 self.places[batch.channel] = publication.position
             parts.append(b"id: %b\ndata: %b\n\n" % (format_place(self.places).encode(), encode(publication)))
-        self.write(b"".join(parts))
+        self.deliver(b"".join(parts))
 
     def tell_lost(self, channels: Iterable[str]) -> bool:
         names = orjson.dumps(sorted(to_fanout(channel) for channel in channels))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from ..bayeux import WEBSOCKET
-from ..errors import BadMessage, FrameError
+from ..errors import BadMessage, FrameError, LinkClosed
 from ..node import Node
 from ..protocol.frames import (
     BINARY,
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
             elif opcode == BINARY:
                 self.binary(payload)
             elif opcode == PING:
-                self.transport.write(frame(PONG, payload))
+                self.write(frame(PONG, payload))
 
     def eof_received(self) -> None:
         return None
@@ -157,6 +157,22 @@ class Connection(asyncio.Protocol):
         self.blocked = False
         self.drained()
 
+    def write(self, data: bytes) -> None:
+        """Write bytes. A transport that is closed takes nothing: its end is reported when its turn comes."""
+        try:
+            self.transport.write(data)
+        except RuntimeError:
+            # uvloop's word for a closed handle, between the close and `connection_lost`.
+            self.closing = True
+
+    def deliver(self, data: bytes) -> None:
+        """Write what must not get lost; raises LinkClosed."""
+        try:
+            self.transport.write(data)
+        except RuntimeError:
+            self.closing = True
+            raise LinkClosed from None
+
     # Leaving
 
     def leave(self, code: int, reason: str) -> None:
@@ -166,13 +182,13 @@ class Connection(asyncio.Protocol):
         self.closing = True
         if self.transport.is_closing():
             return
-        self.transport.write(close_frame(code, reason))
+        self.write(close_frame(code, reason))
         self.node.wheel.add(self.node.time() + CLOSE_SECONDS, _cut, self)
 
     def _peer_closed(self, payload: bytes) -> None:
         if not self.closing:
             self.closing = True
-            self.transport.write(frame(CLOSE, payload[:2]))
+            self.write(frame(CLOSE, payload[:2]))
         self.transport.close()
 
 
@@ -187,7 +203,7 @@ def _ping_due(connection: Connection) -> None:
         connection.transport.abort()
         return
     if silent >= connection.interval - 0.2 and not connection.transport.is_closing():
-        connection.transport.write(_EMPTY_PING)
+        connection.write(_EMPTY_PING)
     connection.node.wheel.add(now + connection.interval, _ping_due, connection)
 
 
@@ -220,7 +236,7 @@ class BayeuxSocket(Connection):
             return
         if not messages:
             # Faye before 1.3 keeps its socket alive with empty batches.
-            self.transport.write(text_frame(b"[]"))
+            self.write(text_frame(b"[]"))
             return
         self.node.accept(messages, WEBSOCKET, self, self)
 
@@ -238,7 +254,7 @@ class BayeuxSocket(Connection):
     def send(self, parts: list[bytes]) -> None:
         if self.closing:
             return
-        self.transport.write(self._frame(join(parts)))
+        self.write(self._frame(join(parts)))
 
     def offer(self, batch: Batch) -> None:
         deflates = self.deflates
@@ -246,7 +262,7 @@ class BayeuxSocket(Connection):
         if data is None:
             data = self._encode(batch)
             batch.forms["bayeux-deflate" if deflates else "bayeux"] = data
-        self.transport.write(data)
+        self.deliver(data)
 
     def tell_lost(self, channels: Iterable[str]) -> bool:
         return False

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from hub.bayeux import LONG_POLLING, WEBSOCKET
 from hub.brokers.memory import MemoryBroker
+from hub.errors import LinkClosed
 from hub.node import Bounds, Node, Poll
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
-from hub.sessions import Session
+from hub.sessions import Batch, Session
 
 
 @contextlib.asynccontextmanager
@@ -164,6 +165,48 @@ class TestDelivery:
             messages = alice.wire.take()
             assert sum("data" in message for message in messages) == 1
             assert sum(message.get("successful", False) for message in messages) == 2
+
+
+class Broken(Wire):
+    """A link whose writing fails."""
+
+    error: Exception = LinkClosed()
+
+    def offer(self, batch: Batch) -> None:
+        raise self.error
+
+
+class TestBrokenLinks:
+    async def test_closed_link_keeps_nothing_from_the_others_and_its_session_keeps_the_batch(self) -> None:
+        """Connections cut all at once: between a close and its report uvloop's transports raise.
+
+        The exception went through the fan-out up to the broker's reader: a message was lost for
+        everyone behind the closed link, and once the reader itself ended. The ledger found it.
+        """
+        async with new_node() as node:
+            clients = [Client(node) for _ in range(5)]
+            clients[2].wire = Broken()
+            for client in clients:
+                client.start("/a")
+            await publish(node, "/a", 1)
+            await publish(node, "/a", 2)
+            for number in (0, 1, 3, 4):
+                assert clients[number].wire.data() == [1, 2]
+            again = Client(node)
+            again.id = clients[2].id
+            again.connect()
+            assert again.wire.data() == [1, 2]
+
+    async def test_bug_in_one_link_ends_its_session_alone(self) -> None:
+        async with new_node() as node:
+            alice, bob = Client(node), Client(node)
+            alice.wire = Broken()
+            alice.wire.error = ZeroDivisionError()
+            alice.start("/a")
+            bob.start("/a")
+            await publish(node, "/a", 1)
+            assert bob.wire.data() == [1]
+            assert node.registry.get(alice.id) is None
 
 
 class TestLostAnswers:

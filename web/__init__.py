@@ -8,6 +8,7 @@ db             the database; `Database.saving()`: commit, then give the hints
 migrations/    the tables' history (Alembic)
 demo           content for the first run
 assets         static files: versions, integrity, caching
+shared         one answer for many who ask at the same moment
 visitors       who is at the other end: the signed cookie, the token of a form
 requests       reading forms, answering in the form that was asked for
 middlewares    errors as pages or JSON, security headers, conditional answers
@@ -17,7 +18,7 @@ events         an event's page and its comments
 accounts       signing in and out
 manage         the manager's table of events
 app            puts the parts together and beside the hub
-cli            the command `fanfare`
+cli            the command `fanfare`; commands has what its site commands do
 
 Features (home, events, accounts, manage) don't import each other. The hub is entered by
 `hub.publisher`, and by `hub.orm` for notifications; `app` and `cli` alone know more of it.

@@ -16,6 +16,7 @@ from .db import Database, PublishingTeller
 from .middlewares import site_middlewares
 from .requests import Limiter
 from .settings import Settings
+from .shared import Shared
 from .visitors import Passwords, Signer
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,7 @@ def create_app(
         web.get("/", home.home),
         web.get("/events", home.to_home),
         web.get("/events/{slug}", events.show),
+        web.get("/events/{slug}/about", events.about),
         web.get("/events/{slug}/comments.json", events.comments),
         web.post("/events/{slug}/comments", events.post),
         web.get("/login", accounts.login),
@@ -66,6 +68,8 @@ def create_app(
     app[keys.assets] = Assets(_ROOT / "static")
     app[keys.signer] = Signer(settings.secret, secure=settings.is_https)
     app[keys.passwords] = Passwords(hasher)
+    app[keys.answers] = Shared()
+    app[keys.event_ids] = Shared()
     app[events.comment_limiter] = Limiter(settings.comment_rate, 60.0)
     templating.setup(app, _ROOT / "templates")
     app.add_routes(site)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from aiohttp import hdrs, web
 from sqlalchemy import func, select
 from sqlalchemy.orm import joinedload
@@ -14,6 +15,7 @@ from .db import Database
 from .hints import comments_channel, event_channel
 from .models import MAX_COMMENT, MAX_NAME, Comment, Event
 from .requests import (
+    USER,
     Limiter,
     address_of,
     clean_line,
@@ -24,7 +26,7 @@ from .requests import (
     redirect,
     wants_json,
 )
-from .templating import Positions, machine_time, read_positions, render
+from .templating import Positions, body_of, machine_time, page_of, read_positions, render
 
 #: Comments on a page and in a JSON answer, the newest first.
 SHOWN = 100
@@ -78,25 +80,46 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 async def comments(request: web.Request) -> web.StreamResponse:
     """GET /events/{slug}/comments.json, with ?before=id for older ones."""
-    database = request.app[keys.database]
-    event_id = await _find(database, request.match_info["slug"])
+    event_id = await _find(request)
+    before = _before(request)
+    channel = comments_channel(event_id)
     # The channel's name has the event's id in it, which never changes; all else is read after the position.
-    positions = await read_positions(request.app[keys.publisher], comments_channel(event_id))
-    discussion = await _discussion(database, event_id, _before(request))
-    data = {
-        "comments": [_as_json(comment) for comment in discussion.comments],
-        "total": discussion.total,
-        "older": discussion.older and f"{request.path}?before={discussion.older}",
-        "channel": comments_channel(event_id),
-        "position": positions[comments_channel(event_id)] or None,
-    }
-    return json_response(data, cache="private, no-cache")
+    position = (await read_positions(request.app[keys.publisher], channel))[channel]
+
+    async def make() -> bytes:
+        discussion = await _discussion(request.app[keys.database], event_id, before)
+        data = {
+            "comments": [_as_json(comment) for comment in discussion.comments],
+            "total": discussion.total,
+            "older": discussion.older and f"{request.path}?before={discussion.older}",
+            "channel": channel,
+            "position": position or None,
+        }
+        return orjson.dumps(data)
+
+    body = await request.app[keys.answers].get(("comments", request.path, before), position, make)
+    return web.Response(body=body, content_type="application/json")
+
+
+async def about(request: web.Request) -> web.StreamResponse:
+    """GET /events/{slug}/about: the part of the page that follows the event, and no comments."""
+    event_id = await _find(request)
+    channel = event_channel(event_id)
+    positions = await read_positions(request.app[keys.publisher], channel)
+
+    async def make() -> bytes:
+        context = {"positions": positions, "event": await _get(request.app[keys.database], event_id)}
+        return body_of(render(request, "about.html", context))
+
+    # A manager sees a way to edit.
+    if USER in request:
+        return page_of(await make())
+    return page_of(await request.app[keys.answers].get(("about", event_id), positions[channel], make))
 
 
 async def post(request: web.Request) -> web.StreamResponse:
     """POST /events/{slug}/comments: the comment as JSON for a script, back to the page for a browser."""
-    database = request.app[keys.database]
-    event_id = await _find(database, request.match_info["slug"])
+    event_id = await _find(request)
     form = CommentForm.read(await read_fields(request))
     if form.errors:
         if not wants_json(request):
@@ -108,7 +131,7 @@ async def post(request: web.Request) -> web.StreamResponse:
         raise web.HTTPTooManyRequests(
             text="Too many comments from your address.", headers={hdrs.RETRY_AFTER: str(int(wait) + 1)}
         )
-    async with database.saving() as session:
+    async with request.app[keys.database].saving() as session:
         # Locked, so that an event that is being removed doesn't take the comment's row from under it.
         found = await session.scalar(select(Event.id).where(Event.id == event_id).with_for_update(read=True))
         if found is None:
@@ -122,17 +145,13 @@ async def post(request: web.Request) -> web.StreamResponse:
 
 async def _page(request: web.Request, form: CommentForm, status: int = 200) -> web.Response:
     database = request.app[keys.database]
-    event_id = await _find(database, request.match_info["slug"])
+    event_id = await _find(request)
     channels = event_channel(event_id), comments_channel(event_id)
     positions: Positions = await read_positions(request.app[keys.publisher], *channels)
-    async with database.reading() as session:
-        event = await session.get(Event, event_id, options=[joinedload(Event.category)])
-    if event is None:
-        raise web.HTTPNotFound(text="There is no such event.")
     before = _before(request)
     context: dict[str, Any] = {
         "positions": positions,
-        "event": event,
+        "event": await _get(database, event_id),
         "discussion": await _discussion(database, event_id, before),
         "before": before,
         "form": form,
@@ -140,12 +159,26 @@ async def _page(request: web.Request, form: CommentForm, status: int = 200) -> w
     return render(request, "event.html", context, status=status)
 
 
-async def _find(database: Database, slug: str) -> int:
+async def _find(request: web.Request) -> int:
+    """The id of the event that the path names; a renamed one is found by its old name for a moment longer."""
+    slug = request.match_info["slug"]
+
+    async def find() -> int:
+        async with request.app[keys.database].reading() as session:
+            event_id = await session.scalar(select(Event.id).where(Event.slug == slug))
+        if event_id is None:
+            raise web.HTTPNotFound(text="There is no such event.")
+        return event_id
+
+    return await request.app[keys.event_ids].get(slug, "any", find)
+
+
+async def _get(database: Database, event_id: int) -> Event:
     async with database.reading() as session:
-        event_id = await session.scalar(select(Event.id).where(Event.slug == slug))
-    if event_id is None:
+        event = await session.get(Event, event_id, options=[joinedload(Event.category)])
+    if event is None:
         raise web.HTTPNotFound(text="There is no such event.")
-    return event_id
+    return event
 
 
 async def _discussion(database: Database, event_id: int, before: int | None) -> Discussion:

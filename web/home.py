@@ -12,8 +12,8 @@ from sqlalchemy.orm import joinedload
 from . import keys
 from .hints import EVENTS
 from .models import Category, Event, Status
-from .requests import read_number, redirect
-from .templating import read_positions, render
+from .requests import USER, read_number, redirect
+from .templating import Positions, body_of, page_of, read_positions, render
 
 #: Past events on one page, and the most that are shown of the others.
 PAST_SHOWN = 8
@@ -38,6 +38,23 @@ async def home(request: web.Request) -> web.StreamResponse:
     """GET /, with ?category=slug for one category and ?page=n for older past events."""
     page = read_number(request, "page", default=1, most=MAX_PAGE)
     positions = await read_positions(request.app[keys.publisher], EVENTS)
+
+    async def make() -> bytes:
+        return body_of(await _page(request, page, positions))
+
+    # What is in the header is the only difference between visitors.
+    if USER in request:
+        return page_of(await make())
+    key = ("home", request.query.get("category"), page)
+    return page_of(await request.app[keys.answers].get(key, positions[EVENTS], make))
+
+
+async def to_home(request: web.Request) -> web.StreamResponse:
+    """What is above an event's address."""
+    return redirect("/")
+
+
+async def _page(request: web.Request, page: int, positions: Positions) -> web.Response:
     async with request.app[keys.database].reading() as session:
         categories = list(await session.scalars(select(Category).order_by(Category.name)))
         chosen = None
@@ -54,11 +71,6 @@ async def home(request: web.Request) -> web.StreamResponse:
         "page": page,
     }
     return render(request, "home.html", context)
-
-
-async def to_home(request: web.Request) -> web.StreamResponse:
-    """What is above an event's address."""
-    return redirect("/")
 
 
 async def _calendar(session: AsyncSession, category: Category | None, page: int) -> Calendar:

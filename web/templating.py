@@ -73,6 +73,17 @@ def render(
     return response
 
 
+def body_of(response: web.Response) -> bytes:
+    """A rendered page's bytes."""
+    assert isinstance(response.body, bytes)
+    return response.body
+
+
+def page_of(body: bytes) -> web.Response:
+    """A page of bytes that were rendered before."""
+    return web.Response(body=body, content_type="text/html", charset="utf-8")
+
+
 async def read_positions(publisher: Publisher, *channels: str) -> Positions:
     """Where channels stand now. Call it before reading the rows: then what changes between is told again."""
     positions = {}

@@ -159,6 +159,8 @@ class _Line:
     def __init__(self, connect: Callable[[], Awaitable[tuple[Connection, list[_Settled]]]]) -> None:
         self._connect = connect
         self._connection: Connection | None = None
+        #: Why it broke or could not be opened last.
+        self.fault: Exception | None = None
 
     @property
     def is_open(self) -> bool:
@@ -175,7 +177,12 @@ class _Line:
         if self.is_open:
             return None
         await self.hang_up()
-        self._connection, found = await self._connect()
+        try:
+            self._connection, found = await self._connect()
+        except Exception as error:
+            self.fault = error
+            raise
+        self.fault = None
         return found
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
@@ -184,7 +191,9 @@ class _Line:
             raise RedisConnectionError("connection closed")
         try:
             return await _run(self._connection, commands)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.fault = error
             # Replies that were not read would be taken for those of the next commands.
             await self.hang_up()
             raise
@@ -248,9 +257,9 @@ class RedisBroker(Broker):
         self._prefix = prefix
         self._receiver: Receiver | None = None
         self._worker = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._publish = _Script("publish.lua")
-        self._history = _Script("history.lua")
-        self._settle = _Script("settle.lua")
+        self._publish_script = _Script("publish.lua")
+        self._history_script = _Script("history.lua")
+        self._settle_script = _Script("settle.lua")
         self._tags = [f"{{{prefix}:{shard}}}:" for shard in range(shards)]
         self._streams = [f"{tag}log".encode() for tag in self._tags]
         self._shard_of_stream = {stream: shard for shard, stream in enumerate(self._streams)}
@@ -274,7 +283,7 @@ class RedisBroker(Broker):
         self._heard = self._checked = 0.0
         self._fault = "not open"
         self._fault_since = 0.0
-        self._warned = False
+        self._is_deaf = self._warned = False
         #: Counted for /metrics: connections of the reader after the first; times it was deaf; times a log was
         #: found rolled back or emptied; times entries were trimmed before this worker read them.
         self.reconnects = 0
@@ -368,11 +377,12 @@ class RedisBroker(Broker):
 
     async def _write(self, entries: list[_Entry]) -> None:
         patience = COMMAND_SECONDS - (time.monotonic() - entries[0][0].asked)
+        everyone = entries
         fault: BaseException | None = None
         try:
             async with asyncio.timeout(max(patience, 0.5)):
                 while entries:
-                    fault = await self._open(self._publishing, fault)
+                    await self._open(self._publishing)
                     parts = self._parts(entries)
                     entries = []
                     try:
@@ -381,7 +391,7 @@ class RedisBroker(Broker):
                         fault = error
                         # Perhaps they were accepted: only what has a key can be repeated without harm.
                         for _, part in parts:
-                            entries += self._keyed(part, self._unavailable(error))
+                            entries += self._keyed(part, error)
                         continue
                     for (_, part), reply in zip(parts, replies, strict=True):
                         if isinstance(reply, NoScriptError):
@@ -394,7 +404,536 @@ class RedisBroker(Broker):
                         else:
                             for (request, index), (epoch, offset, repeated) in zip(part, reply, strict=True):
                                 request.answer(index, Published(Position(epoch.decode(), offset), repeated == 1))
-        except TimeoutError as error:
-            failure = self._unavailable(fault or error)
-            for request, _ in entries or [entry for _, part in self._parts(entries) for entry in part]:
+        except TimeoutError:
+            failure = self._unavailable(fault or self._publishing.fault or TimeoutError("does not answer"))
+            for request, _ in everyone:
                 request.fail(failure)
+
+    def _keyed(self, part: list[_Entry], error: BaseException) -> list[_Entry]:
+        """The drafts that can be repeated; the others are told that nobody knows."""
+        keyed = []
+        for request, index in part:
+            if request.drafts[index].key is None:
+                request.fail(self._unavailable(error))
+            elif not request.future.done():
+                keyed.append((request, index))
+        return keyed
+
+    def _parts(self, entries: list[_Entry]) -> list[tuple[int, list[_Entry]]]:
+        """One part for each Lua call: its shard, and its drafts in order."""
+        by_shard: dict[int, list[_Entry]] = {}
+        for entry in entries:
+            shard = self._shard(entry[0].drafts[entry[1]].channel)
+            by_shard.setdefault(shard, []).append(entry)
+        return [
+            (shard, found[start : start + SCRIPT_DRAFTS])
+            for shard, found in by_shard.items()
+            for start in range(0, len(found), SCRIPT_DRAFTS)
+        ]
+
+    def _call(self, shard: int, part: list[_Entry]) -> Command:
+        tag = self._tags[shard]
+        keys = [tag + "log", tag + "ep"]
+        arguments: list[Any] = [len(part), _epoch(), LOG_LENGTH, LOG_BYTES, META_SECONDS, round(KEY_SECONDS)]
+        longest = 0.0
+        for request, index in part:
+            draft = request.drafts[index]
+            keep = self._retention(draft.channel)
+            longest = max(longest, keep.seconds)
+            keys += (f"{tag}m:{draft.channel}", f"{tag}h:{draft.channel}", f"{tag}i:{draft.key or ''}")
+            arguments += (
+                draft.channel,
+                draft.data,
+                b"1" if draft.hint else b"",
+                draft.ext or b"",
+                b"" if draft.key is None else b"1",
+                keep.count,
+                keep.seconds,
+                keep.bytes,
+            )
+        # A position must outlive what it points at, so that "lost" is certain.
+        arguments[4] = max(META_SECONDS, round(longest * 2))
+        return self._publish_script.call(keys, arguments)
+
+    # Questions
+
+    async def position(self, channel: str) -> Position:
+        epoch, top, _, _ = await self._ask(("top", channel), lambda: self._look(channel, "top", "", 0))
+        return Position(epoch.decode(), top)
+
+    async def history(self, channel: str, since: Position | None) -> History:
+        if since is None:
+            found = await self._ask(("all", channel), lambda: self._look(channel, "all", "", 0))
+        else:
+            # No offset is beyond 2**53, and Lua's numbers end there.
+            offset = min(since.offset, 2**53)
+            key = ("since", channel, since.epoch, offset)
+            found = await self._ask(key, lambda: self._look(channel, "since", since.epoch, offset))
+        epoch, top, complete, entries = found
+        name = epoch.decode()
+        publications = tuple(
+            Publication(
+                channel, fields[1], Position(name, int(entry.partition(b"-")[0])), fields[3] != b"", fields[5] or None
+            )
+            for entry, fields in entries
+        )
+        return History(publications, Position(name, top), complete == 1)
+
+    def _look(self, channel: str, what: str, epoch: str, offset: int) -> Command:
+        tag = self._tags[self._shard(channel)]
+        return self._history_script.call(
+            [tag + "ep", f"{tag}m:{channel}", f"{tag}h:{channel}"], (_epoch(), ASKED_SECONDS, what, epoch, offset)
+        )
+
+    async def claim_session(self, session_id: str, worker: str) -> bytes | None:
+        found: bytes | None = await self._ask(
+            None, lambda: ("EVAL", _CLAIM, 1, f"{self._prefix}:s:{session_id}", worker)
+        )
+        return found
+
+    async def save_session(self, session_id: str, worker: str, record: bytes, seconds: float) -> bool:
+        milliseconds = max(1, round(seconds * 1000))
+        key = f"{self._prefix}:s:{session_id}"
+        saved: int = await self._ask(None, lambda: ("EVAL", _SAVE, 1, key, worker, record, milliseconds))
+        return saved == 1
+
+    async def drop_session(self, session_id: str) -> bool:
+        return bool(await self._ask(None, lambda: ("DEL", f"{self._prefix}:s:{session_id}")))
+
+    async def _ask(self, key: object, command: Callable[[], Command]) -> Any:
+        """The reply to a command that may be repeated.
+
+        A question with the same key that has not been sent yet is shared. One that has been sent is
+        not: its answer may be older than what the asker has done before asking.
+        """
+        self._refuse_while_away()
+        future = self._shared.get(key)
+        if future is None:
+            if len(self._questions) >= MAX_QUESTIONS:
+                raise BrokerUnavailable(f"Redis at {self._server.address}: too much waits for it")
+            future = asyncio.get_running_loop().create_future()
+            self._questions.append(_Question(command, future))
+            if key is not None:
+                self._shared[key] = future
+            self._asked.set()
+        # One who stops waiting must not take the answer from the others.
+        return await asyncio.shield(future)
+
+    async def _ask_on(self) -> None:
+        """Everything that is asked, batch after batch."""
+        while True:
+            await self._asked.wait()
+            await asyncio.sleep(0)
+            batch, self._questions = self._questions[:BATCH_QUESTIONS], self._questions[BATCH_QUESTIONS:]
+            self._shared.clear()
+            if not self._questions:
+                self._asked.clear()
+            try:
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    await self._answer(batch)
+            except asyncio.CancelledError:
+                for question in batch:
+                    _fail(question.future, BrokerUnavailable("the hub is stopping"))
+                raise
+            except TimeoutError:
+                failure = self._unavailable(self._asking.fault or TimeoutError("does not answer"))
+                for question in batch:
+                    _fail(question.future, failure)
+            except Exception as error:
+                # A bug, but those who ask next must be answered.
+                logger.exception("asking failed")
+                for question in batch:
+                    _fail(question.future, self._unavailable(error))
+
+    async def _answer(self, batch: list[_Question]) -> None:
+        while batch:
+            await self._open(self._asking)
+            try:
+                replies = await self._asking.run([question.command() for question in batch])
+            except _FAULTS:
+                continue
+            again = []
+            for question, reply in zip(batch, replies, strict=True):
+                if isinstance(reply, NoScriptError):
+                    await self._asking.hang_up()
+                    again.append(question)
+                elif isinstance(reply, Exception):
+                    _fail(question.future, self._unavailable(reply))
+                elif not question.future.done():
+                    question.future.set_result(reply)
+            batch = again
+
+    def _refuse_while_away(self) -> None:
+        """Known to be away for a while: say so at once instead of queueing what may never go out."""
+        if self._fault and time.monotonic() - self._fault_since > PATIENCE_SECONDS:
+            raise BrokerUnavailable(self._fault)
+
+    # Reading
+
+    async def _read_on(self) -> None:
+        """Read for ever; on any fault reconnect, look what happened meanwhile, go on by id."""
+        tries = 0
+        while True:
+            try:
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    found = await self._reading.open()
+                if found is not None:
+                    self._take_up(found)
+                    self._heard = time.monotonic()
+                    if not self._is_deaf:
+                        self._fault = ""
+                    self.reconnects += 1
+                    logger.warning("redis regained", extra={"address": self._server.address})
+                    tries = 0
+                if await self._read():
+                    await asyncio.sleep(REARM)
+            except _FAULTS as error:
+                if not self._fault:
+                    logger.warning("redis lost", extra={"address": self._server.address, "error": str(error)})
+                self._ail(str(self._unavailable(error)))
+            except Exception as error:
+                # A bug, here or in the node. A reader that stopped would be silence, so it says "lost" and goes on.
+                logger.exception("reading failed")
+                self._ail(str(self._unavailable(error)))
+                self._tell_lost(None)
+            else:
+                continue
+            await self._reading.hang_up()
+            tries += 1
+            # Full jitter: workers that lost Redis together must not come back together.
+            await asyncio.sleep(random.uniform(0.01, min(2.0, 0.05 * 2 ** min(tries, 10))))
+
+    async def _read(self) -> int:
+        """One XREAD, with a look at the shards when it is time; returns how many entries came."""
+        looks: list[Command] = []
+        now = time.monotonic()
+        if now - self._checked >= CHECK_SECONDS:
+            self._checked = now
+            looks = [("HMGET", tag + "ep", "e", "q") for tag in self._tags]
+        read = ("XREAD", "COUNT", READ_COUNT, "BLOCK", BLOCK_MS, "STREAMS", *self._streams, self._canary)
+        replies = await self._reading.run([*looks, (*read, *self._last, self._last_canary)])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        before = self._numbers[:]
+        count, missed, doubt = 0, False, False
+        full: set[int] = set()
+        taken: list[tuple[int, bytes, int, list[Publication]]] = []
+        if replies[-1]:
+            self._heard = time.monotonic()
+            self._is_deaf = False
+            self._fault = ""
+        for stream, entries in replies[-1] or ():
+            if stream == self._canary:
+                self._last_canary = entries[-1][0]
+                continue
+            shard = self._shard_of_stream[stream]
+            publications: list[Publication] = []
+            number = before[shard]
+            for _, fields in entries:
+                try:
+                    next_number = int(fields[13])
+                    if next_number > number:
+                        publications.append(_publication(fields))
+                except (IndexError, ValueError) as error:
+                    # Another version, or another program, writes to our log. What it said is lost to us.
+                    logger.error("log entry can't be read", extra={"shard": shard, "error": repr(BadWire(str(error)))})
+                    missed = True
+                    continue
+                missed = missed or next_number > number + 1
+                doubt = doubt or next_number <= number
+                number = next_number
+            if len(entries) >= READ_COUNT:
+                full.add(shard)
+            taken.append((shard, entries[-1][0], number, publications))
+            count += len(entries)
+        for shard, (epoch, newest) in enumerate(replies[:-1]):
+            number = next((found[2] for found in taken if found[0] == shard), before[shard])
+            if epoch != self._epochs[shard] or int(newest or 0) < before[shard]:
+                doubt = True
+            elif int(newest) > number and shard not in full:
+                # They were written before the XREAD, and it did not return them.
+                missed = True
+                self._numbers[shard] = int(newest)
+        if doubt and await self._settle_again():
+            # The log begins anew, and is read from there: nothing of this reply counts.
+            return count
+        if missed or doubt:
+            self.trims += 1
+            logger.warning("log trimmed unread")
+            self._tell_lost(None)
+        for shard, last, number, publications in taken:
+            self._last[shard] = last
+            self._numbers[shard] = number if doubt else max(number, self._numbers[shard])
+            if self._receiver is not None and publications:
+                self._receiver.receive(publications)
+                if len(publications) >= READ_COUNT:
+                    await asyncio.sleep(0)
+        return count
+
+    async def _settle_again(self) -> bool:
+        """Look at the shards under an open connection; returns whether a log began anew."""
+        async with asyncio.timeout(COMMAND_SECONDS):
+            replies = await self._reading.run(self._settle_calls("", "", True))
+        return self._take_up(_settled(replies))
+
+    def _take_up(self, found: list[_Settled]) -> bool:
+        """Go on reading where it was left, or where the log begins anew; returns whether it does."""
+        anew = False
+        for shard, state in enumerate(found):
+            known = self._epochs[shard]
+            if known is None:
+                # A node that opens hears what is published from now on.
+                self._last[shard], self._numbers[shard] = state.top, state.newest
+            elif known != state.epoch:
+                anew = True
+                self._last[shard], self._numbers[shard] = state.at, state.begun
+            self._epochs[shard] = state.epoch
+        self._last_canary = b"0-0"
+        if anew:
+            self.rollbacks += 1
+            logger.warning("log rolled back")
+            self._tell_lost(None)
+        return anew
+
+    def _tell_lost(self, channels: Sequence[str] | None) -> None:
+        if self._receiver is not None:
+            self._receiver.lost(channels)
+
+    async def _sing_on(self) -> None:
+        """Write the canary, and notice when it is not heard."""
+        while True:
+            asleep = time.monotonic()
+            await asyncio.sleep(CANARY_SECONDS)
+            now = time.monotonic()
+            if now - asleep > CANARY_SECONDS + 1:
+                # It was this process that stood still; what was said meanwhile waits in the socket's buffer.
+                self._heard = max(self._heard, now - DEAF_SECONDS / 2)
+            silent = now - self._heard
+            if silent > DEAF_SECONDS and self._reading.is_open:
+                if not self._is_deaf:
+                    self._ail(f"Redis at {self._server.address}: deaf for {silent:.0f} s")
+                    self._is_deaf = True
+                    self.deaf += 1
+                    logger.error("deaf", extra={"address": self._server.address, "seconds": round(silent, 1)})
+                # The reader meets a closed connection and makes a new one, to where the primary is now.
+                await self._reading.hang_up()
+            try:
+                async with asyncio.timeout(CANARY_SECONDS):
+                    await self._ask(None, lambda: ("XADD", self._canary, "MAXLEN", 4, "*", "w", self._worker))
+                    await self._ask(None, lambda: ("EXPIRE", self._canary, 60))
+            except _FAULTS as error:
+                logger.debug("canary not written", extra={"error": str(error)})
+
+    def _ail(self, reason: str) -> None:
+        if not self._fault:
+            self._fault_since = time.monotonic()
+        # Deaf says more than the closed connection that follows from it.
+        if not self._is_deaf:
+            self._fault = reason
+
+    # Connections
+
+    async def _open(self, line: _Line) -> None:
+        """Connect, trying again until the caller's time is over."""
+        pause = 0.02
+        while True:
+            try:
+                await line.open()
+                return
+            except _FAULTS:
+                await asyncio.sleep(random.uniform(pause / 2, pause))
+                pause = min(pause * 2, 0.5)
+
+    async def _connect(self) -> tuple[Connection, list[_Settled]]:
+        """A connection to the primary as it is now, fit for use: it has our scripts, and the shards are settled."""
+        connection = self._server.connection()
+        try:
+            await connection.connect()
+            replies = await _run(
+                connection,
+                [
+                    ("INFO", "server"),
+                    ("INFO", "replication"),
+                    ("CONFIG", "GET", "append*"),
+                    ("CONFIG", "GET", "maxmemory-policy"),
+                    ("SCRIPT", "LOAD", self._publish_script.text),
+                    ("SCRIPT", "LOAD", self._history_script.text),
+                    ("SCRIPT", "LOAD", self._settle_script.text),
+                ],
+            )
+            for reply in replies[4:]:
+                if isinstance(reply, Exception):
+                    raise reply
+            server, replication = _info(replies[0]), _info(replies[1])
+            self._check(server, replication)
+            config = _config(replies[2]) | _config(replies[3])
+            self._warn_of_eviction(config.get("maxmemory-policy", ""))
+            durable = config.get("appendonly") == "yes" and config.get("appendfsync") == "always"
+            run_id, replaced = server.get("run_id", ""), replication.get("master_replid2", "")
+            return connection, _settled(await _run(connection, self._settle_calls(run_id, replaced, durable)))
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    def _settle_calls(self, run_id: str, replaced: str, durable: bool) -> list[Command]:
+        calls = []
+        for shard, tag in enumerate(self._tags):
+            known = (self._epochs[shard] or b"", self._last[shard], self._numbers[shard])
+            arguments = (_epoch(), run_id, replaced, b"1" if durable else b"0", *known)
+            calls.append(self._settle_script.call([tag + "log", tag + "ep"], arguments))
+        return calls
+
+    def _check(self, server: dict[str, str], replication: dict[str, str]) -> None:
+        """Raise BrokerUnavailable for a server that can't carry the log."""
+        version = server.get("redis_version", "")
+        if version and "valkey_version" not in server and int(version.split(".")[0]) < 7:
+            raise BrokerUnavailable(
+                f"Redis at {self._server.address}: is version {version}; 7 or later is needed, or Valkey"
+            )
+        if server.get("redis_mode") == "cluster":
+            raise BrokerUnavailable(
+                f"Redis at {self._server.address}: is a cluster; one primary is needed, with Sentinel or without"
+            )
+        if replication.get("role") == "slave":
+            raise BrokerUnavailable(f"Redis at {self._server.address}: is a replica")
+
+    def _warn_of_eviction(self, policy: str) -> None:
+        # volatile-* may evict histories and sessions, which is said as "lost"; allkeys-* the log itself.
+        if policy.startswith("allkeys") and not self._warned:
+            self._warned = True
+            logger.warning("redis may evict the log; use maxmemory-policy noeviction", extra={"policy": policy})
+
+    def _unavailable(self, error: BaseException) -> BrokerUnavailable:
+        if isinstance(error, BrokerUnavailable):
+            return error
+        reason = str(error) or "does not answer"
+        if isinstance(error, ResponseError):
+            reason = f"refused: {reason}"
+        return BrokerUnavailable(f"Redis at {self._server.address}: {reason}")
+
+    def _shard(self, channel: str) -> int:
+        return crc32(channel.encode()) % self._shards
+
+
+class _Server:
+    """Where Redis is, and how to connect to it. `address` is for people: it has no password in it."""
+
+    def __init__(self, url: str) -> None:
+        options: dict[str, Any] = {
+            "socket_connect_timeout": COMMAND_SECONDS,
+            "socket_timeout": COMMAND_SECONDS + BLOCK_MS / 1000,
+            # A publish that may have been accepted must not be repeated unasked; who repeats here knows what.
+            "retry": Retry(NoBackoff(), 0),
+        }
+        self._sentinel: Sentinel | None = None
+        try:
+            parts = urlsplit(url)
+            if parts.scheme in ("redis+sentinel", "rediss+sentinel", "sentinel"):
+                self._pool: ConnectionPool = self._sentinel_pool(url, options)
+                self.address = f"{parts.path.strip('/').partition('/')[0]} of {parts.netloc.rpartition('@')[2]}"
+            else:
+                self._pool = ConnectionPool.from_url(url, **options)
+                # An IPv6 address is in brackets in a URL, and stays so.
+                host = parts.netloc.rpartition("@")[2]
+                self.address = parts.path if parts.scheme == "unix" else host if parts.port else f"{host}:6379"
+        except ValueError as error:
+            raise SettingsError(f"REDIS_URL: {error}") from None
+        # What the URL says of these would change the form of replies.
+        self._pool.connection_kwargs |= {"protocol": 2, "decode_responses": False}
+
+    def connection(self) -> Connection:
+        """A new connection, not connected. Names are resolved, and sentinels asked, when it connects."""
+        connection: Connection = self._pool.make_connection()
+        return connection
+
+    async def close(self) -> None:
+        if self._sentinel is not None:
+            for sentinel in self._sentinel.sentinels:
+                await sentinel.aclose()
+
+    def _sentinel_pool(self, url: str, options: dict[str, Any]) -> SentinelConnectionPool:
+        parts = urlsplit(url)
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        sentinels = []
+        for host in hosts.split(","):
+            name, colon, port = host.rpartition(":")
+            sentinels.append((name, int(port)) if colon else (host, 26379))
+        service, _, database = parts.path.strip("/").partition("/")
+        if not service:
+            raise ValueError("a sentinel URL ends with /service, the name of the primary")
+        user, _, password = credentials.partition(":")
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        timeouts = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "retry": options["retry"]}
+        self._sentinel = Sentinel(sentinels, sentinel_kwargs=timeouts | {"password": query.get("sentinel_password")})
+        return SentinelConnectionPool(
+            service,
+            self._sentinel,
+            db=int(database or 0),
+            username=unquote(user) or None,
+            password=unquote(password) or None,
+            ssl=parts.scheme == "rediss+sentinel",
+            **options,
+        )
+
+
+async def _run(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    """Send commands as one pipeline; returns the replies as they come, errors among them, nothing decoded."""
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ReadOnlyError as error:
+            # The primary was demoted under us; the next connection looks for the new one.
+            raise RedisConnectionError("became a replica") from error
+        except ResponseError as error:
+            replies.append(error)
+    return replies
+
+
+def _publication(fields: list[bytes]) -> Publication:
+    position = Position(fields[3].decode(), int(fields[5]))
+    return Publication(fields[1].decode(), fields[7], position, fields[9] != b"", fields[11] or None)
+
+
+def _settled(replies: list[Any]) -> list[_Settled]:
+    found = []
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+        epoch, begun, at, newest, top, _ = reply
+        found.append(_Settled(epoch, begun, at, newest, top))
+    return found
+
+
+def _info(reply: object) -> dict[str, str]:
+    """The fields of INFO; nothing if it is forbidden."""
+    if not isinstance(reply, bytes):
+        return {}
+    lines = (line.partition(":") for line in reply.decode(errors="replace").splitlines())
+    return {name: value for name, _, value in lines}
+
+
+def _config(reply: object) -> dict[str, str]:
+    """What CONFIG GET says; nothing where it is forbidden, as with many hosted servers."""
+    if not isinstance(reply, list):
+        return {}
+    words = [word.decode(errors="replace") for word in reply]
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        # Nobody may wait for it any more; that is no reason to complain.
+        future.exception()
+
+
+def _epoch() -> str:
+    """A new epoch: 40 random bits are unlike any other of the same channel."""
+    return secrets.token_hex(5)
+
+
+def _size(draft: Draft) -> int:
+    return len(draft.data) + len(draft.channel) + 200

@@ -14,30 +14,18 @@
 
   const POLL = Number(document.body.dataset.poll);
   const CALM_POLL = Number(document.body.dataset.calmPoll);
-  // Milliseconds between tries of a fetch that failed; the hint that asked for it won't come again.
-  const RETRIES = [500, 1500, 4000, 10000];
+  // Milliseconds before a fetch that a hint asked for is tried again: the hint itself won't come twice.
+  const RETRIES = [500, 2000, 5000];
 
-  /** Call `work` again after the present call when asked meanwhile: one fetch at a time, and the last hint counts. */
+  /** One call of `work` at a time, and one more after it when asked meanwhile: the last hint counts. */
   function oneAtATime(work) {
     let running = null;
     let again = false;
     const run = async () => {
-      for (let tries = 0; ; ) {
+      do {
         again = false;
-        try {
-          await work();
-          tries = 0;
-          if (!again) return;
-        } catch (error) {
-          if (tries >= RETRIES.length) {
-            // The slow poll will call again.
-            console.warn("Fanfare: could not refresh", error);
-            return;
-          }
-          const pause = RETRIES[tries++] * (0.75 + Math.random() / 2);
-          await new Promise((resolve) => setTimeout(resolve, pause));
-        }
-      }
+        await work();
+      } while (again);
     };
     return () => {
       again = true;
@@ -46,16 +34,27 @@
     };
   }
 
-  /** Call `refresh` whenever the channel says that something changed. */
+  /** Call `refresh` whenever the channel says that something changed. An empty position means that it isn't known. */
   function follow(channel, position, refresh) {
-    if (window.Fanout) {
-      const options = { poll: POLL, calmPoll: CALM_POLL };
-      if (position) options.position = position;
-      window.Fanout.subscribe(channel, () => void refresh(), options);
-    } else {
+    if (!window.Fanout) {
       // The client itself could not be loaded.
-      setInterval(() => document.hidden || refresh(), POLL * 1000);
+      setInterval(() => document.hidden || refresh().catch(() => {}), POLL * 1000);
+      return;
     }
+    const act = async (data) => {
+      // Without data it is a poll, which comes again by itself.
+      for (const pause of data === undefined ? [] : RETRIES) {
+        try {
+          return await refresh();
+        } catch (error) {
+          if (!navigator.onLine) throw error;
+          await new Promise((resolve) => setTimeout(resolve, pause * (0.75 + Math.random() / 2)));
+        }
+      }
+      // What fails now is reported, and called again, by fanout.js.
+      return refresh();
+    };
+    window.Fanout.subscribe(channel, act, { position, poll: POLL, calmPoll: CALM_POLL });
   }
 
   async function get(url, type) {
@@ -328,7 +327,7 @@
         const response = await send(event.target, "text/html");
         if (response.redirected) {
           dialog.close();
-          await refreshers.get("events")?.();
+          await refreshers.get("events")?.().catch(() => location.reload());
           return;
         }
         const page = new DOMParser().parseFromString(await response.text(), "text/html");

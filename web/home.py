@@ -8,6 +8,7 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
+from yarl import URL
 
 from . import keys
 from .hints import EVENTS
@@ -63,7 +64,10 @@ async def _page(request: web.Request, page: int, positions: Positions) -> web.Re
             if chosen is None:
                 raise web.HTTPNotFound(text="There is no such category.")
         calendar = await _calendar(session, chosen, page)
+    # Made of what was understood, not of the address that was asked for: everyone gets this page.
+    query = ({"category": chosen.slug} if chosen else {}) | ({"page": str(page)} if page > 1 else {})
     context = {
+        "source": str(URL("/").with_query(query)),
         "positions": positions,
         "categories": categories,
         "chosen": chosen,

@@ -126,7 +126,7 @@ def _context(request: web.Request) -> dict[str, Any]:
 
     return {
         "user": request.get(USER),
-        "path": request.path_qs,
+        "path": request.path,
         "csrf_token": csrf_token,
         "csrf_field": csrf_field,
     }

@@ -147,3 +147,10 @@ async def test_what_a_manager_sees_is_given_to_nobody_else(
         assert words not in stranger.page
         await manager.look(path)
         assert words in manager.page
+
+
+async def test_what_one_visitor_asked_for_is_shown_to_no_other(browser: Browser, concert: Event) -> None:
+    await browser.look("/?from=a-private-letter&category=music")
+    await browser.look("/?category=music")
+    assert "private" not in browser.page
+    assert 'data-source="/?category=music"' in browser.page

@@ -173,7 +173,7 @@
     add(name, listener, position) {
       let channel = this.channels.get(name);
       const isNew = !channel;
-      if (isNew) this.channels.set(name, (channel = { name, listeners: new Set(), at: null }));
+      if (isNew) this.channels.set(name, (channel = { name, listeners: new Set(), at: null, soft: 0 }));
       channel.listeners.add(listener);
       if (position !== undefined) {
         const from = parse(position);
@@ -214,10 +214,7 @@
       if (!reply.successful) {
         if (/^(400|402|408|413|429|5\d\d):|unknown client/i.test(reply.error)) {
           channel.sent = false;
-          this._wait("ask", REPLY * this.world.random(), () => {
-            const unsent = [...this.channels.values()].filter((other) => !other.sent);
-            if (this.greeted && unsent.length) this._transmit(unsent.map((other) => this._ask(other)));
-          });
+          this._wait("ask", REPLY * this.world.random(), () => this._askAll());
         } else {
           this.channels.delete(name);
           for (const listener of listeners) listener.refused(reply.error);
@@ -254,7 +251,9 @@
         const before = own.at;
         const same = before && before.epoch === at.epoch;
         const repeat = same && at.offset <= before.offset;
-        if (repeat && !(own.soft > this.world.now())) return;
+        if (repeat && own.soft <= this.world.now()) return;
+        if (own.got && !isBehind(own.got, at)) return;
+        own.got = at;
         if (!repeat) {
           own.at = at;
           own.soft = 0;
@@ -273,24 +272,37 @@
       }
     }
 
-    // Heartbeats name the newest positions: how a lost last publication is noticed.
+    // Heartbeats name the newest positions, which is how a lost last publication is noticed, and channels
+    // that the hub itself lost something of. For those the position is asked anew, and the loss told with it.
     _heartbeat({ tops = {}, lost = [] }) {
+      const { socket, world } = this;
+      const forget = (channel) => Object.assign(channel, { at: null, missed: true, sent: false });
       for (const name of lost) {
-        for (const pattern of new Set(expand(name))) {
-          const channel = this.channels.get(pattern);
-          if (!channel) continue;
-          channel.at = null;
-          for (const listener of [...channel.listeners]) listener.lost(name);
-        }
+        for (const pattern of expand(name)) if (this.channels.has(pattern)) forget(this.channels.get(pattern));
       }
-      const missing = () => Object.keys(tops).some((name) => {
-        const channel = this.channels.get(name);
-        const top = parse(tops[name]);
-        if (!channel || !channel.at || !top || !isBehind(channel.at, top) || channel.tried === top.text) return false;
-        channel.tried = top.text;
-        return true;
-      });
-      this._wait("tops", TOPS, () => { if (missing()) this._restart(); });
+      const names = Object.keys(tops);
+      if (!names.length && !lost.length) return;
+      world.later(() => {
+        if (!this.greeted || socket !== this.socket) return;
+        let behind = false;
+        for (const name of names) {
+          const channel = this.channels.get(name);
+          const top = parse(tops[name]);
+          if (!channel || !channel.known || !channel.sent || !top) continue;
+          if (!channel.at) forget(channel);
+          else if (isBehind(channel.at, top) && channel.tried !== top.text) {
+            channel.tried = top.text;
+            behind = true;
+          }
+        }
+        if (behind) this._restart();
+        else this._askAll();
+      }, TOPS);
+    }
+
+    _askAll() {
+      const unsent = [...this.channels.values()].filter((channel) => !channel.sent);
+      if (this.greeted && unsent.length) this._transmit(unsent.map((channel) => this._ask(channel)));
     }
 
     // Connections

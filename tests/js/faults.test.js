@@ -81,7 +81,10 @@ async function run(seed) {
     () => { hub.polls = ["refuse", 503, 404, "accept"][below(4)]; },
     () => hub.sessions.clear(),
     () => { hub.cut(); hub.forget(); },
-    () => hub.forget({ sessions: false }),
+    () => { // a failover: the hub goes on, and says what it must
+      hub.forget({ sessions: false });
+      for (const session of hub.sessions.values()) session.tops = { lost: [...session.patterns] };
+    },
     () => { hub.deaf = !hub.deaf; },
     () => world.page.fire("offline"),
     () => world.page.fire("online"),

@@ -4,6 +4,8 @@
  */
 "use strict";
 
+require("node:events").setMaxListeners(1000); // of one poll's aborter; its requests that ended keep theirs
+
 const { Fanout } = require("../../static/fanout.js");
 
 /** Lets promises that are due run. A poll's answer takes a handful of turns. */

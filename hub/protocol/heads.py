@@ -3,9 +3,9 @@
 Only what may become a WebSocket is read here, so this is stricter than a web server has to be:
 what two parsers could understand differently is refused.
 
-`read_head`, `upgrade` and `switching` together take about 10 µs for a browser's request of 12
-fields (python -m timeit, CPython 3.11): a split and a translate a line, where a regular expression
-a line took twice that.
+`read_head`, `upgrade` and `switching` together take 11 to 12 µs of CPU for a browser's request of
+12 fields (timeit with process_time, CPython 3.11). Splitting and checking the fields is 2.7 µs of
+it; a regular expression a line takes 8.
 """
 
 from __future__ import annotations

@@ -36,16 +36,16 @@ $(VENV)/made:
 # The build needs setuptools of constraints.txt, so no environment of its own.
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt | $(VENV)/made
 	@echo "Installing Fanfare into $(VENV)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(PIP) install -c constraints.txt --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/installed-dev: setup.cfg pyproject.toml constraints.txt | $(VENV)/made
 	@echo "Installing Fanfare and what its tests need into $(VENV)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@PYTHONWARNINGS=ignore $(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $(VENV)/installed $@
 
 $(VENV)/installed-bench: $(VENV)/installed-dev
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev,bench]'
+	@PYTHONWARNINGS=ignore $(PIP) install -c constraints.txt --no-build-isolation -e '.[dev,bench]'
 	@touch $@
 
 system: $(VENV)/installed-dev

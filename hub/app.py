@@ -90,6 +90,7 @@ class Hub:
     def setup(self, app: web.Application) -> None:
         """Add the hub's routes, and its start and stop, to an application."""
         polling = Polling(self.node, self.door, message_bytes=self.settings.message_bytes)
+        endpoint = publish.Endpoint(self.node, self.settings)
         for path in (MOUNT, MOUNT + "/{rest:.*}"):
             app.router.add_post(path, polling.post)
             app.router.add_get(path, polling.get, allow_head=False)
@@ -98,7 +99,7 @@ class Hub:
         app.router.add_get("/ws", self._plain.upgrade, allow_head=False)
         app.router.add_get("/sse", self._plain.events, allow_head=False)
         app.router.add_get("/poll", self._plain.poll, allow_head=False)
-        publish.add_routes(app, self.node, self.settings)
+        publish.add_routes(app, endpoint)
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         if self.settings.metrics:

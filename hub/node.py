@@ -16,7 +16,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
@@ -258,7 +258,7 @@ class Node:
             if wanted:
                 if link is not None:
                     self._claiming[link] = deque()
-                self._spawn(self._accept_when_claimed(wanted, messages, transport, to, link))
+                self.spawn(self._accept_when_claimed(wanted, messages, transport, to, link))
                 return
         self._accept(messages, transport, to, link)
 
@@ -273,7 +273,7 @@ class Node:
                     self.counters.published += len(published)
                     self._respond(outcome, to, link)
                     return
-            self._spawn(self._finish(outcome, to, link))
+            self.spawn(self._finish(outcome, to, link))
         else:
             self._respond(outcome, to, link)
 
@@ -298,6 +298,15 @@ class Node:
             await self._room.wait()
         published = await self.broker.publish(drafts)
         self.counters.published += len(published)
+        return published
+
+    def try_publish(self, drafts: Sequence[Draft]) -> list[Published] | None:
+        """Publish without waiting, or None: then nothing was done, and it takes `publish`."""
+        if self._waiting > BACKLOG:
+            return None
+        published = self.broker.try_publish(drafts)
+        if published is not None:
+            self.counters.published += len(published)
         return published
 
     def subscribers(self, channel: str) -> int:
@@ -343,7 +352,7 @@ class Node:
         self.registry.end(session)
         # An expired or moved one may live on elsewhere; its record expires by itself.
         if self.broker.keeps_sessions and reason in ("slow", "lost", "not recovered"):
-            self._spawn(self._drop(session))
+            self.spawn(self._drop(session))
         if hold is not None:
             hold.advice = self.bayeux.rehandshake
             hold.to.send([dumps(self.bayeux.answer(hold))])
@@ -532,7 +541,8 @@ class Node:
 
     # What waits
 
-    def _spawn(self, work: Any) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what must be finished whatever becomes of the request; `stop` waits for it."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -727,7 +737,7 @@ class Node:
         for session, reason in outcome.ended:
             session.link = None
             if self.broker.keeps_sessions:
-                self._spawn(self._drop(session))
+                self.spawn(self._drop(session))
             logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})
 
     def _respond(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
@@ -788,7 +798,7 @@ class Node:
                     session.delivered[publication.channel] = publication.position
                 # Saved after the answer: a poll that comes before finds the older positions, and gets
                 # some publications again rather than none.
-                self._spawn(self._save(session))
+                self.spawn(self._save(session))
             if isinstance(to, Poll):
                 to.session, to.taken = session, publications
         if session.tracks:

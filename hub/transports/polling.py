@@ -16,6 +16,7 @@ from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadMessage, TooLarge
 from ..node import Node, Poll
 from ..protocol.messages import dumps, join, looks_like_json, parse_batch
+from .answers import Answer, response, text
 from .eventsource import Streams
 from .front import Door
 from .origins import PREFLIGHT
@@ -43,18 +44,30 @@ class Polling:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """POST: a batch as JSON, or as the `message` field of a form, whatever the Content-Type says."""
-        cors = self._origins.headers(request.headers.get(hdrs.ORIGIN), request.host)
-        if not self._origins.allows(request.headers.get(hdrs.ORIGIN), request.host):
-            return _text(403, "Origin not allowed. Add it to HUB_ORIGINS.", cors)
+        cors, refusal = self.admit(request.headers.get(hdrs.ORIGIN), request.host)
+        if refusal is not None:
+            return response(refusal)
+        messages = self.read(await request.read(), cors)
+        if isinstance(messages, Answer):
+            return response(messages)
+        if (request.content_length or 0) > self._message_bytes:
+            return response(_too_large(messages, cors))
+        return await self._exchange(request, messages, LONG_POLLING, cors, None)
+
+    def admit(self, origin: str | None, host: str | None) -> tuple[dict[str, str], Answer | None]:
+        """The CORS headers of answers to this origin, and the refusal if it may not come in."""
+        cors = self._origins.headers(origin, host)
+        if self._origins.allows(origin, host):
+            return cors, None
+        return cors, _text(403, "Origin not allowed. Add it to HUB_ORIGINS.", cors)
+
+    def read(self, body: bytes, cors: dict[str, str]) -> list[object] | Answer:
+        """The messages of a POST, at least one, or the refusal."""
         try:
-            messages = parse_body(await request.read())
+            messages = parse_body(body)
         except BadMessage as error:
             return _text(400, error.wire(), cors)
-        if not messages:
-            return _text(400, "400::No message", cors)
-        if (request.content_length or 0) > self._message_bytes:
-            return self._too_large(messages, cors)
-        return await self._exchange(request, messages, LONG_POLLING, cors, None)
+        return messages or _text(400, "400::No message", cors)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """GET with `message`: callback-polling. The answer is a script that calls `jsonp`."""
@@ -64,16 +77,16 @@ class Polling:
             return await self._streams.get(request)
         texts = request.query.getall("message", [])
         if not texts:
-            return _text(400, "Bad request: POST messages, open a WebSocket, or GET with ?message=", {})
+            return response(_text(400, "Bad request: POST messages, open a WebSocket, or GET with ?message=", {}))
         callback = request.query.get("jsonp", "jsonpcallback")
         if len(callback) > _MAX_CALLBACK or _CALLBACK.fullmatch(callback) is None:
-            return _text(400, "Bad request: jsonp is not the name of a function", {})
+            return response(_text(400, "Bad request: jsonp is not the name of a function", {}))
         try:
-            messages = [message for text in texts for message in parse_batch(text)]
+            messages = [message for each in texts for message in parse_batch(each)]
         except BadMessage as error:
-            return _text(400, error.wire(), {})
+            return response(_text(400, error.wire(), {}))
         if not messages:
-            return _text(400, "400::No message", {})
+            return response(_text(400, "400::No message", {}))
         return await self._exchange(request, messages, CALLBACK_POLLING, {}, callback)
 
     async def options(self, request: web.Request) -> web.Response:
@@ -99,42 +112,46 @@ class Polling:
             # The server is told to cancel handlers whose client has left: a held connect must not take
             # the next publication with it.
             await answered
-            response = self._response(join(poll.parts or []), cors, callback)
-            await response.prepare(request)
-            await response.write_eof()
+            body = join(poll.parts or [])
+            answer = response(_script(body, callback) if callback else Answer(200, replied(cors), body))
+            await answer.prepare(request)
+            await answer.write_eof()
         except (asyncio.CancelledError, ConnectionError):
             self._node.abandon(poll)
             raise
         if request.transport is None or request.transport.is_closing():
             self._node.abandon(poll)
-        return response
+        return answer
 
-    def _response(self, body: bytes, cors: dict[str, str], callback: str | None) -> web.Response:
-        if callback is None:
-            return web.Response(body=body, headers={**_NO_STORE, **cors, "Content-Type": "application/json"})
-        # U+2028 and U+2029 end a line in old JavaScript; the leading comment and the download name keep
-        # the answer from being run as something else (Rosetta Flash).
-        script = body.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
-        return web.Response(
-            body=b"/**/%b(%b);" % (callback.encode(), script),
-            headers={
-                **_NO_STORE,
-                "Content-Type": "text/javascript; charset=utf-8",
-                "Content-Disposition": "attachment; filename=f.txt",
-            },
-        )
 
-    def _too_large(self, messages: list[object], cors: dict[str, str]) -> web.Response:
-        replies = []
-        for message in messages[:1000]:
-            named = message if isinstance(message, dict) else {}
-            reply = {"successful": False, "error": TooLarge().wire()}
-            if isinstance(named.get("channel"), str):
-                reply["channel"] = named["channel"][:255]
-            if isinstance(named.get("id"), str | int):
-                reply["id"] = named["id"] if isinstance(named["id"], int) else named["id"][:128]
-            replies.append(dumps(reply))
-        return self._response(join(replies), cors, None)
+def replied(cors: dict[str, str]) -> dict[str, str]:
+    """The headers of an answer that carries messages."""
+    return {**_NO_STORE, **cors, "Content-Type": "application/json"}
+
+
+def _script(body: bytes, callback: str) -> Answer:
+    # U+2028 and U+2029 end a line in old JavaScript; the leading comment and the download name keep
+    # the answer from being run as something else (Rosetta Flash).
+    script = body.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    headers = {
+        **_NO_STORE,
+        "Content-Type": "text/javascript; charset=utf-8",
+        "Content-Disposition": "attachment; filename=f.txt",
+    }
+    return Answer(200, headers, b"/**/%b(%b);" % (callback.encode(), script))
+
+
+def _too_large(messages: list[object], cors: dict[str, str]) -> Answer:
+    replies = []
+    for message in messages[:1000]:
+        named = message if isinstance(message, dict) else {}
+        reply = {"successful": False, "error": TooLarge().wire()}
+        if isinstance(named.get("channel"), str):
+            reply["channel"] = named["channel"][:255]
+        if isinstance(named.get("id"), str | int):
+            reply["id"] = named["id"] if isinstance(named["id"], int) else named["id"][:128]
+        replies.append(dumps(reply))
+    return Answer(200, replied(cors), join(replies))
 
 
 def parse_body(body: bytes) -> list[object]:
@@ -154,8 +171,8 @@ def parse_body(body: bytes) -> list[object]:
     texts = [value for name, value in fields if name == "message"]
     if not texts:
         raise BadMessage("message", text="Missing field")
-    return [message for text in texts for message in parse_batch(text)]
+    return [message for each in texts for message in parse_batch(each)]
 
 
-def _text(status: int, text: str, headers: dict[str, str]) -> web.Response:
-    return web.Response(status=status, text=text + "\n", headers={**_NO_STORE, **headers})
+def _text(status: int, words: str, headers: dict[str, str]) -> Answer:
+    return text(status, words, {**_NO_STORE, **headers})

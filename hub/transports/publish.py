@@ -26,7 +26,9 @@ from ..errors import BadMessage, BadToken, BrokerUnavailable, InvalidChannel, Pr
 from ..node import Node
 from ..protocol import fanout, tokens
 from ..protocol.channels import from_fanout, to_fanout
+from ..protocol.publications import Published
 from ..settings import Settings
+from .answers import Answer, response, text
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,8 @@ _RETRY_AFTER = "1"
 _NOSNIFF = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-def add_routes(app: web.Application, node: Node, settings: Settings) -> None:
+def add_routes(app: web.Application, endpoint: Endpoint) -> None:
     """Add the publish API's routes to an application."""
-    endpoint = Endpoint(node, settings)
     for path in (
         "/publish",
         "/publish/",
@@ -129,80 +130,106 @@ class Endpoint:
     async def publish(self, request: web.Request) -> web.Response:
         """POST a body; 200 once the broker has accepted all of its items."""
         if request.method != hdrs.METH_POST:
-            return _text(405, f"Method not allowed: {request.method}.", Allow="POST")
+            return response(_text(405, f"Method not allowed: {request.method}.", Allow="POST"))
+        refusal = self.admit(request.headers.get(hdrs.AUTHORIZATION), request.match_info.get("realm"))
+        if refusal is not None:
+            return response(refusal)
         try:
-            if (refusal := self._refusal(request)) is not None:
-                return refusal
-            channel = request.match_info.get("channel")
-            if channel is not None and channel.endswith("/"):
-                channel = channel[:-1]
-            items = fanout.parse(await self._read(request), channel=channel, limits=self._limits)
+            body = await self._read(request)
+        except web.RequestPayloadError:
+            # Nothing of it can be read any more; told so, aiohttp doesn't try, and log a traceback.
+            request.content.feed_eof()
+            answer = response(_text(400, "Body is not what its Content-Encoding or Transfer-Encoding says."))
+            answer.force_close()
+            return answer
+        except TimeoutError:
+            return response(late())
+        except TooLarge as error:
+            return response(self._refused(error))
+        items = self.read(body, request.match_info.get("channel"))
+        if isinstance(items, Answer):
+            return response(items)
+        return response(await self.accept(items, wants_json(request.headers.get(hdrs.ACCEPT, ""))))
+
+    def admit(self, authorization: str | None, realm: str | None) -> Answer | None:
+        """The refusal of who does not show the key of this realm, else None. realm: the URL's, if it names one."""
+        try:
+            self._gate.check(authorization)
+        except BadToken as error:
+            return self._refused(error)
+        # The key was right, so nothing is told to strangers.
+        if realm is not None and realm != self._realm:
+            return _text(403, f"Realm unknown: this hub's is {self._realm}.")
+        return None
+
+    def read(self, body: bytes, channel: str | None) -> list[fanout.Item] | Answer:
+        """The items of a body, or the refusal. channel: the URL's, if it names one."""
+        if channel is not None and channel.endswith("/"):
+            channel = channel[:-1]
+        try:
+            return fanout.parse(body, channel=channel, limits=self._limits)
+        except ProtocolError as error:
+            return self._refused(error)
+
+    async def accept(self, items: list[fanout.Item], as_json: bool) -> Answer:
+        """Publish the items, and say what became of them."""
+        try:
             published = await self._node.publish([item.draft for item in items if item.draft is not None])
         except BrokerUnavailable as error:
             logger.warning("publish not accepted", extra={"error": str(error)})
             return _text(
                 503, "Not published: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: _RETRY_AFTER}
             )
-        except web.RequestPayloadError:
-            # Nothing of it can be read any more; told so, aiohttp doesn't try, and log a traceback.
-            request.content.feed_eof()
-            response = _text(400, "Body is not what its Content-Encoding or Transfer-Encoding says.")
-            response.force_close()
-            return response
-        except TimeoutError:
-            return _text(408, "Body did not arrive in time.", Connection="close")
-        except ProtocolError as error:
-            return self._refused(error)
+        return self._accepted(items, published, as_json)
+
+    def try_accept(self, items: list[fanout.Item], as_json: bool) -> Answer | None:
+        """As `accept` if that needs no waiting, else None, and nothing was published."""
+        published = self._node.try_publish([item.draft for item in items if item.draft is not None])
+        return None if published is None else self._accepted(items, published, as_json)
+
+    def _accepted(self, items: list[fanout.Item], published: list[Published], as_json: bool) -> Answer:
+        counts = {item.channel: 0 for item in items}
+        for channel in counts:
+            counts[channel] = self._node.subscribers(channel)
+        total = sum(counts[item.channel] for item in items)
+        if not as_json:
+            words = "Published"
+            if items and not total:
+                words += " (nobody is subscribed)" if self._alone else " (nobody is subscribed at this worker)"
+            return _text(200, words, **{"Fanfare-Subscribers": str(total)})
         results = iter(published)
         answers = []
-        total = 0
         for item in items:
-            subscribers = self._node.subscribers(item.channel)
-            total += subscribers
-            answer: dict[str, object] = {"channel": to_fanout(item.channel), "subscribers": subscribers}
+            answer: dict[str, object] = {"channel": to_fanout(item.channel), "subscribers": counts[item.channel]}
             if item.draft is not None:
                 result = next(results)
                 answer["position"] = str(result.position)
                 answer["repeated"] = result.repeated
             answers.append(answer)
-        logger.debug("published", extra={"items": len(items), "subscribers": total})
-        headers = {"Fanfare-Subscribers": str(total)}
-        if _wants_json(request):
-            return web.Response(
-                body=orjson.dumps({"message": "Published", "subscribers": total, "items": answers}) + b"\n",
-                headers={**_NOSNIFF, **headers},
-                content_type="application/json",
-            )
-        text = "Published"
-        if items and not total:
-            text += " (nobody is subscribed)" if self._alone else " (nobody is subscribed at this worker)"
-        return _text(200, text, **headers)
+        return Answer(
+            200,
+            {**_NOSNIFF, "Fanfare-Subscribers": str(total), "Content-Type": "application/json"},
+            orjson.dumps({"message": "Published", "subscribers": total, "items": answers}) + b"\n",
+        )
 
     async def position(self, request: web.Request) -> web.Response:
         """GET the newest position of `?channel=`."""
+        refusal = self.admit(request.headers.get(hdrs.AUTHORIZATION), request.match_info.get("realm"))
+        if refusal is not None:
+            return response(refusal)
         try:
-            if (refusal := self._refusal(request)) is not None:
-                return refusal
             channel = from_fanout(request.query.get("channel"))
             position = await self._node.broker.position(channel)
         except BrokerUnavailable:
-            return _text(503, "Not known: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: _RETRY_AFTER})
+            return response(
+                _text(503, "Not known: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: _RETRY_AFTER})
+            )
         except ProtocolError as error:
-            return self._refused(error)
-        return web.Response(
-            body=orjson.dumps({"channel": to_fanout(channel), "position": str(position)}) + b"\n",
-            headers=_NOSNIFF,
-            content_type="application/json",
-        )
+            return response(self._refused(error))
+        body = orjson.dumps({"channel": to_fanout(channel), "position": str(position)}) + b"\n"
+        return response(Answer(200, {**_NOSNIFF, "Content-Type": "application/json"}, body))
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
-        self._gate.check(request.headers.get(hdrs.AUTHORIZATION))
-        # The key was right, so nothing is told to strangers.
-        if request.match_info.get("realm", self._realm) != self._realm:
-            return _text(403, f"Realm unknown: this hub's is {self._realm}.")
-        return None
-
-    def _refused(self, error: ProtocolError) -> web.Response:
+    def _refused(self, error: ProtocolError) -> Answer:
         match error:
             case BadToken():
                 return _text(401, error.text, **{hdrs.WWW_AUTHENTICATE: f'Bearer realm="{self._realm}"'})
@@ -229,10 +256,15 @@ class Endpoint:
         return b"".join(parts)
 
 
-def _wants_json(request: web.Request) -> bool:
-    accept = request.headers.get(hdrs.ACCEPT, "")
+def wants_json(accept: str) -> bool:
+    """Whether an Accept header prefers JSON to a line of text."""
     return "application/json" in accept and not accept.lstrip().startswith(("text/plain", "*/*"))
 
 
-def _text(status: int, text: str, **headers: str) -> web.Response:
-    return web.Response(status=status, text=f"{text}\n", headers={**_NOSNIFF, **headers})
+def late() -> Answer:
+    """What a body gets that stalls."""
+    return text(408, "Body did not arrive in time.", _NOSNIFF, close=True)
+
+
+def _text(status: int, words: str, **headers: str) -> Answer:
+    return text(status, words, {**_NOSNIFF, **headers})

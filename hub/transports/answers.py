@@ -1,0 +1,80 @@
+"""What is answered to an HTTP request, whoever writes it: aiohttp, or the lean path beside it.
+
+Decisions are made once, as an `Answer`; `response` and `Writer.encode` turn it into the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE
+
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer. headers: without Content-Length, Date and Server, which are added in writing.
+
+    close: the connection can't be used for another request.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    close: bool = False
+
+
+def text(status: int, words: str, headers: Mapping[str, str], *, close: bool = False) -> Answer:
+    """One line for people."""
+    return Answer(status, {**headers, "Content-Type": TEXT}, words.encode() + b"\n", close)
+
+
+def response(answer: Answer) -> web.Response:
+    """For aiohttp to write."""
+    made = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+    if answer.close:
+        made.force_close()
+    return made
+
+
+class Writer:
+    """Makes answers into the bytes that aiohttp would have written."""
+
+    __slots__ = ("_date", "_tail")
+
+    def __init__(self) -> None:
+        self._date = ""
+        self._tail = b""
+
+    def encode(self, answer: Answer) -> bytes:
+        """The whole answer, for HTTP/1.1 and a connection that is kept unless the answer closes it."""
+        return self.head(answer.status, answer.headers, len(answer.body), close=answer.close) + answer.body
+
+    def head(self, status: int, headers: Mapping[str, str], length: int, *, close: bool = False) -> bytes:
+        """The head of an answer whose body has `length` bytes."""
+        date = rfc822_formatted_time()
+        if date is not self._date:
+            self._date = date
+            self._tail = f"\r\nDate: {date}\r\nServer: {SERVER_SOFTWARE}\r\n".encode("ascii")
+        return b"%b%d%b%b" % (
+            _fields(status, tuple(headers.items())),
+            length,
+            self._tail,
+            b"Connection: close\r\n\r\n" if close else b"\r\n",
+        )
+
+
+@lru_cache(maxsize=1024)
+def _fields(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The part of a head that is the same in many answers."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
+    if any("\r" in line or "\n" in line for line in lines):
+        # As aiohttp does: what a client sent may stand in a header, and must not become two.
+        raise ValueError("line break in a header")
+    return ("\r\n".join(lines) + "\r\nContent-Length: ").encode("utf-8", "surrogateescape")

@@ -315,10 +315,12 @@ class RedisBroker(Broker):
         self._receiver = None
         self._fault = self._fault or "closed"
         self._fault_since = 0.0
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks, self._tasks = set(self._tasks), []
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # Again if need be: redis-py asks sentinels by `asyncio.wait_for` (see _Server).
+            _, tasks = await asyncio.wait(tasks, timeout=0.5)
         stopping = BrokerUnavailable("the hub is stopping")
         for request, _ in self._drafts:
             request.fail(stopping)
@@ -611,7 +613,8 @@ class RedisBroker(Broker):
             self._checked = now
             looks = [("HMGET", tag + "ep", "e", "q") for tag in self._tags]
         read = ("XREAD", "COUNT", READ_COUNT, "BLOCK", BLOCK_MS, "STREAMS", *self._streams, self._canary)
-        replies = await self._reading.run([*looks, (*read, *self._last, self._last_canary)])
+        async with asyncio.timeout(COMMAND_SECONDS + BLOCK_MS / 1000):
+            replies = await self._reading.run([*looks, (*read, *self._last, self._last_canary)])
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
@@ -822,7 +825,9 @@ class _Server:
     def __init__(self, url: str) -> None:
         options: dict[str, Any] = {
             "socket_connect_timeout": COMMAND_SECONDS,
-            "socket_timeout": COMMAND_SECONDS + BLOCK_MS / 1000,
+            # Whoever waits has a limit of his own. redis-py's is `asyncio.wait_for`, which in Python 3.11 may
+            # swallow a cancellation (python/cpython#86296), and a task that should stop would go on.
+            "socket_timeout": None,
             # A publish that may have been accepted must not be repeated unasked; who repeats here knows what.
             "retry": Retry(NoBackoff(), 0),
         }

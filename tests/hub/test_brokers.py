@@ -1,0 +1,407 @@
+"""What every broker promises: one suite, on memory, on Redis, and on a Redis that was failed over to."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from brokering import Ear, Relay, draft
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from services import Redis, RedisFactory
+
+from hub.brokers import Broker, Retention, RetentionOf
+from hub.brokers.memory import MemoryBroker
+from hub.brokers.redis import RedisBroker
+from hub.protocol.publications import Draft, Position
+
+#: Opens a broker with an ear of its own; several are nodes of one hub.
+NewBroker = Callable[..., Awaitable[tuple[Broker, Ear]]]
+
+
+async def opened(broker: Broker) -> tuple[Broker, Ear]:
+    ear = Ear()
+    await broker.open(ear)
+    return broker, ear
+
+
+@pytest.fixture(params=["memory", "redis", "redis after failover"])
+async def new_broker(request: pytest.FixtureRequest) -> AsyncIterator[NewBroker]:
+    brokers: list[Broker] = []
+    prefix = f"hub-{secrets.token_hex(3)}"
+    relay: Relay | None = None
+    if request.param == "memory":
+
+        def make(retention: RetentionOf | None) -> Broker:
+            return MemoryBroker(retention=retention)
+
+    else:
+        url = request.getfixturevalue("redis_url")
+        if request.param == "redis after failover":
+            relay = await fail_over(request.getfixturevalue("new_redis"), prefix)
+            url = relay.url
+
+        def make(retention: RetentionOf | None) -> Broker:
+            return RedisBroker(url, retention=retention, prefix=prefix)
+
+    async def new(retention: Retention | None = None) -> tuple[Broker, Ear]:
+        broker, ear = await opened(make(None if retention is None else lambda channel: retention))
+        brokers.append(broker)
+        return broker, ear
+
+    yield new
+    for broker in brokers:
+        await broker.close()
+    if relay is not None:
+        await relay.__aexit__()
+
+
+async def fail_over(new_redis: RedisFactory, prefix: str) -> Relay:
+    """A relay to a promoted replica; the primary it had was used, and is gone."""
+    primary = await asyncio.to_thread(new_redis)
+    relay = await Relay(primary.port).__aenter__()
+    broker, ear = await opened(RedisBroker(relay.url, prefix=prefix))
+    try:
+        replica: Redis = await asyncio.to_thread(lambda: new_redis(replica_of=primary))
+        await broker.publish([draft("/a", number) for number in range(3)])
+        await ear.hear(3)
+        await asyncio.to_thread(primary.kill)
+        replica.command("REPLICAOF", "NO", "ONE")
+        relay.cut(replica.port)
+        await ear.until(lambda: bool(ear.losses))
+    finally:
+        await broker.close()
+    return relay
+
+
+@pytest.fixture(params=["redis", "redis after failover"])
+async def two_nodes(request: pytest.FixtureRequest) -> AsyncIterator[list[tuple[Broker, Ear]]]:
+    prefix = f"hub-{secrets.token_hex(3)}"
+    url, relay = request.getfixturevalue("redis_url"), None
+    if request.param == "redis after failover":
+        relay = await fail_over(request.getfixturevalue("new_redis"), prefix)
+        url = relay.url
+    nodes = [await opened(RedisBroker(url, prefix=prefix)) for _ in range(2)]
+    yield nodes
+    for broker, _ in nodes:
+        await broker.close()
+    if relay is not None:
+        await relay.__aexit__()
+
+
+# Positions
+
+
+async def test_offsets_of_a_channel_count_from_one(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker()
+    published = await broker.publish([draft("/n", 1), draft("/other", 1), draft("/n", 2)])
+    (epoch, first), (_, other), (again, second) = [result.position for result in published]
+    assert (first, other, second) == (1, 1, 2)
+    assert epoch == again
+
+
+async def test_position_is_the_newest_publications(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker()
+    (published,) = await broker.publish([draft("/n", 1)])
+    assert await broker.position("/n") == published.position
+
+
+async def test_position_of_an_unused_channel_is_where_its_history_begins(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker()
+    begin = await broker.position("/n")
+    assert begin.offset == 0
+    (published,) = await broker.publish([draft("/n", 1)])
+    assert published.position == Position(begin.epoch, 1)
+    history = await broker.history("/n", begin)
+    assert (len(history.publications), history.recovered) == (1, True)
+
+
+# Delivery
+
+
+async def test_publications_are_received_in_order_with_their_positions(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    published = await broker.publish([draft("/n", number) for number in range(1500)])
+    heard = await ear.hear(1500)
+    assert [publication.data for publication in heard] == [b"%d" % number for number in range(1500)]
+    assert [publication.position for publication in heard] == [result.position for result in published]
+
+
+async def test_calls_that_come_together_keep_their_order(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    await asyncio.gather(*(broker.publish([draft(f"/{number % 7}", number)]) for number in range(700)))
+    await ear.hear(700)
+    ear.check_order()
+    for channel in range(7):
+        numbers = [int(publication.data) for publication in ear.of(f"/{channel}")]
+        assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize(
+    "data", [b"null", b"0", b'""', b'"\\ud800"', b'"\xe2\x82\xac\\u0000\\r\\n"', b"1e400", b'{"a": [1,\n2]}']
+)
+async def test_data_passes_unchanged(new_broker: NewBroker, data: bytes) -> None:
+    broker, ear = await new_broker()
+    begin = await broker.position("/n")
+    await broker.publish([Draft("/n", data, hint=True, ext=b'{"user":"\xc3\xa9"}'), Draft("/n", data)])
+    for publications in (await ear.hear(2), (await broker.history("/n", begin)).publications):
+        assert [publication.data for publication in publications] == [data, data]
+        assert [publication.hint for publication in publications] == [True, False]
+        assert [publication.ext for publication in publications] == [b'{"user":"\xc3\xa9"}', None]
+
+
+async def test_any_printable_name_is_a_channel(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    names = ["/a b", "/€/ü", "/{hub:3}:log", "/*'\"\\", "/" + "x" * 254]
+    for name in names:
+        begin = await broker.position(name)
+        await broker.publish([draft(name, 1)])
+        assert len((await broker.history(name, begin)).publications) == 1
+    assert {publication.channel for publication in await ear.hear(len(names))} == set(names)
+
+
+async def test_megabyte_passes(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    data = b'"' + b"x" * (1024 * 1024 - 2) + b'"'
+    await broker.publish([Draft("/n", data)])
+    assert (await ear.hear(1))[0].data == data
+
+
+async def test_nothing_is_received_after_close(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    await broker.publish([draft("/n", 1)])
+    await ear.hear(1)
+    await broker.close()
+    await broker.close()
+    ear.heard.clear()
+    other, other_ear = await new_broker()
+    await other.publish([draft("/n", 2)])
+    await other_ear.hear(1)
+    assert ear.heard == []
+
+
+async def test_open_broker_is_well(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker()
+    assert (broker.health.well, broker.health.reason) == (True, "")
+
+
+# Idempotency
+
+
+async def test_repeated_key_returns_the_first_result_and_publishes_nothing(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    (first,) = await broker.publish([draft("/n", 1, key="k")])
+    (again,) = await broker.publish([draft("/n", 2, key="k")])
+    assert (first.repeated, again.repeated) == (False, True)
+    assert again.position == first.position
+    await broker.publish([draft("/n", 3)])
+    assert [publication.data for publication in await ear.hear(2)] == [b"1", b"3"]
+
+
+async def test_key_repeated_in_one_call_counts_once(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    published = await broker.publish([draft("/n", 1), draft("/n", 2, "k"), draft("/n", 3, "k"), draft("/n", 4)])
+    assert [result.position.offset for result in published] == [1, 2, 2, 3]
+    assert [result.repeated for result in published] == [False, False, True, False]
+    assert [publication.data for publication in await ear.hear(3)] == [b"1", b"2", b"4"]
+    assert ear.losses == []
+
+
+# History
+
+
+async def test_history_is_what_came_after_a_position(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    published = await broker.publish([draft("/n", number) for number in range(5)])
+    history = await broker.history("/n", published[1].position)
+    assert history.recovered
+    assert list(history.publications) == (await ear.hear(5))[2:]
+    assert history.top == published[-1].position
+
+
+async def test_nothing_came_after_the_newest_position(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker()
+    (published,) = await broker.publish([draft("/n", 1)])
+    history = await broker.history("/n", published.position)
+    assert (history.publications, history.recovered) == ((), True)
+
+
+async def test_without_a_position_history_is_all_that_is_kept(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker()
+    await broker.publish([draft("/n", number) for number in range(3)])
+    history = await broker.history("/n", None)
+    assert ([publication.data for publication in history.publications], history.recovered) == ([b"0", b"1", b"2"], True)
+
+
+@pytest.mark.parametrize("strange", [Position("abc", 1), Position("abc", 0), Position("0" * 32, 10**19)])
+async def test_unknown_epoch_is_not_recovered(new_broker: NewBroker, strange: Position) -> None:
+    broker, _ = await new_broker()
+    (published,) = await broker.publish([draft("/n", 1)])
+    history = await broker.history("/n", strange)
+    assert (history.publications, history.top, history.recovered) == ((), published.position, False)
+
+
+@pytest.mark.parametrize("ahead", [1, 10**9, 10**19])
+async def test_position_from_the_future_is_not_recovered(new_broker: NewBroker, ahead: int) -> None:
+    broker, _ = await new_broker()
+    (published,) = await broker.publish([draft("/n", 1)])
+    history = await broker.history("/n", Position(published.position.epoch, 1 + ahead))
+    assert (history.publications, history.top, history.recovered) == ((), published.position, False)
+
+
+async def test_position_of_another_channel_is_not_recovered(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker()
+    await broker.publish([draft("/n", 1)])
+    (other,) = await broker.publish([draft("/m", 1)])
+    assert not (await broker.history("/n", other.position)).recovered
+
+
+async def test_history_is_bounded_by_count(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker(Retention(count=10))
+    published = await broker.publish([draft("/n", number) for number in range(30)])
+    assert len((await broker.history("/n", published[19].position)).publications) == 10
+    assert not (await broker.history("/n", published[18].position)).recovered
+
+
+async def test_history_is_bounded_by_bytes(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker(Retention(bytes=100_000))
+    data = b'"' + b"x" * 20_000 + b'"'
+    for _ in range(4):
+        published = await broker.publish([Draft("/n", data) for _ in range(4)])
+    assert len((await broker.history("/n", None)).publications) == 4
+    assert (await broker.history("/n", Position(published[-1].position.epoch, 12))).recovered
+    assert not (await broker.history("/n", Position(published[-1].position.epoch, 11))).recovered
+
+
+async def test_history_is_bounded_by_age(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker(Retention(seconds=1))
+    begin = await broker.position("/n")
+    (published,) = await broker.publish([draft("/n", 1)])
+    assert (await broker.history("/n", begin)).recovered
+    async with asyncio.timeout(10):
+        while (await broker.history("/n", begin)).recovered:
+            await asyncio.sleep(0.1)
+    assert (await broker.history("/n", published.position)).recovered
+
+
+async def test_channel_without_history_still_has_positions(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker(Retention(count=0))
+    begin = await broker.position("/n")
+    published = await broker.publish([draft("/n", 1), draft("/n", 2)])
+    assert [result.position.offset for result in published] == [1, 2]
+    await ear.hear(2)
+    assert not (await broker.history("/n", begin)).recovered
+    assert (await broker.history("/n", published[-1].position)).recovered
+
+
+# Two nodes
+
+
+async def test_two_nodes_hear_the_same_in_the_same_order(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    (one, ear), (two, other_ear) = two_nodes
+
+    async def publish(broker: Broker, numbers: range) -> None:
+        for number in numbers:
+            await broker.publish([draft("/n", number), draft(f"/{number % 5}", number)])
+
+    await asyncio.gather(publish(one, range(200)), publish(two, range(200, 400)))
+    await asyncio.gather(ear.hear(800), other_ear.hear(800))
+    ear.check_order()
+    for channel in ("/n", "/0", "/1", "/2", "/3", "/4"):
+        assert ear.of(channel) == other_ear.of(channel)
+
+
+async def test_two_nodes_agree_on_positions_keys_and_history(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    (one, _), (two, _) = two_nodes
+    begin = await one.position("/n")
+    assert await two.position("/n") == begin
+    (first,) = await one.publish([draft("/n", 1, key="k")])
+    (again,) = await two.publish([draft("/n", 2, key="k")])
+    assert (again.position, again.repeated) == (first.position, True)
+    assert (await two.history("/n", begin)).publications == (await one.history("/n", begin)).publications
+
+
+async def test_one_node_owns_a_session(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    (one, _), (two, _) = two_nodes
+    assert await one.claim_session("s", "one") is None
+    assert await one.save_session("s", "one", b"1", 60)
+    assert not await two.save_session("s", "two", b"2", 60)
+    assert await two.claim_session("s", "two") == b"1"
+    assert not await one.save_session("s", "one", b"3", 60)
+    assert await two.drop_session("s")
+    assert not await one.drop_session("s")
+    assert await one.claim_session("s", "one") is None
+
+
+# The model
+
+
+class Model:
+    """What a broker is, in a few lines."""
+
+    def __init__(self) -> None:
+        self.log: dict[str, list[bytes]] = {}
+        self.keys: dict[str, int] = {}
+
+    def publish(self, channel: str, data: bytes, key: str | None) -> tuple[int, bool]:
+        if key is not None and key in self.keys:
+            return self.keys[key], True
+        self.log.setdefault(channel, []).append(data)
+        if key is not None:
+            self.keys[key] = len(self.log[channel])
+        return len(self.log[channel]), False
+
+
+CHANNELS = st.sampled_from(["/a", "/b", "/c/d"])
+STEPS = st.one_of(
+    st.tuples(
+        st.just("publish"), st.lists(st.tuples(CHANNELS, st.none() | st.sampled_from("xyz")), min_size=1, max_size=8)
+    ),
+    st.tuples(st.just("history"), st.tuples(CHANNELS, st.integers(0, 12))),
+)
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_any_script_does_what_the_model_does(kind: str, request: pytest.FixtureRequest) -> None:
+    """Publishing with and without keys, and asking for history, in any order."""
+    url = request.getfixturevalue("redis_url") if kind == "redis" else ""
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(STEPS, max_size=12))
+    def follow(script: list[tuple[str, object]]) -> None:
+        broker: Broker = MemoryBroker() if kind == "memory" else RedisBroker(url, prefix=secrets.token_hex(4), shards=2)
+        asyncio.run(play(broker, script))
+
+    follow()
+
+
+async def play(broker: Broker, script: list[tuple[str, object]]) -> None:
+    model, number = Model(), 0
+    _, ear = await opened(broker)
+    try:
+        for what, arguments in script:
+            if what == "publish":
+                drafts = []
+                expected = []
+                for channel, key in arguments:  # type: ignore[attr-defined]  # a list, by the strategy
+                    number += 1
+                    key = None if key is None else channel + key
+                    drafts.append(draft(channel, number, key))
+                    expected.append(model.publish(channel, b"%d" % number, key))
+                published = await broker.publish(drafts)
+                assert [(result.position.offset, result.repeated) for result in published] == expected
+            else:
+                channel, since = arguments  # type: ignore[misc]  # a pair, by the strategy
+                top = await broker.position(channel)
+                history = await broker.history(channel, Position(top.epoch, since))
+                log = model.log.get(channel, [])
+                assert history.recovered == (since <= len(log))
+                assert [p.data for p in history.publications] == (log[since:] if history.recovered else [])
+        await ear.hear(sum(map(len, model.log.values())))
+        ear.check_order()
+        assert {channel: [p.data for p in ear.of(channel)] for channel in model.log} == model.log
+        assert ear.losses == []
+    finally:
+        await broker.close()

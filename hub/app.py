@@ -106,14 +106,14 @@ class Hub:
             app.router.add_get("/metrics", self._metrics)
         app.cleanup_ctx.append(self._life)
 
-    def websocket(self, head: Head, deflates: bool) -> BayeuxSocket:
+    def websocket(self, head: Head, window: int) -> BayeuxSocket:
         """The connection object of an accepted upgrade of /bayeux."""
         return BayeuxSocket(
-            self.node, limit=self.settings.body_bytes, interval=self.settings.ping_interval, deflates=deflates
+            self.node, limit=self.settings.body_bytes, interval=self.settings.ping_interval, window=window
         )
 
-    def _plain_websocket(self, head: Head, deflates: bool) -> Connection:
-        return self._plain.websocket(head, deflates)
+    def _plain_websocket(self, head: Head, window: int) -> Connection:
+        return self._plain.websocket(head, window)
 
     async def _life(self, app: web.Application) -> AsyncIterator[None]:
         await self.node.start()

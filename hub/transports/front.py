@@ -28,8 +28,8 @@ access = logging.getLogger("hub.access")
 #: Bytes a request's head may have before we decide; aiohttp's own bound is 8,190 a line.
 HEAD_BYTES = 16 * 1024
 
-#: Makes the connection object of an accepted upgrade; `deflates` says whether compression was agreed.
-MakeConnection = Callable[[Head, bool], Connection]
+#: Makes the connection object of an accepted upgrade; `window` is the compression agreed on, 0 for none.
+MakeConnection = Callable[[Head, int], Connection]
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Door:
     def admit(self, head: Head, make: MakeConnection) -> tuple[Connection, Upgrade]:
         """The connection object for an upgrade that may be had, else HeadError with the answer."""
         try:
-            accepted = upgrade(head)
+            accepted = upgrade(head, smallest=9)
             if not self.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
                 raise HeadError(403, "Origin not allowed. Add it to HUB_ORIGINS.")
             if self.node.draining:
@@ -63,7 +63,7 @@ class Door:
             self.refused += 1
             raise
         self.upgraded += 1
-        return make(head, accepted.deflate is not None), accepted
+        return make(head, accepted.window), accepted
 
     async def take_over(self, request: web.Request) -> web.StreamResponse:
         """An upgrade on a connection that already carried other requests.

@@ -39,8 +39,8 @@ class PlainSocket(Connection):
 
     __slots__ = ("_access", "_asked", "_tasks", "session")
 
-    def __init__(self, node: Node, access: Access, head: Head, *, limit: int, interval: float) -> None:
-        super().__init__(node, limit=min(limit, 64 * 1024), interval=interval)
+    def __init__(self, node: Node, access: Access, head: Head, *, limit: int, interval: float, window: int = 0) -> None:
+        super().__init__(node, limit=min(limit, 64 * 1024), interval=interval, window=window)
         self._access = access
         self._asked = parse_qs(head.target.partition(b"?")[2].decode("latin-1"))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -219,9 +219,9 @@ class Plain:
         self._interval = interval
         self._hold = hold
 
-    def websocket(self, head: Head, deflates: bool) -> PlainSocket:
+    def websocket(self, head: Head, window: int) -> PlainSocket:
         """The connection object of an accepted upgrade of `/ws`."""
-        return PlainSocket(self._node, self._access, head, limit=self._limit, interval=self._interval)
+        return PlainSocket(self._node, self._access, head, limit=self._limit, interval=self._interval, window=window)
 
     async def upgrade(self, request: web.Request) -> web.StreamResponse:
         """`/ws` on a connection that carried other requests, or without an upgrade."""

@@ -47,32 +47,35 @@ CLOSE_SECONDS = 2.0
 
 _EMPTY_PING = frame(PING, b"")
 
+#: Names of a batch's forms by window. All browsers ask for the largest, so one is made for them all.
+_FORMS = ("bayeux", *(f"bayeux-deflate-{window}" for window in range(1, 16)))
+
 
 class Connection(asyncio.Protocol):
     """An established WebSocket, server side. Subclasses say what a message means.
 
     limit: bytes a message may have. interval: seconds between pings while nothing comes.
-    deflates: whether permessage-deflate was agreed on.
+    window: the compression window agreed on (base-2 logarithm, 9 to 15), 0 without compression.
     """
 
     __slots__ = (
         "_reader",
         "blocked",
         "closing",
-        "deflates",
         "interval",
         "limit",
         "node",
         "on_closed",
         "seen",
         "transport",
+        "window",
     )
 
-    def __init__(self, node: Node, *, limit: int, interval: float, deflates: bool = False) -> None:
+    def __init__(self, node: Node, *, limit: int, interval: float, window: int = 0) -> None:
         self.node = node
         self.limit = limit
         self.interval = interval
-        self.deflates = deflates
+        self.window = window
         self.blocked = False
         self.closing = False
         self.on_closed: Callable[[], None] | None = None
@@ -107,14 +110,14 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.closing and self._reader is None:
-            self._reader = Reader(self.limit, self.deflates)
+            self._reader = Reader(self.limit, self.window > 0)
         self.seen = self.node.time()
         if self._reader is None:
             payload = read_one(data)
             if payload is not None:
                 self.text(payload)
                 return
-            self._reader = Reader(self.limit, self.deflates)
+            self._reader = Reader(self.limit, self.window > 0)
         reader = self._reader
         try:
             messages = reader.feed(data)
@@ -217,8 +220,8 @@ class BayeuxSocket(Connection):
 
     __slots__ = ("_bad", "session")
 
-    def __init__(self, node: Node, *, limit: int, interval: float, deflates: bool = False) -> None:
-        super().__init__(node, limit=limit, interval=interval, deflates=deflates)
+    def __init__(self, node: Node, *, limit: int, interval: float, window: int = 0) -> None:
+        super().__init__(node, limit=limit, interval=interval, window=window)
         self.session: Session | None = None
         self._bad = 0
 
@@ -257,11 +260,11 @@ class BayeuxSocket(Connection):
         self.write(self._frame(join(parts)))
 
     def offer(self, batch: Batch) -> None:
-        deflates = self.deflates
-        data = batch.forms.get("bayeux-deflate" if deflates else "bayeux")
+        form = _FORMS[self.window]
+        data = batch.forms.get(form)
         if data is None:
             data = self._encode(batch)
-            batch.forms["bayeux-deflate" if deflates else "bayeux"] = data
+            batch.forms[form] = data
         self.deliver(data)
 
     def tell_lost(self, channels: Iterable[str]) -> bool:
@@ -297,6 +300,6 @@ class BayeuxSocket(Connection):
         return b"".join(frames)
 
     def _frame(self, payload: bytes) -> bytes:
-        if self.deflates and len(payload) >= DEFLATE_FROM:
-            return frame(TEXT, deflate(payload), rsv1=True)
+        if self.window and len(payload) >= DEFLATE_FROM:
+            return frame(TEXT, deflate(payload, self.window), rsv1=True)
         return text_frame(payload)

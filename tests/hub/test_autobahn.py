@@ -1,11 +1,9 @@
-"""Autobahn's cases, all of 1 to 13, against the real connection class with an echo in it."""
+"""Autobahn's cases, all of 1 to 13, through the hub's own front door, with an echo behind it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import cast
 
 import pytest
 from kosoku import FailureError, run_fuzzingclient
@@ -13,7 +11,6 @@ from listening import serving
 
 from hub.node import Node
 from hub.protocol.frames import BINARY, TEXT, deflate, frame
-from hub.protocol.heads import read_head, switching, upgrade
 from hub.transports.websocket import Connection
 
 #: Case 9 sends messages of 16 MiB.
@@ -31,8 +28,7 @@ class Echo(Connection):
     """Says what it is told, compressed when that was agreed on."""
 
     def __init__(self, node: Node, window: int) -> None:
-        super().__init__(node, limit=LIMIT, interval=25.0, deflates=window > 0)
-        self.window = window
+        super().__init__(node, limit=LIMIT, interval=25.0, window=window)
 
     def text(self, payload: bytes) -> None:
         self.say(TEXT, payload)
@@ -47,42 +43,12 @@ class Echo(Connection):
             self.transport.write(frame(opcode, payload))
 
 
-class Door(asyncio.Protocol):
-    """A front door with nothing but the echo behind it, which takes every compression window.
-
-    The hub's own door takes only the largest, and cases 13.3, 13.5 and 13.7 want the smallest.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.head = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.head += data
-        found = read_head(self.head)
-        if found is None:
-            return
-        accepted = upgrade(found[0], smallest=9)
-        echo = Echo(self.node, accepted.window)
-        self.transport.set_protocol(echo)
-        self.transport.write(switching(accepted))
-        echo.connection_made(self.transport)
-        if self.head[found[1] :]:
-            echo.data_received(self.head[found[1] :])
-
-
 @contextlib.asynccontextmanager
 async def echoing() -> AsyncIterator[str]:
-    async with serving() as (_, hub):
-        server = await asyncio.get_running_loop().create_server(lambda: Door(hub.node), "127.0.0.1", 0)
-        try:
-            yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            server.close()
-            await server.wait_closed()
+    """The hub's own front door with the echo behind it; gives its URL."""
+    async with serving() as (url, hub):
+        hub.door.paths = {"/echo": lambda head, window: Echo(hub.node, window)}
+        yield url.replace("http", "ws") + "/echo"
 
 
 # The suite leaves its own test data open.

@@ -73,7 +73,7 @@ test-js: system
 	    echo "tests/js did not run: Node.js is not installed"; [ "$${CI:-}" != true ]; \
 	else \
 	    export PATH="$(CURDIR)/$(BIN):$$PATH"; \
-	    set -x; npm run --silent types; node --test $(JS_TESTS); \
+	    set -x; node --test --test-reporter=spec $(JS_TESTS); \
 	fi
 
 bench: $(VENV)/installed-bench

@@ -2,6 +2,7 @@
 
 declarations   which changes of a row tell which channels, with what payload; pure
 rows           what waits in the outbox, and the rules of telling it; pure
+teller         tells at once what was committed here, and sweeps what was left; knows no database
 outbox         the outbox as SQLAlchemy tables; the lease; the sweeper's statements
 sqlalchemy     Notifier: collects at flush, tells after commit
 postgres       triggers, so that psql and other languages are heard too

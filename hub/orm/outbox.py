@@ -264,13 +264,13 @@ class AsyncEngineStore:
         await self._run(drop_lease, owner)
 
     @asynccontextmanager
-    async def listening(self, wake: Callable[[], None]) -> AsyncIterator[bool]:
-        """Call `wake` for every NOTIFY while inside; yields whether this database can (PostgreSQL, asyncpg).
+    async def listening(self, wake: Callable[[], None], lost: Callable[[], None]) -> AsyncIterator[None]:
+        """Call `wake` for every NOTIFY while inside, and `lost` when no more will be heard.
 
-        Holds one connection of the pool. A connection that is lost is not made again: the poll remains.
+        Only PostgreSQL (with asyncpg) says any; there this holds one connection of the pool.
         """
         if self._engine.dialect.driver != "asyncpg":
-            yield False
+            yield
             return
         async with self._engine.connect() as connection:
             raw = await connection.get_raw_connection()
@@ -279,11 +279,16 @@ class AsyncEngineStore:
             def notified(*_: object) -> None:
                 wake()
 
+            def terminated(*_: object) -> None:
+                lost()
+
             assert driver is not None
             await driver.add_listener(NOTIFY_CHANNEL, notified)
+            driver.add_termination_listener(terminated)
             try:
-                yield True
+                yield
             finally:
+                driver.remove_termination_listener(terminated)
                 # Not given back to the pool: it would go on listening there.
                 await connection.invalidate()
 

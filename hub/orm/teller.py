@@ -68,7 +68,7 @@ class AsyncStore(Protocol):
     async def settle(self, outcome: Outcome) -> None: ...
     async def hold_lease(self, owner: str, now: float, seconds: float) -> bool: ...
     async def drop_lease(self, owner: str) -> None: ...
-    def listening(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[bool]: ...
+    def listening(self, wake: Callable[[], None], lost: Callable[[], None]) -> AbstractAsyncContextManager[None]: ...
 
 
 class _Committed:
@@ -142,6 +142,7 @@ class Teller:
         self._idle = asyncio.Event()
         self._sweep_now = True
         self._leased = False
+        self._deaf = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -173,13 +174,12 @@ class Teller:
 
     async def close(self, timeout: float = 5.0) -> None:
         """Tell what can be told within `timeout` seconds, then stop; the rest stays in the outbox."""
-        task, self._task = self._task, None
+        task = self._task
         if task is None:
             return
         if not task.done():
-            self._task = task
             await self.flush(timeout)
-            self._task = None
+        self._task = None
         task.cancel()
         await asyncio.wait([task])
         if self._leased:
@@ -191,15 +191,22 @@ class Teller:
 
     async def _run(self) -> None:
         while True:
+            self._deaf = False
             try:
-                async with self._store.listening(self.sweep):
+                async with self._store.listening(self.sweep, self._go_deaf):
                     await self._turns()
             # The database's errors are its driver's; the outbox outlives them all.
             except Exception:
                 logger.warning("outbox can't be read, trying again", exc_info=True)
-            await asyncio.sleep(self._poll)
+            await asyncio.sleep(min(self._poll, POLL))
+            self._sweep_now = True
+
+    def _go_deaf(self) -> None:
+        self._deaf = True
+        self._wake.set()
 
     async def _turns(self) -> None:
+        """Tell and sweep, until the connection that listens is lost."""
         polled = float("-inf")
         while True:
             pause = self._pause.left(self._clock())
@@ -210,6 +217,8 @@ class Teller:
                 self._idle.clear()
                 self._sweep_now = True
             self._wake.clear()
+            if self._deaf:
+                return
             if self._committed.ids:
                 await self._tell(*self._committed.take())
             if self._sweep_now or self._clock() - polled >= self._poll:

@@ -209,6 +209,24 @@ async def test_notify_wakes_the_sweeper(psql: asyncpg.Connection, engine: AsyncE
     assert [channel for channel, _ in publisher.published] == ["events", "event-1"]
 
 
+async def test_a_listener_that_is_cut_off_listens_again(psql: asyncpg.Connection, engine: AsyncEngine) -> None:
+    publisher = RecordingPublisher()
+    notify = AsyncNotifier(publisher, poll=3600.0)
+    notify.bind(async_sessionmaker(engine))
+    listens = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+    async with notify, asyncio.timeout(10):
+        cut = None
+        while cut is None:
+            cut = await psql.fetchval(f"SELECT pid {listens}")
+        await psql.execute(f"SELECT pg_terminate_backend({cut})")
+        while await psql.fetchval(f"SELECT pid {listens}") in {None, cut}:
+            await asyncio.sleep(0.02)
+        assert await notify.flush()
+        await psql.execute(add_event(1))
+        while len(publisher.items) < 2:
+            await asyncio.sleep(0.005)
+
+
 async def test_the_outbox_is_that_of_the_sqlalchemy_tables(psql: asyncpg.Connection) -> None:
     columns = """SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
         FROM information_schema.columns WHERE table_name LIKE 'fanfare_%' ORDER BY 1, ordinal_position"""

@@ -32,9 +32,11 @@ from .sessions import Registry
 from .settings import Settings
 from .transports import publish
 from .transports.front import Door
+from .transports.lean import Desk
 from .transports.origins import Origins
 from .transports.plain import Plain
 from .transports.polling import Polling
+from .transports.static import Static
 from .transports.websocket import BayeuxSocket, Connection
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,8 @@ class Hub:
             max_connections=settings.max_connections,
         )
 
+        self.desk: Desk | None = None
+
         self._plain = Plain(
             self.node,
             self.door,
@@ -91,6 +95,20 @@ class Hub:
         """Add the hub's routes, and its start and stop, to an application."""
         polling = Polling(self.node, self.door, message_bytes=self.settings.message_bytes)
         endpoint = publish.Endpoint(self.node, self.settings)
+        self.desk = Desk(
+            self.node,
+            polling,
+            endpoint,
+            self.door.handler,
+            message_bytes=self.settings.message_bytes,
+            head_timeout=self.settings.head_timeout,
+            body_timeout=self.settings.body_timeout,
+        )
+        self.door.posts = self.desk.protocol
+        static = Static(self.settings.static)
+        app.router.add_get(MOUNT + "/static/{name}", static.get)
+        for path in (MOUNT + ".js", MOUNT + "/client.js"):
+            app.router.add_get(path, static.get)
         for path in (MOUNT, MOUNT + "/{rest:.*}"):
             app.router.add_post(path, polling.post)
             app.router.add_get(path, polling.get, allow_head=False)
@@ -181,6 +199,8 @@ async def running(
             listener.close()
             # Before aiohttp waits for its handlers: held connects are handlers.
             await hub.node.drain()
+            if hub.desk is not None:
+                hub.desk.close()
     finally:
         await runner.cleanup()
 

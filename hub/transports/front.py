@@ -1,9 +1,9 @@
 """The front door: what a new connection says first decides who serves it.
 
 A WebSocket upgrade of a hub path becomes a WebSocket connection there and then: no request
-object, no handler task, no coroutine. Everything else goes, byte for byte, to aiohttp's own
-request handler on the same transport. Measured, that is what makes 15,000 idle sockets cost a
-tenth of aiohttp's own (docs/benchmarks.md).
+object, no handler task, no coroutine. A POST goes to the desk for polls and publishes (`lean`).
+Everything else goes, byte for byte, to aiohttp's own request handler on the same transport.
+Measured, that is what makes 15,000 idle sockets cost a tenth of aiohttp's own (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ MakeConnection = Callable[[Head, int], Connection]
 
 @dataclass(slots=True)
 class Door:
-    """What every new connection shares."""
+    """What every new connection shares. posts: makes the protocol of a connection that begins with a POST."""
 
     node: Node
     origins: Origins
     paths: Mapping[str, MakeConnection]
     server: web.Server | None = None
+    posts: Callable[[], asyncio.Protocol] | None = None
     head_timeout: float = 10.0
     max_connections: int = 0
     refused: int = 0
@@ -48,6 +49,11 @@ class Door:
     def protocol(self) -> Front:
         """The protocol factory for `loop.create_server`."""
         return Front(self)
+
+    def handler(self) -> web.RequestHandler:
+        """aiohttp's handler for one connection."""
+        assert self.server is not None, "the door is open before there is a server behind it"
+        return self.server()
 
     def admit(self, head: Head, make: MakeConnection) -> tuple[Connection, Upgrade]:
         """The connection object for an upgrade that may be had, else HeadError with the answer."""
@@ -160,8 +166,8 @@ class Front(asyncio.Protocol):
             return
         self._transport = None
         self._buffer = b""
-        assert self._door.server is not None, "the door is open before there is a server behind it"
-        handler = self._door.server()
+        posts = self._door.posts
+        handler = posts() if posts is not None and buffer[:1] == b"P" else self._door.handler()
         transport.set_protocol(handler)
         handler.connection_made(transport)
         handler.data_received(buffer)

@@ -1,0 +1,463 @@
+"""The two requests that come by the thousand, without a web framework: polls and publishes.
+
+A `POST` to the Bayeux mount or to the publish API whose head has nothing unusual is read, decided
+by the same code as aiohttp's handlers (`polling`, `publish`) and answered with the same bytes, with
+no task, request object or coroutine; a held poll is a `Poll` and nothing else. Whatever is unusual
+in a request, be it the first on its connection or the hundredth, goes byte for byte to aiohttp's
+own request handler, which then keeps the connection. An application's middlewares do not see what
+is answered here; they do not see upgrades either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from aiohttp import web
+
+from ..bayeux import LONG_POLLING
+from ..errors import HeadError
+from ..node import Node, Poll
+from ..protocol.heads import Head, read_head, refusal
+from ..protocol.messages import join
+from .answers import Answer, Writer
+from .polling import Polling, replied
+from .publish import Endpoint, late, wants_json
+
+logger = logging.getLogger(__name__)
+
+#: How a request must begin to be looked at.
+_STARTS = (b"POST /bayeux", b"POST /realm/", b"POST /publish")
+_LONGEST_START = max(map(len, _STARTS))
+
+#: Paths that are the same in every spelling: no escapes, no empty segments, no dots between slashes.
+_PLAIN_PATH = re.compile(rb"(?:/(?!\.)[A-Za-z0-9_~.\-]+)+/?")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_PUBLISH_PATH = re.compile(r"/publish/?|/realm/([^/]+)/publish(?:/(.*))?")
+
+#: Fields that change what a request means, and the one value of each that changes nothing.
+_UNUSUAL = {
+    b"connection": b"keep-alive",
+    b"content-encoding": None,
+    b"expect": None,
+    b"te": None,
+    b"trailer": None,
+    b"transfer-encoding": None,
+    b"upgrade": None,
+}
+
+#: Bytes of a body that is read here; CometD's and Faye's are under 2 KiB, a batch of a hundred items 20.
+BODY_BYTES = 64 * 1024
+
+#: Bytes of a head that is read here.
+HEAD_BYTES = 16 * 1024
+
+#: Bytes read ahead of the request under way before the connection is not read any more.
+AHEAD_BYTES = 64 * 1024
+
+#: Heads remembered with what they mean, up to so long a one each: a client repeats its own.
+MAX_PLANS = 1024
+PLAN_BYTES = 2048
+
+#: Seconds a connection is kept without a request; aiohttp's own number.
+IDLE_SECONDS = 75.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a head asks for. length: of the body. refused: the answer whatever the body is.
+
+    publishes: whether to the publish API, with the realm and channel of the URL, else it is a poll.
+    headers: of a poll's answer, with and without messages.
+    """
+
+    length: int
+    publishes: bool
+    cors: dict[str, str]
+    headers: dict[str, str]
+    refused: Answer | None = None
+    realm: str | None = None
+    channel: str | None = None
+    authorization: str | None = None
+    as_json: bool = False
+
+
+class Desk:
+    """What all lean connections share. server: gives aiohttp's handler for what is unusual."""
+
+    def __init__(
+        self,
+        node: Node,
+        polling: Polling,
+        endpoint: Endpoint,
+        server: Callable[[], web.RequestHandler],
+        *,
+        message_bytes: int,
+        head_timeout: float,
+        body_timeout: float,
+    ) -> None:
+        self.node = node
+        self.polling = polling
+        self.endpoint = endpoint
+        self.server = server
+        self.body_bytes = min(BODY_BYTES, message_bytes)
+        self.head_timeout = head_timeout
+        self.body_timeout = body_timeout
+        self.writer = Writer()
+        self.connections: set[Lean] = set()
+        self.requests = 0
+        self._plans: dict[bytes, Plan] = {}
+
+    def plan(self, raw: bytes) -> Plan | None:
+        """What a whole head, blank line included, asks for; None if that is for aiohttp to find out."""
+        plan = self._plans.get(raw)
+        if plan is None:
+            plan = self._plan(raw)
+            if plan is not None and len(raw) <= PLAN_BYTES:
+                if len(self._plans) >= MAX_PLANS:
+                    self._plans.clear()
+                self._plans[raw] = plan
+        return plan
+
+    def _plan(self, raw: bytes) -> Plan | None:
+        try:
+            found = read_head(raw, HEAD_BYTES)
+        except HeadError:
+            return None
+        if found is None:
+            return None
+        head, _ = found
+        fields = head.headers
+        if head.version != b"HTTP/1.1" or head.method != b"POST" or _PLAIN_PATH.fullmatch(head.target) is None:
+            return None
+        # What comes twice has an order or a meaning that is aiohttp's to know.
+        if len({name for name, _ in fields}) != len(fields):
+            return None
+        if any(name in _UNUSUAL and value.lower() != _UNUSUAL[name] for name, value in fields):
+            return None
+        digits = head.get(b"content-length")
+        if digits is None or len(digits) > 9 or int(digits) > self.body_bytes:
+            return None
+        length = int(digits)
+        target = head.target.decode("ascii")
+        if target == "/bayeux" or target.startswith("/bayeux/"):
+            cors, refused = self.polling.admit(_text(head, b"origin"), _text(head, b"host"))
+            return Plan(length, False, cors, replied(cors), refused)
+        match = _PUBLISH_PATH.fullmatch(target)
+        if match is None:
+            return None
+        return Plan(
+            length,
+            True,
+            {},
+            {},
+            realm=match[1],
+            channel=match[2] or None,
+            authorization=_text(head, b"authorization"),
+            as_json=wants_json(_text(head, b"accept") or ""),
+        )
+
+    def protocol(self) -> Lean:
+        """A protocol for a connection that begins with a POST."""
+        return Lean(self)
+
+    def close(self) -> None:
+        """Close every connection that waits for a request; the others follow when they have been answered."""
+        for connection in list(self.connections):
+            if not connection.busy:
+                connection.close()
+
+
+class Lean(asyncio.Protocol):
+    """A connection that has sent polls and publishes only."""
+
+    __slots__ = (
+        "_armed",
+        "_blocked",
+        "_buffer",
+        "_deadline",
+        "_desk",
+        "_paused",
+        "_plan",
+        "_poll",
+        "_transport",
+        "busy",
+    )
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._transport: asyncio.Transport | None = None
+        self._buffer: bytes | bytearray = b""
+        # The request whose body is awaited, or that is being answered (busy).
+        self._plan: Plan | None = None
+        self.busy = False
+        self._poll: LeanPoll | None = None
+        self._blocked = False
+        self._paused = False
+        # When something must have happened, 0 while a poll is held; and when the wheel looks next.
+        self._deadline = 0.0
+        self._armed = 0.0
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._desk.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        poll, self._poll = self._poll, None
+        if poll is not None:
+            self._desk.node.abandon(poll)
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        if not buffer:
+            self._buffer = data
+        elif isinstance(buffer, bytearray):
+            buffer += data
+        else:
+            # From the second piece on; bytes would be copied for every piece of a body that comes in crumbs.
+            self._buffer = bytearray(buffer) + data
+        if not self.busy and not self._blocked:
+            self._serve()
+        elif len(self._buffer) > AHEAD_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        return None
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        if not self.busy:
+            self._serve()
+
+    # Requests
+
+    def _serve(self) -> None:
+        """Answer what is there, one request after the other."""
+        try:
+            while self._buffer and not self.busy and not self._blocked and self._transport is not None:
+                if not self._serve_one():
+                    break
+        except Exception:
+            # A bug must not leave the client waiting, nor the loop with a traceback of the transport's.
+            logger.exception("request failed")
+            self._fail(500, "Internal server error")
+            return
+        if self._paused and not self.busy and not self._blocked and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _serve_one(self) -> bool:
+        """Take one whole request from the buffer and begin to answer it; False while it is incomplete."""
+        desk, buffer = self._desk, self._buffer
+        plan, start = self._plan, 0
+        if plan is None:
+            if not buffer.startswith(_STARTS):
+                if len(buffer) < _LONGEST_START and any(known.startswith(buffer) for known in _STARTS):
+                    self._expect(desk.head_timeout)
+                else:
+                    self._hand_over()
+                return False
+            end = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES)
+            if end < 0:
+                # Bare line feeds and what is too long are aiohttp's to refuse.
+                if len(buffer) >= HEAD_BYTES or _BARE_LF.search(buffer) is not None:
+                    self._hand_over()
+                else:
+                    self._expect(desk.head_timeout)
+                return False
+            start = end + 4
+            plan = desk.plan(bytes(buffer[:start]))
+            if plan is None:
+                self._hand_over()
+                return False
+        size = start + plan.length
+        if len(buffer) < size:
+            if start:
+                self._plan, self._buffer = plan, bytearray(buffer[start:])
+                self._expect(desk.body_timeout, again=True)
+            return False
+        body = bytes(buffer[start:size])
+        self._buffer = bytes(buffer[size:])
+        self._plan, self.busy, self._deadline = plan, True, 0.0
+        desk.requests += 1
+        if plan.publishes:
+            self._publish(plan, body)
+        elif plan.refused is not None:
+            self._answer(plan.refused)
+        else:
+            self._exchange(plan, body)
+        return True
+
+    def _exchange(self, plan: Plan, body: bytes) -> None:
+        desk = self._desk
+        messages = desk.polling.read(body, plan.cors)
+        if isinstance(messages, Answer):
+            self._answer(messages)
+            return
+        poll = self._poll = LeanPoll(self)
+        desk.node.accept(messages, LONG_POLLING, poll)
+
+    def _publish(self, plan: Plan, body: bytes) -> None:
+        endpoint = self._desk.endpoint
+        refused = endpoint.admit(plan.authorization, plan.realm)
+        if refused is not None:
+            self._answer(refused)
+            return
+        items = endpoint.read(body, plan.channel)
+        if isinstance(items, Answer):
+            self._answer(items)
+            return
+        answer = endpoint.try_accept(items, plan.as_json)
+        if answer is not None:
+            self._answer(answer)
+            return
+
+        async def publish() -> None:
+            try:
+                self._answer(await endpoint.accept(items, plan.as_json))
+            except Exception:
+                # As in `_serve`: the client gets an answer, and the log the reason.
+                logger.exception("request failed")
+                self._fail(500, "Internal server error")
+
+        self._desk.node.spawn(publish())
+
+    # Answers
+
+    def _answer(self, answer: Answer) -> None:
+        self._written(self._desk.writer.encode(answer), close=answer.close)
+
+    def poll_sent(self, poll: LeanPoll, parts: list[bytes]) -> None:
+        """The node has the answer of a poll."""
+        plan = self._plan
+        if self._poll is not poll or plan is None:
+            # The client is gone.
+            self._desk.node.abandon(poll)
+            return
+        self._poll = None
+        body = join(parts)
+        head = self._desk.writer.head(200, plan.headers, len(body))
+        if not self._written(head + body):
+            self._desk.node.abandon(poll)
+
+    def _written(self, data: bytes, *, close: bool = False) -> bool:
+        """Write an answer, and be ready for the next request; False if the connection is gone."""
+        transport = self._transport
+        self._plan, self.busy = None, False
+        if transport is None or transport.is_closing():
+            return False
+        try:
+            transport.write(data)
+        except RuntimeError:
+            # uvloop's word for a closed handle, between the close and `connection_lost`.
+            return False
+        if close or self._desk.node.draining:
+            self.close()
+            return True
+        self._expect(IDLE_SECONDS, again=True)
+        if self._buffer or self._paused:
+            # Not from here: the node may be in the midst of a fan-out.
+            asyncio.get_running_loop().call_soon(self._serve)
+        return True
+
+    def _fail(self, status: int, words: str) -> None:
+        transport = self._transport
+        self.close(refusal(status, words) if transport is not None and not transport.is_closing() else b"")
+
+    def close(self, last: bytes = b"") -> None:
+        """Close the connection once everything is written."""
+        transport = self._transport
+        self._forget()
+        if transport is not None and not transport.is_closing():
+            if last:
+                transport.write(last)
+            transport.close()
+
+    def _forget(self) -> None:
+        self._transport = None
+        self._plan = None
+        self._buffer = b""
+        self._deadline = 0.0
+        self._desk.connections.discard(self)
+
+    def _hand_over(self) -> None:
+        """Give the connection, and what is unread, to aiohttp."""
+        transport, buffer = self._transport, bytes(self._buffer)
+        self._forget()
+        if transport is None:
+            return
+        handler = self._desk.server()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        if self._paused:
+            transport.resume_reading()
+        handler.data_received(buffer)
+
+    # What is due
+
+    def _expect(self, seconds: float, *, again: bool = False) -> None:
+        """Something must come within `seconds`; an expectation that stands is kept unless `again`."""
+        desk = self._desk
+        now = desk.node.time()
+        if not again and self._deadline and self._deadline - now <= seconds:
+            return
+        self._deadline = now + seconds
+        if not 0 < self._armed <= self._deadline:
+            self._armed = self._deadline
+            desk.node.wheel.add(self._deadline, _look, self)
+
+    def look(self) -> None:
+        """The wheel's turn: see whether what was expected has come."""
+        node = self._desk.node
+        now = node.time()
+        if now < self._armed:
+            # An earlier look was ordered after this one.
+            return
+        self._armed = 0.0
+        if not self._deadline:
+            return
+        if now < self._deadline:
+            self._armed = self._deadline
+            node.wheel.add(self._deadline, _look, self)
+        elif self._plan is not None:
+            self._answer(late())
+        else:
+            self.close()
+
+
+def _look(connection: Lean) -> None:
+    connection.look()
+
+
+class LeanPoll(Poll):
+    """A poll whose answer is written where it came from."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Lean) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def send(self, parts: list[bytes]) -> None:
+        if self.parts is not None:
+            logger.error("request answered twice")
+            return
+        self.parts = parts
+        self._connection.poll_sent(self, parts)
+
+
+def _text(head: Head, name: bytes) -> str | None:
+    value = head.get(name)
+    # As aiohttp reads it, so that both ways compare the same.
+    return None if value is None else value.decode("utf-8", "surrogateescape")

@@ -15,6 +15,7 @@ import gc
 import logging
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -24,8 +25,10 @@ from .bayeux import Bayeux, Limits
 from .brokers import Broker, Retention
 from .brokers.memory import MemoryBroker
 from .metrics import CONTENT_TYPE, HubMetrics
+from .errors import SettingsError
 from .node import Bounds, Node, new_id
-from .protocol.access import Access
+from .protocol.access import Access, Rule, parse_rules
+from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
 from .sessions import Registry
@@ -47,10 +50,14 @@ MOUNT = "/bayeux"
 class Hub:
     """One process's hub. Make it inside the running loop that will serve it.
 
-    broker: for tests; else REDIS_URL decides. `publisher` is the door for site code.
+    broker: for tests; else REDIS_URL decides. identify: tells who the site's visitor is from a Cookie
+    header, None for a stranger; for rules that ask for a session. It must not wait. `publisher` is the
+    door for site code. Raises SettingsError for rules that don't parse.
     """
 
-    def __init__(self, settings: Settings, broker: Broker | None = None) -> None:
+    def __init__(
+        self, settings: Settings, broker: Broker | None = None, identify: Callable[[str], str | None] | None = None
+    ) -> None:
         self.settings = settings
         self.broker = broker or _broker(settings)
         limits = Limits(
@@ -61,9 +68,21 @@ class Hub:
             max_messages=settings.max_messages,
             max_subscriptions=settings.max_subscriptions,
             max_sessions=settings.max_sessions,
+            publish_rate=settings.publish_rate,
+            handshake_rate=settings.handshake_rate,
         )
-        access = Access(settings.client_publish)
-        bayeux = Bayeux(Registry(), new_id, limits=limits, access=access)
+        access = new_access(settings)
+        bayeux = Bayeux(
+            Registry(),
+            new_id,
+            limits=limits,
+            access=access,
+            grammar=Grammar("cometd" if settings.channel_charset == "cometd" else "spec"),
+            dialect="faye" if settings.dialect == "faye" else "spec",
+            wall=time.time,
+        )
+        #: Service channels by name, for the code that embeds the hub: `hub.services["/service/x"] = answer`.
+        self.services = bayeux.services
         bounds = Bounds(
             tick=settings.tick,
             queue_count=settings.queue_count,
@@ -78,7 +97,11 @@ class Hub:
             {MOUNT: self.websocket, "/ws": self._plain_websocket},
             head_timeout=settings.head_timeout,
             max_connections=settings.max_connections,
+            address_connections=settings.address_connections,
+            proxies=settings.proxies,
+            identify=identify,
         )
+        self.door.others = self._http_connections
 
         self.desk: Desk | None = None
 
@@ -93,7 +116,13 @@ class Hub:
 
     def setup(self, app: web.Application) -> None:
         """Add the hub's routes, and its start and stop, to an application."""
-        polling = Polling(self.node, self.door, message_bytes=self.settings.message_bytes)
+        polling = Polling(
+            self.node,
+            self.door,
+            message_bytes=self.settings.message_bytes,
+            body_timeout=self.settings.body_timeout,
+            like_faye=self.settings.dialect == "faye",
+        )
         endpoint = publish.Endpoint(self.node, self.settings)
         self.desk = Desk(
             self.node,
@@ -127,11 +156,19 @@ class Hub:
     def websocket(self, head: Head, window: int) -> BayeuxSocket:
         """The connection object of an accepted upgrade of /bayeux."""
         return BayeuxSocket(
-            self.node, limit=self.settings.body_bytes, interval=self.settings.ping_interval, window=window
+            self.node,
+            limit=self.settings.body_bytes,
+            interval=self.settings.ping_interval,
+            window=window,
+            visitor=self.door.visitor(_text(head.get(b"cookie"))) if self.door.identify is not None else None,
         )
 
     def _plain_websocket(self, head: Head, window: int) -> Connection:
         return self._plain.websocket(head, window)
+
+    def _http_connections(self) -> int:
+        """HTTP connections open now; an event stream's is counted as a link too."""
+        return 0 if self.door.server is None else len(self.door.server.connections)
 
     async def _life(self, app: web.Application) -> AsyncIterator[None]:
         await self.node.start()
@@ -158,6 +195,25 @@ class Hub:
             "sessions": len(self.node.registry.sessions),
             "links": len(self.node.links),
         }
+
+
+def new_access(settings: Settings) -> Access:
+    """The rules of access that the settings say; raises SettingsError. Reads the file HUB_RULES."""
+    rules: tuple[Rule, ...] = ()
+    if settings.rules is not None:
+        try:
+            text = settings.rules.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            raise SettingsError(f"HUB_RULES: {str(settings.rules)!r} can't be read: {reason}") from None
+        rules = parse_rules(text, f"HUB_RULES {settings.rules}")
+    return Access(
+        settings.client_publish,
+        rules,
+        realm=settings.realm,
+        keys=settings.keys,
+        leeway=settings.token_leeway,
+    )
 
 
 def _broker(settings: Settings) -> Broker:

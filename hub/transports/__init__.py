@@ -5,6 +5,7 @@ websocket    RFC 6455 connections; Bayeux over them
 polling      long-polling and callback-polling: a request, one answer
 eventsource  Server-Sent Events
 plain        /ws, /sse, /poll: the same channels without Bayeux
+static       the browser client
 publish      the Fanout publish API
 origins      who may come from where
 """

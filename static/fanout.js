@@ -589,9 +589,13 @@
         // A login page of some hotel, say.
         return this.fail();
       }
+      // What comes together is one reason to act: after a tunnel thirty hints come in one batch.
+      const batch = (this.batch = new Set());
       for (const message of messages) {
         if (message && typeof message === "object") this._pipe("incoming", message, (kept) => kept && this._handle(kept));
       }
+      this.batch = null;
+      for (const watch of batch) watch.flush();
     }
 
     _handle(message) {
@@ -711,8 +715,14 @@
       }
 
       take(data) {
-        if (this.options.raw) this.run(this.callback, data);
-        else this.act(this.callback, data);
+        if (this.options.raw) return this.run(this.callback, data);
+        if (!session.batch) return this.act(this.callback, data);
+        this.newest = data;
+        session.batch.add(this);
+      }
+
+      flush() {
+        if (watches.has(this)) this.act(this.callback, this.newest);
       }
 
       // The page must refetch: by what it named for that, or as after any hint.
@@ -735,21 +745,27 @@
       // A refetch covers every hint before it, so it is never replaced by one.
       act(call, data) {
         const lost = this.options.lost;
-        const place = isHidden() ? "due" : this.timers.throttle ? "next" : null;
-        if (place) {
-          if (!(this[place] && lost && this[place][0] === lost)) this[place] = [call, data];
-          return;
-        }
-        this.wait("throttle", this.options.throttle, () => this.again("next"));
+        const place = isHidden() ? "due" : "next";
+        if (!this[place] || !lost || this[place][0] !== lost) this[place] = [call, data];
+        // At once is when all that came together was looked at: a recovery may bring many.
+        if (place === "next" && !this.timers.throttle) Promise.resolve().then(() => this.again());
+      }
+
+      again() {
+        if (!this.next || this.timers.throttle || !watches.has(this)) return;
+        const [call, data] = this.next;
+        this.next = null;
+        if (isHidden()) return this.act(call, data);
+        this.wait("throttle", this.options.throttle, () => this.again());
         this.last = world.now();
         this.schedule();
         this.run(call, data);
       }
 
-      again(place) {
-        const [call, data] = this[place] || [];
-        this[place] = null;
-        if (call) this.act(call, data);
+      show() {
+        const [call, data] = this.due;
+        this.due = null;
+        this.act(call, data);
       }
 
       run(call, data) {
@@ -787,7 +803,7 @@
       world.document.addEventListener("visibilitychange", () => {
         if (isHidden()) return;
         for (const watch of watches) {
-          if (watch.due && !watch.timers.shown) watch.wait("shown", SHOWN * world.random(), () => watch.again("due"));
+          if (watch.due && !watch.timers.shown) watch.wait("shown", SHOWN * world.random(), () => watch.show());
         }
       });
     }

@@ -320,6 +320,19 @@ test("of a burst the first acts at once and the last after the quiet", async () 
   assert.deepEqual(heard, [1, 50]);
 });
 
+test("what comes together is acted on once, with the last of it", async () => {
+  for (const kind of ["websocket", "long-polling"]) {
+    const { hub, clock, heard } = await listen({}, ({ hub }) => { if (kind === "long-polling") hub.sockets = "refuse"; });
+    hub.publish("/comments-17", 0);
+    await clock.pass(1000);
+    hub.down();
+    for (let n = 1; n <= 30; n++) hub.publish("/comments-17", n, true);
+    hub.up();
+    await clock.pass(10_000);
+    assert.deepEqual(heard, [0, 30]);
+  }
+});
+
 test("a steady stream acts every 500 ms, never less", async () => {
   const { hub, clock, heard } = await listen({});
   for (let n = 0; n < 100; n++) {

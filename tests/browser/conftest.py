@@ -1,0 +1,120 @@
+"""The whole site with its hub, seen by Chromium over a road that can break."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from argon2 import PasswordHasher
+from playwright.async_api import Browser, Page
+from road import Road, road_to
+
+from hub.app import Hub, running
+from hub.settings import Settings as HubSettings
+from web.accounts import create_user
+from web.app import create_app
+from web.db import Database, PublishingTeller, migrate
+from web.models import Category, Comment, Event, Status
+from web.settings import Settings
+from web.visitors import Passwords
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass
+class Site:
+    """A running site. Saves of `database` tell the hub, as the site's own do."""
+
+    road: Road
+    database: Database
+    event: Event
+    hub: Hub
+
+    async def comment(self, text: str) -> None:
+        """Save a comment on the event."""
+        async with self.database.saving() as session:
+            session.add(Comment(event_id=self.event.id, name="Ada", text=text, posted_at=datetime.now(UTC)))
+
+    async def set_status(self, status: Status) -> None:
+        """Save another status of the event."""
+        async with self.database.saving() as session:
+            (await session.get_one(Event, self.event.id)).status = status
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the site's tables, to be copied."""
+    path = tmp_path_factory.mktemp("tables") / "site.db"
+    # In a thread: the tests' own loop is not for session fixtures.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, migrate(f"sqlite:///{path}")).result()
+    return path
+
+
+@pytest.fixture
+async def site(tables: Path, tmp_path: Path) -> AsyncIterator[Site]:
+    """The site with one event, /events/brass, and a hub; it polls every second while the hub is away."""
+    path = tmp_path / "site.db"
+    shutil.copyfile(tables, path)
+    url = f"sqlite:///{path}"
+    settings = Settings.from_environ(
+        {
+            "DATABASE_URL": url,
+            "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
+            "SITE_POLL": "1",
+            "SITE_COMMENT_RATE": "0",
+        }
+    )
+    hub = Hub(HubSettings(drain_timeout=1.0, origins=("*",), client_publish=("/chat/*",)))
+    database = Database(url, PublishingTeller(hub.publisher))
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    await create_user(database, Passwords(hasher), "ada", PASSWORD)
+    async with database.saving() as session:
+        music = Category(name="Music", slug="music")
+        session.add(music)
+        await session.flush()
+        event = Event(
+            title="Brass",
+            slug="brass",
+            description="",
+            category_id=music.id,
+            edition=1,
+            starts_at=datetime(2030, 5, 17, tzinfo=UTC),
+            status=Status.SCHEDULED,
+        )
+        session.add(event)
+    app = create_app(settings, hub.publisher, database=database, hasher=hasher)
+    hub.setup(app)
+    async with running(app, hub) as base, road_to(urlsplit(base).port or 0) as road:
+        yield Site(road, database, event, hub)
+        road.cut()
+    await database.close()
+
+
+@pytest.fixture
+async def open_page(chromium: Browser, site: Site) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
+    """Opens pages, each in a browser context of its own: another visitor. Errors of their scripts fail the test."""
+    errors: list[str] = []
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def new() -> Page:
+            context = await chromium.new_context(base_url=site.road.url)
+            stack.push_async_callback(context.close)
+            page = await context.new_page()
+            # A fetch that fails while there is no network is reported too, as it should be.
+            page.on(
+                "pageerror", lambda error: None if error.message == "Failed to fetch" else errors.append(str(error))
+            )
+            page.on("console", lambda message: errors.append(message.text) if "Policy" in message.text else None)
+            return page
+
+        yield new
+    assert errors == []

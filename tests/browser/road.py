@@ -1,0 +1,93 @@
+"""The road between browser and site: a TCP proxy that can refuse WebSockets, refuse the hub, cut, or be closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+_REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Road:
+    """A proxy to one port. Set the flags; `cut` ends what is under way."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.url = ""
+        self.open = True
+        self.refuses_sockets = False
+        self.refuses_hub = False
+        #: Request lines in the order they came, as "GET /events/x".
+        self.requests: list[str] = []
+        #: Seconds after which a WebSocket is cut, as some proxies do.
+        self.patience: float | None = None
+        self._ends: set[asyncio.StreamWriter] = set()
+
+    def seen(self, start: str) -> int:
+        """How many requests began like this."""
+        return sum(request.startswith(start) for request in self.requests)
+
+    def cut(self) -> None:
+        """End every connection without a word."""
+        for writer in list(self._ends):
+            writer.transport.abort()
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        if not self.open:
+            writer.transport.abort()
+            return
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._ends |= {writer, far_writer}
+        try:
+            await asyncio.gather(self._forth(reader, writer, far_writer), self._back(far_reader, writer))
+        except ConnectionError:
+            pass
+        finally:
+            self._ends -= {writer, far_writer}
+            writer.transport.abort()
+            far_writer.transport.abort()
+
+    async def _forth(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far: asyncio.StreamWriter
+    ) -> None:
+        is_socket = False
+        # A browser sends no request before it has the answer to the last, so one begins a chunk.
+        while chunk := await reader.read(65536):
+            line = chunk.split(b"\r\n", 1)[0].decode("latin-1")
+            if not is_socket and line.endswith(" HTTP/1.1"):
+                self.requests.append(line.removesuffix(" HTTP/1.1"))
+                is_socket = b"upgrade: websocket" in chunk.lower()
+                if self._refuses(line, is_socket):
+                    writer.write(_REFUSED)
+                    await writer.drain()
+                    break
+                if is_socket and self.patience is not None:
+                    asyncio.get_running_loop().call_later(self.patience, writer.transport.abort)
+            far.write(chunk)
+            await far.drain()
+        far.transport.abort()
+
+    async def _back(self, far: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await far.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+        writer.close()
+
+    def _refuses(self, line: str, is_socket: bool) -> bool:
+        return (self.refuses_sockets and is_socket) or (self.refuses_hub and " /bayeux" in line)
+
+
+@contextlib.asynccontextmanager
+async def road_to(port: int) -> AsyncIterator[Road]:
+    """A road to a loopback port, on a free one."""
+    road = Road(port)
+    server = await asyncio.start_server(road.take, "127.0.0.1", 0)
+    road.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield road
+    finally:
+        server.close()
+        road.cut()
+        await server.wait_closed()

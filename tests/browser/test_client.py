@@ -1,0 +1,235 @@
+"""static/fanout.js in Chromium: what a visitor sees when someone else saves, on good networks and bad."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Page, expect
+
+from web.models import Status
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+Open = Callable[[], Awaitable[Page]]
+
+PAGE = "/events/brass"
+COMMENTS = "#comments li[data-comment-id] .comment-text"
+#: The refetch of a page that shows comments.
+REFETCH = f"GET {PAGE}/comments.json"
+
+#: Milliseconds from the click in one browser to the comment in the other.
+ONE_SECOND = 1000
+
+
+async def reaches(page: Page, status: str, seconds: float = 20) -> None:
+    """Wait until the page's client is in this state."""
+    await page.wait_for_function("(status) => window.Fanout.status === status", arg=status, timeout=seconds * 1000)
+
+
+async def post(page: Page, text: str) -> None:
+    """Write a comment and press the button."""
+    await page.get_by_label("Your name").fill("Bo")
+    await page.get_by_label("Comment", exact=True).fill(text)
+    await page.get_by_role("button", name="Post comment").click()
+
+
+async def listening(open_page: Open, status: str = "websocket") -> Page:
+    """A page of the event that hears the hub."""
+    page = await open_page()
+    await page.goto(PAGE)
+    await reaches(page, status)
+    return page
+
+
+async def shown(page: Page) -> list[str]:
+    """The comments on the page, oldest first."""
+    return list(reversed(await page.locator(COMMENTS).all_text_contents()))
+
+
+@pytest.mark.parametrize("status", ["websocket", "long-polling"])
+async def test_a_comment_is_in_another_browser_within_a_second(open_page: Open, site: Site, status: str) -> None:
+    site.road.refuses_sockets = status == "long-polling"
+    reader = await listening(open_page, status)
+    writer = await listening(open_page, status)
+    await post(writer, "Hello")
+    await expect(reader.locator(COMMENTS)).to_have_text(["Hello"], timeout=ONE_SECOND)
+    await expect(writer.locator(COMMENTS)).to_have_text(["Hello"])
+    sockets = site.hub.node.links
+    assert bool(sockets) == (status == "websocket")
+
+
+async def test_with_the_hub_refused_the_page_polls_its_own_url(open_page: Open, site: Site) -> None:
+    site.road.refuses_hub = True
+    reader = await listening(open_page, "unreachable")
+    await site.comment("Hello")
+    # Its slow poll is set to one second here, give or take a tenth.
+    await expect(reader.locator(COMMENTS)).to_have_text(["Hello"], timeout=3000)
+    assert not site.hub.node.registry.sessions
+
+
+async def test_a_page_whose_hub_comes_back_hears_it_again(open_page: Open, site: Site) -> None:
+    site.road.refuses_hub = True
+    reader = await listening(open_page, "unreachable")
+    site.road.refuses_hub = False
+    await reaches(reader, "websocket")
+    await site.comment("Hello")
+    await expect(reader.locator(COMMENTS)).to_have_text(["Hello"], timeout=ONE_SECOND)
+
+
+@pytest.mark.parametrize("status", ["websocket", "long-polling"])
+async def test_fifty_saves_at_once_are_two_refetches_and_the_last_is_shown(
+    open_page: Open, site: Site, status: str
+) -> None:
+    site.road.refuses_sockets = status == "long-polling"
+    reader = await listening(open_page, status)
+    before = site.road.seen(REFETCH)
+    began = time.monotonic()
+    for number in range(50):
+        await site.comment(f"Number {number}")
+    took = time.monotonic() - began
+    await expect(reader.locator(COMMENTS).first).to_have_text("Number 49", timeout=2000)
+    # Past the quiet, in which a late call would come.
+    await asyncio.sleep(1.2)
+    # Two for saves within 200 ms, as they are on a machine with nothing else to do; one more for every 500 ms.
+    assert site.road.seen(REFETCH) - before <= 2 + int(max(0.0, took - 0.2) / 0.5 + 0.5)
+
+
+async def test_the_managers_table_follows_a_status_changed_elsewhere(open_page: Open, site: Site) -> None:
+    page = await open_page()
+    await page.goto("/manage/events")
+    await page.get_by_label("Name").fill("ada")
+    await page.get_by_label("Password").fill("correct horse battery")
+    await page.get_by_role("button", name="Sign in").click()
+    await reaches(page, "websocket")
+    await site.set_status(Status.LIVE)
+    await expect(page.locator("tr[data-event-id] .status")).to_have_text("Live", timeout=ONE_SECOND)
+
+
+@pytest.mark.timeout(90)
+async def test_thirty_comments_saved_while_the_network_was_off_are_all_shown_in_order(
+    open_page: Open, site: Site
+) -> None:
+    reader = await listening(open_page)
+    await site.comment("Before")
+    await expect(reader.locator(COMMENTS)).to_have_text(["Before"])
+    await reader.context.set_offline(True)
+    site.road.open = False
+    site.road.cut()
+    began = time.monotonic()
+    for number in range(30):
+        await site.comment(f"Number {number}")
+    await asyncio.sleep(20 - (time.monotonic() - began))
+    assert await shown(reader) == ["Before"]
+    before = site.road.seen(REFETCH)
+    site.road.open = True
+    await reader.context.set_offline(False)
+    expected = ["Before", *(f"Number {number}" for number in range(30))]
+    await expect(reader.locator(COMMENTS)).to_have_text(expected[::-1], timeout=5000)
+    await asyncio.sleep(1.2)
+    assert site.road.seen(REFETCH) - before <= 1
+    assert await shown(reader) == expected
+
+
+@pytest.mark.timeout(60)
+async def test_a_road_that_cuts_sockets_is_polled_instead(open_page: Open, site: Site) -> None:
+    """WebSocket worked, and then fails again and again: some proxies do that after so many seconds."""
+    site.road.patience = 0.5
+    reader = await listening(open_page)
+    await reaches(reader, "long-polling", 30)
+    await site.comment("Hello")
+    await expect(reader.locator(COMMENTS)).to_have_text(["Hello"], timeout=ONE_SECOND)
+    # The next page of this visit doesn't try again at once.
+    upgrades = site.road.seen("GET /bayeux")
+    await reader.reload()
+    await reaches(reader, "long-polling")
+    assert site.road.seen("GET /bayeux") == upgrades
+
+
+@pytest.mark.parametrize("status", ["websocket", "long-polling"])
+async def test_what_is_saved_while_the_connection_breaks_is_shown(open_page: Open, site: Site, status: str) -> None:
+    site.road.refuses_sockets = status == "long-polling"
+    reader = await listening(open_page, status)
+    for number in range(5):
+        site.road.cut()
+        await site.comment(f"Number {number}")
+        expected = [f"Number {n}" for n in range(number, -1, -1)]
+        await expect(reader.locator(COMMENTS)).to_have_text(expected, timeout=10_000)
+
+
+async def test_a_hidden_page_fetches_nothing_and_is_current_soon_after_it_shows(open_page: Open, site: Site) -> None:
+    reader = await listening(open_page)
+    # Playwright shows every page, so the page is told: what a browser does when its tab goes to the back.
+    turn = """(hidden) => {
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    await reader.evaluate(turn, True)
+    before = site.road.seen(REFETCH)
+    await site.comment("One")
+    await site.comment("Two")
+    await asyncio.sleep(1)
+    assert site.road.seen(REFETCH) == before
+    await reader.evaluate(turn, False)
+    # 300 ms until it asks, and what the answer takes.
+    await expect(reader.locator(COMMENTS)).to_have_text(["Two", "One"], timeout=800)
+    assert site.road.seen(REFETCH) == before + 1
+
+
+async def test_a_page_left_says_goodbye(open_page: Open, site: Site) -> None:
+    for refuses in (False, True):
+        site.road.refuses_sockets = refuses
+        reader = await listening(open_page, "long-polling" if refuses else "websocket")
+        assert len(site.hub.node.registry.sessions) == 1
+        await reader.goto("about:blank")
+        async with asyncio.timeout(5):
+            while site.hub.node.registry.sessions:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_page_without_subscriptions_does_not_connect(open_page: Open, site: Site) -> None:
+    page = await open_page()
+    await page.goto("/login")
+    await page.wait_for_load_state("networkidle")
+    assert not site.road.seen("GET /bayeux")
+    assert not site.road.seen("POST /bayeux")
+
+
+@pytest.mark.parametrize("status", ["websocket", "long-polling"])
+async def test_a_page_of_another_origin_written_for_fanout_needs_only_the_host(
+    open_page: Open, site: Site, aiohttp_server: Callable[[web.Application], Awaitable[TestServer]], status: str
+) -> None:
+    """Air Mozilla's way: Fanout's Faye with transportMode, and a subscription to /channel."""
+    site.road.refuses_sockets = status == "long-polling"
+    page = await open_page()
+    script = site.road.url + "/static/fanout.js"
+    html = f"<!doctype html><title>Old page</title><script src='{script}' crossorigin='anonymous'></script>"
+
+    async def old_page(request: web.Request) -> web.Response:
+        return web.Response(text=html, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", old_page)
+    # Another port is another origin. (Browsers keep pages of other hosts from loopback addresses.)
+    old = await aiohttp_server(app)
+    await page.goto(str(old.make_url("/")))
+    await page.evaluate(
+        """async (url) => {
+            window.heard = [];
+            const client = new Faye.Client(url, { transportMode: 'fallback' });
+            client.on('transport:up', () => window.heard.push('up'));
+            await client.subscribe('/chat/old', (data) => window.heard.push(data));
+            await client.publish('/chat/old', { text: 'ünïcödé 😀' });
+        }""",
+        site.road.url + "/bayeux",
+    )
+    await page.wait_for_function("() => window.heard.length === 2")
+    assert await page.evaluate("() => window.heard") == ["up", {"text": "ünïcödé 😀"}]
+    assert bool(site.hub.node.links) == (status == "websocket")
+    assert not site.road.seen("OPTIONS")

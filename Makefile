@@ -3,7 +3,9 @@
 #   make run     the site and the hub on http://localhost:8000
 #   make test    every check and every test
 #   make lint    the checks alone: ruff, mypy, import contracts
-#   make bench   a short benchmark of this machine
+#   make bench   the same load on Fanfare, Faye, Nchan and a loop in C: a table of ratios
+#   make chaos   the ledger: every fault, every client's books, silent losses counted
+#   make fuzz    fuzz the parsers, SECONDS each
 #   make lock    write constraints.txt anew, with the newest releases
 #   make clean   remove what make made, except var/, where the data is
 #
@@ -76,8 +78,17 @@ test-js: system
 	    set -x; node --test --test-reporter=spec $(JS_TESTS); \
 	fi
 
-bench: $(VENV)/installed-bench
-	@exec $(BIN)/fanfare bench $(ARGS)
+bench: system $(VENV)/installed-bench
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+chaos: system
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.ledger $(ARGS)
+
+SECONDS_EACH = $(if $(filter environment command,$(origin SECONDS)),$(SECONDS),60)
+fuzz: $(VENV)/installed-dev
+	@for each in frames heads; do \
+	    $(BIN)/python -m tests.fuzz.fuzz_$$each -max_total_time=$(SECONDS_EACH); \
+	done
 
 lock:
 	@rm -rf $(VENV)-lock
@@ -95,4 +106,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system run test lint test-python test-js bench lock clean
+.PHONY: help system run test lint test-python test-js bench chaos fuzz lock clean

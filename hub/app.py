@@ -24,8 +24,8 @@ from aiohttp import web
 from .bayeux import Bayeux, Limits
 from .brokers import Broker, Retention
 from .brokers.memory import MemoryBroker
-from .metrics import CONTENT_TYPE, HubMetrics
 from .errors import SettingsError
+from .metrics import CONTENT_TYPE, HubMetrics
 from .node import Bounds, Node, new_id
 from .protocol.access import Access, Rule, parse_rules
 from .protocol.channels import Grammar
@@ -160,15 +160,20 @@ class Hub:
             limit=self.settings.body_bytes,
             interval=self.settings.ping_interval,
             window=window,
-            visitor=self.door.visitor(_text(head.get(b"cookie"))) if self.door.identify is not None else None,
+            visitor=self._visitor(head),
         )
+
+    def _visitor(self, head: Head) -> str | None:
+        cookie = head.get(b"cookie")
+        return None if cookie is None else self.door.visitor(cookie.decode("latin-1"))
 
     def _plain_websocket(self, head: Head, window: int) -> Connection:
         return self._plain.websocket(head, window)
 
     def _http_connections(self) -> int:
         """HTTP connections open now; an event stream's is counted as a link too."""
-        return 0 if self.door.server is None else len(self.door.server.connections)
+        lean = 0 if self.desk is None else len(self.desk.connections)
+        return lean + (0 if self.door.server is None else len(self.door.server.connections))
 
     async def _life(self, app: web.Application) -> AsyncIterator[None]:
         await self.node.start()

@@ -11,8 +11,10 @@ reason stand beside the rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import (
     BadMessage,
@@ -29,11 +31,12 @@ from .errors import (
     UnknownClient,
     VersionMismatch,
 )
-from .protocol.access import Access
+from .protocol.access import Access, Who, refusal
 from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild
+from .protocol.dialects import SPEC, Dialect, wire
 from .protocol.messages import Message, dumps
 from .protocol.publications import Draft, Position
-from .sessions import Answers, Hold, Link, Registry, Session
+from .sessions import Answers, Bucket, Hold, Link, Registry, Session
 
 HANDSHAKE = "/meta/handshake"
 CONNECT = "/meta/connect"
@@ -61,9 +64,19 @@ FORWARDED_EXT = ("binary",)
 SUPERSEDED_INTERVAL = 2000
 
 
+#: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.
+MAX_ADDRESSES = 10_000
+
+#: Allowances are saved up for so many seconds: a page that loads sends some at once.
+BURST_SECONDS = 2.0
+
+#: Time that is saved up by an address: all browsers of an office come back at once after a restart.
+HANDSHAKE_BURST_SECONDS = 10.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client may do. Times are seconds, sizes bytes."""
+    """What one client may do. Times are seconds, sizes bytes, rates a second; a rate of 0 is no limit."""
 
     timeout: float = 45.0
     interval: float = 0.0
@@ -72,19 +85,38 @@ class Limits:
     max_messages: int = 1000
     max_subscriptions: int = 1000
     max_sessions: int = 0
+    publish_rate: float = 0.0
+    handshake_rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """A subscription that asked where its channel is, and perhaps what came after a position.
 
-    The node reads the history, delivers it, and completes `reply`'s ext.
+    The node reads the history, delivers it, and completes `reply`'s ext. replay: as Salesforce's
+    clients ask: -1 for nothing old, -2 for all that is kept, N for what came after offset N.
     """
 
     session: Session
     channel: str
     since: Position | None
     reply: Message
+    replay: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a client sent to a service channel. who: the visitor and the token's grant."""
+
+    channel: str
+    data: object
+    client_id: str
+    who: Who
+
+
+#: Answers calls of a service channel: what it returns is sent to the caller, None sends nothing. A
+#: ProtocolError it raises is the reply's error.
+Service = Callable[[Call], Awaitable[object]]
 
 
 @dataclass(slots=True)
@@ -96,12 +128,14 @@ class Outcome:
     request to answer later (`Bayeux.answer` makes its reply; it is not among `replies`). resumed: the
     session whose queue goes out with this answer. released: older connects to answer now. replaced: a link that lost
     its session to this one. ended: sessions that are no more, with the reason. opened: a new session.
+    granted: a session that showed a token. calls: services to ask, with the replies to complete.
     changed: sessions whose record must be kept before the replies go out. close: the client
     said goodbye; the connection can end after the replies.
     """
 
     replies: list[Message] = field(default_factory=list)
     publishes: list[tuple[Draft, Message]] = field(default_factory=list)
+    calls: list[tuple[Service, Call, Message]] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     hold: Hold | None = None
     resumed: Session | None = None
@@ -109,6 +143,7 @@ class Outcome:
     replaced: Link | None = None
     ended: list[tuple[Session, str]] = field(default_factory=list)
     opened: Session | None = None
+    granted: Session | None = None
     changed: list[Session] = field(default_factory=list)
     close: bool = False
 
@@ -131,7 +166,8 @@ _Handler = Callable[["Bayeux", Message, Message, _Request], None]
 class Bayeux:
     """The protocol's rules over one registry.
 
-    new_id: makes a clientId of at least 128 random bits in letters and digits.
+    new_id: makes a clientId of at least 128 random bits in letters and digits. wall: seconds since
+    1970, for tokens and for clients that set their clock by ours. services: by channel.
     """
 
     def __init__(
@@ -142,11 +178,21 @@ class Bayeux:
         limits: Limits | None = None,
         access: Access | None = None,
         grammar: Grammar | None = None,
+        dialect: Dialect = SPEC,
+        wall: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.registry = registry
+        self.dialect = dialect
+        self.wall = wall
+        self.services: dict[str, Service] = {}
+        #: Refusals by limit, for the metrics.
+        self.limited = dict.fromkeys(("handshakes", "publishes", "sessions", "subscriptions"), 0)
+        self._addresses: OrderedDict[str, Bucket] = OrderedDict()
+        self._late: Bucket | None = None
         self.limits = limits or Limits()
         self.access = access or Access()
         self.grammar = grammar or Grammar()
+        registry.access = self.access
         self._new_id = new_id
         timeout, interval = round(self.limits.timeout * 1000), round(self.limits.interval * 1000)
         # CometD's client replaces its advice by what a reply carries, Faye's merges: so always all of it.
@@ -172,7 +218,7 @@ class Bayeux:
         for number, message in enumerate(messages):
             if not isinstance(message, dict):
                 error = BadMessage(text="Message must be an object")
-                outcome.replies.append({"successful": False, "error": error.wire()})
+                outcome.replies.append({"successful": False, "error": wire(error, self.dialect)})
                 continue
             channel = message.get("channel")
             # A name too long to be one is not repeated whole.
@@ -201,6 +247,9 @@ class Bayeux:
         handler = _HANDLERS.get(channel)
         if handler is not None:
             handler(self, message, reply, request)
+            ext = message.get("ext")
+            if isinstance(ext, dict) and "timesync" in ext:
+                self._synchronise(ext["timesync"], reply, request)
         elif is_meta(channel):
             raise ForbiddenChannel(channel)
         else:
@@ -208,7 +257,7 @@ class Bayeux:
 
     def _refuse(self, message: Message, reply: Message, error: ProtocolError) -> None:
         reply["successful"] = False
-        reply["error"] = error.wire()
+        reply["error"] = wire(error, self.dialect)
         channel = message.get("channel")
         if channel == HANDSHAKE:
             # Faye's client loops without pause on "handshake" here (its issue 542).
@@ -236,14 +285,21 @@ class Bayeux:
         reply["supportedConnectionTypes"] = CONNECTION_TYPES
         if not any(name in CONNECTION_TYPES for name in offered if isinstance(name, str)):
             raise NoCommonTransport(",".join(str(name)[:40] for name in offered[:5]))
+        if not self._may_handshake(getattr(request.to, "address", ""), request.now):
+            self.limited["handshakes"] += 1
+            raise TooMany(text="Too many handshakes")
         if self.limits.max_sessions and len(self.registry.sessions) >= self.limits.max_sessions:
+            self.limited["sessions"] += 1
             raise TooMany(text="Too many sessions")
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
-        session = Session(self._new_id(), request.now)
+        session = Session(self._new_id(), request.now, getattr(request.to, "visitor", None))
+        self._take_token(session, message, request)
+        # Clients of Salesforce look for this before they ask for a replay.
+        reply["ext"] = {"replay": True}
         ext = message.get("ext")
         if isinstance(ext, dict) and ext.get("ack") is True:
             session.ack = 0
-            reply["ext"] = {"ack": True}
+            reply["ext"]["ack"] = True
         self.registry.add(session)
         reply.update(version="1.0", clientId=session.id, advice=self.retry)
         request.outcome.opened = session
@@ -291,8 +347,50 @@ class Bayeux:
         if hold.id is not None:
             reply["id"] = hold.id
         if hold.error is not None:
-            reply["error"] = hold.error.wire()
+            reply["error"] = wire(hold.error, self.dialect)
+        if hold.sync is not None:
+            reply["ext"] = {"timesync": hold.sync | {"p": max(0, self._milliseconds() - hold.sync["ts"])}}
         return reply
+
+    def _synchronise(self, asked: object, reply: Message, request: _Request) -> None:
+        """CometD's timesync: when this arrived, and how long it was here (`p`, ms)."""
+        sync = _synchronised(asked, self._milliseconds())
+        if sync is None:
+            return
+        hold = request.outcome.hold
+        if hold is not None and reply["channel"] == CONNECT:
+            hold.sync = sync
+        else:
+            reply.setdefault("ext", {})["timesync"] = sync
+
+    def _milliseconds(self) -> int:
+        return round(self.wall() * 1000)
+
+    def _take_token(self, session: Session, message: Message, request: _Request) -> None:
+        """Let a session do what its token says; a newer token takes the place of the older. Raises BadToken."""
+        ext = message.get("ext")
+        if not isinstance(ext, dict) or "token" not in ext:
+            return
+        grant = self.access.grant(ext["token"], self.wall())
+        if grant != session.grant:
+            session.grant = grant
+            request.outcome.granted = session
+
+    def _may_handshake(self, address: str, now: float) -> bool:
+        """Whether this address has handshakes left. Its own machine's programs, and unknown ones, have."""
+        rate = self.limits.handshake_rate
+        if not rate or not address:
+            return True
+        burst = rate * HANDSHAKE_BURST_SECONDS
+        buckets = self._addresses
+        bucket = buckets.get(address)
+        if bucket is None:
+            bucket = buckets[address] = Bucket(now, burst)
+            if len(buckets) > MAX_ADDRESSES:
+                buckets.popitem(last=False)
+        else:
+            buckets.move_to_end(address)
+        return bucket.take(now, rate, burst)
 
     def _acknowledge(self, session: Session, message: Message, request: _Request) -> None:
         """Forget what the client has, put back what it has not."""
@@ -345,12 +443,21 @@ class Bayeux:
         session = self._session(message)
         # All are checked before any is added, so that a refused message has changed nothing.
         patterns = self._patterns(message)
+        self._take_token(session, message, request)
         for pattern in patterns:
-            if is_meta(pattern) or not self.access.may_subscribe(pattern, session.user):
+            if is_meta(pattern) or (is_service(pattern) and self.dialect == "faye"):
                 raise ForbiddenChannel(pattern)
+            decision = self.access.decide("subscribe", pattern, session.who)
+            if not decision.allowed:
+                raise refusal(decision, pattern)
         asked = _asked_positions(message, patterns)
+        replays = _asked_replays(message, patterns)
+        for channel in {**asked, **replays}:
+            if not self.access.may_recover(channel, session.who):
+                raise ForbiddenChannel(channel, text="Forbidden channel - no history")
         new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
         if len(session.patterns) + len(new) > self.limits.max_subscriptions:
+            self.limited["subscriptions"] += 1
             raise ForbiddenChannel(new[0], text="Too many subscriptions")
         session.seen = request.now
         for pattern in new:
@@ -360,12 +467,17 @@ class Bayeux:
         request.outcome.changed.append(session)
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
-        if asked:
+        if asked or replays:
             reply["ext"] = {"position": {}, "recovered": {}}
-            session.tracks = True
+            # Who only asks for a replay keeps no positions, so it must be told of a loss in another way.
+            session.tracks = session.tracks or bool(asked)
             for channel, since in asked.items():
                 session.recovering += 1
                 request.outcome.recoveries.append(Recovery(session, channel, since, reply))
+            for channel, replay in replays.items():
+                if channel not in asked:
+                    session.recovering += 1
+                    request.outcome.recoveries.append(Recovery(session, channel, None, reply, replay))
             session.settle()
         request.outcome.replies.append(reply)
 
@@ -394,12 +506,22 @@ class Bayeux:
         if session is not None:
             session.seen = request.now
         self.grammar.check_name(channel)
-        if is_service(channel):
+        service = is_service(channel)
+        if service and channel not in self.services:
             raise UnknownChannel(channel)
-        if not self.access.may_publish(channel, None if session is None else session.user):
-            raise ForbiddenChannel(channel)
+        if not self._may_publish_now(session, request.now):
+            self.limited["publishes"] += 1
+            raise TooMany()
+        who = Who() if session is None else session.who
+        if not service and not (decision := self.access.decide("publish", channel, who)).allowed:
+            raise refusal(decision, channel)
         if "data" not in message:
             raise BadMessage("data", text="Missing field")
+        if service:
+            call = Call(channel, message["data"], client_id, who)
+            request.outcome.calls.append((self.services[channel], call, reply))
+            request.outcome.replies.append(reply)
+            return
         data = dumps(message["data"])
         if len(data) > self.limits.message_bytes:
             raise TooLarge(channel)
@@ -408,6 +530,21 @@ class Bayeux:
         key = None if number is None else f"{client_id}:{number}"
         request.outcome.publishes.append((Draft(channel, data, key, ext=_forwarded(message)), reply))
         request.outcome.replies.append(reply)
+
+    def _may_publish_now(self, session: Session | None, now: float) -> bool:
+        """Whether a client has publishes left. Those under ids that ended share one allowance."""
+        rate = self.limits.publish_rate
+        if not rate:
+            return True
+        burst = max(1.0, rate * BURST_SECONDS)
+        bucket = self._late if session is None else session.publishes
+        if bucket is None:
+            bucket = Bucket(now, burst)
+            if session is None:
+                self._late = bucket
+            else:
+                session.publishes = bucket
+        return bucket.take(now, rate, burst)
 
     def _session(self, message: Message) -> Session:
         client_id = message.get("clientId")
@@ -426,6 +563,7 @@ class Bayeux:
         if not asked:
             raise BadMessage("subscription", text="Empty list")
         if len(asked) > self.limits.max_subscriptions:
+            self.limited["subscriptions"] += 1
             raise ForbiddenChannel(text="Too many subscriptions")
         return list(dict.fromkeys(self.grammar.check_pattern(pattern) for pattern in asked))
 
@@ -496,6 +634,36 @@ def _asked_positions(message: Message, patterns: Sequence[str]) -> dict[str, Pos
             except BadMessage:
                 found[pattern] = Position("unknown", 0)
     return found
+
+
+def _asked_replays(message: Message, patterns: Sequence[str]) -> dict[str, int]:
+    """Channels of this subscribe that a replay is asked for, as Salesforce's clients do. Raises BadMessage."""
+    ext = message.get("ext")
+    asked = ext.get("replay") if isinstance(ext, dict) else None
+    if not isinstance(asked, dict):
+        return {}
+    found = {}
+    for pattern in patterns:
+        if pattern in asked and not is_wild(pattern) and not is_service(pattern):
+            replay = asked[pattern]
+            if isinstance(replay, bool) or not isinstance(replay, int) or not -2 <= replay < 2**53:
+                raise BadMessage("replay", text="Not a replay id")
+            found[pattern] = replay
+    return found
+
+
+def _synchronised(asked: object, now: int) -> dict[str, Any] | None:
+    """CometD's answer to ext.timesync, None where it answers nothing: its client is right to 25 ms."""
+    if not isinstance(asked, dict):
+        return None
+    values = [asked.get(name, 0) for name in ("tc", "l", "o")]
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < 1e15 for each in values):
+        return None
+    sent, lag, offset = values
+    accuracy = round(sent + offset + lag - now)
+    if lag != 0 and abs(accuracy) < 25:
+        return None
+    return {"tc": sent, "ts": now, "p": 0, "a": accuracy}
 
 
 def _forwarded(message: Message) -> bytes | None:

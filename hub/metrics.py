@@ -63,6 +63,9 @@ class HubMetrics(Collector):
                 yield _counter(f"broker_{name}", words, value)
         yield _counter("upgrades", "WebSockets opened", self._door.upgraded)
         yield _counter("upgrades_refused", "WebSocket upgrades refused", self._door.refused)
+        yield _counter("connections_refused", "connections refused because there were too many", self._door.full)
+        for name, value in node.bayeux.limited.items():
+            yield _counter(f"{name}_refused", f"{name} refused because there were too many", value)
         yield _gauge("sessions", "sessions remembered", len(node.registry.sessions))
         yield _gauge("links", "WebSockets and event streams open", len(node.links))
         yield _gauge("patterns", "patterns with subscribers", len(node.registry.audiences))

@@ -17,19 +17,21 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
 
 import orjson
 
-from .bayeux import Bayeux, Outcome, Recovery
+from .bayeux import Bayeux, Call, Outcome, Recovery, Service
 from .brokers import Broker, Health
-from .errors import BrokerUnavailable, LinkClosed, SlowSession
+from .errors import BrokerUnavailable, LinkClosed, ProtocolError, SlowSession
+from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import is_wild
+from .protocol.dialects import wire
 from .protocol.messages import dumps
-from .protocol.publications import Draft, Position, Publication, Published
+from .protocol.publications import Draft, History, Position, Publication, Published
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,12 @@ DRAIN_SLICE = 100
 
 #: Channels whose newest position is remembered for heartbeats.
 MAX_TOPS = 50_000
+
+#: Seconds a service channel's answer may take; a client waits for 10 s (CometD's maxNetworkDelay) and more.
+SERVICE_SECONDS = 8.0
+
+#: Longest time between looks at a session whose token expires some day.
+GRANT_SECONDS = 60.0
 
 #: Characters of a clientId that `new_id` made; nothing else is looked for in the broker.
 ID_CHARS = 40
@@ -176,6 +184,8 @@ class Node:
         self.counters = Counters()
         self.draining = False
         self.links: set[Link] = set()
+        #: How many WebSockets an address has, by address.
+        self.addresses: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.wheel = Wheel(self._loop)
@@ -196,6 +206,7 @@ class Node:
         self.worker = new_id()[:16]
         self._hold_is_due = self._hold_due
         self._session_is_due = self._session_due
+        self._grant_is_due = self._grant_due
 
     # Life
 
@@ -264,10 +275,10 @@ class Node:
 
     def _accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
         outcome = self.bayeux.receive(messages, self.time(), transport, to, link)
-        if outcome.ended or outcome.released or outcome.replaced or outcome.opened:
+        if outcome.ended or outcome.released or outcome.replaced or outcome.opened or outcome.granted:
             self._settle(outcome)
-        if outcome.publishes or outcome.recoveries or (outcome.changed and self.broker.keeps_sessions):
-            if not (outcome.changed or outcome.recoveries or self._waiting > BACKLOG):
+        if outcome.publishes or outcome.recoveries or outcome.calls or (outcome.changed and self.broker.keeps_sessions):
+            if not (outcome.changed or outcome.recoveries or outcome.calls or self._waiting > BACKLOG):
                 published = self.broker.try_publish([draft for draft, _ in outcome.publishes])
                 if published is not None:
                     self.counters.published += len(published)
@@ -329,19 +340,34 @@ class Node:
             if session.hold is not None and session.hold.to is link:
                 session.hold = None
 
+    def count_address(self, address: str, change: int) -> None:
+        """A WebSocket of this address came (1) or went (-1)."""
+        count = self.addresses.get(address, 0) + change
+        if count > 0:
+            self.addresses[address] = count
+        else:
+            self.addresses.pop(address, None)
+
     def writable(self, session: Session) -> None:
         """A link's buffer has drained: send what waited."""
         self._flush_queue(session)
 
-    def open_session(self, link: Link) -> Session:
+    def open_session(self, link: Link, who: Who = NOBODY) -> Session:
         """A session for a client that speaks no Bayeux: it lives as long as its link."""
-        session = Session(new_id(), self.time())
+        session = Session(new_id(), self.time(), who.visitor)
+        session.grant = who.grant
+        self._watch_grant(session)
         session.connected = session.tracks = True
         session.link = link
         self.registry.add(session)
         session.settle()
         self.counters.opened += 1
         return session
+
+    def take_token(self, session: Session, token: object) -> None:
+        """Let a plain session do what its token says; raises BadToken."""
+        session.grant = self.bayeux.access.grant(token, self.bayeux.wall())
+        self._watch_grant(session)
 
     def end_session(self, session: Session, reason: str) -> None:
         """End a session for a reason of the node's or a transport's."""
@@ -556,6 +582,8 @@ class Node:
         try:
             if outcome.publishes:
                 await self._publish(outcome)
+            for service, call, reply in outcome.calls:
+                await self._serve(service, call, reply, outcome.replies)
             for recovery in outcome.recoveries:
                 await self._recover_for(recovery)
             for session in outcome.changed:
@@ -616,6 +644,10 @@ class Node:
                 return
             self.end_session(session, "moved")
         session = Session(client_id, self.time(), known.get("user"))
+        if known.get("grant") is not None:
+            channels, publish, expires, user = known["grant"]
+            session.grant = Grant(tuple(channels), tuple(publish), expires, user)
+            self._watch_grant(session)
         session.connected = True
         session.tracks = known["tracks"]
         session.ack = known["ack"]
@@ -669,6 +701,7 @@ class Node:
                     "tracks": session.tracks,
                     "ack": session.ack,
                     "user": session.user,
+                    "grant": None if session.grant is None else astuple(session.grant),
                     "saved_by": self.worker,
                 }
             )
@@ -686,24 +719,56 @@ class Node:
             for _, reply in outcome.publishes:
                 reply.update(successful=False, error="503::Not published - try again")
 
+    async def _serve(self, service: Service, call: Call, reply: dict[str, Any], replies: list[dict[str, Any]]) -> None:
+        """Ask a service; what it returns goes to the caller right after the reply, under the message's id."""
+        try:
+            async with asyncio.timeout(SERVICE_SECONDS):
+                result = await service(call)
+        except ProtocolError as error:
+            reply.update(successful=False, error=wire(error, self.bayeux.dialect))
+            return
+        except Exception:
+            # Whatever code of the site does, the other messages of the request go on.
+            logger.exception("service failed", extra={"channel": call.channel})
+            reply.update(successful=False, error="500::Internal server error")
+            return
+        if result is not None:
+            answer = {"channel": call.channel, "data": result}
+            if "id" in reply:
+                answer["id"] = reply["id"]
+            replies.insert(replies.index(reply) + 1, answer)
+
     async def _recover_for(self, recovery: Recovery) -> None:
         session, channel, ext = recovery.session, recovery.channel, recovery.reply["ext"]
         try:
-            top, complete = await self._recover(session, channel, recovery.since)
+            if recovery.replay is None:
+                top, complete = await self._recover(session, channel, recovery.since)
+            else:
+                top, complete = await self._replay(session, channel, recovery.replay)
         except BrokerUnavailable:
             top, complete = None, False
         finally:
             session.recovering -= 1
         if top is not None:
             ext["position"][channel] = str(top)
-        if recovery.since is not None:
+        if recovery.since is not None or recovery.replay is not None:
             ext["recovered"][channel] = complete
 
     async def _recover(self, session: Session, channel: str, since: Position | None) -> tuple[Position, bool]:
         """Put what came after `since` at the head of the session's queue; the channel's top, and whether all came."""
         if since is None:
             return await self.broker.position(channel), True
-        history = await self.broker.history(channel, since)
+        return self._recovered(session, channel, await self.broker.history(channel, since))
+
+    async def _replay(self, session: Session, channel: str, replay: int) -> tuple[Position, bool]:
+        """As `_recover`, by what Salesforce's clients ask: -1 nothing old, -2 all that is kept, N what came after N."""
+        top = await self.broker.position(channel)
+        if replay == -1:
+            return top, True
+        since = None if replay == -2 else Position(top.epoch, replay)
+        return self._recovered(session, channel, await self.broker.history(channel, since))
+
+    def _recovered(self, session: Session, channel: str, history: History) -> tuple[Position, bool]:
         if session.ended:
             return history.top, False
         if history.recovered:
@@ -730,6 +795,8 @@ class Node:
             hold.to.send([dumps(self.bayeux.answer(hold))])
         if outcome.replaced is not None:
             outcome.replaced.leave(NORMAL, "continued elsewhere")
+        if outcome.granted is not None:
+            self._watch_grant(outcome.granted)
         if outcome.opened is not None:
             self.counters.opened += 1
             first = min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
@@ -808,7 +875,7 @@ class Node:
             if tops:
                 ext["tops"] = tops
         if ext:
-            reply["ext"] = ext
+            reply["ext"] = reply.get("ext", {}) | ext
         return [publication.message for publication in publications]
 
     # What is due
@@ -816,6 +883,26 @@ class Node:
     def _hold_due(self, hold: Hold) -> None:
         if hold.session.hold is hold:
             self._answer(hold.session)
+
+    def _watch_grant(self, session: Session) -> None:
+        """Look at a session again when its token expires, or earlier: the wheel must not keep it for years."""
+        grant = session.grant
+        if grant is not None:
+            left = max(0.0, grant.expires - self.bayeux.wall())
+            self.wheel.add(self.time() + min(left, GRANT_SECONDS), self._grant_is_due, (session, grant))
+
+    def _grant_due(self, entry: tuple[Session, Grant]) -> None:
+        """End a session whose token has expired, if it hears what it may not hear without one."""
+        session, grant = entry
+        if session.ended or session.grant is not grant:
+            return
+        if self.bayeux.wall() < grant.expires:
+            self._watch_grant(session)
+            return
+        session.grant = None
+        access = self.bayeux.access
+        if not all(access.may_subscribe(pattern, session.who) for pattern in session.patterns):
+            self.end_session(session, "token expired")
 
     def _session_due(self, session: Session) -> None:
         if session.ended:
@@ -834,12 +921,15 @@ class Node:
 class Poll:
     """Where the answer to one HTTP request goes. The transport waits for `parts`.
 
-    session and taken: whose queue the answer carries, for `Node.abandon`.
+    session and taken: whose queue the answer carries, for `Node.abandon`. address: whose request it
+    is, empty where handshakes are not counted. visitor: the site's visitor, if it knows one.
     """
 
-    __slots__ = ("_sent", "parts", "session", "taken")
+    __slots__ = ("_sent", "address", "parts", "session", "taken", "visitor")
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "", visitor: str | None = None) -> None:
+        self.address = address
+        self.visitor = visitor
         self.session: Session | None = None
         self.taken: list[Publication] = []
         self._sent: Callable[[list[bytes]], None] | None = None

@@ -12,11 +12,35 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from .errors import ProtocolError, SlowSession
+from .protocol.access import Access, Grant, Who
 from .protocol.channels import patterns_of
 from .protocol.publications import Position, Publication, conflate
 
 #: Ids of ended sessions remembered, so that what a client sends again under one is understood.
 MAX_TOMBSTONES = 10_000
+
+
+class Bucket:
+    """An allowance of so many a second, which fills up to `burst` while it is not used."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self, now: float, burst: float) -> None:
+        self._at = now
+        self._left = burst
+
+    def take(self, now: float, rate: float, burst: float) -> bool:
+        """Take one; False if there is none."""
+        self._left = min(burst, self._left + (now - self._at) * rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def full(self, now: float, rate: float, burst: float) -> bool:
+        """Whether it is as good as a new one."""
+        return self._left + (now - self._at) * rate >= burst
 
 
 class Batch:
@@ -68,10 +92,11 @@ class Hold:
     """A connect whose answer waits.
 
     id: the message's id, for the reply. to: where the answer goes. deadline: when to answer
-    with nothing to deliver. error and advice: what the answer says if not the usual.
+    with nothing to deliver. error and advice: what the answer says if not the usual. sync: the
+    answer's ext.timesync, but for the time that it was held.
     """
 
-    __slots__ = ("advice", "deadline", "error", "id", "session", "to")
+    __slots__ = ("advice", "deadline", "error", "id", "session", "sync", "to")
 
     def __init__(self, session: Session, id: object, deadline: float, to: Answers) -> None:
         self.session = session
@@ -80,6 +105,7 @@ class Hold:
         self.to = to
         self.error: ProtocolError | None = None
         self.advice: dict[str, Any] | None = None
+        self.sync: dict[str, Any] | None = None
 
 
 class Session:
@@ -89,6 +115,7 @@ class Session:
     seen: when the client last gave a sign of life (hub clock, seconds). connected: whether
     its first connect was answered. sink: the link to write batches to at once, None while
     they must be queued (no link, a full buffer, a recovery under way, acknowledgements).
+    user: the site's visitor, if it knows one. grant: what the client's token allows.
     """
 
     __slots__ = (
@@ -99,11 +126,13 @@ class Session:
         "delivered",
         "ended",
         "floors",
+        "grant",
         "hold",
         "id",
         "link",
         "lost",
         "patterns",
+        "publishes",
         "queue",
         "queued_bytes",
         "recovering",
@@ -118,6 +147,9 @@ class Session:
         self.id = id
         self.seen = now
         self.user = user
+        self.grant: Grant | None = None
+        # The allowance of a client that publishes, None until it does.
+        self.publishes: Bucket | None = None
         self.patterns: list[str] = []
         self.connected = False
         self.ended = False
@@ -140,6 +172,11 @@ class Session:
         # repeats its id (Faye does) never saw that answer. With `ack`, (batch, publications) pairs.
         self.answered: object = None
         self.unacked: list[tuple[int, list[Publication]]] | None = None
+
+    @property
+    def who(self) -> Who:
+        """Who asks, for the rules of access."""
+        return Who(self.user, self.grant)
 
     @property
     def reachable(self) -> bool:
@@ -236,6 +273,8 @@ class Registry:
         self.sessions: dict[str, Session] = {}
         #: Sessions by the pattern they subscribe to; a pattern nobody subscribes to has no entry.
         self.audiences: dict[str, set[Session]] = {}
+        #: What keeps guarded channels from subscribers with wildcards; set by the rules.
+        self.access: Access | None = None
         self._tombstones: OrderedDict[str, str | None] = OrderedDict()
 
     def add(self, session: Session) -> None:
@@ -279,6 +318,8 @@ class Registry:
         Look-ups for n segments are n + 2, whatever else is subscribed to. The common case, one
         pattern, returns the live set: copy it before anything may subscribe.
         """
+        if self.access is not None and self.access.guards(channel):
+            return self._guarded_audience(channel, self.access)
         found: set[Session] | None = None
         merged = False
         for pattern in patterns_of(channel):
@@ -293,6 +334,15 @@ class Registry:
                 found = found | audience
                 merged = True
         return found if found is not None else ()
+
+    def _guarded_audience(self, channel: str, access: Access) -> Collection[Session]:
+        """Who subscribed to exactly this channel was allowed to; who has a wildcard is asked now."""
+        found = set(self.audiences.get(channel, ()))
+        for pattern in patterns_of(channel)[1:]:
+            for session in self.audiences.get(pattern, ()):
+                if session not in found and access.may_hear(channel, session.who):
+                    found.add(session)
+        return found
 
     def end(self, session: Session) -> None:
         """Forget a session; nothing is delivered to it any more. Its id stays known as an ended one."""

@@ -371,8 +371,25 @@ class Settings:
     client_publish: tuple[str, ...] = setting(
         "HUB_CLIENT_PUBLISH", PATTERNS, (), "channel patterns that browsers may publish to"
     )
+    rules: Path | None = setting(  # noqa: RUF009  # setting() gives a field
+        "HUB_RULES", PATH, None, "TOML file that says who may subscribe and publish where (docs/access.md)"
+    )
     origins: tuple[str, ...] = setting(
         "HUB_ORIGINS", ORIGINS, (), "origins of other sites whose pages may connect; * for any"
+    )
+
+    # How it speaks Bayeux.
+    dialect: str = setting(
+        "HUB_DIALECT", choice("spec", "faye"), "spec", "error codes: the specification's, or those of Faye's server"
+    )
+    channel_charset: str = setting(
+        "HUB_CHANNEL_CHARSET",
+        choice("spec", "cometd"),
+        "spec",
+        "characters of channels for Bayeux clients: the specification's, or CometD's wider set",
+    )
+    proxies: int = setting(
+        "HUB_PROXIES", COUNT, 0, "proxies in front that add to X-Forwarded-For", minimum=0, maximum=10
     )
 
     # Time.
@@ -435,6 +452,25 @@ class Settings:
     queue_bytes: int = setting("HUB_QUEUE_BYTES", SIZE, 1024**2, "bytes waiting for a session", minimum=1024)
     max_connections: int = setting(
         "HUB_MAX_CONNECTIONS", COUNT, 0, "connections a worker takes; 0 for no limit", minimum=0
+    )
+    address_connections: int = setting(
+        "HUB_ADDRESS_CONNECTIONS",
+        COUNT,
+        # A large office behind one address; a browser keeps one or two.
+        2000,
+        "WebSockets and event streams one address may have at a worker; 0 for no limit",
+        minimum=0,
+    )
+    handshake_rate: int = setting(
+        "HUB_HANDSHAKE_RATE",
+        COUNT,
+        # Ten seconds of it are saved up, so 2,000 browsers behind one address come back at once after a restart.
+        200,
+        "handshakes a second from one address; 0 for no limit",
+        minimum=0,
+    )
+    publish_rate: int = setting(
+        "HUB_PUBLISH_RATE", COUNT, 100, "publishes a second of a client; 0 for no limit", minimum=0
     )
     max_sessions: int = setting("HUB_MAX_SESSIONS", COUNT, 0, "sessions a worker remembers; 0 for no limit", minimum=0)
 

@@ -1,25 +1,280 @@
-"""Who may do what: rules by channel pattern. Pure; the caller says who asks.
+"""Who may do what: rules by channel pattern. Pure; the caller says who asks and what time it is.
 
-The defaults of a hub that nobody configured: anyone subscribes, no browser publishes.
+A *rule* names channels and says, for each *action* (subscribe, publish, history), what it takes:
+`open` nothing, `token` a token whose claims name the channel, `session` a visitor whom the site
+knows, `closed` is for nobody but holders of the realm's key. The first rule that matches a name and
+says something of the action decides. What no rule decides: anyone subscribes, nobody publishes
+from a browser, and `private-*` takes a token.
+
+A rule's pattern is a channel pattern whose segments may have `*` within: `private-*`, `team/*/news`,
+`team/**`. A subscription with a wildcard is decided by the first rule that covers all of it; names
+in it that take more are not delivered to who lacks it (`Access.guards`, `Access.may_hear`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, get_args
 
-from .channels import matches
+from ..errors import BadToken, ForbiddenChannel, SettingsError
+from . import tokens
+from .channels import MAX_CHARS, is_wild, overlaps
+
+Action = Literal["subscribe", "publish", "history"]
+Need = Literal["open", "token", "session", "closed"]
+
+ACTIONS: tuple[Action, ...] = get_args(Action)
+NEEDS: tuple[Need, ...] = get_args(Need)
+
+#: Patterns a token may name; more is a mistake, and would be kept for as long as the session.
+MAX_CLAIMED = 100
+
+_RULE_PATTERN = re.compile(r"(?:/[^/\x00-\x1f\x7f]+)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a listener's token allows: patterns to hear and to publish to, until `expires` (seconds since 1970)."""
+
+    channels: tuple[str, ...]
+    publish: tuple[str, ...]
+    expires: float
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who asks: the site's visitor, if it knows one, and what a token of theirs allows."""
+
+    visitor: str | None = None
+    grant: Grant | None = None
+
+
+NOBODY = Who()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What it takes to do something with the channels that match. `source` says where it was written."""
+
+    patterns: tuple[str, ...]
+    needs: Mapping[Action, Need]
+    source: str
+
+    def matches(self, name: str) -> bool:
+        """Whether a name, or everything a subscription's pattern matches, is this rule's."""
+        return any(covers(pattern, name) for pattern in self.patterns)
+
+    def touches(self, pattern: str) -> bool:
+        """Whether some name of a subscription's pattern is this rule's."""
+        return any(_touch(own, pattern) for own in self.patterns)
+
+    def __str__(self) -> str:
+        return f"{self.source}: {', '.join(pattern[1:] for pattern in self.patterns)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether something is allowed, by which rule, and in words why."""
+
+    allowed: bool
+    need: Need
+    rule: Rule
+    why: str
+
+
+DEFAULTS = (
+    Rule(("/private-*", "/private-*/**"), {"subscribe": "token", "publish": "closed"}, "default"),
+    Rule(("/**",), {"subscribe": "open", "publish": "closed"}, "default"),
+)
 
 
 class Access:
-    """Decides about subscribing and publishing of browsers. Publishing with a realm's key is not its business."""
+    """Decides about subscribing and publishing of clients. Publishing with the realm's key is not its business.
 
-    def __init__(self, client_publish: Sequence[str] = ()) -> None:
-        self._client_publish = tuple(client_publish)
+    client_publish: patterns that any browser may publish to. rules: as `parse_rules` gives them.
+    realm, keys, leeway: what listeners' tokens are checked with.
+    """
 
-    def may_subscribe(self, pattern: str, user: str | None) -> bool:
-        """Whether a client may hear what is published to any channel the pattern matches."""
-        return True
+    def __init__(
+        self,
+        client_publish: Sequence[str] = (),
+        rules: Sequence[Rule] = (),
+        *,
+        realm: str = "",
+        keys: Sequence[bytes] = (),
+        leeway: float = 0.0,
+    ) -> None:
+        own = (Rule(tuple(client_publish), {"publish": "open"}, "HUB_CLIENT_PUBLISH"),) if client_publish else ()
+        self.rules = (*own, *rules, *DEFAULTS)
+        self._realm = realm
+        self._keys = tuple(keys)
+        self._leeway = leeway
+        # Names repeat; a rule's patterns are looked at once for each.
+        self._rule_for = lru_cache(maxsize=8192)(self._find)
+        self.guards = lru_cache(maxsize=8192)(self._guards)
 
-    def may_publish(self, channel: str, user: str | None) -> bool:
-        """Whether a client may publish to this channel over Bayeux."""
-        return any(matches(pattern, channel) for pattern in self._client_publish)
+    def decide(self, action: Action, pattern: str, who: Who = NOBODY) -> Decision:
+        """Whether `who` may do this with a channel or, for subscriptions, with a pattern."""
+        rule, need = self._rule_for(action, pattern)
+        match need:
+            case "open":
+                return Decision(True, need, rule, "open to anyone")
+            case "closed":
+                return Decision(False, need, rule, "closed: only servers with the realm's key")
+            case "session":
+                known = who.visitor is not None
+                return Decision(known, need, rule, "the site knows the visitor" if known else "needs to be signed in")
+            case "token":
+                grant = who.grant
+                if grant is None:
+                    return Decision(False, need, rule, "needs a token")
+                claimed = grant.publish if action == "publish" else grant.channels
+                named = any(covers(claim, pattern) for claim in claimed)
+                return Decision(named, need, rule, "the token names it" if named else "the token does not name it")
+
+    def may_subscribe(self, pattern: str, who: Who = NOBODY) -> bool:
+        """Whether a client may subscribe. A pattern may match names it does not hear then: see `may_hear`."""
+        return self.decide("subscribe", pattern, who).allowed
+
+    def may_publish(self, channel: str, who: Who = NOBODY) -> bool:
+        """Whether a client may publish to this channel."""
+        return self.decide("publish", channel, who).allowed
+
+    def may_recover(self, channel: str, who: Who = NOBODY) -> bool:
+        """Whether a client may have what was published before it subscribed."""
+        return self.decide("history", channel, who).allowed
+
+    def may_hear(self, channel: str, who: Who = NOBODY) -> bool:
+        """Whether what is published to this channel may be delivered to a subscriber with a wildcard."""
+        return self.decide("subscribe", channel, who).allowed
+
+    def _guards(self, channel: str) -> bool:
+        """Whether a channel is not for every subscriber: wildcards then reach only those who may hear it."""
+        return self._rule_for("subscribe", channel)[1] != "open"
+
+    def grant(self, token: object, now: float) -> Grant:
+        """What a listener's token allows; raises BadToken. now: seconds since 1970.
+
+        Its claims: `iss`, the realm; `exp`; `channels` and, for publishing, `publish`, each a list of
+        names or patterns; `sub`, the user, if there is one.
+        """
+        if not isinstance(token, str):
+            raise BadToken(text="Token must be a string")
+        claims = tokens.verify(token, self._realm, self._keys, now, leeway=self._leeway)
+        user = claims.all.get("sub")
+        if user is not None and not (isinstance(user, str) and len(user) <= MAX_CHARS):
+            raise BadToken(text="sub of the token is not a short string")
+        return Grant(
+            _claimed(claims.all, "channels"), _claimed(claims.all, "publish"), claims.expires + self._leeway, user
+        )
+
+    def _find(self, action: Action, pattern: str) -> tuple[Rule, Need]:
+        for rule in self.rules:
+            # Who says nothing of history means: as one may subscribe.
+            need = rule.needs.get(action) or (rule.needs.get("subscribe") if action == "history" else None)
+            if need is not None and rule.matches(pattern):
+                return rule, need
+        raise AssertionError("the last rule matches everything")
+
+
+def refusal(decision: Decision, pattern: str) -> ForbiddenChannel:
+    """The error that tells a client about a decision."""
+    if decision.need == "token":
+        return ForbiddenChannel(pattern, text=f"Forbidden channel - {decision.why}")
+    return ForbiddenChannel(pattern)
+
+
+def covers(rule: str, pattern: str) -> bool:
+    """Whether every name that a subscription's pattern matches is matched by a rule's pattern."""
+    own, asked = rule.split("/")[1:], pattern.split("/")[1:]
+    for at, segment in enumerate(own):
+        if segment == "**" and at == len(own) - 1:
+            return len(asked) > at
+        if at >= len(asked) or asked[at] == "**":
+            return False
+        if asked[at] == "*" and is_wild(pattern) and at == len(asked) - 1:
+            if segment != "*":
+                return False
+        elif not _glob(segment).fullmatch(asked[at]):
+            return False
+    return len(own) == len(asked)
+
+
+def parse_rules(text: str, source: str = "HUB_RULES") -> tuple[Rule, ...]:
+    """The rules of a TOML file, in order; raises SettingsError that says which rule and why.
+
+    [[rule]]
+    channels = ["team-*", "team/**"]
+    subscribe = "token"
+    publish = "closed"
+    history = "closed"
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{source}: not TOML: {error}") from None
+    entries = table.pop("rule", [])
+    if table or not isinstance(entries, list):
+        raise SettingsError(f"{source}: has {', '.join(sorted(table)) or 'rule'}; only [[rule]] tables are known")
+    return tuple(_rule(entry, f"{source} rule {number}") for number, entry in enumerate(entries, 1))
+
+
+def _rule(entry: object, where: str) -> Rule:
+    if not isinstance(entry, dict):
+        raise SettingsError(f"{where}: is not a table")
+    patterns = entry.get("channels")
+    if not isinstance(patterns, list) or not patterns or not all(isinstance(each, str) for each in patterns):
+        raise SettingsError(f"{where}: channels is not a list of patterns")
+    unknown = sorted(set(entry) - {"channels", *ACTIONS})
+    if unknown:
+        raise SettingsError(f"{where}: {', '.join(unknown)} is unknown; there are {', '.join(ACTIONS)}")
+    needs: dict[Action, Need] = {}
+    for action in ACTIONS:
+        if action in entry:
+            need = entry[action]
+            if need not in NEEDS:
+                raise SettingsError(f"{where}: {action} is not one of {', '.join(NEEDS)}")
+            needs[action] = need
+    if not needs:
+        raise SettingsError(f"{where}: says neither of {', '.join(ACTIONS)}")
+    return Rule(tuple(_pattern(each, where) for each in patterns), needs, where)
+
+
+def _pattern(text: str, where: str) -> str:
+    pattern = text if text.startswith("/") else "/" + text
+    if _RULE_PATTERN.fullmatch(pattern) is None or "**" in pattern.removesuffix("/**"):
+        raise SettingsError(f"{where}: {text!r} is not a pattern such as team-*, team/*/news or team/**")
+    return pattern
+
+
+def _claimed(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = claims.get(name, [])
+    if not isinstance(value, list) or len(value) > MAX_CLAIMED or not all(isinstance(each, str) for each in value):
+        raise BadToken(text=f"{name} of the token is not a list of up to {MAX_CLAIMED} channels")
+    found = tuple(each if each.startswith("/") else "/" + each for each in value)
+    if any(len(each) > MAX_CHARS or "**" in each.removesuffix("/**") for each in found):
+        raise BadToken(text=f"{name} of the token has a pattern that is none")
+    return found
+
+
+def _touch(rule: str, pattern: str) -> bool:
+    if not is_wild(pattern):
+        return covers(rule, pattern)
+    # A segment with a `*` within may be anything a wildcard stands for, and nothing it does not match.
+    mine, asked = rule.split("/"), pattern.split("/")
+    for at, (own, other) in enumerate(zip(mine, asked, strict=False)):
+        if "*" in own.replace("**", "") and own != "*" and other not in ("*", "**"):
+            mine[at] = other if _glob(own).fullmatch(other) else own
+        elif "*" in own and own not in ("*", "**"):
+            mine[at] = "*"
+    return overlaps("/".join(mine), pattern)
+
+
+@lru_cache(maxsize=1024)
+def _glob(segment: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in segment.split("*")), re.DOTALL)

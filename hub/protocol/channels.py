@@ -97,6 +97,17 @@ def from_fanout(name: object) -> str:
     return channel
 
 
+def from_fanout_name(name: object) -> str:
+    """As `from_fanout`, for a name that is published to: a pattern ending in a wildcard is none.
+
+    Subscribers of the pattern would not hear it, and those of the "name" would think it is a pattern.
+    """
+    channel = from_fanout(name)
+    if is_wild(channel):
+        raise InvalidChannel(_shown(name))
+    return channel
+
+
 def to_fanout(channel: str) -> str:
     """The Fanout name of a channel: without the leading slash."""
     return channel[1:]

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from ..errors import BadMessage, TooLarge, TooMany
 from . import messages
-from .channels import from_fanout, to_fanout
+from .channels import from_fanout_name, to_fanout
 from .publications import Draft
 
 Action = Literal["send", "hint", "close", "refresh"]
@@ -84,7 +84,7 @@ def parse(body: bytes, *, channel: str | None = None, limits: Limits = Limits())
         raise _bad("object contains 'items' with wrong type")
     if len(items) > limits.items:
         raise TooMany(text=f"More than {limits.items} items")
-    default = None if channel is None else from_fanout(channel)
+    default = None if channel is None else from_fanout_name(channel)
     return [_item(item, number, default, limits) for number, item in enumerate(items)]
 
 
@@ -143,7 +143,7 @@ def _channel(item: dict[str, Any], number: int, default: str | None) -> str:
     name = item["channel"]
     if not isinstance(name, str):
         raise _bad("publish item object contains 'channel' with wrong type", number)
-    channel = from_fanout(name)
+    channel = from_fanout_name(name)
     if default is not None and channel != default:
         raise _bad("publish item object names another channel than the URL", number)
     return channel

@@ -8,6 +8,7 @@ with lone surrogates (JavaScript makes them by cutting an emoji in half) and int
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 import orjson
@@ -40,7 +41,7 @@ def dumps(value: object) -> bytes:
     Lone surrogates go out as the escapes they came in as. orjson's nesting bound (254) is ours.
     """
     try:
-        return orjson.dumps(value)
+        text = orjson.dumps(value)
     except TypeError as error:
         if "Recursion" in str(error):
             raise BadMessage(text="Nested too deeply") from None
@@ -48,6 +49,10 @@ def dumps(value: object) -> bytes:
             return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
         except (TypeError, ValueError, RecursionError):
             raise BadMessage(text="Not JSON") from None
+    # orjson writes null for NaN and Infinity, which only our own callers can hand in.
+    if b"null" in text and _has_no_number(value):
+        raise BadMessage(text="Not JSON: NaN and Infinity are no values of it")
+    return text
 
 
 def looks_like_json(body: bytes) -> bool:
@@ -74,6 +79,17 @@ def parse_batch(text: bytes | str) -> list[Any]:
 def join(parts: list[bytes]) -> bytes:
     """Encoded messages as one encoded batch."""
     return b"[" + b",".join(parts) + b"]"
+
+
+def _has_no_number(value: object) -> bool:
+    """Whether there is a NaN or an Infinity in a value that orjson took, so nested 254 deep at the most."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_no_number, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_no_number, value))
+    return False
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -43,7 +43,12 @@ class Door:
     posts: Callable[[], asyncio.Protocol] | None = None
     head_timeout: float = 10.0
     max_connections: int = 0
+    address_connections: int = 0
+    proxies: int = 0
+    identify: Callable[[str], str | None] | None = None
+    others: Callable[[], int] = lambda: 0
     refused: int = 0
+    full: int = 0
     upgraded: int = 0
 
     def protocol(self) -> Front:
@@ -55,21 +60,61 @@ class Door:
         assert self.server is not None, "the door is open before there is a server behind it"
         return self.server()
 
-    def admit(self, head: Head, make: MakeConnection) -> tuple[Connection, Upgrade]:
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return self.max_connections > 0 and len(self.node.links) + self.others() >= self.max_connections
+
+    def address(self, peername: object, forwarded: str | None) -> str:
+        """Whose a connection is, for the limits by address; empty where nothing is counted.
+
+        peername: as asyncio tells it. forwarded: the X-Forwarded-For of the request, believed as far as
+        there are proxies of ours. Without any, what comes from this machine is its own programs'.
+        """
+        address = peername[0] if isinstance(peername, tuple) and peername else ""
+        if self.proxies:
+            parts = [part.strip() for part in (forwarded or "").split(",") if part.strip()]
+            return str(parts[-self.proxies :][0])[:64] if parts else ""
+        return "" if address.startswith("127.") or address == "::1" else str(address)
+
+    def visitor(self, cookie: str | None) -> str | None:
+        """The site's visitor of a request with this Cookie header, None if there is none or nobody tells."""
+        if self.identify is None or not cookie:
+            return None
+        try:
+            return self.identify(cookie)
+        except Exception:
+            # Code of the site: who it can't tell is a stranger.
+            logger.exception("visitor not identified")
+            return None
+
+    def admit(
+        self, head: Head, make: MakeConnection, transport: asyncio.BaseTransport | None
+    ) -> tuple[Connection, Upgrade]:
         """The connection object for an upgrade that may be had, else HeadError with the answer."""
+        peername = None if transport is None else transport.get_extra_info("peername")
+        address = self.address(peername, _text(head.get(b"x-forwarded-for")))
         try:
             accepted = upgrade(head, smallest=9)
             if not self.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
                 raise HeadError(403, "Origin not allowed. Add it to HUB_ORIGINS.")
             if self.node.draining:
                 raise HeadError(503, "Going away", (("Retry-After", "1"),))
-            if self.max_connections and len(self.node.links) >= self.max_connections:
+            if self.is_full:
+                self.full += 1
                 raise HeadError(503, "Too many connections", (("Retry-After", "5"),))
+            if self.address_connections and self.node.addresses.get(address, 0) >= self.address_connections:
+                self.full += 1
+                raise HeadError(503, "Too many connections from one address", (("Retry-After", "5"),))
         except HeadError:
             self.refused += 1
             raise
         self.upgraded += 1
-        return make(head, accepted.window), accepted
+        connection = make(head, accepted.window)
+        if address:
+            connection.address = address
+            self.node.count_address(address, 1)
+        return connection, accepted
 
     async def take_over(self, request: web.Request) -> web.StreamResponse:
         """An upgrade on a connection that already carried other requests.
@@ -83,7 +128,7 @@ class Door:
             make = self.paths.get(_path(head.target))
             if make is None:
                 raise HeadError(404, "No WebSocket here")
-            connection, accepted = self.admit(head, make)
+            connection, accepted = self.admit(head, make, request.transport)
         except HeadError as error:
             return web.Response(status=error.status, text=error.text + "\n", headers=dict(error.headers))
         transport = request.transport
@@ -153,7 +198,7 @@ class Front(asyncio.Protocol):
         if transport is None:
             return
         try:
-            connection, accepted = self._door.admit(head, make)
+            connection, accepted = self._door.admit(head, make, transport)
         except HeadError as error:
             transport.write(refusal(error.status, error.text, error.headers))
             transport.close()
@@ -166,6 +211,11 @@ class Front(asyncio.Protocol):
             return
         self._transport = None
         self._buffer = b""
+        if self._door.is_full:
+            self._door.full += 1
+            transport.write(refusal(503, "Too many connections", (("Retry-After", "5"),)))
+            transport.close()
+            return
         posts = self._door.posts
         handler = posts() if posts is not None and buffer[:1] == b"P" else self._door.handler()
         transport.set_protocol(handler)

@@ -84,6 +84,8 @@ class Plan:
     channel: str | None = None
     authorization: str | None = None
     as_json: bool = False
+    visitor: str | None = None
+    forwarded: str | None = None
 
 
 class Desk:
@@ -117,7 +119,8 @@ class Desk:
         plan = self._plans.get(raw)
         if plan is None:
             plan = self._plan(raw)
-            if plan is not None and len(raw) <= PLAN_BYTES:
+            # Who a visitor is can change, so it is asked each time.
+            if plan is not None and len(raw) <= PLAN_BYTES and plan.visitor is None:
                 if len(self._plans) >= MAX_PLANS:
                     self._plans.clear()
                 self._plans[raw] = plan
@@ -146,7 +149,8 @@ class Desk:
         target = head.target.decode("ascii")
         if target == "/bayeux" or target.startswith("/bayeux/"):
             cors, refused = self.polling.admit(_text(head, b"origin"), _text(head, b"host"))
-            return Plan(length, False, cors, replied(cors), refused)
+            visitor, forwarded = self.polling.visitor(_text(head, b"cookie")), _text(head, b"x-forwarded-for")
+            return Plan(length, False, cors, replied(cors), refused, visitor=visitor, forwarded=forwarded)
         match = _PUBLISH_PATH.fullmatch(target)
         if match is None:
             return None
@@ -305,7 +309,8 @@ class Lean(asyncio.Protocol):
         if isinstance(messages, Answer):
             self._answer(messages)
             return
-        poll = self._poll = LeanPoll(self)
+        peername = None if self._transport is None else self._transport.get_extra_info("peername")
+        poll = self._poll = LeanPoll(self, desk.polling.address(peername, plan.forwarded), plan.visitor)
         desk.node.accept(messages, LONG_POLLING, poll)
 
     def _publish(self, plan: Plan, body: bytes) -> None:
@@ -445,8 +450,8 @@ class LeanPoll(Poll):
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: Lean) -> None:
-        super().__init__()
+    def __init__(self, connection: Lean, address: str, visitor: str | None) -> None:
+        super().__init__(address, visitor)
         self._connection = connection
 
     def send(self, parts: list[bytes]) -> None:

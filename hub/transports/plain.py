@@ -18,9 +18,9 @@ from urllib.parse import parse_qs
 import orjson
 from aiohttp import hdrs, web
 
-from ..errors import BadMessage, BrokerUnavailable, ForbiddenChannel, ProtocolError
+from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError
 from ..node import Node
-from ..protocol.access import Access
+from ..protocol.access import Access, Who, refusal
 from ..protocol.channels import is_wild, to_fanout
 from ..protocol.frames import text_frame
 from ..protocol.heads import Head
@@ -37,21 +37,32 @@ from .websocket import Connection
 class PlainSocket(Connection):
     """`/ws`: publications as JSON objects, one a frame."""
 
-    __slots__ = ("_access", "_asked", "_tasks", "session")
+    __slots__ = ("_access", "_asked", "_tasks", "_visitor", "session")
 
-    def __init__(self, node: Node, access: Access, head: Head, *, limit: int, interval: float, window: int = 0) -> None:
+    def __init__(
+        self,
+        node: Node,
+        access: Access,
+        head: Head,
+        visitor: str | None = None,
+        *,
+        limit: int,
+        interval: float,
+        window: int = 0,
+    ) -> None:
         super().__init__(node, limit=min(limit, 64 * 1024), interval=interval, window=window)
         self._access = access
+        self._visitor = visitor
         self._asked = parse_qs(head.target.partition(b"?")[2].decode("latin-1"))
         self._tasks: set[asyncio.Task[None]] = set()
         self.session: Session | None = None
 
     def opened(self) -> None:
         self.node.attach(self)
-        self.session = self.node.open_session(self)
+        self.session = self.node.open_session(self, Who(self._visitor))
         names = self._asked.get("channel")
         if names:
-            self._subscribe(names, self._asked.get("position", [""])[0])
+            self._subscribe(names, self._asked.get("position", [""])[0], self._asked.get("token", [None])[0])
 
     def closed(self) -> None:
         session, self.session = self.session, None
@@ -60,14 +71,15 @@ class PlainSocket(Connection):
             self.node.end_session(session, "closed")
 
     def text(self, payload: bytes) -> None:
-        """`{"subscribe": ["a"], "position": "…"}` or `{"unsubscribe": ["a"]}`; anything else is told so."""
+        """`{"subscribe": ["a"], "position": "…", "token": "…"}` or `{"unsubscribe": ["a"]}`; else it is told so."""
         try:
             message = loads(payload)
             if not isinstance(message, dict):
                 raise BadMessage(text="Message must be an object")
             if "subscribe" in message:
                 position = message.get("position")
-                self._subscribe(_names(message["subscribe"]), position if isinstance(position, str) else "")
+                place = position if isinstance(position, str) else ""
+                self._subscribe(_names(message["subscribe"]), place, message.get("token"))
             elif "unsubscribe" in message:
                 names = _names(message["unsubscribe"])
                 for channel in channels_of(names):
@@ -79,9 +91,14 @@ class PlainSocket(Connection):
         except ProtocolError as error:
             self._say({"error": error.wire()})
 
-    def _subscribe(self, names: list[str], place: str) -> None:
+    def _subscribe(self, names: list[str], place: str, token: object) -> None:
+        session = self.session
+        if session is None:
+            return
         try:
-            positions = _allowed(self._access, names, place)
+            if token is not None:
+                self.node.take_token(session, token)
+            positions = _allowed(self._access, names, place, session.who)
         except ProtocolError as error:
             self._say({"error": error.wire()})
             return
@@ -221,7 +238,11 @@ class Plain:
 
     def websocket(self, head: Head, window: int) -> PlainSocket:
         """The connection object of an accepted upgrade of `/ws`."""
-        return PlainSocket(self._node, self._access, head, limit=self._limit, interval=self._interval, window=window)
+        cookie = head.get(b"cookie")
+        visitor = self._door.visitor(None if cookie is None else cookie.decode("latin-1"))
+        return PlainSocket(
+            self._node, self._access, head, visitor, limit=self._limit, interval=self._interval, window=window
+        )
 
     async def upgrade(self, request: web.Request) -> web.StreamResponse:
         """`/ws` on a connection that carried other requests, or without an upgrade."""
@@ -234,12 +255,13 @@ class Plain:
         cors = self._cors(request)
         place = request.headers.get("Last-Event-ID") or request.query.get("position", "")
         try:
-            positions = self._asked(request, place)
+            who = self._who(request)
+            positions = self._asked(request, place, who)
         except ProtocolError as error:
             return _refuse(error, cors)
         stream = PlainStream(self._node)
         await stream.start(request, cors)
-        session = stream.session = self._node.open_session(stream)
+        session = stream.session = self._node.open_session(stream, who)
         self._node.attach(stream)
         try:
             found = await self._node.subscribe(session, positions)
@@ -269,12 +291,13 @@ class Plain:
         cors = self._cors(request)
         place = request.query.get("position", "")
         try:
-            positions = self._asked(request, place)
+            who = self._who(request)
+            positions = self._asked(request, place, who)
             seconds = _seconds(request.query.get("timeout"), self._hold)
         except ProtocolError as error:
             return _refuse(error, cors)
         poll = PlainPoll()
-        session = poll.session = self._node.open_session(poll)
+        session = poll.session = self._node.open_session(poll, who)
         self._node.attach(poll)
         try:
             found = await self._node.subscribe(session, positions)
@@ -301,22 +324,33 @@ class Plain:
             body=body, headers={**cors, "Cache-Control": "no-store", "Content-Type": "application/json"}
         )
 
-    def _asked(self, request: web.Request, place: str) -> dict[str, Position | None]:
+    def _who(self, request: web.Request) -> Who:
+        """Who asks, as their cookie and `?token=` say. Raises BadToken."""
+        token = request.query.get("token")
+        grant = None if token is None else self._access.grant(token, self._node.bayeux.wall())
+        return Who(self._door.visitor(request.headers.get(hdrs.COOKIE)), grant)
+
+    def _asked(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
         origins: Origins = self._door.origins
         if not origins.allows(request.headers.get(hdrs.ORIGIN), request.host):
             raise ForbiddenChannel(text="Origin not allowed")
-        return _allowed(self._access, request.query.getall("channel", []), place)
+        return _allowed(self._access, request.query.getall("channel", []), place, who)
 
     def _cors(self, request: web.Request) -> dict[str, str]:
         return self._door.origins.headers(request.headers.get(hdrs.ORIGIN), request.host)
 
 
-def _allowed(access: Access, names: list[str], place: str) -> dict[str, Position | None]:
+def _allowed(access: Access, names: list[str], place: str, who: Who) -> dict[str, Position | None]:
     channels = channels_of(names)
     for channel in channels:
-        if not access.may_subscribe(channel, None):
-            raise ForbiddenChannel(channel)
-    return parse_place(place, channels)
+        decision = access.decide("subscribe", channel, who)
+        if not decision.allowed:
+            raise refusal(decision, channel)
+    positions = parse_place(place, channels)
+    for channel, since in positions.items():
+        if since is not None and not access.may_recover(channel, who):
+            raise ForbiddenChannel(channel, text="Forbidden channel - no history")
+    return positions
 
 
 def _state(
@@ -354,5 +388,7 @@ def _channel(name: str) -> str:
 
 
 def _refuse(error: ProtocolError, headers: dict[str, str]) -> web.Response:
-    status = error.code if 400 <= error.code < 500 and error.code not in (401, 402, 405) else 400
+    status = 401 if isinstance(error, BadToken) else 400
+    if 400 <= error.code < 500 and error.code not in (401, 402, 405):
+        status = error.code
     return web.Response(status=status, text=error.wire() + "\n", headers=headers)

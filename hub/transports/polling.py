@@ -33,24 +33,40 @@ class Polling:
 
     message_bytes: the longest body whose messages are taken; a longer one, up to what aiohttp
     reads, is refused message by message, because Faye repeats for ever what fails by HTTP status.
+    body_timeout: seconds for a body to arrive. like_faye: empty batches and odd methods as Faye's server.
     """
 
-    def __init__(self, node: Node, door: Door, *, message_bytes: int) -> None:
+    def __init__(
+        self, node: Node, door: Door, *, message_bytes: int, body_timeout: float = 30.0, like_faye: bool = False
+    ) -> None:
         self._node = node
         self._door = door
         self._streams = Streams(node, door)
+        self.address = door.address
+        self.visitor = door.visitor
         self._origins = door.origins
         self._message_bytes = message_bytes
+        self._body_timeout = body_timeout
+        self._like_faye = like_faye
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """POST: a batch as JSON, or as the `message` field of a form, whatever the Content-Type says."""
         cors, refusal = self.admit(request.headers.get(hdrs.ORIGIN), request.host)
         if refusal is not None:
             return response(refusal)
-        messages = self.read(await request.read(), cors)
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                body = await request.read()
+        except web.RequestPayloadError:
+            # Nothing of it can be read any more; told so, aiohttp doesn't try, and log a traceback.
+            request.content.feed_eof()
+            return response(_text(400, "400::Body is not what its encoding says", cors, close=True))
+        except TimeoutError:
+            return response(_text(408, "Body did not arrive in time.", cors, close=True))
+        messages = self.read(body, cors)
         if isinstance(messages, Answer):
             return response(messages)
-        if (request.content_length or 0) > self._message_bytes:
+        if len(body) > self._message_bytes:
             return response(_too_large(messages, cors))
         return await self._exchange(request, messages, LONG_POLLING, cors, None)
 
@@ -67,6 +83,8 @@ class Polling:
             messages = parse_body(body)
         except BadMessage as error:
             return _text(400, error.wire(), cors)
+        if not messages and self._like_faye:
+            return Answer(200, replied(cors), b"[]")
         return messages or _text(400, "400::No message", cors)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -99,12 +117,16 @@ class Polling:
 
     async def refuse(self, request: web.Request) -> web.Response:
         """Any other method."""
+        if self._like_faye:
+            return web.Response(status=400, text="Bad request\n")
         return web.Response(status=405, headers={"Allow": "GET, POST, OPTIONS"}, text="Method not allowed\n")
 
     async def _exchange(
         self, request: web.Request, messages: list[object], transport: str, cors: dict[str, str], callback: str | None
     ) -> web.StreamResponse:
-        poll = Poll()
+        peername = None if request.transport is None else request.transport.get_extra_info("peername")
+        address = self.address(peername, request.headers.get("X-Forwarded-For"))
+        poll = Poll(address, self.visitor(request.headers.get(hdrs.COOKIE)))
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         poll.when_sent(lambda parts: None if answered.done() else answered.set_result(None))
         self._node.accept(messages, transport, poll)
@@ -174,5 +196,5 @@ def parse_body(body: bytes) -> list[object]:
     return [message for each in texts for message in parse_batch(each)]
 
 
-def _text(status: int, words: str, headers: dict[str, str]) -> Answer:
-    return text(status, words, {**_NO_STORE, **headers})
+def _text(status: int, words: str, headers: dict[str, str], *, close: bool = False) -> Answer:
+    return text(status, words, {**_NO_STORE, **headers}, close=close)

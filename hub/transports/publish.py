@@ -84,6 +84,9 @@ class Gate:
         match scheme.lower():
             case "bearer" if "." in shown:
                 claims = tokens.verify(shown, self._realm, self._keys, now, leeway=self._leeway)
+                if "channels" in claims.all or "publish" in claims.all:
+                    # Browsers hold these (protocol.access); what they may publish to, Bayeux decides.
+                    raise BadToken(text="Token is a listener's")
                 self._remember(authorization, claims.expires + self._leeway)
             case "bearer":
                 self._check_key(shown)

@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_reader",
+        "address",
         "blocked",
         "closing",
         "interval",
@@ -78,6 +79,8 @@ class Connection(asyncio.Protocol):
         self.window = window
         self.blocked = False
         self.closing = False
+        # Whose it is, empty where connections of an address are not counted.
+        self.address = ""
         self.on_closed: Callable[[], None] | None = None
         self._reader: Reader | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -149,6 +152,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
         self._reader = None
+        if self.address:
+            self.node.count_address(self.address, -1)
         self.closed()
         if self.on_closed is not None:
             self.on_closed()
@@ -216,13 +221,14 @@ def _cut(connection: Connection) -> None:
 
 
 class BayeuxSocket(Connection):
-    """Bayeux over a WebSocket: the link of at most one session."""
+    """Bayeux over a WebSocket: the link of at most one session. visitor: the site's, if it knows one."""
 
-    __slots__ = ("_bad", "session")
+    __slots__ = ("_bad", "session", "visitor")
 
-    def __init__(self, node: Node, *, limit: int, interval: float, window: int = 0) -> None:
+    def __init__(self, node: Node, *, limit: int, interval: float, window: int = 0, visitor: str | None = None) -> None:
         super().__init__(node, limit=limit, interval=interval, window=window)
         self.session: Session | None = None
+        self.visitor = visitor
         self._bad = 0
 
     def opened(self) -> None:

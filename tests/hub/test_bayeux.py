@@ -29,6 +29,7 @@ class TestHandshake:
             "id": "1",
             "version": "1.0",
             "clientId": "client1",
+            "ext": {"replay": True},
             "supportedConnectionTypes": CONNECTION_TYPES,
             "advice": {"reconnect": "retry", "interval": 0, "timeout": 45000},
         }

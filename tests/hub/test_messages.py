@@ -54,8 +54,12 @@ def test_what_json_can_not_say_is_refused(value: object) -> None:
         dumps(value)
 
 
-def test_nan_never_goes_out_as_nan() -> None:
-    assert dumps(math.nan) == b"null"
+@pytest.mark.parametrize("value", [math.nan, {"a": [1, -math.inf]}, [None, {"b": math.inf}]])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    """orjson would write null, and the reader would take it for one."""
+    with pytest.raises(BadMessage):
+        dumps(value)
+    assert dumps([None, 1.5]) == b"[null,1.5]"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ OTHER = {
     "true | false": "false",
     "text": "localhost",
     "path": "elsewhere",
+    "spec | faye": "faye",
+    "spec | cometd": "cometd",
     "realm": "a1b2c3d4",
     "base64": KEY64,
     "base64, …": KEY64,

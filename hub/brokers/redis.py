@@ -771,7 +771,7 @@ class RedisBroker(Broker):
             server, replication = _info(replies[0]), _info(replies[1])
             self._check(server, replication)
             config = _config(replies[2]) | _config(replies[3])
-            self._warn_of_eviction(config.get("maxmemory-policy", ""))
+            self._warn("run_id" in server, config.get("maxmemory-policy", ""))
             durable = config.get("appendonly") == "yes" and config.get("appendfsync") == "always"
             run_id, replaced = server.get("run_id", ""), replication.get("master_replid2", "")
             return connection, _settled(await _run(connection, self._settle_calls(run_id, replaced, durable)))
@@ -801,10 +801,15 @@ class RedisBroker(Broker):
         if replication.get("role") == "slave":
             raise BrokerUnavailable(f"Redis at {self._server.address}: is a replica")
 
-    def _warn_of_eviction(self, policy: str) -> None:
+    def _warn(self, knows_server: bool, policy: str) -> None:
+        """Say once what weakens the promise."""
+        if self._warned:
+            return
+        self._warned = True
+        if not knows_server:
+            logger.warning("redis forbids INFO, so not every failover can be noticed")
         # volatile-* may evict histories and sessions, which is said as "lost"; allkeys-* the log itself.
-        if policy.startswith("allkeys") and not self._warned:
-            self._warned = True
+        if policy.startswith("allkeys"):
             logger.warning("redis may evict the log; use maxmemory-policy noeviction", extra={"policy": policy})
 
     def _unavailable(self, error: BaseException) -> BrokerUnavailable:

@@ -64,7 +64,7 @@ def draft(channel: str, number: int, key: str | None = None) -> Draft:
 
 
 class Relay:
-    """A TCP relay on a loopback port. `target` may change; `cut` ends connections, `stall` lets them hang."""
+    """A TCP relay on a loopback port. `target` may change; `cut` ends connections, `stall` and `mute` let them hang."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -76,7 +76,10 @@ class Relay:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return self.url_for("")
+
+    def url_for(self, credentials: str) -> str:
+        return f"redis://{credentials}127.0.0.1:{self.port}/0"
 
     async def __aenter__(self) -> Relay:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -102,6 +105,10 @@ class Relay:
         """Carry nothing more on the connections there are; they stay open. New ones work."""
         for pair in self._pairs:
             self._stalled.update(pair)
+
+    def mute(self) -> None:
+        """Carry what clients say on the connections there are, and nothing of what they are answered."""
+        self._stalled.update(writer for writer, _ in self._pairs)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -92,6 +92,27 @@ async def test_publish_on_a_connection_that_was_closed_while_idle_is_accepted(
         assert len(await ear.hear(5)) == 5
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_publish_whose_answer_was_lost_is_repeated_only_with_a_key(
+    new_redis: RedisFactory, key: str | None
+) -> None:
+    redis = await asyncio.to_thread(new_redis)
+    async with Relay(redis.port) as relay, opened(relay.url) as (broker, _), opened(redis.url) as (other, ear):
+        await broker.publish([draft("/n", 1)])
+        relay.mute()
+        publishing = asyncio.create_task(broker.publish([draft("/n", 2, key)]))
+        await ear.hear(2)
+        relay.cut()
+        if key is None:
+            with pytest.raises(BrokerUnavailable):
+                await publishing
+        else:
+            (published,) = await publishing
+            assert (published.position.offset, published.repeated) == (2, True)
+        await other.publish([draft("/n", 3)])
+        assert [publication.data for publication in await ear.hear(3)] == [b"1", b"2", b"3"]
+
+
 async def test_what_was_published_during_an_absence_is_heard_afterwards(new_redis: RedisFactory) -> None:
     redis = await asyncio.to_thread(new_redis)
     async with Relay(redis.port) as relay, opened(relay.url) as (broker, ear), opened(redis.url) as (other, _):
@@ -286,6 +307,37 @@ async def test_worker_that_lagged_tells_lost_when_another_found_the_rollback(new
         await slow_ear.until(lambda: slow_ear.heard[-1].position == position)
         assert slow_ear.losses == [None]
         slow_ear.check_order()
+
+
+@pytest.mark.parametrize(("kept", "overtaken"), [(1, False), (1, True), (0, False)])
+async def test_rollback_is_found_by_the_last_entry_where_the_server_does_not_say_who_it_is(
+    new_redis: RedisFactory, kept: int, overtaken: bool
+) -> None:
+    """Without INFO there is the anchor: the last entry read must still be there, however many came since."""
+    primary = await asyncio.to_thread(new_redis)
+    replica = await asyncio.to_thread(lambda: new_redis(replica_of=primary))
+    for redis in (primary, replica):
+        redis.command("ACL", "SETUSER", "hub", "on", ">pw", "~*", "+@all", "-config", "-info")
+    async with Relay(primary.port) as relay, opened(relay.url_for("hub:pw@")) as (broker, ear):
+        begin = await broker.position("/n")
+        await broker.publish([draft("/n", 1)] * kept)
+        while (
+            replica.command("XLEN", log_key(broker, "/n")) != b":%d\r\n" % kept
+            or replica.command("EXISTS", log_key(broker, "/n").replace("log", "m:/n")) != b":1\r\n"
+        ):
+            await asyncio.sleep(0.01)
+        replica.command("REPLICAOF", "NO", "ONE")
+        (tail,) = await broker.publish([draft("/n", 2)])
+        await ear.hear(kept + 1)
+        relay.cut(free_port())
+        if overtaken:
+            async with opened(f"redis://hub:pw@127.0.0.1:{replica.port}") as (other, _):
+                await other.publish([draft("/n", 3), draft("/n", 4)])
+        relay.target = replica.port
+        await ear.until(lambda: bool(ear.losses))
+        assert (ear.losses, broker.rollbacks) == ([None], 1)
+        assert not (await broker.history("/n", tail.position)).recovered
+        assert not (await broker.history("/n", begin)).recovered
 
 
 @pytest.mark.parametrize("trial", range(3))
@@ -493,13 +545,14 @@ async def test_policy_that_may_evict_the_log_is_warned_of(
     assert [record.message for record in caplog.records] == ["redis may evict the log; use maxmemory-policy noeviction"]
 
 
-async def test_user_that_may_do_little_is_enough(new_redis: RedisFactory) -> None:
-    """Hosted servers forbid CONFIG and INFO."""
+async def test_user_that_may_do_little_is_enough(new_redis: RedisFactory, caplog: pytest.LogCaptureFixture) -> None:
+    """Hosted servers forbid CONFIG, some INFO."""
     redis = await asyncio.to_thread(new_redis)
     redis.command("ACL", "SETUSER", "hub", "on", ">pw", "~*", "+@all", "-config", "-info")
     async with opened(f"redis://hub:pw@127.0.0.1:{redis.port}") as (broker, ear):
         await broker.publish([draft("/n", 1)])
         await ear.hear(1)
+    assert [record.message for record in caplog.records] == ["redis forbids INFO, so not every failover can be noticed"]
 
 
 async def test_full_memory_is_told_and_leaves_nothing_half_done(new_redis: RedisFactory) -> None:

@@ -55,6 +55,7 @@ class Tally:
         self.deliveries = 0
         self.left = 0
         self.cut = 0
+        self.over = False
 
 
 class Client(asyncio.Protocol):
@@ -65,6 +66,7 @@ class Client(asyncio.Protocol):
         self.channel = channel
         self.polls = polls
         self.id = ""
+        self.last: object = None
         self.leaving = False
         self.buffer = b""
         self.upgraded = polls
@@ -82,8 +84,10 @@ class Client(asyncio.Protocol):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.leaving:
+        if not self.leaving and not self.tally.over:
+            # Reported, and its place is taken when its turn to leave comes.
             self.tally.cut += 1
+            print(f"cut: {self.channel} {'poll' if self.polls else 'socket'} {exc!r} {self.last}", file=sys.stderr)
         if not self.lost.done():
             self.lost.set_result(None)
 
@@ -156,6 +160,7 @@ class Client(asyncio.Protocol):
 
     def heard(self, message: dict[str, Any]) -> None:
         channel = message["channel"]
+        self.last = message
         if not channel.startswith("/meta/"):
             self.tally.deliveries += 1
             return
@@ -169,8 +174,10 @@ class Client(asyncio.Protocol):
             self.connect()
 
     def leave(self, *, politely: bool) -> None:
-        self.leaving = True
+        gone, self.leaving = self.lost.done(), True
         self.tally.left += 1
+        if gone:
+            return
         if politely and self.id and not self.polls:
             self.say({"channel": "/meta/disconnect"})
             self.frame(8, b"\x03\xe8")
@@ -281,6 +288,7 @@ async def run(seconds: float, size: int, rate: float, path: Path) -> None:
         done, _ = await asyncio.wait(
             tasks, timeout=seconds - (time.monotonic() - started), return_when=asyncio.FIRST_EXCEPTION
         )
+        crowd.tally.over = True
         for task in tasks:
             if task in done:
                 task.result()
@@ -325,7 +333,7 @@ def draw(path: Path) -> str:
     resident, files = ends["resident"], ends["descriptors"]
     return (
         f"{last['seconds'] / 60:.0f} minutes, {last['sessions']:,.0f} sessions at the end (who leaves without a word "
-        "is remembered for 30 seconds), {last['left']:,.0f} connections left and were replaced, "
+        f"is remembered for 30 seconds), {last['left']:,.0f} connections left and were replaced, "
         f"{last['deliveries']:,.0f} deliveries. From minute {calm[0]['seconds'] / 60:.0f}, when the histories are "
         f"full, to the end (medians of the first and last sixth): resident memory {resident[0] / 2**20:.1f} to "
         f"{resident[1] / 2**20:.1f} MiB ({resident[1] / resident[0] - 1:+.1%}), file descriptors {files[0]:,.0f} to "

@@ -119,6 +119,8 @@ class Fanfare(Subject):
             "FANOUT_REALM": self.realm,
             "FANOUT_KEY": base64.b64encode(self.key).decode(),
             "HUB_CLIENT_PUBLISH": "/**",
+            # The others have no limit either.
+            "HUB_PUBLISH_RATE": "0",
             # The others write no access log either.
             "HUB_LOG_LEVEL": "warning",
         }

@@ -381,7 +381,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--publish",
         choices=["http", "bayeux-http", "bayeux-websocket"],
         default="http",
-        help="http: the Fanout API with FANOUT_REALM and FANOUT_KEY; bayeux: as a client (HUB_CLIENT_PUBLISH)",
+        help="http: the Fanout API with FANOUT_REALM and FANOUT_KEY; bayeux: as a client (HUB_CLIENT_PUBLISH, …_RATE)",
     )
     parser.add_argument(
         "--publish-url", metavar="URL", help="POST messages as they are to this, such as Nchan's publisher"

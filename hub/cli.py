@@ -315,6 +315,13 @@ def _subscribe(found: argparse.Namespace, environ: Environ) -> int:
 
 def _token_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--life", type=float, default=tokens.LIFE_SECONDS, metavar="SECONDS", help="default 600")
+    parser.add_argument(
+        "--channel", action="append", default=[], metavar="CHANNEL", help="for a listener: may subscribe there"
+    )
+    parser.add_argument(
+        "--publish", action="append", default=[], metavar="CHANNEL", help="for a listener: may publish there"
+    )
+    parser.add_argument("--user", help="for a listener: who it is")
     parser.add_argument("--new-key", action="store_true", help="print a new realm key instead, for FANOUT_KEY")
 
 
@@ -326,7 +333,14 @@ def _token(found: argparse.Namespace, environ: Environ) -> int:
         raise Wrong("--life: seconds, more than 0 and less than ten years")
     settings = with_kept_key(Settings.from_environ(environ))
     assert settings.key is not None
-    print(tokens.sign(settings.realm, settings.key, time.time(), life=found.life))
+    claims: dict[str, object] = {}
+    if found.channel or found.publish:
+        claims = {"channels": found.channel, "publish": found.publish}
+    if found.user is not None:
+        if not claims:
+            raise Wrong("--user: is for a listener's token; say its --channel too")
+        claims["sub"] = found.user
+    print(tokens.sign(settings.realm, settings.key, time.time(), life=found.life, **claims))
     return DONE
 
 
@@ -377,6 +391,10 @@ def markdown(rows: Sequence[Setting]) -> str:
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "about", nargs="*", metavar="channel NAME", help="say instead which rule decides about a channel or a pattern"
+    )
+    parser.add_argument("--token", help="with `channel NAME`: what this token changes")
     parser.add_argument("--url", help="the running hub to ask (HUB_URL, else HOST and PORT say it)")
 
 
@@ -389,7 +407,15 @@ def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> C
 
     def run(found: argparse.Namespace, environ: Environ) -> int:
         settings = Settings.from_environ(environ)
+        if found.about:
+            if len(found.about) != 2 or found.about[0] != "channel":
+                raise Wrong("check what? `check` alone, or `check channel NAME`")
+            for line in _explain(settings, found.about[1], found.token):
+                print(line)
+            return DONE
         findings = [("settings", True, "every variable is known and parses"), _check_key(settings)]
+        if settings.rules is not None:
+            findings.append(_check_rules(settings))
         if settings.redis_url is not None:
             findings.append(_check_redis(settings.redis_url))
         if others is not None:
@@ -400,6 +426,38 @@ def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> C
         return DONE if all(well for _, well, _ in findings) else FAILED
 
     return Command("check", "look whether settings, key, Redis and the running hub are well", _check_arguments, run)
+
+
+def _explain(settings: Settings, name: str, token: str | None) -> list[str]:
+    """What the rules say of a channel or pattern, a line for each action."""
+    from .app import new_access
+    from .protocol.access import ACTIONS, NOBODY, Who
+    from .protocol.channels import from_fanout, is_wild, to_fanout
+
+    pattern = from_fanout(name)
+    access = new_access(settings if token is None else with_kept_key(settings))
+    who = NOBODY if token is None else Who(grant=access.grant(token, time.time()))
+    lines = []
+    for action in ACTIONS:
+        decision = access.decide(action, pattern, who)
+        lines.append(f"{action:<10} {'yes' if decision.allowed else 'no ':<4} {decision.why}   [{decision.rule}]")
+    if is_wild(pattern):
+        lines.extend(
+            f"but not heard with it: what takes {rule.needs['subscribe']} in [{rule}]"
+            for rule in access.rules
+            if rule.needs.get("subscribe", "open") != "open" and rule.touches(pattern) and not rule.matches(pattern)
+        )
+    return [f"{to_fanout(pattern)}", *lines]
+
+
+def _check_rules(settings: Settings) -> Finding:
+    from .app import new_access
+
+    try:
+        access = new_access(settings)
+    except SettingsError as error:
+        return "rules", False, str(error)
+    return "rules", True, f"{sum(rule.source.startswith('HUB_RULES') for rule in access.rules)} in {settings.rules}"
 
 
 def _check_key(settings: Settings) -> Finding:
@@ -472,7 +530,7 @@ COMMON = (
         _subscribe,
         epilog="Recovers what it misses while the hub is away; what can't be recovered is said on standard error.",
     ),
-    Command("token", "print a token that may publish, or a new key", _token_arguments, _token),
+    Command("token", "print a token that may publish, one for a listener, or a new key", _token_arguments, _token),
     Command("bench", "measure a hub", lambda parser: None, _bench, raw=True),
 )
 

@@ -474,10 +474,6 @@ class Settings:
     )
     max_sessions: int = setting("HUB_MAX_SESSIONS", COUNT, 0, "sessions a worker remembers; 0 for no limit", minimum=0)
 
-    static: Path | None = setting(
-        "HUB_STATIC", PATH, None, "folder of scripts to serve under /bayeux/static/ beside the hub's own"
-    )
-
     # What it tells whoever runs it.
     log_level: str = setting("HUB_LOG_LEVEL", choice("debug", "info", "warning", "error"), "info", "least level logged")
     log_format: str = setting("HUB_LOG_FORMAT", choice("text", "json"), "text", "form of the log's lines")

@@ -1,0 +1,291 @@
+"""Who may do what: rules, tokens, and that no wildcard hears what a rule keeps from it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from conversation import TYPES, Talk
+from hypothesis import given
+from hypothesis import strategies as st
+from listening import KEY, REALM, serving
+
+from hub.bayeux import Bayeux
+from hub.cli import main
+from hub.errors import BadToken, SettingsError
+from hub.protocol import tokens
+from hub.protocol.access import Access, Grant, Who, covers, parse_rules
+from hub.protocol.channels import matches
+from hub.sessions import Registry
+
+NOW = 1_800_000_000.0
+
+RULES = """
+[[rule]]
+channels = ["news", "team/open-*"]
+subscribe = "open"
+
+[[rule]]
+channels = ["team/**", "staff-*"]
+subscribe = "token"
+publish = "token"
+history = "closed"
+
+[[rule]]
+channels = ["me/*"]
+subscribe = "session"
+
+[[rule]]
+channels = ["secret/**"]
+subscribe = "closed"
+"""
+
+
+def new_access(rules: str = RULES, **more: Any) -> Access:
+    return Access(more.pop("client_publish", ()), parse_rules(rules), realm=REALM, keys=[KEY], **more)
+
+
+def token(now: float = NOW, **claims: Any) -> str:
+    return tokens.sign(REALM, KEY, now, **claims)
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("action", "name", "allowed", "need"),
+        [
+            ("subscribe", "/comments-42", True, "open"),
+            ("publish", "/comments-42", False, "closed"),
+            ("subscribe", "/private-7", False, "token"),
+            ("subscribe", "/private-7/a/b", False, "token"),
+            ("subscribe", "/privately", True, "open"),
+            ("subscribe", "/team/open-1", True, "open"),
+            ("subscribe", "/team/a", False, "token"),
+            ("subscribe", "/team/a/b", False, "token"),
+            ("subscribe", "/team", True, "open"),
+            ("subscribe", "/staff-1", False, "token"),
+            ("subscribe", "/me/7", False, "session"),
+            ("subscribe", "/secret/x", False, "closed"),
+            ("history", "/team/a", False, "closed"),
+            ("history", "/comments-42", True, "open"),
+            ("publish", "/news", False, "closed"),
+            # A wildcard is decided by the first rule that has all of it.
+            ("subscribe", "/**", True, "open"),
+            ("subscribe", "/*", True, "open"),
+            ("subscribe", "/team/*", False, "token"),
+            ("subscribe", "/secret/**", False, "closed"),
+        ],
+    )
+    def test_first_rule_that_speaks_of_the_action_decides(
+        self, action: Any, name: str, allowed: bool, need: str
+    ) -> None:
+        decision = new_access().decide(action, name)
+        assert (decision.allowed, decision.need) == (allowed, need)
+        assert decision.why
+
+    def test_site_s_visitor_is_enough_where_a_session_is_asked_for(self) -> None:
+        assert new_access().may_subscribe("/me/7", Who(visitor="7"))
+
+    def test_client_publish_comes_before_the_file(self) -> None:
+        access = new_access(client_publish=("/team/chat",))
+        assert access.may_publish("/team/chat")
+        assert not access.may_subscribe("/team/chat")
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("[[rule", "not TOML"),
+            ("x = 1", "x; only"),
+            ("rule = 7", "rule; only"),
+            ('[[rule]]\nsubscribe="open"', "channels is not"),
+            ('[[rule]]\nchannels=["a"]', "says neither"),
+            ('[[rule]]\nchannels=["a"]\nsubscribe="maybe"', "not one of open"),
+            ('[[rule]]\nchannels=["a"]\nlisten="open"', "listen is unknown"),
+            ('[[rule]]\nchannels=["a/**/b"]\nsubscribe="open"', "not a pattern"),
+            ('[[rule]]\nchannels=["a//b"]\nsubscribe="open"', "not a pattern"),
+            ("rule = [7]", "is not a table"),
+        ],
+    )
+    def test_mistake_in_the_file_is_named(self, text: str, reason: str) -> None:
+        with pytest.raises(SettingsError, match=reason):
+            parse_rules(text)
+
+
+SEGMENT = st.sampled_from(["a", "b", "ab", "private-1"])
+NAME = st.lists(SEGMENT, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
+PATTERN = (
+    NAME | NAME.map(lambda name: name + "/*") | NAME.map(lambda name: name + "/**") | st.sampled_from(["/*", "/**"])
+)
+RULE = st.lists(SEGMENT | st.sampled_from(["*", "a*", "*b", "private-*"]), min_size=1, max_size=3).flatmap(
+    lambda parts: st.sampled_from(["/" + "/".join(parts), "/" + "/".join([*parts, "**"])])
+)
+
+
+@given(RULE, PATTERN, NAME)
+def test_rule_that_covers_a_pattern_covers_every_name_of_it(rule: str, pattern: str, name: str) -> None:
+    if covers(rule, pattern) and matches(pattern, name):
+        assert covers(rule, name)
+
+
+class TestTokens:
+    def test_token_allows_what_it_names_until_it_expires(self) -> None:
+        access = new_access()
+        grant = access.grant(token(channels=["team/a", "/private-*"], publish=["team/a"], sub="alice", life=60), NOW)
+        who = Who(grant=grant)
+        assert grant.user == "alice"
+        assert access.may_subscribe("/team/a", who)
+        assert access.may_subscribe("/private-9", who)
+        assert not access.may_subscribe("/team/b", who)
+        assert access.may_publish("/team/a", who)
+        assert not access.may_publish("/private-9", who)
+        assert not access.may_subscribe("/secret/x", who), "closed is closed to tokens too"
+        with pytest.raises(BadToken, match="expired"):
+            access.grant(token(channels=["team/a"], life=60), NOW + 61)
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            None,
+            7,
+            "",
+            "a.b.c",
+            tokens.sign(REALM, b"x" * 32, NOW, channels=["a"]),
+            tokens.sign("another", KEY, NOW, channels=["a"]),
+            token(channels="a"),
+            token(channels=[7]),
+            token(channels=["a"] * 101),
+            token(channels=["a/**/b"]),
+            token(channels=["a"], sub=7),
+        ],
+    )
+    def test_bad_token_is_refused(self, bad: object) -> None:
+        with pytest.raises(BadToken):
+            new_access().grant(bad, NOW)
+
+
+class TestConversation:
+    def new_talk(self, rules: Bayeux | None = None) -> Talk:
+        ids = iter(f"client{number}" for number in range(1, 9))
+        return Talk(rules or Bayeux(Registry(), lambda: next(ids), access=new_access(), wall=lambda: NOW))
+
+    def test_token_comes_with_the_handshake_or_the_subscribe(self) -> None:
+        alice = self.new_talk()
+        alice.handshake(ext={"token": token(channels=["team/a"])})
+        assert alice.subscribe("/team/a")["successful"]
+        assert alice.subscribe("/team/b")["error"] == "403:/team/b:Forbidden channel - the token does not name it"
+        assert alice.subscribe("/team/b", ext={"token": token(channels=["team/*"])})["successful"]
+        bob = self.new_talk(alice.rules)
+        bob.handshake()
+        assert bob.subscribe("/team/a")["error"] == "403:/team/a:Forbidden channel - needs a token"
+
+    def test_bad_token_refuses_the_message(self) -> None:
+        alice = self.new_talk()
+        reply = alice.handshake(ext={"token": "x.y.z"})
+        assert (reply["error"], reply["advice"]["reconnect"]) == ("401::Not a token", "none")
+        assert not alice.rules.registry.sessions
+
+    def test_wildcard_does_not_hear_what_a_rule_keeps_from_it(self) -> None:
+        alice = self.new_talk()
+        alice.handshake()
+        assert alice.subscribe("/**")["successful"]
+        registry = alice.rules.registry
+        assert alice.session in registry.audience("/comments-1")
+        for channel in ("/private-1", "/team/a", "/me/7", "/secret/x"):
+            assert alice.session not in registry.audience(channel)
+        alice.session.grant = Grant(("/team/*",), (), NOW + 60)
+        assert alice.session in registry.audience("/team/a")
+        assert alice.session not in registry.audience("/secret/x")
+
+    def test_history_may_be_closed_where_subscribing_is_not(self) -> None:
+        alice = self.new_talk()
+        alice.handshake(ext={"token": token(channels=["team/a"])})
+        for ext in ({"position": {"/team/a": None}}, {"replay": {"/team/a": -2}}):
+            assert alice.subscribe("/team/a", ext=ext)["error"] == "403:/team/a:Forbidden channel - no history"
+        assert alice.session.patterns == []
+
+    def test_token_lets_a_browser_publish(self) -> None:
+        alice = self.new_talk()
+        alice.handshake(ext={"token": token(publish=["team/a"])})
+        assert alice.publish("/team/a", 1)["successful"]
+        assert alice.publish("/team/b", 1)["error"].startswith("403:")
+
+
+class TestServed:
+    @pytest.fixture
+    def rules(self, tmp_path: Path) -> Path:
+        path = tmp_path / "rules.toml"
+        path.write_text(RULES, encoding="utf-8")
+        return path
+
+    async def test_plain_ways_in_take_a_token_in_the_url(self, rules: Path) -> None:
+        shown = token(time.time(), channels=["team/a"])
+        async with serving(rules=rules) as (url, hub), ClientSession() as http:
+            async with http.get(f"{url}/poll?channel=team/a") as response:
+                assert (response.status, "needs a token" in await response.text()) == (403, True)
+            async with http.get(f"{url}/poll?channel=team/a&token=x.y.z") as response:
+                assert response.status == 401
+            async with http.get(f"{url}/poll", params={"channel": "team/a", "token": shown}) as response:
+                assert response.status == 200
+            async with http.get(f"{url}/sse", params={"channel": "team/a", "token": shown}) as response:
+                assert response.status == 200
+            async with http.ws_connect(f"{url}/ws?channel=team/a&token={shown}") as socket:
+                assert "team/a" in (await socket.receive_json())["subscribed"]
+                await hub.publisher.publish("team/a", 1)
+                assert (await socket.receive_json())["data"] == 1
+                await socket.send_json({"subscribe": ["team/b"]})
+                assert (await socket.receive_json())["error"].startswith("403:/team/b:")
+                await socket.send_json({"subscribe": ["team/b"], "token": token(time.time(), channels=["team/b"])})
+                assert "team/b" in (await socket.receive_json())["subscribed"]
+
+    async def test_listener_s_token_does_not_open_the_publish_api(self) -> None:
+        async with serving() as (url, _), ClientSession() as http:
+            for claims in ({"channels": ["a"]}, {"channels": [], "publish": ["a"]}):
+                bearer = {"Authorization": f"Bearer {token(time.time(), **claims)}"}
+                body = {"items": [{"channel": "a", "json-object": 1}]}
+                async with http.post(f"{url}/publish/", json=body, headers=bearer) as response:
+                    assert response.status == 401
+
+    async def test_session_that_hears_by_token_ends_when_it_expires(self, rules: Path) -> None:
+        async with serving(rules=rules, token_leeway=0.0) as (url, hub), ClientSession() as http:
+            shown = token(time.time(), channels=["team/a"], life=2)
+            async with http.ws_connect(f"{url}/ws?channel=team/a&token={shown}") as socket:
+                await socket.receive_json()
+                assert hub.node.registry.sessions
+                await socket.receive()
+                assert socket.closed
+            assert not hub.node.registry.sessions
+
+    async def test_site_s_visitor_is_told_from_the_cookie(self, rules: Path) -> None:
+        async with serving(rules=rules) as (url, hub), ClientSession() as http:
+            hub.door.identify = lambda cookie: "7" if "session=right" in cookie else None
+            shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": TYPES}
+            for cookie, allowed in (("session=wrong", False), ("session=right", True)):
+                async with http.post(f"{url}/bayeux", json=[shake], headers={"Cookie": cookie}) as response:
+                    client = (await response.json())[0]["clientId"]
+                subscribe = {"channel": "/meta/subscribe", "clientId": client, "subscription": "/me/7"}
+                async with http.post(f"{url}/bayeux", json=[subscribe]) as response:
+                    assert (await response.json())[0]["successful"] is allowed
+                async with http.get(f"{url}/poll?channel=me/7", headers={"Cookie": cookie}) as response:
+                    assert (response.status == 200) is allowed
+
+
+def test_check_explains_which_rule_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(RULES, encoding="utf-8")
+    monkeypatch.setenv("HUB_RULES", str(path))
+    assert main(["check", "channel", "team/a"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("subscribe  no   needs a token")
+    assert f"HUB_RULES {path} rule 2: team/**, staff-*" in lines[1]
+    assert main(["check", "channel", "comments-42"]) == 0
+    assert "subscribe  yes  open to anyone   [default: **]" in capsys.readouterr().out
+    assert main(["check", "channel", "**"]) == 0
+    assert "what takes token in [default: private-*" in capsys.readouterr().out
+    assert main(["check", "chanel", "x"]) == 2
+    path.write_text("[[rule", encoding="utf-8")
+    assert main(["check", "channel", "x"]) == 2
+    assert "not TOML" in capsys.readouterr().err

@@ -166,7 +166,9 @@ def _parse_patterns(text: str) -> tuple[str, ...]:
 def _parse_redis_url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        parts.port  # noqa: B018  # reading it checks it
+        # Sentinels are several, with commas between.
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            urlsplit(f"//{host}").port  # noqa: B018  # reading it checks it
     except ValueError:
         raise ValueError("is not a URL") from None
     if parts.scheme not in {"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"} or not (
@@ -473,6 +475,10 @@ class Settings:
         "HUB_PUBLISH_RATE", COUNT, 100, "publishes a second of a client; 0 for no limit", minimum=0
     )
     max_sessions: int = setting("HUB_MAX_SESSIONS", COUNT, 0, "sessions a worker remembers; 0 for no limit", minimum=0)
+
+    static: Path | None = setting(
+        "HUB_STATIC", PATH, None, "folder of scripts to serve under /bayeux/static/ beside the hub's own"
+    )
 
     # What it tells whoever runs it.
     log_level: str = setting("HUB_LOG_LEVEL", choice("debug", "info", "warning", "error"), "info", "least level logged")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,10 @@ from .accounts import Account
 
 #: Back-off between attempts to connect: short, so that a run measures the hub and not the client.
 _SHORTEST, _LONGEST = 0.05, 1.0
+
+#: Seconds by which the word "lost" may come after the hole: on a WebSocket it travels with the reply to
+#: the next connect, which may be a round trip behind the publications after the hole.
+GRACE = 3.0
 
 
 class Restart(Exception):
@@ -74,13 +79,13 @@ class Client:
             self.account.duplicates += 1
             return
         self.position = position
-        self.account.got(number)
+        self.account.got(number, time.monotonic())
 
     def lost(self, position: str | None) -> None:
         """Told "lost": the position first, then the state, so that nothing can fall between."""
         if position is not None:
             self.position = position
-        self.account.fetched(self.newest(self.channel))
+        self.account.fetched(self.newest(self.channel), time.monotonic(), grace=GRACE)
 
 
 class BayeuxClient(Client):
@@ -126,7 +131,10 @@ class BayeuxClient(Client):
             elif message["channel"] == "/meta/connect":
                 connected = True
                 top = ext.get("tops", {}).get(name)
-                if name in ext.get("lost", ()) or (top is not None and not self._covers(top)):
+                if name in ext.get("lost", ()):
+                    self.lost(None)
+                    again = True
+                elif (top is not None and not self._covers(top)):
                     again = True
             elif message["channel"] == "/meta/handshake":
                 self.session = message["clientId"]

@@ -63,6 +63,9 @@ FORWARDED_EXT = ("binary",)
 #: pause two pages that share a session would take the connect from each other in a loop.
 SUPERSEDED_INTERVAL = 2000
 
+#: Milliseconds after which a client may shake hands again that was refused for there being too many.
+BUSY_INTERVAL = 5000
+
 
 #: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.
 MAX_ADDRESSES = 10_000
@@ -260,8 +263,9 @@ class Bayeux:
         reply["error"] = wire(error, self.dialect)
         channel = message.get("channel")
         if channel == HANDSHAKE:
-            # Faye's client loops without pause on "handshake" here (its issue 542).
-            reply["advice"] = self.give_up
+            # Faye's client loops without pause on "handshake" here (its issue 542). Being too many passes.
+            busy = isinstance(error, TooMany)
+            reply["advice"] = {**self.retry, "interval": BUSY_INTERVAL} if busy else self.give_up
         elif channel == CONNECT:
             lost = isinstance(error, UnknownClient | NoClientId)
             reply["advice"] = self.rehandshake if lost else self.retry

@@ -626,7 +626,7 @@ class Node:
                 await self._claim(client_id)
         except BrokerUnavailable:
             # What is known here still works; what is not is told to start anew.
-            logger.warning("session not claimed")
+            logger.debug("session not claimed")
         self._accept(messages, transport, to, link)
         if link is not None:
             for later, its_transport in self._claiming.pop(link, ()):
@@ -710,7 +710,7 @@ class Node:
             if not await self.broker.save_session(session.id, self.worker, record, seconds):
                 self.end_session(session, "moved")
         except BrokerUnavailable:
-            logger.warning("session not saved", extra={"session": session.id[:8]})
+            logger.debug("session not saved", extra={"session": session.id[:8]})
 
     async def _publish(self, outcome: Outcome) -> None:
         try:

@@ -63,6 +63,14 @@ class TestHandshake:
         assert reply["advice"]["reconnect"] == "none"
         assert not rules.registry.sessions
 
+    def test_being_too_many_is_a_reason_to_try_again_later(self) -> None:
+        rules = new_rules(max_sessions=1)
+        Talk(rules).handshake()
+        reply = Talk(rules).handshake()
+        assert reply["error"].startswith("429:")
+        assert reply["advice"]["reconnect"] == "retry"
+        assert reply["advice"]["interval"] > 0
+
     def test_one_type_may_come_as_a_string(self, rules: Bayeux) -> None:
         assert Talk(rules).handshake(supportedConnectionTypes="websocket")["successful"]
 

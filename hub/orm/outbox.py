@@ -48,6 +48,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import Pool
 
 from .declarations import Notice
 from .rows import BATCH, Outcome, Row, values_of
@@ -213,6 +214,7 @@ class EngineStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._inherited: list[Pool] = []
 
     def take(self, ids: Collection[int], subjects: Collection[str]) -> list[Row]:
         with self._engine.begin() as connection:
@@ -239,6 +241,9 @@ class EngineStore:
 
     def forked(self) -> None:
         # The site's sessions use this engine too: two processes on one connection read each other's answers.
+        # The old pool is kept: when it goes, so do its connections, and SQLite must not close the parent's
+        # (sqlite.org/howtocorrupt.html, 2.6).
+        self._inherited.append(self._engine.pool)
         self._engine.dispose(close=False)
 
 

@@ -293,6 +293,9 @@ class ThreadTeller:
         self._poll = poll
         self._exit_timeout = exit_timeout
         self._clock = clock
+        #: Held around every call of the store, and by a fork: a lock inside the database's library
+        #: that is held by this thread at a fork would stay held in the child for ever.
+        self._calling = threading.Lock()
         self._reset()
         _watch_process()
         _living.add(self)
@@ -380,20 +383,23 @@ class ThreadTeller:
                     polled = self._clock()
                     self._sweep()
                 if not self._committed.ids:
-                    self._store.release()
+                    with self._calling:
+                        self._store.release()
             # The database's errors are its driver's; the outbox outlives them all.
             except Exception:
                 logger.warning("outbox can't be read, trying again", exc_info=True)
         try:
-            if self._leased:
-                self._store.drop_lease(self._owner)
-            self._store.release()
+            with self._calling:
+                if self._leased:
+                    self._store.drop_lease(self._owner)
+                self._store.release()
         # Whatever the database says now: the lease ends by itself.
         except Exception:
             logger.info("sweeper's lease was not given back", exc_info=True)
 
     def _tell(self, ids: list[int], subjects: list[str]) -> None:
-        rows = self._store.take(ids, subjects)
+        with self._calling:
+            rows = self._store.take(ids, subjects)
         for batch in _batches(rows):
             if not self._publish(batch):
                 with self._changed:
@@ -401,9 +407,11 @@ class ThreadTeller:
                 return
 
     def _sweep(self) -> None:
-        while not self._stopping and (rows := self._store.due(self._clock())):
-            if not self._store.hold_lease(self._owner, self._clock(), LEASE):
-                return
+        while not self._stopping:
+            with self._calling:
+                rows = self._store.due(self._clock())
+                if not rows or not self._store.hold_lease(self._owner, self._clock(), LEASE):
+                    return
             self._leased = True
             if not self._publish(rows) or len(rows) < BATCH:
                 return
@@ -419,7 +427,8 @@ class ThreadTeller:
                 outcome: Outcome = stop.value
                 break
         if outcome.told or outcome.failed:
-            self._store.settle(outcome)
+            with self._calling:
+                self._store.settle(outcome)
         _log(outcome)
         with self._changed:
             self._pause.note(outcome.away, self._clock())
@@ -437,8 +446,27 @@ class ThreadTeller:
 _living: weakref.WeakSet[ThreadTeller] = weakref.WeakSet()
 
 
+#: Seconds a fork waits for a teller to come out of its database.
+_FORK_PATIENCE = 5.0
+
+#: Tellers that a fork under way holds still.
+_held: list[ThreadTeller] = []
+
+
+def _before_fork() -> None:
+    _held[:] = [teller for teller in list(_living) if teller._calling.acquire(timeout=_FORK_PATIENCE)]
+
+
+def _after_fork_in_parent() -> None:
+    for teller in _held:
+        teller._calling.release()
+    _held.clear()
+
+
 def _after_fork() -> None:
+    _held.clear()
     for teller in list(_living):
+        teller._calling = threading.Lock()
         teller._store.forked()
         teller._reset()
 
@@ -451,7 +479,7 @@ def _at_exit() -> None:
 @lru_cache(maxsize=1)
 def _watch_process() -> None:
     """Hear of this process's forks and of its end; once, and only where there is a teller."""
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)
     atexit.register(_at_exit)
 
 

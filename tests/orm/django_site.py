@@ -6,5 +6,7 @@ import os
 
 import django
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "newsroom.settings")
+os.environ["DJANGO_SETTINGS_MODULE"] = "newsroom.settings"
 django.setup()
+# The examples are started with this environment, and have settings of their own.
+del os.environ["DJANGO_SETTINGS_MODULE"]

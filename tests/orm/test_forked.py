@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -44,23 +47,21 @@ async def test_ten_thousand_hints_of_forked_workers_and_short_lived_processes_al
     async with running(app, hub) as url, notify:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
         env |= {"DATABASE_URL": database_url, "FANOUT_URL": url}
-        server = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gunicorn", "--preload", "--workers=4", "--log-level=warning"),
+        async with process(
+            *("-m", "gunicorn", "--preload", "--workers=4", "--log-level=warning"),
             f"--bind=127.0.0.1:{unused_tcp_port}",
             "prefork:application",
-            cwd=HERE,
             env=env,
-        )
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as client:
-            await answering(client)
-            for _ in range(10):
-                answers = await asyncio.gather(*[client.get("/100") for _ in range(10)])
-                assert [answer.status for answer in answers] == [200] * 10
-        server.terminate()
-        async with asyncio.timeout(10):
-            assert await server.wait() == 0
-        short = await asyncio.create_subprocess_exec(sys.executable, str(HERE / "prefork.py"), env=env)
-        async with asyncio.timeout(20):
+        ) as server:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as client:
+                await answering(client)
+                for _ in range(10):
+                    answers = await asyncio.gather(*[client.get("/100") for _ in range(10)])
+                    assert [answer.status for answer in answers] == [200] * 10
+            server.terminate()
+            async with asyncio.timeout(20):
+                assert await server.wait() == 0
+        async with process("prefork.py", env=env) as short, asyncio.timeout(40):
             assert await short.wait() == 0
         async with asyncio.timeout(30):
             while (await notify.counts()).waiting:
@@ -71,6 +72,21 @@ async def test_ten_thousand_hints_of_forked_workers_and_short_lived_processes_al
     await engine.dispose()
     assert len(saved) > 10_000
     assert sorted(told) == sorted(saved)
+
+
+@asynccontextmanager
+async def process(*arguments: str, env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A Python process that is gone, with its children, when the block ends, however that is."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, cwd=HERE, env=env, start_new_session=True
+    )
+    try:
+        yield started
+    finally:
+        # Its own process group, made above: nobody else's processes are in it.
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        await started.wait()
 
 
 async def answering(client: aiohttp.ClientSession) -> None:

@@ -34,6 +34,7 @@ class DjangoStore:
     def __init__(self, using: str) -> None:
         self._using = using
         self._rows = Outbox.objects.using(using)
+        self._inherited: list[object] = []
 
     def take(self, ids: Collection[int], subjects: Collection[str]) -> list[Row]:
         wanted = Q(pk__in=ids) | Q(subject__in=subjects) if subjects else Q(pk__in=ids)
@@ -75,7 +76,8 @@ class DjangoStore:
         connections[self._using].close_if_unusable_or_obsolete()
 
     def forked(self) -> None:
-        # Dropped and not closed: closing would say goodbye for the parent.
+        # Dropped and not closed: closing would say goodbye for the parent. Kept, for an object that goes closes.
+        self._inherited.append(connections[self._using].connection)
         connections[self._using].connection = None
 
 

@@ -212,7 +212,8 @@ class TestOrigins:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(
                 b"GET /bayeux HTTP/1.1\r\nHost: a.example\r\nOrigin: https://b.example\r\nUpgrade: websocket\r\n"
-                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
             )
             answer = await reader.read()
             assert answer.startswith(b"HTTP/1.1 403 ")

@@ -57,10 +57,10 @@ DATABASE_URL = Kind("database URL", parse_database_url, lambda url: str(url.rend
 class Settings:
     """The site's settings. Times are seconds."""
 
-    database: URL | None = setting(  # noqa: RUF009  # setting() gives a field
+    database: URL | None = setting(
         "DATABASE_URL", DATABASE_URL, None, "where events are kept; without it SQLite, in HUB_VAR", secret=True
     )
-    var: Path = setting("HUB_VAR", PATH, Path("var"), "folder for what is made on the first run")  # noqa: RUF009  # setting() gives a field
+    var: Path = setting("HUB_VAR", PATH, Path("var"), "folder for what is made on the first run")
     url: str | None = setting(
         "SITE_URL", HTTP_URL, None, "the site's own address as browsers see it; with https, cookies are sent by it only"
     )

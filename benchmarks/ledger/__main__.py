@@ -37,6 +37,7 @@ class Row:
     p50: float
     p99: float
     holes: tuple[str, ...] = ()
+    arrivals: tuple[float, ...] = ()
 
     def cells(self) -> list[str]:
         numbers = (self.publications, self.deliveries, self.duplicates, self.flagged, self.silent)
@@ -50,6 +51,7 @@ async def run_fault(
     persistent = name == "Redis restart, data kept"
     async with Stage(workers=workers, clients=clients, channels=channels, rate=rate, persistent=persistent) as stage:
         await asyncio.sleep(seconds / 3)
+        began = time.monotonic()
         await FAULTS[name](stage, scale)
         recovery = await stage.recovery(30.0)
         await asyncio.sleep(seconds / 3)
@@ -69,7 +71,19 @@ async def run_fault(
             percentile(recovery, 0.5),
             percentile(recovery, 0.99),
             holes[:5],
+            tuple(when - began for client in stage.clients for when in client.arrivals if when > began),
         )
+
+
+def histogram(arrivals: tuple[float, ...], width: float = 0.5) -> str:
+    """When clients came back, seconds after the fault began, a line a bin."""
+    if not arrivals:
+        return ""
+    bins = [0] * (int(max(arrivals) / width) + 1)
+    for when in arrivals:
+        bins[int(when / width)] += 1
+    most = max(bins)
+    return "\n".join(f"{n * width:5.1f} s {count:6} {'#' * round(count * 50 / most)}" for n, count in enumerate(bins))
 
 
 def main() -> int:
@@ -81,6 +95,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=9.0, help="quiet time around a fault")
     parser.add_argument("--scale", type=float, default=1.0, help="how long faults last, of their usual time")
     parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
+    parser.add_argument("--histogram", action="store_true", help="print when clients came back")
     found = parser.parse_args()
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
     began = time.monotonic()
@@ -99,6 +114,8 @@ def main() -> int:
         )
         rows.append(row)
         print("| " + " | ".join(row.cells()) + " |", flush=True)
+        if found.histogram:
+            print(histogram(row.arrivals), file=sys.stderr, flush=True)
         for hole in row.holes:
             print(f"  {hole}", file=sys.stderr, flush=True)
     total = Row(

@@ -39,7 +39,8 @@ class Client:
         self.newest = newest
         self.position: str | None = position
         self.account = Account(upto)
-        self.connections = 0
+        #: When it subscribed, each time (monotonic seconds).
+        self.arrivals: list[float] = []
         self.subscribed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -55,7 +56,6 @@ class Client:
         pause = _SHORTEST
         while True:
             try:
-                self.connections += 1
                 await self.once(http)
                 pause = _SHORTEST
             except _FAULTS:
@@ -69,6 +69,12 @@ class Client:
     async def once(self, http: aiohttp.ClientSession) -> None:
         """Connect, subscribe and listen until something fails."""
         raise NotImplementedError
+
+    def arrived(self) -> None:
+        """It is subscribed, for the first time or again."""
+        if not self.subscribed.is_set():
+            self.arrivals.append(time.monotonic())
+            self.subscribed.set()
 
     def got(self, number: int, position: str) -> None:
         """A delivery. Repeats by position are dropped, as every client of positions does."""
@@ -127,14 +133,14 @@ class BayeuxClient(Client):
             if message["channel"] == "/meta/subscribe":
                 if ext.get("recovered", {}).get(name) is False:
                     self.lost(ext.get("position", {}).get(name))
-                self.subscribed.set()
+                self.arrived()
             elif message["channel"] == "/meta/connect":
                 connected = True
                 top = ext.get("tops", {}).get(name)
                 if name in ext.get("lost", ()):
                     self.lost(None)
                     again = True
-                elif (top is not None and not self._covers(top)):
+                elif top is not None and not self._covers(top):
                     again = True
             elif message["channel"] == "/meta/handshake":
                 self.session = message["clientId"]
@@ -230,7 +236,7 @@ class StreamClient(Client):
             state = data[self.channel]
             if state.get("recovered") is False:
                 self.lost(state["position"])
-            self.subscribed.set()
+            self.arrived()
         elif event == "lost":
             # Where the channel is now is known when it is subscribed to again.
             if self.subscribed.is_set():

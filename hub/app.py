@@ -120,6 +120,7 @@ class Hub:
             self.node,
             self.door,
             message_bytes=self.settings.message_bytes,
+            body_bytes=self.settings.body_bytes,
             body_timeout=self.settings.body_timeout,
             like_faye=self.settings.dialect == "faye",
         )

@@ -349,7 +349,7 @@ class Settings:
     shards: int = setting(
         "HUB_SHARDS", COUNT, 16, "Redis streams that the channels are spread over", minimum=1, maximum=1024
     )
-    var: Path = setting("HUB_VAR", PATH, _VAR, "folder for what is made on the first run")  # noqa: RUF009  # setting() gives a field
+    var: Path = setting("HUB_VAR", PATH, _VAR, "folder for what is made on the first run")
 
     url: str | None = setting(
         "HUB_URL", HTTP_URL, None, "where publishers in other processes reach the hub; else HOST and PORT say it"
@@ -373,7 +373,7 @@ class Settings:
     client_publish: tuple[str, ...] = setting(
         "HUB_CLIENT_PUBLISH", PATTERNS, (), "channel patterns that browsers may publish to"
     )
-    rules: Path | None = setting(  # noqa: RUF009  # setting() gives a field
+    rules: Path | None = setting(
         "HUB_RULES", PATH, None, "TOML file that says who may subscribe and publish where (docs/access.md)"
     )
     origins: tuple[str, ...] = setting(
@@ -391,7 +391,7 @@ class Settings:
         "characters of channels for Bayeux clients: the specification's, or CometD's wider set",
     )
     proxies: int = setting(
-        "HUB_PROXIES", COUNT, 0, "proxies in front that add to X-Forwarded-For", minimum=0, maximum=10
+        "HUB_PROXIES", COUNT, 0, "proxies in front that add to X-Forwarded-For", minimum=0, maximum=100
     )
 
     # Time.

@@ -17,6 +17,7 @@ from ..errors import BadMessage, TooLarge
 from ..node import Node, Poll
 from ..protocol.messages import dumps, join, looks_like_json, parse_batch
 from .answers import Answer, response, text
+from .bodies import read_body
 from .eventsource import Streams
 from .front import Door
 from .origins import PREFLIGHT
@@ -31,13 +32,20 @@ _NO_STORE = {"Cache-Control": "no-cache, no-store", "X-Content-Type-Options": "n
 class Polling:
     """The handlers of `/bayeux` and everything under it.
 
-    message_bytes: the longest body whose messages are taken; a longer one, up to what aiohttp
-    reads, is refused message by message, because Faye repeats for ever what fails by HTTP status.
+    message_bytes: the longest body whose messages are taken; a longer one, up to body_bytes, is
+    refused message by message, because Faye repeats for ever what fails by HTTP status.
     body_timeout: seconds for a body to arrive. like_faye: empty batches and odd methods as Faye's server.
     """
 
     def __init__(
-        self, node: Node, door: Door, *, message_bytes: int, body_timeout: float = 30.0, like_faye: bool = False
+        self,
+        node: Node,
+        door: Door,
+        *,
+        message_bytes: int,
+        body_bytes: int,
+        body_timeout: float,
+        like_faye: bool = False,
     ) -> None:
         self._node = node
         self._door = door
@@ -46,6 +54,7 @@ class Polling:
         self.visitor = door.visitor
         self._origins = door.origins
         self._message_bytes = message_bytes
+        self._body_bytes = body_bytes
         self._body_timeout = body_timeout
         self._like_faye = like_faye
 
@@ -55,12 +64,11 @@ class Polling:
         if refusal is not None:
             return response(refusal)
         try:
-            async with asyncio.timeout(self._body_timeout):
-                body = await request.read()
-        except web.RequestPayloadError:
-            # Nothing of it can be read any more; told so, aiohttp doesn't try, and log a traceback.
-            request.content.feed_eof()
-            return response(_text(400, "400::Body is not what its encoding says", cors, close=True))
+            body = await read_body(request, self._body_bytes, self._body_timeout)
+        except BadMessage as error:
+            return response(_text(400, error.wire(), cors, close=True))
+        except TooLarge as error:
+            return response(_text(413, error.wire(), cors, close=True))
         except TimeoutError:
             return response(_text(408, "Body did not arrive in time.", cors, close=True))
         messages = self.read(body, cors)

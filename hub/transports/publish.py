@@ -11,7 +11,6 @@ libraries may be told to, the key itself as bearer token or as Basic password.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hmac
@@ -29,6 +28,7 @@ from ..protocol.channels import from_fanout, to_fanout
 from ..protocol.publications import Published
 from ..settings import Settings
 from .answers import Answer, response, text
+from .bodies import read_body
 
 logger = logging.getLogger(__name__)
 
@@ -138,11 +138,9 @@ class Endpoint:
         if refusal is not None:
             return response(refusal)
         try:
-            body = await self._read(request)
-        except web.RequestPayloadError:
-            # Nothing of it can be read any more; told so, aiohttp doesn't try, and log a traceback.
-            request.content.feed_eof()
-            answer = response(_text(400, "Body is not what its Content-Encoding or Transfer-Encoding says."))
+            body = await read_body(request, self._body_bytes, self._body_timeout)
+        except BadMessage as error:
+            answer = response(_text(400, error.text))
             answer.force_close()
             return answer
         except TimeoutError:
@@ -243,20 +241,6 @@ class Endpoint:
             case BadMessage():
                 return _text(400, error.text)
         return _text(400, error.wire())
-
-    async def _read(self, request: web.Request) -> bytes:
-        """The body, unpacked; raises TooLarge before more than the limit is kept, TimeoutError when it stalls."""
-        if (request.content_length or 0) > self._body_bytes:
-            raise TooLarge(text=f"Body is longer than {self._body_bytes} bytes")
-        size = 0
-        parts = []
-        async with asyncio.timeout(self._body_timeout):
-            async for part in request.content.iter_any():
-                size += len(part)
-                if size > self._body_bytes:
-                    raise TooLarge(text=f"Body is longer than {self._body_bytes} bytes")
-                parts.append(part)
-        return b"".join(parts)
 
 
 def wants_json(accept: str) -> bool:

@@ -105,3 +105,7 @@ class Broker(ABC):
     def try_publish(self, drafts: Sequence[Draft]) -> list[Published] | None:
         """Publish without waiting if this broker can, else None and nothing was done."""
         return None
+
+    def try_position(self, channel: str) -> Position | None:
+        """As `position` if this broker knows without waiting, else None."""
+        return None

@@ -111,6 +111,9 @@ class MemoryBroker(Broker):
         return results
 
     async def position(self, channel: str) -> Position:
+        return self.try_position(channel)
+
+    def try_position(self, channel: str) -> Position:
         ring = self._ring(channel, self._clock())
         return Position(ring.epoch, ring.top)
 

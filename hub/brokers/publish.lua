@@ -52,31 +52,50 @@ if fresh > 0 then
       local meta, hist, idem = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
       local channel, data, hint, ext = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
       local size = #data + #channel + #ext + 100
-      local m = redis.call('HMGET', meta, 'p', 'e')
-      local epoch = m[2]
+      local m = redis.call('HMGET', meta, 'p', 'e', 's', 'b', 'fb', 'ft', 'x')
+      local epoch, offset, total, first_bytes, first_time, expires = m[2], m[3], m[4], m[5], m[6], tonumber(m[7]) or 0
       if m[1] ~= ep then
         -- The channel is new, was forgotten, or belongs to a log that was rolled back.
-        epoch = ARGV[2]
+        epoch, offset, total, first_bytes, first_time, expires = ARGV[2], 0, 0, 0, now, 0
         redis.call('DEL', meta, hist)
-        redis.call('HSET', meta, 'p', ep, 'e', epoch, 's', 0, 'b', 0)
+        redis.call('HSET', meta, 'p', ep, 'e', epoch)
       end
-      local offset = redis.call('HINCRBY', meta, 's', 1)
-      redis.call('EXPIRE', meta, ARGV[5])
+      -- 'b' counts bytes from the channel's beginning: the difference of two entries is what lies between.
+      offset, total = offset + 1, total + size
       local count, seconds, bytes = tonumber(ARGV[a + 6]), tonumber(ARGV[a + 7]), tonumber(ARGV[a + 8])
+      -- Long times to live are renewed twice a minute, for each renewal costs as much as a look-up.
+      local slack = seconds >= 300 and 30 or 0
+      local renew = now - expires >= slack
+      if renew then
+        redis.call('HSET', meta, 's', offset, 'b', total, 'x', now)
+        redis.call('EXPIRE', meta, ARGV[5])
+      else
+        redis.call('HSET', meta, 's', offset, 'b', total)
+      end
       if count > 0 then
-        -- 'b' counts bytes from the channel's beginning; the difference of two entries is what lies between.
-        local total = redis.call('HINCRBY', meta, 'b', size)
         redis.call('XADD', hist, 'MAXLEN', count, offset .. '-0', 'd', data, 'h', hint, 'x', ext, 't', now, 'b', total)
-        redis.call('EXPIRE', hist, math.max(math.ceil(seconds), 1))
-        -- Each entry is dropped once, so this is one look and one entry a publish on average. The bytes
-        -- kept are those after the first entry: that one is dropped until the rest is within the bound.
-        while true do
-          local first = redis.call('XRANGE', hist, '-', '+', 'COUNT', 1)[1]
-          if not first then break end
-          local field = first[2]
-          local kept = total - tonumber(field[10]) + #field[2] + #channel + #field[6] + 100
-          if tonumber(field[8]) >= now - seconds and kept <= bytes then break end
-          redis.call('XDEL', hist, first[1])
+        if renew then
+          redis.call('EXPIRE', hist, math.max(math.ceil(seconds), 1) + slack)
+        end
+        -- 'fb' and 'ft' are of an entry that was the first once, so the first is looked at no oftener than
+        -- is needed: reading it copies its data.
+        first_bytes, first_time = tonumber(first_bytes) or 0, tonumber(first_time) or 0
+        if total - first_bytes > bytes or first_time < now - seconds then
+          local from, at
+          while true do
+            local first = redis.call('XRANGE', hist, '-', '+', 'COUNT', 1)[1]
+            if not first then
+              from, at = total, now
+              break
+            end
+            local field = first[2]
+            from, at = tonumber(field[10]) - (#field[2] + #channel + #field[6] + 100), tonumber(field[8])
+            if at >= now - seconds and total - from <= bytes then break end
+            redis.call('XDEL', hist, first[1])
+          end
+          redis.call('HSET', meta, 'fb', from, 'ft', at)
+        elseif offset == 1 then
+          redis.call('HSET', meta, 'fb', 0, 'ft', now)
         end
       end
       number = number + 1

@@ -99,6 +99,7 @@ class Hub:
             max_connections=settings.max_connections,
             address_connections=settings.address_connections,
             proxies=settings.proxies,
+            local=settings.development,
             identify=identify,
         )
         self.door.others = self._http_connections

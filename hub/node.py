@@ -134,7 +134,8 @@ class Wheel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._slots: dict[int, list[tuple[Callable[[Any], None], Any]]] = {}
+        # By callback, so that an entry costs one reference: every idle connection has three.
+        self._slots: dict[int, dict[Callable[[Any], None], list[Any]]] = {}
         self._call: asyncio.TimerHandle | None = None
         self._at = 0
 
@@ -147,9 +148,13 @@ class Wheel:
         slot = max(slot, self._at + 1)
         entries = self._slots.get(slot)
         if entries is None:
-            self._slots[slot] = [(callback, thing)]
+            self._slots[slot] = {callback: [thing]}
+            return
+        things = entries.get(callback)
+        if things is None:
+            entries[callback] = [thing]
         else:
-            entries.append((callback, thing))
+            things.append(thing)
 
     def stop(self) -> None:
         """Forget everything."""
@@ -163,12 +168,13 @@ class Wheel:
         now = int(self._loop.time() / STEP)
         while self._at < now:
             self._at += 1
-            for callback, thing in self._slots.pop(self._at, ()):
-                try:
-                    callback(thing)
-                except Exception:
-                    # One entry's bug must not stop everybody's timers.
-                    logger.exception("timer failed")
+            for callback, things in self._slots.pop(self._at, {}).items():
+                for thing in things:
+                    try:
+                        callback(thing)
+                    except Exception:
+                        # One entry's bug must not stop everybody's timers.
+                        logger.exception("timer failed")
         if self._slots:
             self._call = self._loop.call_later(STEP, self._turn)
 
@@ -278,13 +284,10 @@ class Node:
         if outcome.ended or outcome.released or outcome.replaced or outcome.opened or outcome.granted:
             self._settle(outcome)
         if outcome.publishes or outcome.recoveries or outcome.calls or (outcome.changed and self.broker.keeps_sessions):
-            if not (outcome.changed or outcome.recoveries or outcome.calls or self._waiting > BACKLOG):
-                published = self.broker.try_publish([draft for draft, _ in outcome.publishes])
-                if published is not None:
-                    self.counters.published += len(published)
-                    self._respond(outcome, to, link)
-                    return
-            self.spawn(self._finish(outcome, to, link))
+            if self._try_finish(outcome):
+                self._respond(outcome, to, link)
+            else:
+                self.spawn(self._finish(outcome, to, link))
         else:
             self._respond(outcome, to, link)
 
@@ -577,6 +580,36 @@ class Node:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("request failed", exc_info=error)
+
+    def _try_finish(self, outcome: Outcome) -> bool:
+        """Do what is left of a request if none of it has to wait; else do nothing and return False."""
+        broker, recoveries = self.broker, outcome.recoveries
+        if outcome.calls or self._waiting > BACKLOG or (outcome.changed and broker.keeps_sessions):
+            return False
+        if outcome.publishes:
+            if recoveries:
+                return False
+            published = broker.try_publish([draft for draft, _ in outcome.publishes])
+            if published is None:
+                return False
+            self.counters.published += len(published)
+            return True
+        # A client that is new asks where its channels are, and for no history.
+        tops = []
+        for recovery in recoveries:
+            if recovery.since is not None or recovery.replay is not None:
+                return False
+            top = broker.try_position(recovery.channel)
+            if top is None:
+                return False
+            tops.append(top)
+        for recovery, top in zip(recoveries, tops, strict=True):
+            recovery.reply["ext"]["position"][recovery.channel] = str(top)
+            recovery.session.recovering -= 1
+        for recovery in recoveries:
+            recovery.session.settle()
+            self._flush_queue(recovery.session)
+        return True
 
     async def _finish(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
         try:

@@ -7,6 +7,7 @@ connect that can be answered once (a poll), or neither, and then it expires.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Protocol
@@ -287,6 +288,8 @@ class Registry:
 
     def subscribe(self, session: Session, pattern: str) -> bool:
         """Add a subscription; return whether it is new."""
+        # Every request brings its own copy of a name; thousands of sessions share one.
+        pattern = sys.intern(pattern)
         audience = self.audiences.get(pattern)
         if audience is None:
             self.audiences[pattern] = {session}
@@ -294,7 +297,11 @@ class Registry:
             return False
         else:
             audience.add(session)
-        session.patterns.append(pattern)
+        if session.patterns:
+            session.patterns.append(pattern)
+        else:
+            # Most have one; a list that was appended to has room for four.
+            session.patterns = [pattern]
         return True
 
     def unsubscribe(self, session: Session, pattern: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from aiohttp import web
@@ -34,26 +34,54 @@ MakeConnection = Callable[[Head, int], Connection]
 
 @dataclass(slots=True)
 class Door:
-    """What every new connection shares. posts: makes the protocol of a connection that begins with a POST."""
+    """What every new connection shares.
+
+    posts: makes the protocol of a connection that begins with a POST. waiting: who has not sent a
+    head yet, with when it must have come. local: whether only this machine can connect.
+    """
 
     node: Node
     origins: Origins
     paths: Mapping[str, MakeConnection]
     server: web.Server | None = None
     posts: Callable[[], asyncio.Protocol] | None = None
+    waiting: dict[Front, float] = field(default_factory=dict)
     head_timeout: float = 10.0
     max_connections: int = 0
     address_connections: int = 0
     proxies: int = 0
+    local: bool = False
     identify: Callable[[str], str | None] | None = None
     others: Callable[[], int] = lambda: 0
     refused: int = 0
     full: int = 0
     upgraded: int = 0
+    _watching: bool = field(default=False, init=False)
 
     def protocol(self) -> Front:
         """The protocol factory for `loop.create_server`."""
         return Front(self)
+
+    def await_head(self, front: Front) -> None:
+        """Cut this connection unless its first head comes in time."""
+        due = self.waiting[front] = self.node.time() + self.head_timeout
+        if not self._watching:
+            self._watching = True
+            self.node.wheel.add(due, _heads_due, self)
+
+    def heads_due(self) -> None:
+        """Cut who is late. All have the same time, so those who came first are due first."""
+        now = self.node.time()
+        self._watching = False
+        while self.waiting:
+            front = next(iter(self.waiting))
+            due = self.waiting[front]
+            if due > now:
+                self._watching = True
+                self.node.wheel.add(due, _heads_due, self)
+                return
+            del self.waiting[front]
+            front.give_up()
 
     def handler(self) -> web.RequestHandler:
         """aiohttp's handler for one connection."""
@@ -65,16 +93,18 @@ class Door:
         """Whether there are as many connections as there may be."""
         return self.max_connections > 0 and len(self.node.links) + self.others() >= self.max_connections
 
-    def address(self, peername: object, forwarded: str | None) -> str:
+    def address(self, transport: asyncio.BaseTransport | None, forwarded: str | None) -> str:
         """Whose a connection is, for the limits by address; empty where nothing is counted.
 
-        peername: as asyncio tells it. forwarded: the X-Forwarded-For of the request, believed as far as
-        there are proxies of ours. Without any, what comes from this machine is its own programs'.
+        forwarded: the X-Forwarded-For of the request, believed as far as there are proxies of ours.
+        Without any, what comes from this machine is its own programs'.
         """
-        address = peername[0] if isinstance(peername, tuple) and peername else ""
         if self.proxies:
             parts = [part.strip() for part in (forwarded or "").split(",") if part.strip()]
             return str(parts[-self.proxies :][0])[:64] if parts else ""
+        # Asking costs a system call, and an object that stays with the connection.
+        peername = None if transport is None or self.local else transport.get_extra_info("peername")
+        address = peername[0] if isinstance(peername, tuple) and peername else ""
         return "" if address.startswith("127.") or address == "::1" else str(address)
 
     def visitor(self, cookie: str | None) -> str | None:
@@ -92,8 +122,7 @@ class Door:
         self, head: Head, make: MakeConnection, transport: asyncio.BaseTransport | None
     ) -> tuple[Connection, Upgrade]:
         """The connection object for an upgrade that may be had, else HeadError with the answer."""
-        peername = None if transport is None else transport.get_extra_info("peername")
-        address = self.address(peername, _text(head.get(b"x-forwarded-for")))
+        address = self.address(transport, _text(head.get(b"x-forwarded-for")))
         try:
             accepted = upgrade(head, smallest=9)
             if not self.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
@@ -163,11 +192,17 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        node = self._door.node
-        node.wheel.add(node.time() + self._door.head_timeout, _head_due, self)
+        self._door.await_head(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._door.waiting.pop(self, None)
+
+    def give_up(self) -> None:
+        """Close a connection that has not sent its head in time: slow heads hold nothing."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer = self._buffer + data if self._buffer else data
@@ -195,6 +230,7 @@ class Front(asyncio.Protocol):
 
     def _upgrade(self, head: Head, rest: bytes, make: MakeConnection) -> None:
         transport, self._transport = self._transport, None
+        self._door.waiting.pop(self, None)
         if transport is None:
             return
         try:
@@ -211,6 +247,7 @@ class Front(asyncio.Protocol):
             return
         self._transport = None
         self._buffer = b""
+        self._door.waiting.pop(self, None)
         if self._door.is_full:
             self._door.full += 1
             transport.write(refusal(503, "Too many connections", (("Retry-After", "5"),)))
@@ -249,12 +286,8 @@ def _continue(transport: asyncio.Transport, connection: Connection, accepted: Up
         connection.data_received(rest)
 
 
-def _head_due(front: Front) -> None:
-    """A connection that has not sent its first head in time is closed: slow heads hold nothing."""
-    transport = front._transport
-    if transport is not None:
-        front._transport = None
-        transport.abort()
+def _heads_due(door: Door) -> None:
+    door.heads_due()
 
 
 def _path(target: bytes) -> str:

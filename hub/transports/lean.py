@@ -309,8 +309,8 @@ class Lean(asyncio.Protocol):
         if isinstance(messages, Answer):
             self._answer(messages)
             return
-        peername = None if self._transport is None else self._transport.get_extra_info("peername")
-        poll = self._poll = LeanPoll(self, desk.polling.address(peername, plan.forwarded), plan.visitor)
+        address = desk.polling.address(self._transport, plan.forwarded)
+        poll = self._poll = LeanPoll(self, address, plan.visitor)
         desk.node.accept(messages, LONG_POLLING, poll)
 
     def _publish(self, plan: Plan, body: bytes) -> None:

@@ -132,8 +132,7 @@ class Polling:
     async def _exchange(
         self, request: web.Request, messages: list[object], transport: str, cors: dict[str, str], callback: str | None
     ) -> web.StreamResponse:
-        peername = None if request.transport is None else request.transport.get_extra_info("peername")
-        address = self.address(peername, request.headers.get("X-Forwarded-For"))
+        address = self.address(request.transport, request.headers.get("X-Forwarded-For"))
         poll = Poll(address, self.visitor(request.headers.get(hdrs.COOKIE)))
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         poll.when_sent(lambda parts: None if answered.done() else answered.set_result(None))

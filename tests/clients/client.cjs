@@ -1,6 +1,7 @@
 // One unmodified client library, driven by JSON lines: `node client.cjs <library> <url> <transport>`.
 //
 // In:  {"do": "subscribe" | "unsubscribe", "channel"} {"do": "publish", "channel", "data"} {"do": "disconnect"}
+//      cometd also: {"do": "call", "target", "data"} {"do": "clock"}
 // Out: {"event": "up" | "down" | "subscribed" | "message" | "published" | "refused" | "disconnected", …}
 "use strict";
 const readline = require("node:readline");
@@ -53,6 +54,12 @@ async function withCometd() {
     const { AckExtension } = await import("cometd/AckExtension.js");
     cometd.registerExtension("ack", new AckExtension());
   }
+  let clock = null;
+  if (process.env.COMETD_TIMESYNC) {
+    const { TimeSyncExtension } = await import("cometd/TimeSyncExtension.js");
+    clock = new TimeSyncExtension();
+    cometd.registerExtension("timesync", clock);
+  }
   cometd.configure({ url, logLevel: "error", backoffIncrement: 200, maxNetworkDelay: 5000 });
   const wanted = new Map();
   const handles = new Map();
@@ -88,6 +95,12 @@ async function withCometd() {
       cometd.publish(channel, data, (reply) =>
         reply.successful ? say("published", { channel }) : say("refused", { channel, text: reply.error }),
       );
+    },
+    call({ target, data }) {
+      cometd.remoteCall(target, data, 5000, (reply) => say("answered", { data: reply.data, error: reply.error }));
+    },
+    clock() {
+      say("clock", { offset: clock.getTimeOffset(), lag: clock.getNetworkLag() });
     },
     disconnect() {
       cometd.disconnect(() => say("disconnected"));

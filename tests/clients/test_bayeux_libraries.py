@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from clients.driven import driven, restartable
+
+from hub.bayeux import Call
+from hub.errors import BadMessage
 
 FAYE = [("faye", "websocket"), ("faye", "long-polling"), ("faye-1.1.2", "websocket"), ("faye-1.1.2", "long-polling")]
 COMETD = [("cometd", "websocket"), ("cometd", "long-polling")]
@@ -123,6 +127,37 @@ async def test_cometd_with_acknowledgements_gets_everything_in_order(
         for number in range(30):
             await hub.publish("/a", number)
         assert await client.messages(30) == list(range(30))
+
+
+@pytest.mark.parametrize("transport", ["websocket", "long-polling"])
+async def test_cometd_sets_its_clock_by_the_hub_s(transport: str, node: str, node_modules: Path) -> None:
+    async with restartable() as hub:
+        hub.node.bayeux.wall = lambda: time.time() + 60
+        async with driven(node, node_modules, "cometd", hub.url, transport, COMETD_TIMESYNC="1") as client:
+            client.tell("subscribe", channel="/a")
+            await client.hear("subscribed", channel="/a")
+            client.tell("clock")
+            told = await client.hear("clock")
+            assert abs(told["offset"] - 60_000) < 1000
+            assert 0 <= told["lag"] < 1000
+
+
+@pytest.mark.parametrize("transport", ["websocket", "long-polling"])
+async def test_cometd_calls_a_service(transport: str, node: str, node_modules: Path) -> None:
+    async def double(call: Call) -> object:
+        if not isinstance(call.data, int):
+            raise BadMessage("data", text="Not a number")
+        return call.data * 2
+
+    async with restartable() as hub:
+        hub.node.bayeux.services["/service/double"] = double
+        async with driven(node, node_modules, "cometd", hub.url, transport) as client:
+            client.tell("subscribe", channel="/a")
+            await client.hear("subscribed", channel="/a")
+            client.tell("call", target="double", data=21)
+            assert (await client.hear("answered"))["data"] == 42
+            client.tell("call", target="double", data="x")
+            assert (await client.hear("answered"))["error"] == "400:data:Not a number"
 
 
 async def _turn() -> None:

@@ -201,7 +201,9 @@
     }
 
     _ask(channel) {
-      const { name, at } = channel;
+      const { name, missed } = channel;
+      // What came live since the hub said "lost" is no place to recover from: the hole is before it.
+      const at = missed ? null : channel.at;
       channel.sent = true;
       const message = { channel: SUBSCRIBE, clientId: this.clientId, subscription: name };
       if (!isWild(name)) message.ext = { position: { [name]: at && at.text } };

@@ -283,6 +283,24 @@ test("a hub that says lost on a heartbeat makes the page refetch", async () => {
   assert.equal(lost, 1);
 });
 
+// The ledger's story: the publication after the hole was a place to recover from, so the hub answered
+// "recovered", and the page never learned of the hole.
+test("a lost is told although the next publication comes before the position is asked anew", async () => {
+  for (const raw of [true, false]) {
+    let lost = 0;
+    const { hub, clock } = await listen({ raw, lost: () => lost++ });
+    hub.publish("/comments-17", 1);
+    await clock.pass(1000);
+    const [session] = hub.sessions.values();
+    session.tops = { lost: ["/comments-17"] };
+    hub.answer(session);
+    await clock.pass(10);
+    hub.publish("/comments-17", 2);
+    await clock.pass(5000);
+    assert.equal(lost, 1);
+  }
+});
+
 test("a Bayeux server without positions is told apart: after a reconnect the page refetches", async () => {
   const { hub, clock, heard } = await listen({}, ({ hub }) => { hub.positions = false; });
   hub.publish("/comments-17", 1);

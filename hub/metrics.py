@@ -35,7 +35,8 @@ _COUNTERS = {
 _BROKER_COUNTERS = {
     "reconnects": "reconnections of the reader to the broker",
     "deaf": "times this worker did not hear its own canary",
-    "rollbacks": "logs found rolled back",
+    "rollbacks": "times logs were found rolled back or emptied",
+    "trims": "times entries were trimmed before this worker read them",
 }
 
 

@@ -12,6 +12,7 @@ layout is fit for a Redis Cluster:
     {hub:n}:i:<key>   hash     what a publish with this key returned, for KEY_SECONDS
     hub:s:<id>        hash     w: the worker that owns a session, r: its record
     {hub:0}:canary:<worker>    what a worker writes to hear itself
+    {hub:0}:layout   hash      K and the histories' bounds, from a hub's settings, for RedisCaller
 
 Publishing. What is published within a turn of the loop, or while the batch before is under way,
 goes out as one pipeline with one Lua call a shard (`publish.lua`). A single writer keeps the order.
@@ -45,17 +46,22 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 from zlib import crc32
 
 from hiredis import pack_command
+from redis import Connection as BlockingConnection
+from redis import ConnectionPool as BlockingPool
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.retry import Retry as BlockingRetry
+from redis.sentinel import Sentinel as BlockingSentinel
+from redis.sentinel import SentinelConnectionPool as BlockingSentinelPool
 
 from ..errors import BadWire, BrokerUnavailable, SettingsError
 from ..protocol.publications import Draft, History, Position, Publication, Published
@@ -125,10 +131,14 @@ _SAVE = (
     "redis.call('HSET', KEYS[1], 'w', ARGV[1], 'r', ARGV[2]) redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1"
 )
 
+#: A canary. In one call, so that a worker that dies leaves no key for ever.
+_SING = "redis.call('XADD', KEYS[1], 'MAXLEN', 4, '*', 'w', '') return redis.call('EXPIRE', KEYS[1], 60)"
+
 _FAULTS = (RedisError, OSError, EOFError, BrokerUnavailable)
 _HERE = Path(__file__).parent
 
 Command = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class _Script:
@@ -394,7 +404,10 @@ class RedisBroker(Broker):
                     parts = self._parts(entries)
                     entries = []
                     try:
-                        replies = await self._publishing.run(self._call(shard, part) for shard, part in parts)
+                        replies = await self._publishing.run(
+                            self._call(shard, [request.drafts[index] for request, index in part])
+                            for shard, part in parts
+                        )
                     except _FAULTS as error:
                         fault = error
                         # Perhaps they were accepted: only what has a key can be repeated without harm.
@@ -439,13 +452,12 @@ class RedisBroker(Broker):
             for start in range(0, len(found), SCRIPT_DRAFTS)
         ]
 
-    def _call(self, shard: int, part: list[_Entry]) -> Command:
+    def _call(self, shard: int, drafts: Sequence[Draft]) -> Command:
         tag = self._tags[shard]
         keys = [tag + "log", tag + "ep"]
-        arguments: list[Any] = [len(part), _epoch(), LOG_LENGTH, LOG_BYTES, META_SECONDS, round(KEY_SECONDS)]
+        arguments: list[Any] = [len(drafts), _epoch(), LOG_LENGTH, LOG_BYTES, META_SECONDS, round(KEY_SECONDS)]
         longest = 0.0
-        for request, index in part:
-            draft = request.drafts[index]
+        for draft in drafts:
             keep = self._retention(draft.channel)
             longest = max(longest, keep.seconds)
             keys += (f"{tag}m:{draft.channel}", f"{tag}h:{draft.channel}", f"{tag}i:{draft.key or ''}")
@@ -683,8 +695,9 @@ class RedisBroker(Broker):
     async def _settle_again(self) -> bool:
         """Look at the shards under an open connection; returns whether a log began anew."""
         async with asyncio.timeout(COMMAND_SECONDS):
-            replies = await self._reading.run(self._settle_calls("", "", True))
-        return self._take_up(_settled(replies))
+            # If everything was deleted, so was the layout.
+            replies = await self._reading.run([*self._settle_calls("", "", True), self._layout_call()])
+        return self._take_up(_settled(replies[:-1]))
 
     def _take_up(self, found: list[_Settled]) -> bool:
         """Go on reading where it was left, or where the log begins anew; returns whether it does."""
@@ -729,8 +742,7 @@ class RedisBroker(Broker):
                 await self._reading.hang_up()
             try:
                 async with asyncio.timeout(CANARY_SECONDS):
-                    await self._ask(None, lambda: ("XADD", self._canary, "MAXLEN", 4, "*", "w", self._worker))
-                    await self._ask(None, lambda: ("EXPIRE", self._canary, 60))
+                    await self._ask(None, lambda: ("EVAL", _SING, 1, self._canary))
             except _FAULTS as error:
                 logger.debug("canary not written", extra={"error": str(error)})
 
@@ -759,31 +771,43 @@ class RedisBroker(Broker):
         connection = self._server.connection()
         try:
             await connection.connect()
-            replies = await _run(
-                connection,
-                [
-                    ("INFO", "server"),
-                    ("INFO", "replication"),
-                    ("CONFIG", "GET", "append*"),
-                    ("CONFIG", "GET", "maxmemory-policy"),
-                    ("SCRIPT", "LOAD", self._publish_script.text),
-                    ("SCRIPT", "LOAD", self._history_script.text),
-                    ("SCRIPT", "LOAD", self._settle_script.text),
-                ],
-            )
-            for reply in replies[4:]:
-                if isinstance(reply, Exception):
-                    raise reply
-            server, replication = _info(replies[0]), _info(replies[1])
-            self._check(server, replication)
-            config = _config(replies[2]) | _config(replies[3])
-            self._warn("run_id" in server, config.get("maxmemory-policy", ""))
-            durable = config.get("appendonly") == "yes" and config.get("appendfsync") == "always"
-            run_id, replaced = server.get("run_id", ""), replication.get("master_replid2", "")
-            return connection, _settled(await _run(connection, self._settle_calls(run_id, replaced, durable)))
+            found = self._greeted(await _run(connection, self._greeting()))
+            replies = await _run(connection, [*self._settle_calls(*found), self._layout_call()])
+            return connection, _settled(replies[:-1])
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+
+    def _greeting(self) -> list[Command]:
+        """What a new connection asks and brings first."""
+        return [
+            ("INFO", "server"),
+            ("INFO", "replication"),
+            ("CONFIG", "GET", "append*"),
+            ("CONFIG", "GET", "maxmemory-policy"),
+            ("SCRIPT", "LOAD", self._publish_script.text),
+            ("SCRIPT", "LOAD", self._history_script.text),
+            ("SCRIPT", "LOAD", self._settle_script.text),
+        ]
+
+    def _greeted(self, replies: list[Any]) -> tuple[str, str, bool]:
+        """What `settle.lua` is told of the server. Raises what makes it unfit."""
+        for reply in replies[4:]:
+            if isinstance(reply, Exception):
+                raise reply
+        server, replication = _info(replies[0]), _info(replies[1])
+        self._check(server, replication)
+        config = _config(replies[2]) | _config(replies[3])
+        self._warn("run_id" in server, config.get("maxmemory-policy", ""))
+        durable = config.get("appendonly") == "yes" and config.get("appendfsync") == "always"
+        return server.get("run_id", ""), replication.get("master_replid2", ""), durable
+
+    def _layout_call(self) -> Command:
+        """Leaves word for those who publish without being a hub, and have not its settings."""
+        # What a hub keeps is the same for all its channels, as far as its settings go.
+        keep = self._retention("/")
+        values = ("shards", self._shards, "count", keep.count, "seconds", keep.seconds, "bytes", keep.bytes)
+        return ("HSET", self._tags[0] + "layout", *values)
 
     def _settle_calls(self, run_id: str, replaced: str, durable: bool) -> list[Command]:
         calls = []
@@ -830,6 +854,149 @@ class RedisBroker(Broker):
         return crc32(channel.encode()) % self._shards
 
 
+class RedisCaller:
+    """Publishes into a hub's log with blocking calls, for code without an event loop. Not for two threads at once.
+
+    url: as RedisBroker's; Redis must have been used by a hub, which left its layout there. timeout:
+    seconds for one step: connecting, sending, each read. A fork may happen between calls: the child
+    makes a connection of its own. Raises SettingsError for a URL that can't be used.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 5.0, prefix: str = "hub") -> None:
+        self._url = url
+        self._prefix = prefix
+        self._server = _BlockingServer(url, timeout)
+        # It makes the commands, and is never opened.
+        self._log = RedisBroker(url, prefix=prefix)
+        self._layout: list[bytes] = []
+        self._connection: BlockingConnection | None = None
+        self._pid = os.getpid()
+
+    def publish(self, drafts: Sequence[Draft]) -> list[Published]:
+        """Accept drafts, each with a key: they may be repeated. Raises BrokerUnavailable: try again."""
+        return self._insisting(lambda: self._publish(drafts))
+
+    def position(self, channel: str) -> Position:
+        """The newest position of a channel in Bayeux form. Raises BrokerUnavailable."""
+        epoch, top, _, _ = self._insisting(lambda: self._run([self._log._look(channel, "top", "", 0)])[0])
+        return Position(epoch.decode(), top)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pid == os.getpid():
+            connection.disconnect()
+
+    def _insisting(self, call: Callable[[], T]) -> T:
+        """What a call returns; once more on a new connection if that could help."""
+        if self._pid != os.getpid():
+            # The connection is the parent's: two processes on one would read each other's replies.
+            self._connection = None
+            self._pid = os.getpid()
+        kept = self._connection is not None
+        try:
+            try:
+                return call()
+            except (_Stale, *_FAULTS) as error:
+                self.close()
+                # An idle connection may be closed at any time, and only use tells.
+                if not kept and not isinstance(error, _Stale):
+                    raise
+                return call()
+        except (_Stale, *_FAULTS) as error:
+            self.close()
+            raise self._log._unavailable(error) from None
+
+    def _publish(self, drafts: Sequence[Draft]) -> list[Published]:
+        self._connect()
+        by_shard: dict[int, list[int]] = {}
+        for index, draft in enumerate(drafts):
+            by_shard.setdefault(self._log._shard(draft.channel), []).append(index)
+        parts = [
+            (shard, found[start : start + SCRIPT_DRAFTS])
+            for shard, found in by_shard.items()
+            for start in range(0, len(found), SCRIPT_DRAFTS)
+        ]
+        calls = [self._log._call(shard, [drafts[index] for index in part]) for shard, part in parts]
+        *replies, layout = self._run([*calls, self._layout_question()])
+        if layout != self._layout:
+            # The hub has other shards now, and nobody may read where this was written.
+            raise _Stale("its layout has changed")
+        results = {
+            index: Published(Position(epoch.decode(), offset), repeated == 1)
+            for (_, part), reply in zip(parts, replies, strict=True)
+            for index, (epoch, offset, repeated) in zip(part, reply, strict=True)
+        }
+        return [results[index] for index in range(len(drafts))]
+
+    def _run(self, commands: list[Command]) -> list[Any]:
+        """The replies. An error among them is raised, when all are read."""
+        replies = _exchange(self._connect(), commands)
+        for reply in replies:
+            if isinstance(reply, NoScriptError):
+                raise _Stale("lost its scripts") from reply
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def _connect(self) -> BlockingConnection:
+        """The connection; a new one is settled first, as a hub's."""
+        if self._connection is not None:
+            return self._connection
+        connection = self._server.connection()
+        try:
+            connection.connect()
+            *replies, layout = _exchange(connection, [*self._log._greeting(), self._layout_question()])
+            found = self._log._greeted(replies)
+            if not isinstance(layout, list) or None in layout:
+                raise BrokerUnavailable(f"Redis at {self._log._server.address}: no hub has used it yet")
+            if layout != self._layout:
+                shards, count, seconds, size = layout
+                keep = Retention(int(count), float(seconds), int(size))
+                self._log = RedisBroker(
+                    self._url, shards=int(shards), retention=lambda channel: keep, prefix=self._prefix
+                )
+                self._layout = layout
+            _settled(_exchange(connection, self._log._settle_calls(*found)))
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._connection = connection
+        return connection
+
+    def _layout_question(self) -> Command:
+        return ("HMGET", f"{{{self._prefix}:0}}:layout", "shards", "count", "seconds", "bytes")
+
+
+class _Stale(BrokerUnavailable):
+    """Nothing is wrong with the server: it wants a new connection."""
+
+
+class _BlockingServer:
+    """As _Server, for blocking connections."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        options: dict[str, Any] = {
+            "socket_connect_timeout": timeout,
+            "socket_timeout": timeout,
+            "retry": BlockingRetry(NoBackoff(), 0),
+        }
+        try:
+            if _is_sentinel(url):
+                hosts, service, ours, theirs = _sentinel_parts(url, options["retry"])
+                sentinel = BlockingSentinel(hosts, sentinel_kwargs=theirs)
+                self._pool: BlockingPool = BlockingSentinelPool(service, sentinel, **ours, **options)
+            else:
+                self._pool = BlockingPool.from_url(url, **options)
+        except ValueError as error:
+            raise SettingsError(f"REDIS_URL: {error}") from None
+        self._pool.connection_kwargs |= {"protocol": 2, "decode_responses": False}
+
+    def connection(self) -> BlockingConnection:
+        made: BlockingConnection = self._pool.make_connection()
+        return made
+
+
 class _Server:
     """Where Redis is, and how to connect to it. `address` is for people: it has no password in it."""
 
@@ -845,7 +1012,7 @@ class _Server:
         self._sentinel: Sentinel | None = None
         try:
             parts = urlsplit(url)
-            if parts.scheme in ("redis+sentinel", "rediss+sentinel", "sentinel"):
+            if _is_sentinel(url):
                 self._pool: ConnectionPool = self._sentinel_pool(url, options)
                 self.address = f"{parts.path.strip('/').partition('/')[0]} of {parts.netloc.rpartition('@')[2]}"
             else:
@@ -869,28 +1036,55 @@ class _Server:
                 await sentinel.aclose()
 
     def _sentinel_pool(self, url: str, options: dict[str, Any]) -> SentinelConnectionPool:
-        parts = urlsplit(url)
-        credentials, _, hosts = parts.netloc.rpartition("@")
-        sentinels = []
-        for host in hosts.split(","):
-            name, colon, port = host.rpartition(":")
-            sentinels.append((name, int(port)) if colon else (host, 26379))
-        service, _, database = parts.path.strip("/").partition("/")
-        if not service:
-            raise ValueError("a sentinel URL ends with /service, the name of the primary")
-        user, _, password = credentials.partition(":")
-        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        timeouts = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "retry": options["retry"]}
-        self._sentinel = Sentinel(sentinels, sentinel_kwargs=timeouts | {"password": query.get("sentinel_password")})
-        return SentinelConnectionPool(
-            service,
-            self._sentinel,
-            db=int(database or 0),
-            username=unquote(user) or None,
-            password=unquote(password) or None,
-            ssl=parts.scheme == "rediss+sentinel",
-            **options,
-        )
+        hosts, service, ours, theirs = _sentinel_parts(url, options["retry"])
+        self._sentinel = Sentinel(hosts, sentinel_kwargs=theirs)
+        return SentinelConnectionPool(service, self._sentinel, **ours, **options)
+
+
+def _is_sentinel(url: str) -> bool:
+    return urlsplit(url).scheme in ("redis+sentinel", "rediss+sentinel", "sentinel")
+
+
+def _sentinel_parts(url: str, retry: object) -> tuple[list[tuple[str, int]], str, dict[str, Any], dict[str, Any]]:
+    """The sentinels, the primary's name, and the options of connections to it and to them. Raises ValueError."""
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    sentinels = []
+    for host in hosts.split(","):
+        name, colon, port = host.rpartition(":")
+        sentinels.append((name, int(port)) if colon else (host, 26379))
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("a sentinel URL ends with /service, the name of the primary")
+    user, _, password = credentials.partition(":")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    ours = {
+        "db": int(database or 0),
+        "username": unquote(user) or None,
+        "password": unquote(password) or None,
+        "ssl": parts.scheme == "rediss+sentinel",
+    }
+    theirs = {
+        "socket_timeout": 1.0,
+        "socket_connect_timeout": 1.0,
+        "retry": retry,
+        "password": query.get("sentinel_password"),
+    }
+    return sentinels, service, ours, theirs
+
+
+def _exchange(connection: BlockingConnection, commands: Sequence[Command]) -> list[Any]:
+    """`_run`, blocking."""
+    connection.send_packed_command([pack_command(command) for command in commands], check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(connection.read_response())
+        except ReadOnlyError as error:
+            raise RedisConnectionError("became a replica") from error
+        except ResponseError as error:
+            replies.append(error)
+    return replies
 
 
 async def _run(connection: Connection, commands: Iterable[Command]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from web.models import Status
 
@@ -233,3 +233,15 @@ async def test_a_page_of_another_origin_written_for_fanout_needs_only_the_host(
     assert await page.evaluate("() => window.heard") == ["up", {"text": "ünïcödé 😀"}]
     assert bool(site.hub.node.links) == (status == "websocket")
     assert not site.road.seen("OPTIONS")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_a_comment_of_one_long_word_breaks_instead_of_widening_the_page(
+    chromium: Browser, site: Site, width: int
+) -> None:
+    await site.comment("x" * 300)
+    page = await (await chromium.new_context(viewport={"width": width, "height": 900})).new_page()
+    await page.goto(site.road.url + "/events/" + site.event.slug)
+    await expect(page.locator(".comment-text")).to_be_visible()
+    assert await page.evaluate("() => document.documentElement.scrollWidth") <= width
+    await page.context.close()

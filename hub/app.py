@@ -24,6 +24,7 @@ from aiohttp import web
 from .bayeux import Bayeux, Limits
 from .brokers import Broker, Retention
 from .brokers.memory import MemoryBroker
+from .checks import Checks
 from .errors import SettingsError
 from .metrics import CONTENT_TYPE, HubMetrics
 from .node import Bounds, Node, new_id
@@ -34,6 +35,7 @@ from .publisher import BrokerPublisher
 from .sessions import Registry
 from .settings import Settings
 from .transports import publish
+from .transports.feed import Feed
 from .transports.front import Door
 from .transports.lean import Desk
 from .transports.origins import Origins
@@ -91,6 +93,8 @@ class Hub:
         )
         self.node = Node(self.broker, bayeux, bounds)
         self.publisher = BrokerPublisher(self.broker)
+        #: What else must be well for /ready: `hub.checks.append(check)`, an async function that raises if it isn't.
+        self.checks = Checks()
         self.door = Door(
             self.node,
             Origins(settings.origins),
@@ -149,11 +153,15 @@ class Hub:
         app.router.add_get("/sse", self._plain.events, allow_head=False)
         app.router.add_get("/poll", self._plain.poll, allow_head=False)
         publish.add_routes(app, endpoint)
+        Feed(
+            self.node, endpoint.admit, alone=self.settings.workers == 1 and self.settings.redis_url is None
+        ).add_routes(app)
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         if self.settings.metrics:
             app.router.add_get("/metrics", self._metrics)
-        app.cleanup_ctx.append(self._life)
+        # Before whatever the application has already: who publishes starts after the hub and stops before it.
+        app.cleanup_ctx.insert(0, self._life)
 
     def websocket(self, head: Head, window: int) -> BayeuxSocket:
         """The connection object of an accepted upgrade of /bayeux."""
@@ -180,25 +188,28 @@ class Hub:
     async def _life(self, app: web.Application) -> AsyncIterator[None]:
         await self.node.start()
         yield
+        self.checks.close()
         await self.node.stop()
 
     async def _health(self, request: web.Request) -> web.Response:
         """Liveness: 200 as long as the process answers; says why it may not be ready."""
-        return web.json_response(self._state())
+        return web.json_response(await self._state())
 
     async def _ready(self, request: web.Request) -> web.Response:
-        """Readiness: 503 while publications don't get through, or while draining."""
-        return web.json_response(self._state(), status=200 if self.node.health.well else 503)
+        """Readiness: 503 while publications don't get through, a check fails, or while draining."""
+        state = await self._state()
+        return web.json_response(state, status=200 if state["ready"] else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         text = HubMetrics(self.node, self.door).text()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
-    def _state(self) -> dict[str, Any]:
+    async def _state(self) -> dict[str, Any]:
         health = self.node.health
+        reason = await self.checks.reason() if health.well else health.reason
         return {
-            "ready": health.well,
-            "reason": health.reason,
+            "ready": health.well and not reason,
+            "reason": reason,
             "sessions": len(self.node.registry.sessions),
             "links": len(self.node.links),
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from .errors import ProtocolError, SlowSession
@@ -276,6 +276,8 @@ class Registry:
         self.audiences: dict[str, set[Session]] = {}
         #: What keeps guarded channels from subscribers with wildcards; set by the rules.
         self.access: Access | None = None
+        #: Told when a pattern gets its first subscriber (True) and loses its last (False).
+        self.on_change: Callable[[str, bool], None] | None = None
         self._tombstones: OrderedDict[str, str | None] = OrderedDict()
 
     def add(self, session: Session) -> None:
@@ -293,6 +295,8 @@ class Registry:
         audience = self.audiences.get(pattern)
         if audience is None:
             self.audiences[pattern] = {session}
+            if self.on_change is not None:
+                self.on_change(pattern, True)
         elif session in audience:
             return False
         else:
@@ -311,7 +315,7 @@ class Registry:
             return False
         audience.discard(session)
         if not audience:
-            del self.audiences[pattern]
+            self._unheard(pattern)
         session.patterns.remove(pattern)
         return True
 
@@ -362,13 +366,18 @@ class Registry:
             audience = self.audiences[pattern]
             audience.discard(session)
             if not audience:
-                del self.audiences[pattern]
+                self._unheard(pattern)
         session.patterns = []
         session.queue = None
         session.unacked = None
         self._tombstones[session.id] = session.user
         if len(self._tombstones) > MAX_TOMBSTONES:
             self._tombstones.popitem(last=False)
+
+    def _unheard(self, pattern: str) -> None:
+        del self.audiences[pattern]
+        if self.on_change is not None:
+            self.on_change(pattern, False)
 
     def ended_lately(self, client_id: object) -> bool:
         """Whether this was the id of a session that ended not long ago."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 from listening import KEY, REALM, listening, serving
 
 KEY64 = base64.b64encode(KEY).decode()
@@ -130,6 +131,43 @@ async def test_pubcontrol_3_5_publishes_a_batch_of_27(secured: str) -> None:
         )
         assert printed == "True\n"
         assert await listener.take(27) == [("/a", number) for number in range(27)]
+
+
+async def test_pubcontrol_3_5_publishes_only_what_somebody_hears_if_told_to() -> None:
+    """By the key as bearer token: with a JWT this version's monitor fails in its own thread."""
+    async with serving() as (url, hub), listening(url, "/comments-17", "/later") as listener:
+        async with ClientSession() as http:
+            script = asyncio.create_task(
+                run_python(
+                    f"""
+                    import time
+                    from pubcontrol import Format, Item, PubControl
+                    class JsonObjectFormat(Format):
+                        def __init__(self, value): self.value = value
+                        def name(self): return "json-object"
+                        def export(self): return self.value
+                    config = {{"uri": {url!r} + "/realm/{REALM}", "key": {KEY64!r}, "require_subscribers": True}}
+                    control = PubControl(config)
+                    monitor = control.clients[0].sub_monitor
+                    while not monitor.is_channel_subscribed_to("comments-17"):
+                        time.sleep(0.01)
+                    for channel in ("nobody", "comments-17"):
+                        control.publish(channel, Item(JsonObjectFormat(channel)), blocking=True)
+                    while not monitor.is_channel_subscribed_to("new"):
+                        time.sleep(0.01)
+                    control.publish("new", Item(JsonObjectFormat("new")), blocking=True)
+                    while monitor.is_channel_subscribed_to("new"):
+                        time.sleep(0.01)
+                    control.publish("new", Item(JsonObjectFormat("new")), blocking=True)
+                    """
+                )
+            )
+            assert await listener.take(1) == [("/comments-17", "comments-17")]
+            async with http.ws_connect(f"{url}/ws?channel=new") as socket:
+                await socket.receive_json()
+                assert (await socket.receive_json())["data"] == "new"
+            await script
+        assert hub.node.counters.published == 2
 
 
 async def test_gripcontrol_publishes_its_formats_as_text() -> None:

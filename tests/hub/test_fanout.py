@@ -125,7 +125,9 @@ def test_a_fanout_channel_is_the_bayeux_one_without_its_slash(name: str, channel
     assert parse_one({"channel": name, "json-object": 1}).channel == channel
 
 
-@pytest.mark.parametrize("name", ["", "/", "meta/connect", "/meta/connect", "service/x", "x" * 256, "a\nb", "\ud83d"])
+@pytest.mark.parametrize(
+    "name", ["", "/", "meta/connect", "/meta/connect", "service/x", "x" * 256, "a\nb", "a/*", "a/**", "\ud83d"]
+)
 def test_a_bad_channel_is_refused(name: str) -> None:
     with pytest.raises(InvalidChannel):
         parse_one({"channel": name, "json-object": 1})

@@ -2,7 +2,8 @@
 
 BrokerPublisher     in the hub's process, straight to its broker
 HttpPublisher       in another process with an event loop, over HTTP with the realm's key
-SyncPublisher       in another process without one: Django, Flask, a job queue
+SyncPublisher       in another process without one: Django, Flask, a job queue; straight through Redis
+                    if it is given the hub's, else over HTTP
 RecordingPublisher  in tests
 
 What all promise: data is any JSON value; an `id` makes repeating safe for ten minutes; publications
@@ -29,9 +30,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol
 
 from .brokers import Broker
-from .caller import Caller
+from .caller import Caller, Told
 from .errors import BadMessage, BadToken, BrokerUnavailable, HubError, TooLarge
 from .protocol import fanout, messages
 from .protocol.channels import from_fanout, from_fanout_name, to_fanout
@@ -183,29 +185,80 @@ class _Entry:
     done: Future[list[Position | None]] | None
 
 
+class Way(Protocol):
+    """How a SyncPublisher reaches the hub: one attempt, blocking. `Caller` is one. Not for two threads at once."""
+
+    def publish(self, items: Sequence[bytes]) -> list[Told]:
+        """Publish encoded items, each with an id. Raises BrokerUnavailable (try again), or what refuses them all."""
+
+    def position(self, channel: str) -> Position | None:
+        """The newest position of a channel in Fanout form. Raises as `publish` does."""
+
+    def close(self) -> None:
+        """Let go of the connection; the next call makes another."""
+
+
+class RedisWay(Way):
+    """Straight into the log in Redis, which a hub reads: no hub need answer. Raises SettingsError for a bad URL.
+
+    Items are read as the hub would read them, so what it refuses over HTTP is refused here too.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 5.0) -> None:
+        # Imported here, so that who publishes over HTTP needs no client library for Redis.
+        from .brokers.redis import RedisCaller
+
+        self._caller = RedisCaller(url, timeout=timeout)
+
+    def publish(self, items: Sequence[bytes]) -> list[Told]:
+        drafts = [item.draft for item in fanout.parse(fanout.encode_body(items)) if item.draft is not None]
+        return [Told(published.position) for published in self._caller.publish(drafts)]
+
+    def position(self, channel: str) -> Position | None:
+        return self._caller.position(from_fanout(channel))
+
+    def close(self) -> None:
+        self._caller.close()
+
+
+#: What the URL of a Redis begins with; the others are hubs'.
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "sentinel")
+
+
+def way_to(url: str, realm: str, key: bytes, timeout: float) -> Way:
+    """The way that a URL stands for. Raises ValueError, or SettingsError for a URL of Redis."""
+    if url.partition(":")[0].lower() in _REDIS_SCHEMES:
+        return RedisWay(url, timeout=timeout)
+    if not realm or not key:
+        raise ValueError("over HTTP the realm and its key are needed")
+    return Caller(url, realm, key, timeout=timeout)
+
+
 class SyncPublisher:
-    """Publishes over HTTP from a thread of its own, in order, for code without an event loop.
+    """Publishes from a thread of its own, in order, for code without an event loop.
 
     Thread-safe; the thread starts with the first publish, and again in a forked child, whose queue
     is empty: what the parent has queued is the parent's to send. While the hub is away items wait
     up to `patience` seconds, `capacity` of them at the most. At the exit of the process `close` is
     called, with `exit_timeout` seconds to send what is left: an exit never hangs on the hub.
 
-    url: the hub's, such as http://127.0.0.1:8000. key: the realm's, decoded. timeout: seconds for one
-    step of an exchange.
+    url: the hub's, such as http://127.0.0.1:8000, with the realm and its decoded key; or that of the
+    hub's Redis (REDIS_URL), which needs neither and is straight: it goes on while no hub answers, and
+    who has that URL may publish anything. Each has the same ids, so that the way may be changed.
+    timeout: seconds for one step of an exchange. Raises ValueError or SettingsError for a bad URL.
     """
 
     _queue: deque[_Entry]
     _waiting: int
     _thread: threading.Thread | None
-    _asker: Caller
+    _asker: Way
     _asking: threading.Lock
 
     def __init__(
         self,
         url: str,
-        realm: str,
-        key: bytes,
+        realm: str = "",
+        key: bytes = b"",
         *,
         timeout: float = 5.0,
         patience: float = 10.0,
@@ -214,9 +267,8 @@ class SyncPublisher:
     ) -> None:
         #: Items that were accepted from a caller, or should have been, and never reached the hub.
         self.dropped = 0
-        self._new_caller: Callable[[], Caller] = lambda: Caller(url, realm, key, timeout=timeout)
-        # A URL that is none is told now, not in the thread.
-        self._new_caller()
+        # A URL that is none is told now, by `_reset`, not in the thread.
+        self._new_way: Callable[[], Way] = lambda: way_to(url, realm, key, timeout)
         self._patience = patience
         self._capacity = capacity
         self._exit_timeout = exit_timeout
@@ -305,7 +357,7 @@ class SyncPublisher:
         self._closed = False
         self._full = False
         self._asking = threading.Lock()
-        self._asker = self._new_caller()
+        self._asker = self._new_way()
 
     def _put(self, entries: Sequence[_Entry]) -> None:
         count = sum(len(entry.items) for entry in entries)
@@ -334,13 +386,13 @@ class SyncPublisher:
         multiprocessing.util.Finalize(None, _close_at_exit, args=(own,), exitpriority=100)
 
     def _run(self) -> None:
-        caller = self._new_caller()
+        way = self._new_way()
         pause = 0.0
         try:
             while batch := self._take(pause):
-                pause = self._send(caller, batch, pause)
+                pause = self._send(way, batch, pause)
         finally:
-            caller.close()
+            way.close()
 
     def _take(self, pause: float) -> list[_Entry]:
         """The next entries to send together, in order; none when closed. First waits out the pause."""
@@ -359,16 +411,14 @@ class SyncPublisher:
                 batch.append(self._queue.popleft())
             return batch
 
-    def _send(self, caller: Caller, batch: list[_Entry], pause: float) -> float:
+    def _send(self, way: Way, batch: list[_Entry], pause: float) -> float:
         """Send entries, put back what must wait; how long to pause before the next."""
         kept: list[_Entry] = []
         groups = deque([batch])
         while groups:
             group = groups.popleft()
             try:
-                positions = [
-                    told.position for told in caller.publish([item for entry in group for item in entry.items])
-                ]
+                positions = [told.position for told in way.publish([item for entry in group for item in entry.items])]
             except BrokerUnavailable as error:
                 kept = [entry for each in (group, *groups) for entry in each]
                 pause = self._postpone(kept, error, pause)
@@ -424,7 +474,7 @@ class SyncPublisher:
 
 
 class HttpPublisher(Publisher):
-    """Publishes over HTTP to a hub in another process; arguments as SyncPublisher's.
+    """Publishes to a hub in another process, over HTTP or through its Redis; arguments as SyncPublisher's.
 
     Calls made while another is on its way travel together in the next request.
     """
@@ -432,8 +482,8 @@ class HttpPublisher(Publisher):
     def __init__(
         self,
         url: str,
-        realm: str,
-        key: bytes,
+        realm: str = "",
+        key: bytes = b"",
         *,
         timeout: float = 5.0,
         patience: float = 10.0,

@@ -46,7 +46,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 from zlib import crc32
 
@@ -897,13 +897,13 @@ class RedisCaller:
         try:
             try:
                 return call()
-            except (_Stale, *_FAULTS) as error:
+            except _FAULTS as error:
                 self.close()
                 # An idle connection may be closed at any time, and only use tells.
                 if not kept and not isinstance(error, _Stale):
                     raise
                 return call()
-        except (_Stale, *_FAULTS) as error:
+        except _FAULTS as error:
             self.close()
             raise self._log._unavailable(error) from None
 
@@ -968,7 +968,7 @@ class RedisCaller:
         return ("HMGET", f"{{{self._prefix}:0}}:layout", "shards", "count", "seconds", "bytes")
 
 
-class _Stale(BrokerUnavailable):
+class _Stale(RedisConnectionError):
     """Nothing is wrong with the server: it wants a new connection."""
 
 
@@ -993,8 +993,7 @@ class _BlockingServer:
         self._pool.connection_kwargs |= {"protocol": 2, "decode_responses": False}
 
     def connection(self) -> BlockingConnection:
-        made: BlockingConnection = self._pool.make_connection()
-        return made
+        return cast(BlockingConnection, self._pool.make_connection())
 
 
 class _Server:

@@ -117,7 +117,7 @@ def publishing(url: str, **options: Any) -> Iterator[SyncPublisher]:
 # What all of them promise
 
 
-@pytest.fixture(params=["broker", "http", "recording"])
+@pytest.fixture(params=["broker", "http", "redis", "recording"])
 async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
     match request.param:
         case "broker":
@@ -127,6 +127,12 @@ async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
         case "http":
             async with serving() as (url, _):
                 made = HttpPublisher(url, REALM, KEY)
+                yield made
+                await made.close()
+        case "redis":
+            redis_url = request.getfixturevalue("redis_url")
+            async with serving(redis_url=redis_url):
+                made = HttpPublisher(redis_url)
                 yield made
                 await made.close()
 

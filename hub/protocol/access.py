@@ -33,6 +33,9 @@ NEEDS: tuple[Need, ...] = get_args(Need)
 #: Patterns a token may name; more is a mistake, and would be kept for as long as the session.
 MAX_CLAIMED = 100
 
+#: Users whose older tokens are refused; beyond that the first are let in again.
+MAX_REVOKED = 10_000
+
 _RULE_PATTERN = re.compile(r"(?:/[^/\x00-\x1f\x7f]+)+")
 
 
@@ -114,9 +117,10 @@ class Access:
         self._realm = realm
         self._keys = tuple(keys)
         self._leeway = leeway
+        self._revoked: dict[str, float] = {}
         # Names repeat; a rule's patterns are looked at once for each.
-        self._rule_for = lru_cache(maxsize=8192)(self._find)
-        self.guards = lru_cache(maxsize=8192)(self._guards)
+        self._rule_for = lru_cache(maxsize=32768)(self._find)
+        self.guards = lru_cache(maxsize=16384)(self._guards)
 
     def decide(self, action: Action, pattern: str, who: Who = NOBODY) -> Decision:
         """Whether `who` may do this with a channel or, for subscriptions, with a pattern."""
@@ -169,9 +173,20 @@ class Access:
         user = claims.all.get("sub")
         if user is not None and not (isinstance(user, str) and len(user) <= MAX_CHARS):
             raise BadToken(text="sub of the token is not a short string")
+        revoked = None if user is None else self._revoked.get(user)
+        if revoked is not None:
+            made = claims.all.get("iat")
+            if isinstance(made, bool) or not isinstance(made, int | float) or made <= revoked:
+                raise BadToken(text="Token revoked")
         return Grant(
             _claimed(claims.all, "channels"), _claimed(claims.all, "publish"), claims.expires + self._leeway, user
         )
+
+    def revoke(self, user: str, at: float) -> None:
+        """Refuse this user's tokens that were made (`iat`) up to `at`, or don't say when; for MAX_REVOKED users."""
+        self._revoked[user] = max(at, self._revoked.pop(user, at))
+        if len(self._revoked) > MAX_REVOKED:
+            del self._revoked[next(iter(self._revoked))]
 
     def _find(self, action: Action, pattern: str) -> tuple[Rule, Need]:
         for rule in self.rules:

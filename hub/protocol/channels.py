@@ -113,7 +113,7 @@ def to_fanout(channel: str) -> str:
     return channel[1:]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=16384)
 def patterns_of(channel: str) -> tuple[str, ...]:
     """Every pattern that matches a name: itself, `…/*` once, and `…/**` for each of its n parents.
 

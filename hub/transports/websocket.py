@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_corked",
         "_reader",
         "address",
         "blocked",
@@ -83,6 +84,7 @@ class Connection(asyncio.Protocol):
         self.address = ""
         self.on_closed: Callable[[], None] | None = None
         self._reader: Reader | None = None
+        self._corked: list[bytes] | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.seen = 0.0
 
@@ -133,6 +135,17 @@ class Connection(asyncio.Protocol):
             self._reader = None
 
     def _handle(self, messages: list[tuple[int, bytes]]) -> None:
+        if len(messages) < 2:
+            self._take(messages)
+            return
+        # What is answered to messages that came together goes together: a write costs more than a message.
+        self._corked = []
+        try:
+            self._take(messages)
+        finally:
+            self._uncork()
+
+    def _take(self, messages: list[tuple[int, bytes]]) -> None:
         for opcode, payload in messages:
             if opcode == CLOSE:
                 self._peer_closed(payload)
@@ -167,14 +180,24 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Write bytes. A transport that is closed takes nothing: its end is reported when its turn comes."""
+        if self._corked is not None:
+            self._corked.append(data)
+            return
         try:
             self.transport.write(data)
         except RuntimeError:
             # uvloop's word for a closed handle, between the close and `connection_lost`.
             self.closing = True
 
+    def _uncork(self) -> None:
+        corked, self._corked = self._corked, None
+        if corked:
+            self.write(b"".join(corked))
+
     def deliver(self, data: bytes) -> None:
         """Write what must not get lost; raises LinkClosed."""
+        if self._corked:
+            self._uncork()
         try:
             self.transport.write(data)
         except RuntimeError:
@@ -197,6 +220,8 @@ class Connection(asyncio.Protocol):
         if not self.closing:
             self.closing = True
             self.write(frame(CLOSE, payload[:2]))
+        if self._corked:
+            self._uncork()
         self.transport.close()
 
 

@@ -38,9 +38,9 @@ class Echo(Connection):
 
     def say(self, opcode: int, payload: bytes) -> None:
         if self.window:
-            self.transport.write(frame(opcode, deflate(payload, self.window), rsv1=True))
+            self.write(frame(opcode, deflate(payload, self.window), rsv1=True))
         else:
-            self.transport.write(frame(opcode, payload))
+            self.write(frame(opcode, payload))
 
 
 @contextlib.asynccontextmanager

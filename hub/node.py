@@ -67,6 +67,9 @@ SERVICE_SECONDS = 8.0
 #: Longest time between looks at a session whose token expires some day.
 GRANT_SECONDS = 60.0
 
+#: Nodes tell each other through the log whom to send away. Nobody else can publish to a meta channel.
+KICK = "/meta/kick"
+
 #: Characters of a clientId that `new_id` made; nothing else is looked for in the broker.
 ID_CHARS = 40
 
@@ -323,6 +326,24 @@ class Node:
             self.counters.published += len(published)
         return published
 
+    async def kick(self, user: str) -> None:
+        """End a user's sessions on every node, and refuse the tokens they have; raises BrokerUnavailable.
+
+        user: printable. They come back with a token made later, if the site gives them one. A node that
+        starts later has not heard of it: tokens should not live for long.
+        """
+        data = dumps({"user": user, "at": self.bayeux.wall()})
+        await self.publish([Draft(KICK, data)])
+
+    def _kicked(self, publications: Sequence[Publication]) -> None:
+        for publication in publications:
+            told = orjson.loads(publication.data)
+            user = told["user"]
+            self.bayeux.access.revoke(user, told["at"])
+            for session in list(self.registry.sessions.values()):
+                if session.user == user or (session.grant is not None and session.grant.user == user):
+                    self.end_session(session, "kicked")
+
     def subscribers(self, channel: str) -> int:
         """How many sessions of this process a publication of the channel reaches."""
         return len(self.registry.audience(channel))
@@ -380,7 +401,7 @@ class Node:
         link, session.link = session.link, None
         self.registry.end(session)
         # An expired or moved one may live on elsewhere; its record expires by itself.
-        if self.broker.keeps_sessions and reason in ("slow", "lost", "not recovered"):
+        if self.broker.keeps_sessions and reason in ("slow", "lost", "not recovered", "kicked", "token expired"):
             self.spawn(self._drop(session))
         if hold is not None:
             hold.advice = self.bayeux.rehandshake
@@ -471,6 +492,8 @@ class Node:
         for channel, publications in pending.items():
             audience = self.registry.audience(channel)
             if not audience:
+                if channel == KICK:
+                    self._kicked(publications)
                 continue
             batch = Batch(channel, publications)
             self.counters.delivered += len(audience) * len(publications)

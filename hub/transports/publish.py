@@ -25,6 +25,7 @@ from ..errors import BadMessage, BadToken, BrokerUnavailable, InvalidChannel, Pr
 from ..node import Node
 from ..protocol import fanout, tokens
 from ..protocol.channels import from_fanout, to_fanout
+from ..protocol.messages import loads
 from ..protocol.publications import Published
 from ..settings import Settings
 from .answers import Answer, response, text
@@ -37,6 +38,9 @@ _MAX_TOKENS = 1024
 
 #: How often pubcontrol and others should try again, in seconds, while the broker is away.
 _RETRY_AFTER = "1"
+
+#: Bytes of a body that names a user.
+_KICK_BYTES = 4096
 
 _NOSNIFF = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
@@ -51,6 +55,8 @@ def add_routes(app: web.Application, endpoint: Endpoint) -> None:
         "/realm/{realm}/publish/{channel:.+}",
     ):
         app.router.add_route("*", path, endpoint.publish)
+    for path in ("/realm/{realm}/kick", "/realm/{realm}/kick/"):
+        app.router.add_post(path, endpoint.kick)
     for path in ("/realm/{realm}/position", "/realm/{realm}/position/"):
         app.router.add_get(path, endpoint.position, allow_head=False)
 
@@ -229,6 +235,25 @@ class Endpoint:
             return response(self._refused(error))
         body = orjson.dumps({"channel": to_fanout(channel), "position": str(position)}) + b"\n"
         return response(Answer(200, {**_NOSNIFF, "Content-Type": "application/json"}, body))
+
+    async def kick(self, request: web.Request) -> web.Response:
+        """POST `{"user": "alice"}`: end a user's sessions on every worker and refuse the tokens they have."""
+        refusal = self.admit(request.headers.get(hdrs.AUTHORIZATION), request.match_info.get("realm"))
+        if refusal is not None:
+            return response(refusal)
+        try:
+            told = loads(await read_body(request, _KICK_BYTES, self._body_timeout))
+            user = told.get("user") if isinstance(told, dict) else None
+            if not isinstance(user, str) or not user or not user.isprintable():
+                raise BadMessage(text="Send an object with a user")
+            await self._node.kick(user)
+        except BrokerUnavailable:
+            return response(_text(503, "Not done: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: "1"}))
+        except TimeoutError:
+            return response(late())
+        except ProtocolError as error:
+            return response(self._refused(error))
+        return response(_text(200, "Kicked"))
 
     def _refused(self, error: ProtocolError) -> Answer:
         match error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,57 @@ class TestServed:
                     assert (await response.json())[0]["successful"] is allowed
                 async with http.get(f"{url}/poll?channel=me/7", headers={"Cookie": cookie}) as response:
                     assert (response.status == 200) is allowed
+
+
+class TestKicking:
+    async def kick(self, http: ClientSession, url: str, body: Any, **headers: str) -> int:
+        shown = {"Authorization": f"Bearer {tokens.sign(REALM, KEY, time.time())}"} | headers
+        async with http.post(f"{url}/realm/{REALM}/kick/", json=body, headers=shown) as response:
+            return response.status
+
+    async def test_user_is_out_at_once_and_their_token_opens_nothing(self) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            old, other = (token(time.time(), channels=["private-1"], sub=user) for user in ("alice", "bob"))
+            stays = await http.ws_connect(f"{url}/ws?channel=private-1&token={other}")
+            await stays.receive_json()
+            async with http.ws_connect(f"{url}/ws?channel=private-1&token={old}") as socket:
+                await socket.receive_json()
+                began = time.monotonic()
+                assert await self.kick(http, url, {"user": "alice"}) == 200
+                await socket.receive()
+                assert socket.closed
+                assert time.monotonic() - began < 1
+            async with http.get(f"{url}/poll", params={"channel": "private-1", "token": old}) as response:
+                assert (response.status, await response.text()) == (401, "401::Token revoked\n")
+            new = token(time.time(), channels=["private-1"], sub="alice", iat=time.time() + 1)
+            async with http.get(f"{url}/poll", params={"channel": "private-1", "token": new}) as response:
+                assert response.status == 200
+            await hub.publisher.publish("private-1", 1)
+            assert (await stays.receive_json())["data"] == 1
+            await stays.close()
+
+    async def test_every_worker_hears_of_it(self, redis_url: str) -> None:
+        shown = token(time.time(), channels=["private-1"], sub="alice")
+        async with serving(redis_url=redis_url) as (one, _), serving(redis_url=redis_url) as (other, _):
+            async with (
+                ClientSession() as http,
+                http.ws_connect(f"{other}/ws?channel=private-1&token={shown}") as socket,
+            ):
+                await socket.receive_json()
+                assert await self.kick(http, one, {"user": "alice"}) == 200
+                async with asyncio.timeout(5):
+                    await socket.receive()
+                assert socket.closed
+
+    @pytest.mark.parametrize("body", [None, 7, {}, {"user": 7}, {"user": ""}, {"user": "x" * 5000}, {"user": "\ud800"}])
+    async def test_bad_request_is_refused(self, body: Any) -> None:
+        async with serving() as (url, _), ClientSession() as http:
+            assert await self.kick(http, url, body) in (400, 413)
+
+    async def test_only_who_holds_the_key_kicks(self) -> None:
+        listener = f"Bearer {token(time.time(), channels=['a'])}"
+        async with serving() as (url, _), ClientSession() as http:
+            assert await self.kick(http, url, {"user": "alice"}, Authorization=listener) == 401
 
 
 def test_check_explains_which_rule_decides(

@@ -144,10 +144,11 @@ class Stage:
             "PYTHONPATH": str(ROOT),
         }
         log = Path(self._folder.name) / "hub.log"
-        self.hub = subprocess.Popen(
-            [sys.executable, "-m", "hub", "serve"],
-            env=environ, cwd=self._folder.name, stdout=log.open("ab"), stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        with log.open("ab") as out:
+            self.hub = subprocess.Popen(
+                [sys.executable, "-m", "hub", "serve"],
+                env=environ, cwd=self._folder.name, stdout=out, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def log(self) -> str:
         """What the hub's processes have said."""

@@ -27,7 +27,7 @@ REALM, KEY = "killed", b"k" * 32
 #: Counters; few, so that a process finds what the last one left about the same.
 COUNTERS = 3
 
-#: The longest life of a process after its first save began, in seconds: some dozens of saves.
+#: The longest life of a process after its first commit, in seconds: some dozens of saves.
 LONGEST = 0.06
 
 
@@ -45,12 +45,12 @@ class Counter(Base):
 
 
 def save(database: str, hub: str, seed: int, ready: int) -> None:
-    """Save until killed."""
+    """Save until killed; `ready` is written to after the first commit."""
     dice = random.Random(seed)
     engine = create_engine(driver(database, sync=True))
     maker = sessionmaker(engine)
     Notifier(SyncPublisher(hub, REALM, KEY)).bind(maker)
-    os.write(ready, b"!")
+    told = False
     while True:
         with maker() as session:
             counter = session.get_one(Counter, dice.randrange(COUNTERS), with_for_update=True)
@@ -61,6 +61,8 @@ def save(database: str, hub: str, seed: int, ready: int) -> None:
                 session.rollback()
             else:
                 session.commit()
+                if not told:
+                    told = os.write(ready, b"!") == 1
 
 
 def main() -> None:

@@ -197,15 +197,30 @@ def blockbuster() -> Iterator[object]:
         yield found
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the very end what did not run, once for each reason."""
+def skipped(terminalreporter: pytest.TerminalReporter) -> dict[str, int]:
+    """How many tests did not run, for each reason."""
     reasons: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", []):
         place = report.longrepr
         reason = place[2] if isinstance(place, tuple) else str(place)
         reason = reason.removeprefix("Skipped: ")
         reasons[reason] = reasons.get(reason, 0) + 1
+    return reasons
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With CI=true a test that did not run fails the run, whoever skipped it."""
+    terminalreporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    is_worker = hasattr(session.config, "workerinput")
+    if CI and terminalreporter is not None and not is_worker and skipped(terminalreporter) and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the very end what did not run, once for each reason."""
+    reasons = skipped(terminalreporter)
     if reasons:
-        terminalreporter.section("did not run")
+        terminalreporter.section("did not run" + (": a failure, as CI=true" if CI else ""))
         for reason, count in sorted(reasons.items()):
             terminalreporter.line(f"{count} test{'s' if count > 1 else ''}: {reason}")

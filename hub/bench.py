@@ -447,7 +447,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> 
     FANOUT_REALM and FANOUT_KEY come from `environ`, by default the process's own. Raises SettingsError and
     LoadFailed.
     """
-    parser = argparse.ArgumentParser(prog="fanfare bench", description=__doc__.partition("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="fanfare bench",
+        description=__doc__.partition("\n\n")[0],
+        epilog="`fanfare bench saves` measures what a declared hint costs a save.",
+    )
     add_arguments(parser)
     args = parser.parse_args(arguments)
     settings = read(Settings, os.environ if environ is None else environ)  # noqa: TID251  # this is a command

@@ -507,8 +507,10 @@ def _check_hub(url: str) -> Finding:
 def _bench(found: argparse.Namespace, environ: Environ) -> int:
     if importlib.util.find_spec("hub.bench") is None:
         raise Wrong("this installation has no bench")
-    bench = importlib.import_module("hub.bench")
-    code: int = bench.main(found.arguments)
+    if found.arguments[:1] == ["saves"]:
+        code: int = importlib.import_module("hub.bench_saves").main(found.arguments[1:], environ)
+    else:
+        code = importlib.import_module("hub.bench").main(found.arguments)
     return code
 
 
@@ -531,7 +533,13 @@ COMMON = (
         epilog="Recovers what it misses while the hub is away; what can't be recovered is said on standard error.",
     ),
     Command("token", "print a token that may publish, one for a listener, or a new key", _token_arguments, _token),
-    Command("bench", "measure a hub", lambda parser: None, _bench, raw=True),
+    Command(
+        "bench",
+        "measure a hub (`bench URL`), or what a hint costs a save (`bench saves`)",
+        lambda parser: None,
+        _bench,
+        raw=True,
+    ),
 )
 
 HUB_COMMANDS = (SERVE, *COMMON, check_command(), settings_command(lambda: [("Hub", Settings)]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -41,11 +41,15 @@ _BROKER_COUNTERS = {
 
 
 class HubMetrics(Collector):
-    """The metrics of one process's hub."""
+    """The metrics of one process's hub, and those of what is beside it.
 
-    def __init__(self, node: Node, door: Door) -> None:
+    extra: metrics that someone else collected for this look, such as `hub.orm.metrics.of_outbox`'s.
+    """
+
+    def __init__(self, node: Node, door: Door, extra: Iterable[Metric] = ()) -> None:
         self._node = node
         self._door = door
+        self._extra = list(extra)
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -72,6 +76,7 @@ class HubMetrics(Collector):
         yield _gauge("patterns", "patterns with subscribers", len(node.registry.audiences))
         yield _gauge("ready", "1 while publications get through", int(node.health.well))
         yield _gauge("resident_bytes", "resident memory of the process", _resident_bytes())
+        yield from self._extra
 
 
 def _counter(name: str, words: str, value: float) -> Metric:

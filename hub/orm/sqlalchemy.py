@@ -273,6 +273,7 @@ class AsyncNotifier(Collector):
         self._publisher = publisher
         self._poll = poll
         self._teller: Teller | None = None
+        self._told = 0
         self._engine: AsyncEngine | None = None
 
     def bind(self, maker: async_sessionmaker[Any], engine: AsyncEngine | None = None) -> None:
@@ -306,6 +307,7 @@ class AsyncNotifier(Collector):
         teller, self._teller = self._teller, None
         if teller is not None:
             await teller.close(timeout)
+            self._told += teller.told
 
     async def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything committed so far is told; False if that did not come about in time."""
@@ -326,6 +328,11 @@ class AsyncNotifier(Collector):
             raise RuntimeError("bind a sessionmaker first")
         async with self._engine.begin() as connection:
             await connection.run_sync(outbox.create)
+
+    @property
+    def told(self) -> int:
+        """How many changes this object has told the hub, those that others had left among them."""
+        return self._told + (0 if self._teller is None else self._teller.told)
 
     async def counts(self) -> outbox.Counts:
         """What waits and what is parked, for /metrics."""

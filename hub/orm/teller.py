@@ -144,6 +144,8 @@ class Teller:
         self._leased = False
         self._deaf = False
         self._task: asyncio.Task[None] | None = None
+        #: Rows told so far.
+        self.told = 0
 
     async def start(self) -> None:
         """Begin telling, with what earlier processes have left. Twice is once."""
@@ -259,6 +261,7 @@ class Teller:
                 break
         if outcome.told or outcome.failed:
             await self._store.settle(outcome)
+            self.told += len(outcome.told)
         _log(outcome)
         self._pause.note(outcome.away, self._clock())
         return outcome.away is None

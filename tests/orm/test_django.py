@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import django_site  # noqa: F401  # first: it sets Django up
 import pytest
+from brokering import Ear
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connections, models, transaction
@@ -18,6 +20,7 @@ from django.template import Context, Template
 from django.test import TestCase, override_settings
 from newsroom.models import Article, Comment, Draft, Feature, Note, Tag
 
+from hub.brokers.redis import RedisBroker
 from hub.errors import BadMessage, BrokerUnavailable, InvalidChannel
 from hub.orm.declarations import tells
 from hub.orm.django import changes, settings
@@ -326,6 +329,33 @@ def test_without_a_key_nothing_is_written_and_a_warning_says_so_once(database: N
         assert not Outbox.objects.exists()
     assert [record.message for record in caplog.records] == ["FANOUT_KEY is not set, changes are not told"]
     telling.close()
+
+
+def test_with_the_hub_s_redis_changes_are_told_straight_and_no_key_is_needed(database: None, redis_url: str) -> None:
+    async def listen() -> tuple[RedisBroker, Ear]:
+        broker, ear = RedisBroker(redis_url), Ear()
+        await broker.open(ear)
+        return broker, ear
+
+    with asyncio.Runner() as runner, override_settings(FANOUT_KEY="", FANOUT_REDIS_URL=redis_url):
+        broker, ear = runner.run(listen())
+        telling.close()
+        article = Article.objects.create()
+        assert telling.flush()
+        runner.run(ear.hear(2))
+        assert [each.channel for each in ear.heard] == ["/articles", f"/article-{article.pk}"]
+        assert telling.position("articles") == str(ear.of("/articles")[0].position)
+        assert not Outbox.objects.exists()
+        telling.close()
+        runner.run(broker.close())
+
+
+def test_a_bad_url_of_redis_is_named() -> None:
+    with override_settings(FANOUT_REDIS_URL="redis://host:port"):
+        telling.close()
+        with pytest.raises(ImproperlyConfigured, match="FANOUT_REDIS_URL: "):
+            telling.publisher()
+        telling.close()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from unittest import mock
 
 import pytest
 from shop import Comment, Event, Tag
@@ -13,10 +14,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from hub.app import Hub
 from hub.errors import BadMessage, BrokerUnavailable, ForbiddenChannel, InvalidChannel
+from hub.metrics import HubMetrics
 from hub.orm import outbox
+from hub.orm.metrics import of_outbox
 from hub.orm.sqlalchemy import MAX_BULK, AsyncNotifier, Notifier
 from hub.publisher import RecordingPublisher
+from hub.settings import Settings
 
 Maker = async_sessionmaker[AsyncSession]
 
@@ -402,3 +407,37 @@ def test_sync_saves_stand_while_the_hub_is_away_and_are_told_when_it_is_back(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert sorted(channel for channel, _ in publisher.published) == ["event-1", "events"]
+
+
+# Metrics
+
+
+async def test_the_outbox_is_in_the_metrics(notify: AsyncNotifier, maker: Maker, publisher: RecordingPublisher) -> None:
+    await new_event(maker)
+    assert await notify.flush()
+    publisher.error = BadMessage()
+    await new_event(maker)
+    assert await notify.flush()
+    publisher.error = BrokerUnavailable("away")
+    await new_event(maker)
+    assert not await notify.flush()
+    hub = Hub(Settings())
+    now = time.time() + 60
+    lines = HubMetrics(hub.node, hub.door, extra=await of_outbox(notify, lambda: now)).text().decode().splitlines()
+    values = {name: float(value) for name, _, value in (line.partition(" ") for line in lines if line[0] != "#")}
+    assert values["hub_outbox_told_total"] == 2
+    assert values["hub_outbox_waiting"] == 2
+    assert values["hub_outbox_parked"] == 2
+    assert 60 <= values["hub_outbox_oldest_seconds"] < 90
+    assert "hub_sessions" in values
+
+
+async def test_a_database_that_is_away_leaves_the_other_metrics_alone(
+    notify: AsyncNotifier, maker: Maker, publisher: RecordingPublisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    await new_event(maker)
+    assert await notify.flush()
+    with mock.patch.object(notify, "counts", side_effect=ConnectionRefusedError):
+        [found] = await of_outbox(notify)
+    assert [sample.value for sample in found.samples] == [2.0]
+    assert "outbox can't be counted" in caplog.text

@@ -3,6 +3,7 @@
 FANOUT_REALM       the realm's name; "fanfare" by default, as the hub's
 FANOUT_KEY         the realm's key, base64; without it nothing is told, and a warning says so once
 FANOUT_URL         where this server finds the hub; http://127.0.0.1:8000 by default
+FANOUT_REDIS_URL   the hub's Redis, to tell straight through it; then FANOUT_KEY is not needed
 FANOUT_PUBLIC_URL  where browsers find it; FANOUT_URL by default, "" for the page's own origin
 FANOUT_INTEGRITY   the integrity hash of fanout.js, if pages are to check it
 
@@ -21,11 +22,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 @dataclass(frozen=True, slots=True)
 class Fanout:
-    """What the settings say. key: None when nothing is to be told."""
+    """What the settings say. key: None when nothing can be told over HTTP. redis_url: "" for no way through Redis."""
 
     realm: str
     key: bytes | None
     url: str
+    redis_url: str
     public_url: str
     integrity: str
 
@@ -37,6 +39,7 @@ def read() -> Fanout:
         realm=_text("FANOUT_REALM", _text("FANOUT_REALM_ID", "fanfare")),
         key=_key(_text("FANOUT_KEY", _text("FANOUT_REALM_KEY", ""))),
         url=url,
+        redis_url=_text("FANOUT_REDIS_URL", ""),
         public_url=_text("FANOUT_PUBLIC_URL", url).rstrip("/"),
         integrity=_text("FANOUT_INTEGRITY", ""),
     )

@@ -8,10 +8,11 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from threading import Lock
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, connections, transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from ...errors import BrokerUnavailable
+from ...errors import BrokerUnavailable, SettingsError
 from ...publisher import SyncPublisher
 from ..declarations import Notice
 from ..rows import BATCH, Outcome, Row, values_of
@@ -116,7 +117,7 @@ class Telling:
         return found
 
     def publisher(self) -> SyncPublisher | None:
-        """The way to the hub; None, and one warning, when FANOUT_KEY is not set."""
+        """The way to the hub; None, and one warning, when neither FANOUT_KEY nor FANOUT_REDIS_URL is set."""
         if self._publisher is None:
             self._publisher = self._new_publisher()
         return self._publisher
@@ -153,6 +154,11 @@ class Telling:
 
     def _new_publisher(self, timeout: float = 5.0) -> SyncPublisher | None:
         found = settings.read()
+        if found.redis_url:
+            try:
+                return SyncPublisher(found.redis_url, timeout=timeout)
+            except SettingsError as error:
+                raise ImproperlyConfigured(f"FANOUT_REDIS_URL: {error}") from None
         if found.key is None:
             if not self._warned:
                 self._warned = True

@@ -224,6 +224,10 @@ class Crowd:
             self.clients.pop()
             client.leave(politely=random.random() < 0.5)
             await self.join()
+            # Also in the place of those who were cut.
+            self.clients = [each for each in self.clients if not each.lost.done()]
+            while len(self.clients) < self.size:
+                await self.join()
 
 
 def publish(port: int, subject: Fanfare, number: int, token: str) -> None:
@@ -280,7 +284,10 @@ async def run(seconds: float, size: int, rate: float, path: Path) -> None:
             while True:
                 await asyncio.sleep(1)
                 number += 1
-                await asyncio.to_thread(publish, port, subject, number, token)
+                try:
+                    await asyncio.to_thread(publish, port, subject, number, token)
+                except OSError as error:
+                    print(f"publish {number}: {error!r}", file=sys.stderr)
 
         tasks = [asyncio.create_task(sample())]
         await crowd.gather()

@@ -553,6 +553,9 @@ class Node:
         if session.ended:
             return
         if isinstance(error, LinkClosed):
+            if session.hold is not None and session.hold.to is session.link:
+                # Its answer could go nowhere, and would take with it what waits.
+                session.hold = None
             session.link = session.sink = None
             session.seen = self.time()
             self._queue(session, batch.publications)

@@ -235,7 +235,11 @@ def _ping_due(connection: Connection) -> None:
         connection.closing = True
         connection.transport.abort()
         return
-    if silent >= connection.interval - 0.2 and not connection.transport.is_closing():
+    if silent < connection.interval - 0.2:
+        # Counted from what came last: a fixed beat can miss the ping, and find two intervals of silence next time.
+        connection.node.wheel.add(connection.seen + connection.interval, _ping_due, connection)
+        return
+    if not connection.transport.is_closing():
         connection.write(_EMPTY_PING)
     connection.node.wheel.add(now + connection.interval, _ping_due, connection)
 

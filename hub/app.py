@@ -32,7 +32,7 @@ from .protocol.access import Access, Rule, parse_rules
 from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
-from .sessions import Registry
+from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
 from .transports import publish
 from .transports.feed import Feed
@@ -85,6 +85,8 @@ class Hub:
         )
         #: Service channels by name, for the code that embeds the hub: `hub.services["/service/x"] = answer`.
         self.services = bayeux.services
+        #: Extensions that see clients' messages before the rules do: `hub.incoming.append(extension)`.
+        self.incoming = bayeux.incoming
         bounds = Bounds(
             tick=settings.tick,
             queue_count=settings.queue_count,
@@ -162,6 +164,16 @@ class Hub:
             app.router.add_get("/metrics", self._metrics)
         # Before whatever the application has already: who publishes starts after the hub and stops before it.
         app.cleanup_ctx.insert(0, self._life)
+
+    def on(self, name: EventName, watcher: Watcher) -> None:
+        """Tell `watcher(session_id, channel, who)` of each handshake, subscribe, unsubscribe, publish or disconnect.
+
+        Of this process: a session that another worker continues ends here and begins there.
+        """
+        registry = self.node.registry
+        if registry.events is None:
+            registry.events = Events()
+        registry.events.on(name, watcher)
 
     def websocket(self, head: Head, window: int) -> BayeuxSocket:
         """The connection object of an accepted upgrade of /bayeux."""

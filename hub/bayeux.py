@@ -11,6 +11,7 @@ reason stand beside the rule.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 
 from .errors import (
     BadMessage,
+    Failed,
     ForbiddenChannel,
     InvalidChannel,
     InvalidId,
@@ -37,6 +39,8 @@ from .protocol.dialects import SPEC, Dialect, wire
 from .protocol.messages import Message, dumps
 from .protocol.publications import Draft, Position
 from .sessions import Answers, Bucket, Hold, Link, Registry, Session
+
+logger = logging.getLogger(__name__)
 
 HANDSHAKE = "/meta/handshake"
 CONNECT = "/meta/connect"
@@ -122,6 +126,11 @@ class Call:
 Service = Callable[[Call], Awaitable[object]]
 
 
+#: Sees every message of a client before the rules do. It may change the message, or refuse it by raising a
+#: ProtocolError; it must not wait.
+Incoming = Callable[[Message, Who], None]
+
+
 @dataclass(slots=True)
 class Outcome:
     """What is left to do after the rules were applied, in this order.
@@ -188,6 +197,7 @@ class Bayeux:
         self.dialect = dialect
         self.wall = wall
         self.services: dict[str, Service] = {}
+        self.incoming: list[Incoming] = []
         #: Refusals by limit, for the metrics.
         self.limited = dict.fromkeys(("handshakes", "publishes", "sessions", "subscriptions"), 0)
         self._addresses: OrderedDict[str, Bucket] = OrderedDict()
@@ -235,11 +245,26 @@ class Bayeux:
                     # "A server MUST ignore any other message sent in the same request as a handshake":
                     # ignored, but answered, because Faye repeats what gets no answer.
                     raise BadMessage(text="Not allowed with handshake")
+                if self.incoming:
+                    self._pass_in(message)
                 self._dispatch(message, reply, request)
             except ProtocolError as error:
                 self._refuse(message, reply, error)
                 outcome.replies.append(reply)
         return outcome
+
+    def _pass_in(self, message: Message) -> None:
+        """Let code of the site look at a message, change it, or refuse it."""
+        session = self.registry.get(message.get("clientId"))
+        who = Who() if session is None else session.who
+        for extension in self.incoming:
+            try:
+                extension(message, who)
+            except ProtocolError:
+                raise
+            except Exception as error:
+                logger.exception("extension failed")
+                raise Failed() from error
 
     def _dispatch(self, message: Message, reply: Message, request: _Request) -> None:
         channel = message.get("channel")
@@ -532,6 +557,8 @@ class Bayeux:
         number = message.get("id")
         # A client that got no answer publishes again under the same id; it is the same publication.
         key = None if number is None else f"{client_id}:{number}"
+        if self.registry.events is not None and session is not None:
+            self.registry.events.tell("publish", session, channel)
         request.outcome.publishes.append((Draft(channel, data, key, ext=_forwarded(message)), reply))
         request.outcome.replies.append(reply)
 

@@ -14,7 +14,8 @@ HubError
 │   ├── Superseded           408  a newer connect took the place of this one
 │   ├── TooLarge             413
 │   ├── TooMany              429
-│   └── BadToken             publish endpoint only: HTTP 401
+│   ├── Failed               500  code of the site, called for this message, raised what it should not
+│   └── BadToken             401  not a token, expired, or revoked
 ├── FrameError               a WebSocket peer broke RFC 6455; carries the close code
 ├── HeadError                a request's head can't be served; carries the HTTP status
 ├── LinkClosed               a connection that was closed under us; what was to be written waits
@@ -111,6 +112,11 @@ class TooLarge(ProtocolError):
 class TooMany(ProtocolError):
     code = 429
     text = "Too many requests"
+
+
+class Failed(ProtocolError):
+    code = 500
+    text = "Internal server error"
 
 
 class BadToken(ProtocolError):

@@ -26,7 +26,7 @@ import orjson
 
 from .bayeux import Bayeux, Call, Outcome, Recovery, Service
 from .brokers import Broker, Health
-from .errors import BrokerUnavailable, LinkClosed, ProtocolError, SlowSession
+from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import is_wild
 from .protocol.dialects import wire
@@ -789,7 +789,7 @@ class Node:
         except Exception:
             # Whatever code of the site does, the other messages of the request go on.
             logger.exception("service failed", extra={"channel": call.channel})
-            reply.update(successful=False, error="500::Internal server error")
+            reply.update(successful=False, error=Failed().wire())
             return
         if result is not None:
             answer = {"channel": call.channel, "data": result}

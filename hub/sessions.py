@@ -7,15 +7,18 @@ connect that can be answered once (a poll), or neither, and then it expires.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .errors import ProtocolError, SlowSession
 from .protocol.access import Access, Grant, Who
 from .protocol.channels import patterns_of
 from .protocol.publications import Position, Publication, conflate
+
+logger = logging.getLogger(__name__)
 
 #: Ids of ended sessions remembered, so that what a client sends again under one is understood.
 MAX_TOMBSTONES = 10_000
@@ -267,6 +270,32 @@ class Session:
         return f"<Session {self.id[:6]}… {state}, {len(self.patterns)} patterns, {len(self.queue or ())} queued>"
 
 
+EventName = Literal["handshake", "subscribe", "unsubscribe", "publish", "disconnect"]
+
+#: Told what happened: the session's id, the channel or pattern (empty for a session), and who it is.
+Watcher = Callable[[str, str, Who], None]
+
+
+class Events:
+    """What code that embeds the hub is told. Watchers must not wait; one that raises is logged."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[EventName, list[Watcher]] = {}
+
+    def on(self, name: EventName, watcher: Watcher) -> None:
+        """Call `watcher` at each of these from now on."""
+        self._watchers.setdefault(name, []).append(watcher)
+
+    def tell(self, name: EventName, session: Session, channel: str = "") -> None:
+        """Something happened to a session."""
+        for watcher in self._watchers.get(name, ()):
+            try:
+                watcher(session.id, channel, session.who)
+            except Exception:
+                # Code of the site must not stop the hub.
+                logger.exception("watcher failed", extra={"event": name})
+
+
 class Registry:
     """Every session of this process, and who listens to what."""
 
@@ -278,11 +307,15 @@ class Registry:
         self.access: Access | None = None
         #: Told when a pattern gets its first subscriber (True) and loses its last (False).
         self.on_change: Callable[[str, bool], None] | None = None
+        #: Set when somebody wants to know.
+        self.events: Events | None = None
         self._tombstones: OrderedDict[str, str | None] = OrderedDict()
 
     def add(self, session: Session) -> None:
         """Remember a new session."""
         self.sessions[session.id] = session
+        if self.events is not None:
+            self.events.tell("handshake", session)
 
     def get(self, client_id: object) -> Session | None:
         """The session of a clientId, or None. Anything may be asked for: nothing is made of it."""
@@ -306,6 +339,8 @@ class Registry:
         else:
             # Most have one; a list that was appended to has room for four.
             session.patterns = [pattern]
+        if self.events is not None:
+            self.events.tell("subscribe", session, pattern)
         return True
 
     def unsubscribe(self, session: Session, pattern: str) -> bool:
@@ -317,6 +352,8 @@ class Registry:
         if not audience:
             self._unheard(pattern)
         session.patterns.remove(pattern)
+        if self.events is not None:
+            self.events.tell("unsubscribe", session, pattern)
         return True
 
     def listens(self, session: Session, pattern: str) -> bool:
@@ -367,6 +404,10 @@ class Registry:
             audience.discard(session)
             if not audience:
                 self._unheard(pattern)
+            if self.events is not None:
+                self.events.tell("unsubscribe", session, pattern)
+        if self.events is not None:
+            self.events.tell("disconnect", session)
         session.patterns = []
         session.queue = None
         session.unacked = None

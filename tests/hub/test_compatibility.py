@@ -21,7 +21,7 @@ from listening import serving
 from hub.app import Hub
 from hub.bayeux import WEBSOCKET, Bayeux, Call
 from hub.errors import ForbiddenChannel
-from hub.protocol.access import Access
+from hub.protocol.access import Access, Who
 from hub.protocol.channels import Grammar
 from hub.sessions import Registry
 
@@ -332,6 +332,67 @@ class TestServices:
             assert [reply["successful"] for reply in replies] == [False, True, False]
             assert replies[0]["error"] == "500::Internal server error"
         assert "service failed" in caplog.text
+
+
+class TestExtensions:
+    """Rows 121, 123: what code that embeds the hub may see, change and refuse."""
+
+    async def test_extension_changes_and_refuses_what_clients_send(self, caplog: pytest.LogCaptureFixture) -> None:
+        def look(message: dict[str, Any], who: Who) -> None:
+            if message.get("subscription") == "/no":
+                raise ForbiddenChannel("/no")
+            if message.get("subscription") == "/bug":
+                raise RuntimeError("bug")
+            if message.get("subscription") == "/old":
+                message["subscription"] = "/new"
+
+        async with serving() as (url, hub), ClientSession() as http:
+            hub.incoming.append(look)
+            client = Client(url, http)
+            await client.handshake()
+            subscribe = {"channel": "/meta/subscribe", "clientId": client.id}
+            names = ("/no", "/bug", "/old")
+            _, replies = await client.send([subscribe | {"subscription": name} for name in names])
+            assert [reply.get("error") for reply in replies] == [
+                "403:/no:Forbidden channel",
+                "500::Internal server error",
+                None,
+            ]
+            assert list(hub.node.registry.audiences) == ["/new"]
+        assert "extension failed" in caplog.text
+
+    async def test_watchers_are_told_as_faye_s_are(self, caplog: pytest.LogCaptureFixture) -> None:
+        told: list[tuple[str, str]] = []
+
+        def watch(name: Any, hub: Hub) -> None:
+            def note(session_id: str, channel: str, who: Who) -> None:
+                told.append((name, channel))
+                if name == "publish":
+                    raise RuntimeError("bug")
+
+            hub.on(name, note)
+
+        async with serving(client_publish=("/a",)) as (url, hub), ClientSession() as http:
+            for name in ("handshake", "subscribe", "unsubscribe", "publish", "disconnect"):
+                watch(name, hub)
+            client = Client(url, http)
+            await client.handshake()
+            for _ in range(2):
+                await client.say("/meta/subscribe", subscription=["/a", "/b"])
+            await client.say("/meta/unsubscribe", subscription="/b")
+            assert (await client.say("/a", data=1))[0]["successful"]
+            await client.say("/c", data=1)
+            await client.say("/meta/disconnect")
+        assert told == [
+            ("handshake", ""),
+            ("subscribe", "/a"),
+            ("subscribe", "/b"),
+            ("unsubscribe", "/b"),
+            ("publish", "/a"),
+            ("unsubscribe", "/a"),
+            ("disconnect", ""),
+        ]
+        assert "watcher failed" in caplog.text
 
 
 def names_in(path: Path) -> set[str]:

@@ -34,12 +34,6 @@ async def hub_for(*origins: str) -> AsyncIterator[str]:
     """A hub that pages of these origins may connect to; gives its URL."""
     hub = Hub(Settings(realm=REALM, key=KEY, origins=origins))
     app = web.Application()
-
-    async def client(request: web.Request) -> web.FileResponse:
-        return web.FileResponse(ROOT / "static/fanout.js", headers={"Access-Control-Allow-Origin": "*"})
-
-    # As the site beside the hub serves it.
-    app.router.add_get("/bayeux/static/fanout.js", client)
     hub.setup(app)
     async with running(app, hub) as url:
         yield url

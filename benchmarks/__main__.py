@@ -66,6 +66,7 @@ def main() -> int:
         for row, servers in runs.items()
     }
     about = report.circumstances(subjects)
+    about["rounds"] = "one round" if rounds == 1 else f"medians of {rounds} rounds"
     text = report.page(results, about)
     print(text)
     for failure in failures:

@@ -103,7 +103,7 @@ def page(results: Results, about: Mapping[str, str]) -> str:
     versions = "; ".join(f"{name} {about[name]}" for name in SERVERS if name in about)
     return (
         f"Measured on {about['date']} at commit {about['commit']}: {about['machine']}. {versions}. "
-        "Server on one core, load generator on another, medians.\n\n"
+        f"Server on one core, load generator on another; {about.get('rounds', 'medians')}.\n\n"
         f"{table(results)}\n\n{targets(results)}\n"
     )
 

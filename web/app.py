@@ -12,7 +12,7 @@ from hub.publisher import Publisher
 
 from . import accounts, events, home, keys, manage, templating
 from .assets import PREFIX, Assets
-from .db import Database, PublishingTeller
+from .db import Database
 from .middlewares import site_middlewares
 from .requests import Limiter
 from .settings import Settings
@@ -37,7 +37,7 @@ def create_app(
     """The site as an application, to be served alone or with a hub beside it.
 
     settings: with a secret. publisher: where hints go; closed by whoever made it. database: one that
-    is closed elsewhere; else the settings' own is opened, and closed with the application. hasher:
+    is started and closed elsewhere; else the settings' own is, with the application. hasher:
     cheaper than the library's own, for tests. max_body: bytes of a request that a neighbour may read.
     """
     if settings.secret is None:
@@ -64,7 +64,7 @@ def create_app(
     )
     app[keys.settings] = settings
     app[keys.publisher] = publisher
-    app[keys.database] = database or Database(settings.database_url, PublishingTeller(publisher))
+    app[keys.database] = database or Database(settings.database_url, publisher)
     app[keys.assets] = Assets(_ROOT / "static")
     app[keys.signer] = Signer(settings.secret, secure=settings.is_https)
     app[keys.passwords] = Passwords(hasher)
@@ -75,10 +75,11 @@ def create_app(
     app.add_routes(site)
     app.router.add_get(PREFIX + "{name:.+}", app[keys.assets].serve)
     if database is None:
-        app.cleanup_ctx.append(_closing)
+        app.cleanup_ctx.append(_telling)
     return app
 
 
-async def _closing(app: web.Application) -> AsyncIterator[None]:
+async def _telling(app: web.Application) -> AsyncIterator[None]:
+    await app[keys.database].start()
     yield
     await app[keys.database].close()

@@ -30,10 +30,10 @@ from hub.orm.teller import Teller
 from hub.publisher import HttpPublisher, RecordingPublisher
 from hub.settings import Settings as HubSettings
 
-from . import demo
+from . import demo, keys
 from .accounts import change_password, create_user
 from .app import create_app
-from .db import Database, DatabaseUnavailable, PublishingTeller, migrate, new_engine
+from .db import Database, DatabaseUnavailable, migrate, new_engine
 from .settings import Settings, parse_database_url
 from .visitors import Passwords
 
@@ -66,6 +66,7 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         hub = Hub(hub_settings)
         app = create_app(settings, hub.publisher, max_body=hub_settings.body_bytes)
         hub.setup(app)
+        hub.checks.append(app[keys.database].check)
         with _telling():
             await serve(app, hub, announce, sock)
 
@@ -82,6 +83,11 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
     return serve_with(hub_settings, work, announce)
 
 
+def _database(settings: Settings) -> Database:
+    """The database for a command. It is not started: what is saved waits in the outbox for who serves the site."""
+    return Database(settings.database_url, RecordingPublisher())
+
+
 async def _prepare(settings: Settings, *, with_demo: bool) -> None:
     """Bring the database up to date, and give an empty one its content."""
     await migrate(settings.database_url)
@@ -90,8 +96,7 @@ async def _prepare(settings: Settings, *, with_demo: bool) -> None:
 
 
 async def _load_demo(settings: Settings) -> None:
-    # Nobody can listen yet.
-    database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
+    database = _database(settings)
     try:
         loaded = await demo.load(database)
     finally:
@@ -116,7 +121,7 @@ def manager(found: argparse.Namespace, environ: Environ) -> int:
 
     async def make() -> None:
         await migrate(settings.database_url)
-        database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
+        database = _database(settings)
         try:
             put = change_password if found.change else create_user
             await put(database, Passwords(), found.name, password)
@@ -145,8 +150,7 @@ def check_database(environ: Environ) -> list[Finding]:
     settings = Settings.from_environ(environ)
 
     async def look() -> Finding:
-        # Nobody is told anything: it is only looked at.
-        database = Database(settings.database_url, PublishingTeller(RecordingPublisher()))
+        database = _database(settings)
         try:
             await database.check()
         except DatabaseUnavailable as error:

@@ -1,18 +1,18 @@
-"""The database, and the rule of a save: commit first, then give the hints.
+"""The database, and the rule of a save: its hints are committed with it, and told after that.
 
-A hint given inside the transaction makes a fast browser fetch the old row. One given after the
-commit can at worst be late; a save never fails because the hub is away.
+A hint given inside the transaction makes a fast browser fetch the old row. One that is a row of the
+outbox (`hub.orm`) can at worst be late: a save never fails because the hub is away, and what a
+process had no time to tell, another tells.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import gaierror
-from typing import Any, Protocol
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -21,24 +21,18 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, SessionTransaction
 
-from hub.errors import HubError
-from hub.publisher import Item, Publisher
+from hub.orm.sqlalchemy import AsyncNotifier
+from hub.publisher import Publisher
 
-from .hints import Hint, hints_of
-from .models import Base
+from .hints import declare
 from .settings import parse_database_url
 
-logger = logging.getLogger(__name__)
-
-#: Seconds a save waits for the hub before it is answered without.
-PUBLISH_TIMEOUT = 2.0
+#: Seconds that closing waits for what is not told yet; the outbox keeps the rest.
+TELL_TIMEOUT = 5.0
 
 #: Seconds to reach PostgreSQL; a request waits that long when its host is gone.
 CONNECT_TIMEOUT = 5.0
-
-_KEY = "web.db.hints"
 
 _AWAY = (OperationalError, InterfaceError, PoolTimeout, ConnectionError, TimeoutError, gaierror)
 
@@ -47,45 +41,27 @@ class DatabaseUnavailable(Exception):
     """The database can't be reached or used; says which one, in one line."""
 
 
-class Teller(Protocol):
-    """Gives hints after a commit. Must not raise, and must not take long."""
-
-    async def tell(self, hints: Sequence[Hint]) -> None: ...
-
-
-class PublishingTeller:
-    """Publishes each hint once, in order; one that can't be given is logged."""
-
-    def __init__(self, publisher: Publisher, timeout: float = PUBLISH_TIMEOUT) -> None:
-        self._publisher = publisher
-        self._timeout = timeout
-
-    async def tell(self, hints: Sequence[Hint]) -> None:
-        items = [Item(hint.channel, hint.data, hint=True) for hint in hints]
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._publisher.publish_many(items)
-        except (HubError, TimeoutError) as error:
-            # The save stands: pages catch up by their slow poll.
-            facts = {"channels": [hint.channel for hint in hints], "error": str(error) or "too slow"}
-            logger.warning("hint not given", extra=facts)
-
-
 class Database:
-    """Where events are kept. Close it when done.
+    """Where events are kept, and who tells of their changes. Close it when done.
 
-    teller: gives the hints of what is saved. Raises ValueError for a URL that `parse_database_url` refuses.
+    publisher: where hints go once `start` was called; until then they wait in the outbox. Raises
+    ValueError for a URL that `parse_database_url` refuses.
     """
 
-    def __init__(self, url: URL | str, teller: Teller) -> None:
+    def __init__(self, url: URL | str, publisher: Publisher) -> None:
         self.url = _checked(url)
-        self._teller = teller
         self.engine = new_engine(self.url)
+        self.notifier = AsyncNotifier(publisher)
+        declare(self.notifier)
         self._reading = async_sessionmaker(self.engine, expire_on_commit=False)
-        self._writing = async_sessionmaker(
-            self.engine.execution_options(writing=True), expire_on_commit=False, sync_session_class=_HintingSession
-        )
+        self._writing = async_sessionmaker(self.engine.execution_options(writing=True), expire_on_commit=False)
+        # The outbox is mostly looked at, and each look would take SQLite's lock on the engine that writes.
+        self.notifier.bind(self._writing, self.engine)
         self._saves: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to tell what is saved, here or by a process that died; the tables must be there."""
+        await self.notifier.start()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
@@ -95,10 +71,10 @@ class Database:
 
     @asynccontextmanager
     async def saving(self) -> AsyncIterator[AsyncSession]:
-        """A session whose changes are committed at the end of the block, and then told.
+        """A session whose changes are committed at the end of the block, and told soon after.
 
         An exception in the block rolls back and tells nothing. A request that is cancelled while
-        it saves has either saved and told, or neither.
+        it saves has either saved and tells, or neither. Nobody waits for the hub.
         """
         session = self._writing()
         try:
@@ -106,8 +82,8 @@ class Database:
         except BaseException:
             await asyncio.shield(session.close())
             raise
-        # A task of its own: cancelling the request can't come between commit and hint.
-        save = asyncio.create_task(self._save(session))
+        # A task of its own: cancelling the request can't come in the middle of the commit.
+        save = asyncio.create_task(_commit(session))
         self._saves.add(save)
         save.add_done_callback(self._saves.discard)
         await asyncio.shield(save)
@@ -120,42 +96,17 @@ class Database:
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise _unavailable(self.url, error) from error
 
-    async def close(self) -> None:
-        """Wait for saves under way, then close every connection."""
+    async def close(self, timeout: float = TELL_TIMEOUT) -> None:
+        """Wait for saves under way, tell them if that is done in `timeout` seconds, and close every connection."""
         if self._saves:
             await asyncio.wait(self._saves)
+        await self.notifier.close(timeout)
         await self.engine.dispose()
 
-    async def _save(self, session: AsyncSession) -> None:
-        async with session:
-            await session.commit()
-            hints: list[Hint] = session.sync_session.info.get(_KEY, [])
-        if hints:
-            await self._teller.tell(list(dict.fromkeys(hints)))
 
-
-class _HintingSession(Session):
-    """Collects, at each flush, what its changes tell."""
-
-
-@event.listens_for(_HintingSession, "after_flush")
-def _collect(session: Session, *_: object) -> None:
-    changed = [row for row in session.dirty if session.is_modified(row)]
-    _note(session, [*session.new, *changed, *session.deleted])
-
-
-@event.listens_for(_HintingSession, "after_soft_rollback")
-def _forget(session: Session, transaction: SessionTransaction) -> None:
-    # After a savepoint's rollback the hints from before it must stand; one too many costs a fetch.
-    if not transaction.nested:
-        session.info.pop(_KEY, None)
-
-
-def _note(session: Session, rows: Iterable[object]) -> None:
-    hints: list[Hint] = session.info.setdefault(_KEY, [])
-    for row in rows:
-        if isinstance(row, Base):
-            hints += hints_of(row)
+async def _commit(session: AsyncSession) -> None:
+    async with session:
+        await session.commit()
 
 
 def is_away(error: BaseException) -> bool:

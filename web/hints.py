@@ -6,37 +6,29 @@ may see. Channels are Fanout names, as the templates and `fanout.js` use them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from hub.orm.sqlalchemy import AsyncNotifier
 
-from .models import Base, Comment, Event
+from .models import Comment, Event
 
 #: Some event was made, changed or removed; its data is `true`.
 EVENTS = "events"
 
-
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """What to tell a channel. data: any JSON value, small."""
-
-    channel: str
-    data: object
+_EVENT = "event-{id}"
+_COMMENTS = "comments-{event_id}"
 
 
 def event_channel(event_id: int) -> str:
     """What one event's own page follows; its data is `true`."""
-    return f"event-{event_id}"
+    return _EVENT.format(id=event_id)
 
 
 def comments_channel(event_id: int) -> str:
     """What an event's list of comments follows; its data is the comment's id."""
-    return f"comments-{event_id}"
+    return _COMMENTS.format(event_id=event_id)
 
 
-def hints_of(row: Base) -> tuple[Hint, ...]:
-    """What a row that was made, changed or removed tells; it must have its id."""
-    match row:
-        case Comment():
-            return (Hint(comments_channel(row.event_id), row.id),)
-        case Event():
-            return (Hint(EVENTS, True), Hint(event_channel(row.id), True))
-    return ()
+def declare(notify: AsyncNotifier) -> None:
+    """Say to a notifier what rows that are made, changed or removed tell."""
+    notify.declare(Comment, _COMMENTS, lambda comment: comment.id)
+    notify.declare(Event, EVENTS)
+    notify.declare(Event, _EVENT)

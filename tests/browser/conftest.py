@@ -21,7 +21,7 @@ from hub.app import Hub, running
 from hub.settings import Settings as HubSettings
 from web.accounts import create_user
 from web.app import create_app
-from web.db import Database, PublishingTeller, migrate
+from web.db import Database, migrate
 from web.models import Category, Comment, Event, Status
 from web.settings import Settings
 from web.visitors import Passwords
@@ -74,26 +74,28 @@ async def site(tables: Path, tmp_path: Path) -> AsyncIterator[Site]:
         }
     )
     hub = Hub(HubSettings(drain_timeout=1.0, origins=("*",), client_publish=("/chat/*",)))
-    database = Database(url, PublishingTeller(hub.publisher))
+    database = Database(url, hub.publisher)
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     await create_user(database, Passwords(hasher), "ada", PASSWORD)
-    async with database.saving() as session:
-        music = Category(name="Music", slug="music")
-        session.add(music)
-        await session.flush()
-        event = Event(
-            title="Brass",
-            slug="brass",
-            description="",
-            category_id=music.id,
-            edition=1,
-            starts_at=datetime(2030, 5, 17, tzinfo=UTC),
-            status=Status.SCHEDULED,
-        )
-        session.add(event)
     app = create_app(settings, hub.publisher, database=database, hasher=hasher)
     hub.setup(app)
     async with running(app, hub) as base, road_to(urlsplit(base).port or 0) as road:
+        await database.start()
+        async with database.saving() as session:
+            music = Category(name="Music", slug="music")
+            session.add(music)
+            await session.flush()
+            event = Event(
+                title="Brass",
+                slug="brass",
+                description="",
+                category_id=music.id,
+                edition=1,
+                starts_at=datetime(2030, 5, 17, tzinfo=UTC),
+                status=Status.SCHEDULED,
+            )
+            session.add(event)
+        await database.notifier.flush()
         yield Site(road, database, event, hub)
         road.cut()
     await database.close()

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 from services import Postgres
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 from visiting import PASSWORD, Browser, Calendar
 
+from hub.orm import outbox
 from hub.publisher import RecordingPublisher
 from web.accounts import create_user
 from web.app import create_app
-from web.db import Database, PublishingTeller, migrate
+from web.db import Database, migrate
 from web.models import Base, Category, Event
 from web.settings import Settings
 from web.visitors import Passwords
@@ -65,13 +68,26 @@ def site_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
+class Prompt(Database):
+    """A database whose saves are over when they are told, so that a test can look at once."""
+
+    @asynccontextmanager
+    async def saving(self) -> AsyncIterator[AsyncSession]:
+        async with super().saving() as session:
+            yield session
+        await self.notifier.flush()
+
+
 @pytest.fixture
 async def database(site_url: str, publisher: RecordingPublisher) -> AsyncIterator[Database]:
     """A database with its tables and nothing in them."""
-    database = Database(site_url, PublishingTeller(publisher))
+    database = Prompt(site_url, publisher)
+    await database.start()
     yield database
+    await database.notifier.close()
     if database.url.get_backend_name() == "postgresql":
-        names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
+        tables = [*Base.metadata.sorted_tables, *outbox.metadata.sorted_tables]
+        names = ", ".join(f'"{table.name}"' for table in tables)
         async with database.engine.begin() as connection:
             await connection.execute(text(f"truncate {names} restart identity cascade"))
     await database.close()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import asyncpg
 import pytest
+from services import Postgres
 from shell import Shell, free_port
 
 from web.cli import COMMANDS
@@ -44,6 +50,60 @@ def test_an_empty_database_stays_empty_when_asked(shell: Shell) -> None:
     done = shell.run("demo")
     assert (done.returncode, done.stderr) == (0, "")
     assert "demo content: " in done.stdout
+
+
+def test_what_a_command_saved_is_told_by_whoever_serves_the_site(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def outbox() -> tuple[int, str, str]:
+        return shell.call(COMMANDS, "outbox", monkeypatch=monkeypatch, capsys=capsys)
+
+    assert outbox()[0] == 2
+    assert shell.run("demo").returncode == 0
+    code, said, _ = outbox()
+    assert code == 0
+    assert " waiting, the oldest for " in said
+    with shell.serving("serve"):
+        until(lambda: outbox() == (0, "0 waiting; 0 refused by the hub\n", ""))
+
+
+def test_the_site_is_not_ready_while_its_database_is_away(
+    shell: Shell, services_folder: Path, postgres_server: Postgres
+) -> None:
+    folder = Path(tempfile.mkdtemp(dir=services_folder))
+    folder.chmod(0o755)
+    postgres = Postgres(folder).start()
+    try:
+        with shell.serving("serve", DATABASE_URL=postgres.url()):
+            assert probe(shell, "ready")[0] == 200
+            postgres.kill()
+            status, state = probe(shell, "ready")
+            assert (status, state["ready"]) == (503, False)
+            assert state["reason"].startswith(f"DATABASE_URL: 127.0.0.1:{postgres.port}: ")
+            # Alive all the same: a restart of the site would not bring the database back.
+            assert probe(shell, "health") == (200, state)
+            postgres.start()
+            until(lambda: probe(shell, "ready")[0] == 200)
+    finally:
+        postgres.stop()
+
+
+def probe(shell: Shell, name: str) -> tuple[int, Any]:
+    """What a load balancer sees."""
+    try:
+        with urlopen(f"{shell.url}/{name}", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for another process to get there."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def test_migrate_says_which_database(shell: Shell) -> None:
@@ -111,9 +171,11 @@ async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres
     watched = shell.run("watch", "comments", "comments-{event_id}", "--data", '"{id}"', "--on", "changed")
     assert (watched.returncode, watched.stderr) == (0, "")
     assert shell.run("watch").stdout.startswith("comments: CREATE CONSTRAINT TRIGGER ")
-    assert shell.run("outbox").stdout == "0 waiting; 0 refused by the hub\n"
     connection = await asyncpg.connect(postgres_url)
     try:
+        # What `demo` has to tell is not to be heard here.
+        await connection.execute("DELETE FROM fanfare_outbox")
+        assert shell.run("outbox").stdout == "0 waiting; 0 refused by the hub\n"
         with shell.serving("serve"):
             sweeping = shell.start("outbox", "--sweep")
             try:

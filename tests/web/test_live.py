@@ -13,7 +13,7 @@ from hub.app import Hub, running
 from hub.settings import Settings as HubSettings
 from web.accounts import create_user
 from web.app import create_app
-from web.db import Database, PublishingTeller
+from web.db import Database
 from web.models import Category, Event, Status
 from web.settings import Settings
 from web.visitors import Passwords
@@ -34,12 +34,13 @@ class Site:
 @pytest.fixture
 async def site(settings: Settings, concert: Event, passwords: Passwords, site_url: str) -> AsyncIterator[Site]:
     hub = Hub(HubSettings(drain_timeout=1.0))
-    database = Database(site_url, PublishingTeller(hub.publisher))
+    database = Database(site_url, hub.publisher)
     await create_user(database, passwords, "ada", PASSWORD)
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     app = create_app(settings, hub.publisher, database=database, hasher=hasher)
     hub.setup(app)
     async with running(app, hub) as url:
+        await database.start()
         yield Site(url, database)
     await database.close()
 

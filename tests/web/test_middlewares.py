@@ -13,7 +13,7 @@ from visiting import Browser
 
 from hub.publisher import RecordingPublisher
 from web.app import create_app
-from web.db import Database, PublishingTeller
+from web.db import Database
 from web.models import Event
 from web.requests import MAX_FORM
 from web.settings import Settings
@@ -201,7 +201,7 @@ async def test_a_bug_is_noted_and_not_shown(
 async def test_while_the_database_is_away_pages_say_so(
     settings: Settings, publisher: RecordingPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = Database("postgresql://fanfare@127.0.0.1:1/fanfare", PublishingTeller(publisher))
+    gone = Database("postgresql://fanfare@127.0.0.1:1/fanfare", publisher)
     async with TestClient(TestServer(create_app(settings, publisher, database=gone))) as client:
         response = await client.get("/", headers={"Accept": "text/html"})
         assert response.status == 503

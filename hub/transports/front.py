@@ -9,9 +9,11 @@ Measured, that is what makes 15,000 idle sockets cost a tenth of aiohttp's own (
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 
 from aiohttp import web
@@ -97,7 +99,8 @@ class Door:
         """Whose a connection is, for the limits by address; empty where nothing is counted.
 
         forwarded: the X-Forwarded-For of the request, believed as far as there are proxies of ours.
-        Without any, what comes from this machine is its own programs'.
+        Without any, what comes from this machine or a private network is not counted: it may be a
+        balancer that nobody told us of, with all the visitors behind it.
         """
         if self.proxies:
             parts = [part.strip() for part in (forwarded or "").split(",") if part.strip()]
@@ -105,7 +108,7 @@ class Door:
         # Asking costs a system call, and an object that stays with the connection.
         peername = None if transport is None or self.local else transport.get_extra_info("peername")
         address = peername[0] if isinstance(peername, tuple) and peername else ""
-        return "" if address.startswith("127.") or address == "::1" else str(address)
+        return "" if _is_near(str(address)) else str(address)
 
     def visitor(self, cookie: str | None) -> str | None:
         """The site's visitor of a request with this Cookie header, None if there is none or nobody tells."""
@@ -288,6 +291,18 @@ def _continue(transport: asyncio.Transport, connection: Connection, accepted: Up
 
 def _heads_due(door: Door) -> None:
     door.heads_due()
+
+
+@lru_cache(maxsize=4096)
+def _is_near(address: str) -> bool:
+    """Whether an address is of this machine or a private network; what is none (a Unix socket's) is too."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return True
+    # A socket for both families shows IPv4 peers as ::ffff:192.0.2.1.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_private
 
 
 def _path(target: bytes) -> str:

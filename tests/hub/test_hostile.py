@@ -184,6 +184,40 @@ class TestFloods:
             assert [reply["successful"] for reply in replies] == [True] * 1000 + [False] * 9000
 
 
+class Peer(asyncio.Transport):
+    """The transport of a client with this address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__({"peername": (address, 1) if address else None})
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "proxies", "address"),
+    [
+        ("203.0.114.7", None, 0, "203.0.114.7"),
+        ("203.0.114.7", "9.9.9.9", 0, "203.0.114.7"),
+        ("::ffff:203.0.114.7", None, 0, "::ffff:203.0.114.7"),
+        ("127.0.0.1", None, 0, ""),
+        ("10.1.2.3", "9.9.9.9", 0, ""),
+        ("::ffff:10.1.2.3", None, 0, ""),
+        ("::1", None, 0, ""),
+        ("", None, 0, ""),
+        ("10.1.2.3", "9.9.9.9", 1, "9.9.9.9"),
+        ("10.1.2.3", "1.1.1.1, 9.9.9.9, 10.0.0.1", 2, "9.9.9.9"),
+        ("10.1.2.3", "9.9.9.9", 3, "9.9.9.9"),
+        ("10.1.2.3", None, 1, ""),
+        ("10.1.2.3", ",,", 1, ""),
+    ],
+)
+async def test_address_is_the_last_that_a_proxy_of_ours_wrote(
+    peer: str, forwarded: str | None, proxies: int, address: str
+) -> None:
+    """What stands before it, the client may have written itself."""
+    async with serving(proxies=proxies) as (_, hub):
+        hub.door.local = False
+        assert hub.door.address(Peer(peer), forwarded) == address
+
+
 class TestSlow:
     @pytest.mark.parametrize(
         "data",

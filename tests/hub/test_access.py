@@ -130,6 +130,38 @@ def test_rule_that_covers_a_pattern_covers_every_name_of_it(rule: str, pattern: 
         assert covers(rule, name)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["channels", "publish", "sub", "iat", "nbf"]), JSON))
+def test_any_signed_claims_are_a_grant_or_a_bad_token(claims: dict[str, Any]) -> None:
+    access = new_access()
+    access.revoke("alice", NOW)
+    try:
+        grant = access.grant(token(**claims), NOW)
+    except BadToken:
+        return
+    assert not access.may_subscribe("/secret/x", Who(grant=grant))
+
+
+@given(st.text(max_size=300), st.sampled_from(["subscribe", "publish", "history"]))
+def test_any_name_is_decided(name: str, action: Any) -> None:
+    decision = new_access().decide(action, "/" + name, Who(grant=Grant(("/team/**", "/*a*"), ("/**",), NOW)))
+    assert decision.why
+
+
+@given(st.text(max_size=200) | st.builds("[[rule]]\nchannels=[{!r}]\nsubscribe='open'".format, st.text(max_size=30)))
+def test_any_file_is_rules_or_a_settings_error(text: str) -> None:
+    try:
+        parse_rules(text)
+    except SettingsError as error:
+        assert str(error).startswith("HUB_RULES")
+
+
 class TestTokens:
     def test_token_allows_what_it_names_until_it_expires(self) -> None:
         access = new_access()

@@ -167,7 +167,8 @@ class Wheel:
             self._call = None
 
     def _turn(self) -> None:
-        self._call = None
+        # `_call` stays set meanwhile: else an entry that a callback adds would start a second timer, and
+        # move `_at` over slots whose turn is yet to come when the loop is late.
         now = int(self._loop.time() / STEP)
         while self._at < now:
             self._at += 1
@@ -178,8 +179,7 @@ class Wheel:
                     except Exception:
                         # One entry's bug must not stop everybody's timers.
                         logger.exception("timer failed")
-        if self._slots:
-            self._call = self._loop.call_later(STEP, self._turn)
+        self._call = self._loop.call_later(STEP, self._turn) if self._slots else None
 
 
 class Node:

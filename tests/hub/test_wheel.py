@@ -1,0 +1,71 @@
+"""The one timer: nothing is forgotten, however late the loop is, and there is only one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from hub.node import STEP, Wheel
+
+
+class Loop:
+    """A loop whose time we set; it runs what is due when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.timers: list[Callable[[], None]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
+        self.timers.append(callback)
+        return self
+
+    def cancel(self) -> None:
+        self.timers.clear()
+
+    def run(self, seconds: float) -> None:
+        """Be away for some seconds, then run the timers that were set before."""
+        self.now += seconds
+        timers, self.timers = self.timers, []
+        for timer in timers:
+            timer()
+
+
+def test_late_loop_loses_no_entry_even_when_a_callback_adds_one() -> None:
+    """It did: a callback that added an entry made the wheel jump to the present, over all that was still due."""
+    loop = Loop()
+    wheel = Wheel(cast(Any, loop))
+    called: list[object] = []
+
+    def again(thing: object) -> None:
+        called.append(thing)
+        wheel.add(loop.now + 1, called.append, f"{thing} again")
+
+    for number in range(20):
+        wheel.add(loop.now + number * STEP, again, number)
+    loop.run(5.0)
+    assert called == list(range(20))
+    loop.run(5.0)
+    assert called[20:] == [f"{number} again" for number in range(20)]
+
+
+def test_there_is_one_timer_whatever_callbacks_add_and_none_when_nothing_is_due() -> None:
+    """There were more with every turn, each of which woke the loop ten times a second."""
+    loop = Loop()
+    wheel = Wheel(cast(Any, loop))
+    left = 100
+
+    def again(thing: object) -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            wheel.add(loop.now + STEP, again, thing)
+
+    wheel.add(loop.now, again, None)
+    while left:
+        assert len(loop.timers) == 1
+        loop.run(STEP)
+    loop.run(STEP)
+    assert not loop.timers

@@ -16,10 +16,11 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from aiohttp import web
+from prometheus_client import Metric
 
 from .bayeux import Bayeux, Limits
 from .brokers import Broker, Retention
@@ -97,6 +98,8 @@ class Hub:
         self.publisher = BrokerPublisher(self.broker)
         #: What else must be well for /ready: `hub.checks.append(check)`, an async function that raises if it isn't.
         self.checks = Checks()
+        #: More for /metrics, collected at each look; must not raise: `hub.metrics.append(collect)`.
+        self.metrics: list[Callable[[], Awaitable[Iterable[Metric]]]] = []
         self.door = Door(
             self.node,
             Origins(settings.origins),
@@ -213,7 +216,8 @@ class Hub:
         return web.json_response(state, status=200 if state["ready"] else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        text = HubMetrics(self.node, self.door).text()
+        extra = [metric for collect in self.metrics for metric in await collect()]
+        text = HubMetrics(self.node, self.door, extra).text()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def _state(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from hub.errors import BrokerUnavailable, ProtocolError
 from hub.orm import outbox as boxes
 from hub.orm import postgres
 from hub.orm.declarations import KINDS
+from hub.orm.metrics import of_outbox
 from hub.orm.teller import Teller
 from hub.publisher import HttpPublisher, RecordingPublisher
 from hub.settings import Settings as HubSettings
@@ -66,7 +67,9 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         hub = Hub(hub_settings)
         app = create_app(settings, hub.publisher, max_body=hub_settings.body_bytes)
         hub.setup(app)
-        hub.checks.append(app[keys.database].check)
+        database = app[keys.database]
+        hub.checks.append(database.check)
+        hub.metrics.append(lambda: of_outbox(database.notifier))
         with _telling():
             await serve(app, hub, announce, sock)
 

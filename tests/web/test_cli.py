@@ -65,6 +65,8 @@ def test_what_a_command_saved_is_told_by_whoever_serves_the_site(
     assert " waiting, the oldest for " in said
     with shell.serving("serve"):
         until(lambda: outbox() == (0, "0 waiting; 0 refused by the hub\n", ""))
+        with urlopen(f"{shell.url}/metrics", timeout=5) as answer:
+            assert b"\nhub_outbox_waiting 0.0\n" in answer.read()
 
 
 def test_the_site_is_not_ready_while_its_database_is_away(

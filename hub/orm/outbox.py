@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -51,13 +51,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool
 
 from .declarations import Notice
+from .listening import NOTIFY_CHANNEL, PsycopgListening, can_listen
 from .rows import BATCH, Outcome, Row, values_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-#: What the triggers of `hub.orm.postgres` say NOTIFY on.
-NOTIFY_CHANNEL = "fanfare_outbox"
 
 metadata = MetaData()
 
@@ -212,8 +210,9 @@ def drop(connection: Connection, ids: Collection[int]) -> int:
 class EngineStore:
     """The outbox behind an `Engine`, as a `ThreadTeller` wants it. Every call is one transaction."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, listen: bool = True) -> None:
         self._engine = engine
+        self._listen = listen
         self._inherited: list[Pool] = []
 
     def take(self, ids: Collection[int], subjects: Collection[str]) -> list[Row]:
@@ -235,6 +234,22 @@ class EngineStore:
     def drop_lease(self, owner: str) -> None:
         with self._engine.begin() as connection:
             drop_lease(connection, owner)
+
+    def listen(self) -> PsycopgListening | None:
+        dialect = self._engine.dialect
+        if not self._listen or dialect.driver != "psycopg" or not can_listen(dialect.loaded_dbapi.__version__):
+            return None
+        connection = self._engine.raw_connection()
+        driver: Any = connection.driver_connection
+        # One that listens is no use to others, and must not take a place of theirs.
+        connection.detach()
+        try:
+            driver.rollback()
+            driver.autocommit = True
+            return PsycopgListening(driver)
+        except BaseException:
+            driver.close()
+            raise
 
     def release(self) -> None:
         """Nothing is held between calls: the pool has the connections."""

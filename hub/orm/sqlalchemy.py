@@ -361,15 +361,22 @@ class Notifier(Collector):
 
     publisher: anything with the SyncPublisher's interface. In a forked child the thread starts
     anew; at exit it has three seconds, and what is not told by then waits in the outbox.
-    poll: seconds between two looks for what another process, or a trigger, left behind.
+    poll: seconds between two looks for what another process, or a trigger, left behind. listen: hear
+    PostgreSQL's NOTIFY too, with psycopg 3 and one more connection in a process that lives on.
     """
 
     def __init__(
-        self, publisher: SyncPublisher, *, poll: float = THREAD_POLL, clock: Callable[[], float] = time.time
+        self,
+        publisher: SyncPublisher,
+        *,
+        poll: float = THREAD_POLL,
+        listen: bool = True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(clock)
         self._publisher = publisher
         self._poll = poll
+        self._listen = listen
         self._engine: Engine | None = None
         self._teller: ThreadTeller | None = None
 
@@ -384,7 +391,10 @@ class Notifier(Collector):
             raise ValueError("the sessionmaker has no engine; give one as engine=")
         _check_pool(self._engine)
         self._teller = ThreadTeller(
-            outbox.EngineStore(self._engine), self._publisher.publish_many, poll=self._poll, clock=self._clock
+            outbox.EngineStore(self._engine, listen=self._listen),
+            self._publisher.publish_many,
+            poll=self._poll,
+            clock=self._clock,
         )
         self.attach(maker)
 

@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import secrets
+import select
 import threading
 import time
 import weakref
@@ -32,8 +33,14 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks for what was left behind. With GRACE: how late a hint may be whose process was killed.
 POLL = 2.0
 
-#: The same for a thread, which no NOTIFY wakes: a change by a trigger still shows within a second.
+#: The same for a thread, which perhaps no NOTIFY wakes: a change by a trigger still shows within a second.
 THREAD_POLL = 0.5
+
+#: Seconds a process has lived with its teller before it listens: a short-lived one needs no second connection.
+LISTEN_AFTER = 1.0
+
+#: Seconds before a lost connection that listened is tried again; polls go on meanwhile.
+LISTEN_AGAIN = 5.0
 
 #: Seconds a sweeper is let alone; another takes over after that.
 LEASE = 10.0
@@ -45,6 +52,18 @@ MOST_IDS = 10_000
 FIRST_PAUSE, LAST_PAUSE = 0.5, 15.0
 
 
+class Listening(Protocol):
+    """A connection of its own that hears NOTIFY."""
+
+    def fileno(self) -> int:
+        """Readable when there may be something to take."""
+
+    def take(self) -> int:
+        """How many came since the last call; does not wait. Raises when the connection is lost."""
+
+    def close(self) -> None: ...
+
+
 class Store(Protocol):
     """The outbox as a thread uses it. Every call is a transaction; it may raise what its database raises."""
 
@@ -53,6 +72,9 @@ class Store(Protocol):
     def settle(self, outcome: Outcome) -> None: ...
     def hold_lease(self, owner: str, now: float, seconds: float) -> bool: ...
     def drop_lease(self, owner: str) -> None: ...
+    def listen(self) -> Listening | None:
+        """Begin to hear of rows that others write; None where nobody says so."""
+
     def release(self) -> None:
         """The thread has nothing to do for a while, or ends."""
 
@@ -299,6 +321,10 @@ class ThreadTeller:
         #: Held around every call of the store, and by a fork: a lock inside the database's library
         #: that is held by this thread at a fork would stay held in the child for ever.
         self._calling = threading.Lock()
+        #: What a forked child has of its parent's: never used, and never closed, which would be a goodbye for it.
+        self._inherited: list[object] = []
+        self._listening: Listening | None = None
+        self._bell: tuple[int, int] | None = None
         self._reset()
         _watch_process()
         _living.add(self)
@@ -310,6 +336,13 @@ class ThreadTeller:
         self._pause = _Pause()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._ear: threading.Thread | None = None
+        self._inherited.append(self._listening)
+        self._listening = None
+        if self._bell is not None:
+            for end in self._bell:
+                os.close(end)
+        self._bell = None
         self._busy = False
         self._sweep_now = True
         self._stopping = False
@@ -350,16 +383,70 @@ class ThreadTeller:
         self.flush(timeout)
         with self._changed:
             thread, self._thread = self._thread, None
+            ear, self._ear = self._ear, None
+            bell, self._bell = self._bell, None
             self._stopping = True
             self._changed.notify_all()
+            if bell is not None:
+                os.write(bell[1], b"!")
         if thread is not None:
             thread.join(1.0)
+        if ear is not None:
+            ear.join(1.0)
 
     def _started(self) -> None:
         if self._thread is None:
             self._stopping = False
             self._thread = threading.Thread(target=self._run, name="hub.orm.teller", daemon=True)
             self._thread.start()
+            self._bell = os.pipe()
+            self._ear = threading.Thread(target=self._hear, args=(self._bell,), name="hub.orm.ear", daemon=True)
+            self._ear.start()
+
+    def _hear(self, bell: tuple[int, int]) -> None:
+        """Sweep when the database says so, until the bell is rung."""
+        try:
+            pause = LISTEN_AFTER
+            while not select.select([bell[0]], [], [], pause)[0]:
+                try:
+                    with self._calling:
+                        self._listening = self._store.listen()
+                    if self._listening is None:
+                        return
+                    if self._heard_until(bell[0], self._listening):
+                        return
+                # The database's errors are its driver's. Polls go on without it.
+                except Exception:
+                    logger.info("no NOTIFY is heard, polling", exc_info=True)
+                finally:
+                    listening, self._listening = self._listening, None
+                    if listening is not None:
+                        with self._calling:
+                            listening.close()
+                pause = LISTEN_AGAIN
+        finally:
+            with self._changed:
+                # A bell that may still be rung must not be another's file by then.
+                if self._bell is bell:
+                    self._bell = None
+            for end in bell:
+                os.close(end)
+
+    def _heard_until(self, bell: int, listening: Listening) -> bool:
+        """Sweep for every NOTIFY; True when the bell is rung. Raises when the connection is lost."""
+        count = 1  # Whatever was written while nobody listened.
+        while True:
+            if count:
+                with self._changed:
+                    # Not by `sweep`, which would start a thread that is being closed.
+                    self._sweep_now = not self._stopping
+                    self._changed.notify_all()
+            # Not under the lock: a fork need not wait for silence.
+            ready = select.select([bell, listening.fileno()], [], [])[0]
+            if bell in ready:
+                return True
+            with self._calling:
+                count = listening.take()
 
     def _run(self) -> None:
         polled = float("-inf")

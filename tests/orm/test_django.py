@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -329,6 +330,23 @@ def test_without_a_key_nothing_is_written_and_a_warning_says_so_once(database: N
         assert not Outbox.objects.exists()
     assert [record.message for record in caplog.records] == ["FANOUT_KEY is not set, changes are not told"]
     telling.close()
+
+
+def test_the_store_hears_what_postgresql_s_triggers_say(database: None) -> None:
+    connection = connections["default"]
+    with override_settings(FANOUT_LISTEN=False):
+        assert DjangoStore("default").listen() is None
+    listening = DjangoStore("default").listen()
+    if connection.vendor == "sqlite":
+        assert listening is None
+        return
+    assert listening is not None
+    assert listening.take() == 0
+    with connection.cursor() as cursor:
+        cursor.execute("NOTIFY fanfare_outbox")
+    assert select.select([listening], [], [], 5)[0]
+    assert listening.take() == 1
+    listening.close()
 
 
 def test_with_the_hub_s_redis_changes_are_told_straight_and_no_key_is_needed(database: None, redis_url: str) -> None:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import asyncpg
 import pytest
 from shop import Base, Comment, Event, driver
+from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import sessionmaker
 
 from hub.errors import BrokerUnavailable, HubError
 from hub.orm import outbox, postgres
 from hub.orm.postgres import Watch, WatchError, install, installed, remove
-from hub.orm.sqlalchemy import AsyncNotifier
-from hub.publisher import RecordingPublisher
+from hub.orm.sqlalchemy import AsyncNotifier, Notifier
+from hub.publisher import RecordingPublisher, SyncPublisher
+
+SyncNotify = tuple[Notifier, RecordingPublisher]
 
 WATCHES = (
     Watch("comment", "comments-{event_id}", data="{id}"),
@@ -225,6 +233,80 @@ async def test_a_listener_that_is_cut_off_listens_again(psql: asyncpg.Connection
         await psql.execute(add_event(1))
         while len(publisher.items) < 2:
             await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def sync_notify(psql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, dsn: str) -> Iterator[SyncNotify]:
+    """A thread that tells, whose next poll is an hour away, and what it has told."""
+    monkeypatch.setattr("hub.orm.teller.LISTEN_AFTER", 0.0)
+    monkeypatch.setattr("hub.orm.teller.LISTEN_AGAIN", 0.05)
+    publisher = RecordingPublisher()
+    engine = create_engine(driver(dsn, sync=True))
+    sender = cast(SyncPublisher, SimpleNamespace(publish_many=publisher.record))
+    notify = Notifier(sender, poll=3600.0)
+    notify.bind(sessionmaker(engine))
+    notify.start()
+    yield notify, publisher
+    notify.close()
+    engine.dispose()
+
+
+LISTENS = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+
+
+async def until_listening(psql: asyncpg.Connection, other_than: int | None = None) -> int:
+    async with asyncio.timeout(10):
+        while (found := await psql.fetchval(f"SELECT pid {LISTENS}")) in {None, other_than}:
+            await asyncio.sleep(0.01)
+    return int(found)
+
+
+async def test_notify_wakes_a_thread(psql: asyncpg.Connection, sync_notify: SyncNotify) -> None:
+    notify, publisher = sync_notify
+    await until_listening(psql)
+    assert await asyncio.to_thread(notify.flush)
+    began = time.monotonic()
+    await psql.execute(add_event(1))
+    async with asyncio.timeout(5):
+        while len(publisher.items) < 2:
+            await asyncio.sleep(0.005)
+    assert time.monotonic() - began < 1
+    await asyncio.to_thread(notify.close)
+    async with asyncio.timeout(5):
+        while await psql.fetchval(f"SELECT pid {LISTENS}") is not None:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_thread_that_is_cut_off_listens_again(psql: asyncpg.Connection, sync_notify: SyncNotify) -> None:
+    notify, publisher = sync_notify
+    cut = await until_listening(psql)
+    await psql.execute(f"SELECT pg_terminate_backend({cut})")
+    await until_listening(psql, cut)
+    assert await asyncio.to_thread(notify.flush)
+    await psql.execute(add_event(1))
+    async with asyncio.timeout(5):
+        while len(publisher.items) < 2:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_forked_child_leaves_its_parents_ear_alone(psql: asyncpg.Connection, sync_notify: SyncNotify) -> None:
+    notify, publisher = sync_notify
+    ear = await until_listening(psql)
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forks in a process with threads, which is what this is about.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        gc.collect()
+        os._exit(0 if notify._teller is not None and notify._teller._listening is None else 1)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert await asyncio.to_thread(notify.flush)
+    await psql.execute(add_event(1))
+    async with asyncio.timeout(5):
+        while len(publisher.items) < 2:
+            await asyncio.sleep(0.005)
+    assert await until_listening(psql) == ear
 
 
 async def test_the_outbox_is_that_of_the_sqlalchemy_tables(psql: asyncpg.Connection) -> None:

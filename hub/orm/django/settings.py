@@ -4,6 +4,7 @@ FANOUT_REALM       the realm's name; "fanfare" by default, as the hub's
 FANOUT_KEY         the realm's key, base64; without it nothing is told, and a warning says so once
 FANOUT_URL         where this server finds the hub; http://127.0.0.1:8000 by default
 FANOUT_REDIS_URL   the hub's Redis, to tell straight through it; then FANOUT_KEY is not needed
+FANOUT_LISTEN      False for no connection of a process's own that hears PostgreSQL's NOTIFY
 FANOUT_PUBLIC_URL  where browsers find it; FANOUT_URL by default, "" for the page's own origin
 FANOUT_INTEGRITY   the integrity hash of fanout.js, if pages are to check it
 
@@ -28,6 +29,7 @@ class Fanout:
     key: bytes | None
     url: str
     redis_url: str
+    listen: bool
     public_url: str
     integrity: str
 
@@ -40,6 +42,7 @@ def read() -> Fanout:
         key=_key(_text("FANOUT_KEY", _text("FANOUT_REALM_KEY", ""))),
         url=url,
         redis_url=_text("FANOUT_REDIS_URL", ""),
+        listen=bool(getattr(settings, "FANOUT_LISTEN", True)),
         public_url=_text("FANOUT_PUBLIC_URL", url).rstrip("/"),
         integrity=_text("FANOUT_INTEGRITY", ""),
     )

@@ -15,6 +15,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from ...errors import BrokerUnavailable, SettingsError
 from ...publisher import SyncPublisher
 from ..declarations import Notice
+from ..listening import PsycopgListening, can_listen
 from ..rows import BATCH, Outcome, Row, values_of
 from ..teller import ThreadTeller
 from . import settings
@@ -71,6 +72,20 @@ class DjangoStore:
 
     def drop_lease(self, owner: str) -> None:
         Lease.objects.using(self._using).filter(name=_SWEEPER, owner=owner).delete()
+
+    def listen(self) -> PsycopgListening | None:
+        ours = connections[self._using]
+        if ours.vendor != "postgresql" or not can_listen(ours.Database.__version__) or not settings.read().listen:
+            return None
+        wrapper = ours.copy()
+        wrapper.ensure_connection()
+        driver = wrapper.connection
+        try:
+            wrapper.set_autocommit(True)
+            return PsycopgListening(driver)
+        except BaseException:
+            driver.close()
+            raise
 
     def release(self) -> None:
         """Let go of this thread's connection when it has nothing to do, as CONN_MAX_AGE says."""

@@ -460,7 +460,7 @@ class Settings:
         COUNT,
         # A large office behind one address; a browser keeps one or two.
         2000,
-        "WebSockets and event streams one address may have at a worker; 0 for no limit",
+        "WebSockets one address may have at a worker; 0 for no limit",
         minimum=0,
     )
     handshake_rate: int = setting(

@@ -225,7 +225,7 @@ class Stage:
         run = random.randrange(10**9)
         while self._publishing:
             await asyncio.sleep(max(0.0, began + number / self.rate - time.monotonic()))
-            items = []
+            items: list[dict[str, object]] = []
             for channel in self.channels:
                 change = self.published[channel] = self.published[channel] + 1
                 self.database.execute("update changes set newest = ? where channel = ?", (change, channel))

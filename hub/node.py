@@ -24,7 +24,7 @@ from typing import Any
 
 import orjson
 
-from .bayeux import Bayeux, Call, Outcome, Recovery, Service
+from .bayeux import SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Service
 from .brokers import Broker, Health
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Grant, Who
@@ -283,6 +283,9 @@ class Node:
         self._accept(messages, transport, to, link)
 
     def _accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
+        if self._pending and any(_subscribes(message) for message in messages):
+            # What waits for the end of the tick was published before, and is for those who subscribed before.
+            self._flush()
         outcome = self.bayeux.receive(messages, self.time(), transport, to, link)
         if outcome.ended or outcome.released or outcome.replaced or outcome.opened or outcome.granted:
             self._settle(outcome)
@@ -419,6 +422,8 @@ class Node:
         """
         session.recovering += 1
         session.settle()
+        if self._pending:
+            self._flush()
         try:
             for pattern in positions:
                 self.registry.subscribe(session, pattern)
@@ -484,8 +489,12 @@ class Node:
     # Fan-out
 
     def _flush(self) -> None:
-        self._flush_call = None
+        """Begin to deliver what is pending, behind what is being delivered."""
+        if self._flush_call is not None:
+            self._flush_call.cancel()
+            self._flush_call = None
         self._flushed = self._loop.time()
+        working = bool(self._jobs)
         self.counters.flushes += 1
         pending, self._pending = self._pending, {}
         self._waiting = 0
@@ -501,10 +510,10 @@ class Node:
                 self._deliver(batch, list(audience))
             else:
                 self._jobs.append((batch, iter(list(audience))))
-        if self._jobs:
-            self._loop.call_soon(self._work)
-        else:
+        if not self._jobs:
             self._quiet()
+        elif not working:
+            self._loop.call_soon(self._work)
 
     def _quiet(self) -> None:
         """Fan-out is done, but for what the loop writes when this turn ends: the tick begins after that.
@@ -1009,6 +1018,10 @@ class Poll:
             callback(self.parts)
         else:
             self._sent = callback
+
+
+def _subscribes(message: object) -> bool:
+    return isinstance(message, dict) and message.get("channel") == SUBSCRIBE
 
 
 def new_id() -> str:

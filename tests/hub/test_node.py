@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from conversation import Wire, new_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,6 +108,43 @@ class TestDelivery:
             assert first["data"] == 1
             assert (reply["channel"], reply["id"], reply["successful"]) == ("/meta/connect", "7", True)
             assert reply["advice"]["reconnect"] == "retry"
+
+    async def test_what_waits_for_its_tick_is_not_for_who_subscribes_meanwhile(self) -> None:
+        """A replay of nothing old (-1) got what had been published in the 2 ms before it, if it was quick."""
+        async with new_node(Bounds(tick=10.0)) as node:
+            alice, bob, carol = Client(node), Client(node), Client(node, LONG_POLLING)
+            alice.start("/a")
+            await publish(node, "/a", 0)
+            await publish(node, "/a", 1)
+            assert alice.wire.data() == [0], "the first goes at once, and begins a tick"
+            bob.start("/a")
+            assert alice.wire.data() == [1]
+            await publish(node, "/a", 2)
+            plain = Wire()
+            await node.subscribe(node.open_session(plain), {"/a": None})
+            await publish(node, "/a", 3)
+            carol.start("/a")
+            carol.connect()
+            assert [client.data() for client in (alice.wire, bob.wire, plain, carol.wire)] == [[2, 3], [2, 3], [3], []]
+
+    async def test_large_audience_under_way_keeps_its_order_when_somebody_subscribes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hub.node.SLICE", 2)
+        async with new_node() as node:
+            clients = [Client(node) for _ in range(5)]
+            for client in clients:
+                client.start("/a")
+            await publish(node, "/a", 1)
+            await publish(node, "/a", 2)
+            late = Client(node)
+            late.start("/a")
+            await publish(node, "/a", 3)
+            async with asyncio.timeout(5):
+                while len(late.wire.messages) < 1 or any(len(client.wire.messages) < 3 for client in clients):
+                    await asyncio.sleep(0)
+            assert [client.wire.data() for client in clients] == [[1, 2, 3]] * 5
+            assert late.wire.data() == [3]
 
     async def test_held_connect_is_answered_when_its_time_is_up(self) -> None:
         async with new_node() as node:

@@ -16,53 +16,53 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import Metric
 
-from .bayeux import Bayeux, Limits
+from .bayeux import Bayeux, Crowd, Limits
 from .brokers import Broker, Retention
 from .brokers.memory import MemoryBroker
 from .checks import Checks
 from .errors import SettingsError
 from .metrics import CONTENT_TYPE, HubMetrics
-from .node import Bounds, Node, new_id
+from .node import Bounds, Node, drain, new_id
 from .protocol.access import Access, Rule, parse_rules
 from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
+from .realms import PREFIX, Directory
 from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
-from .transports import publish
+from .transports import feed, publish
 from .transports.feed import Feed
-from .transports.front import Door
-from .transports.lean import Desk
+from .transports.front import Door, Entrance
+from .transports.lean import Counter, Desk
 from .transports.origins import Origins
 from .transports.plain import Plain
 from .transports.polling import Polling
+from .transports.routes import Handler, of_clients
 from .transports.static import Static
-from .transports.websocket import BayeuxSocket, Connection
+from .transports.websocket import BayeuxSocket
 
 logger = logging.getLogger(__name__)
 
 MOUNT = "/bayeux"
 
 
-class Hub:
-    """One process's hub. Make it inside the running loop that will serve it.
+class Realm:
+    """One realm of a hub: its log and node, its rules and keys, and what answers its clients and publishers.
 
-    broker: for tests; else REDIS_URL decides. identify: tells who the site's visitor is from a Cookie
-    header, None for a stranger; for rules that ask for a session. It must not wait. `publisher` is the
-    door for site code. Raises SettingsError for rules that don't parse.
+    settings: the hub's, with what is the realm's own in them. crowd: of the process. with_site: whether the
+    visitors that the site knows are this realm's. Raises SettingsError for rules that don't parse.
     """
 
-    def __init__(
-        self, settings: Settings, broker: Broker | None = None, identify: Callable[[str], str | None] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, broker: Broker, door: Door, crowd: Crowd, *, with_site: bool) -> None:
         self.settings = settings
-        self.broker = broker or _broker(settings)
+        self.name = settings.realm
+        self.broker = broker
         limits = Limits(
             timeout=settings.connect_timeout,
             interval=settings.connect_interval,
@@ -83,6 +83,7 @@ class Hub:
             grammar=Grammar("cometd" if settings.channel_charset == "cometd" else "spec"),
             dialect="faye" if settings.dialect == "faye" else "spec",
             wall=time.time,
+            crowd=crowd,
         )
         #: Service channels by name, for the code that embeds the hub: `hub.services["/service/x"] = answer`.
         self.services = bayeux.services
@@ -94,79 +95,27 @@ class Hub:
             queue_bytes=settings.queue_bytes,
             session_ttl=settings.session_ttl,
         )
-        self.node = Node(self.broker, bayeux, bounds)
-        self.publisher = BrokerPublisher(self.broker)
-        #: What else must be well for /ready: `hub.checks.append(check)`, an async function that raises if it isn't.
-        self.checks = Checks()
-        #: More for /metrics, collected at each look; must not raise: `hub.metrics.append(collect)`.
-        self.metrics: list[Callable[[], Awaitable[Iterable[Metric]]]] = []
-        self.door = Door(
-            self.node,
-            Origins(settings.origins),
-            {MOUNT: self.websocket, "/ws": self._plain_websocket},
-            head_timeout=settings.head_timeout,
-            max_connections=settings.max_connections,
-            address_connections=settings.address_connections,
-            proxies=settings.proxies,
-            local=settings.development,
-            identify=identify,
-        )
-        self.door.others = self._http_connections
-
-        self.desk: Desk | None = None
-
-        self._plain = Plain(
-            self.node,
-            self.door,
+        self.node = Node(broker, bayeux, bounds, door.addresses)
+        self.publisher = BrokerPublisher(broker)
+        self.entrance = Entrance(door, self.node, Origins(settings.origins), with_site=with_site)
+        self.plain = Plain(
+            self.entrance,
             access,
             limit=settings.message_bytes,
             interval=settings.ping_interval,
             hold=settings.connect_timeout,
         )
-
-    def setup(self, app: web.Application) -> None:
-        """Add the hub's routes, and its start and stop, to an application."""
-        polling = Polling(
-            self.node,
-            self.door,
-            message_bytes=self.settings.message_bytes,
-            body_bytes=self.settings.body_bytes,
-            body_timeout=self.settings.body_timeout,
-            like_faye=self.settings.dialect == "faye",
+        self.entrance.paths |= {MOUNT: self._websocket, "/ws": self.plain.websocket}
+        self.polling = Polling(
+            self.entrance,
+            message_bytes=settings.message_bytes,
+            body_bytes=settings.body_bytes,
+            body_timeout=settings.body_timeout,
+            like_faye=settings.dialect == "faye",
         )
-        endpoint = publish.Endpoint(self.node, self.settings)
-        self.desk = Desk(
-            self.node,
-            polling,
-            endpoint,
-            self.door.handler,
-            message_bytes=self.settings.message_bytes,
-            head_timeout=self.settings.head_timeout,
-            body_timeout=self.settings.body_timeout,
-        )
-        self.door.posts = self.desk.protocol
-        static = Static(self.settings.static)
-        app.router.add_get(MOUNT + "/static/{name}", static.get)
-        for path in (MOUNT + ".js", MOUNT + "/client.js"):
-            app.router.add_get(path, static.get)
-        for path in (MOUNT, MOUNT + "/{rest:.*}"):
-            app.router.add_post(path, polling.post)
-            app.router.add_get(path, polling.get, allow_head=False)
-            app.router.add_options(path, polling.options)
-            app.router.add_route("*", path, polling.refuse)
-        app.router.add_get("/ws", self._plain.upgrade, allow_head=False)
-        app.router.add_get("/sse", self._plain.events, allow_head=False)
-        app.router.add_get("/poll", self._plain.poll, allow_head=False)
-        publish.add_routes(app, endpoint)
-        Feed(
-            self.node, endpoint.admit, alone=self.settings.workers == 1 and self.settings.redis_url is None
-        ).add_routes(app)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/ready", self._ready)
-        if self.settings.metrics:
-            app.router.add_get("/metrics", self._metrics)
-        # Before whatever the application has already: who publishes starts after the hub and stops before it.
-        app.cleanup_ctx.insert(0, self._life)
+        self.endpoint = publish.Endpoint(self.node, settings)
+        self.feed = Feed(self.node, self.endpoint.admit, alone=settings.workers == 1 and settings.redis_url is None)
+        self.counter = Counter(self.node, self.polling, self.endpoint)
 
     def on(self, name: EventName, watcher: Watcher) -> None:
         """Tell `watcher(session_id, channel, who)` of each handshake, subscribe, unsubscribe, publish or disconnect.
@@ -178,22 +127,106 @@ class Hub:
             registry.events = Events()
         registry.events.on(name, watcher)
 
-    def websocket(self, head: Head, window: int) -> BayeuxSocket:
+    async def kick(self, user: str) -> None:
+        """End a user's sessions on every worker, and refuse the tokens they have; raises BrokerUnavailable."""
+        await self.node.kick(user)
+
+    def _websocket(self, head: Head, window: int) -> BayeuxSocket:
         """The connection object of an accepted upgrade of /bayeux."""
+        cookie = head.get(b"cookie")
         return BayeuxSocket(
             self.node,
             limit=self.settings.body_bytes,
             interval=self.settings.ping_interval,
             window=window,
-            visitor=self._visitor(head),
+            visitor=None if cookie is None else self.entrance.visitor(cookie.decode("latin-1")),
         )
 
-    def _visitor(self, head: Head) -> str | None:
-        cookie = head.get(b"cookie")
-        return None if cookie is None else self.door.visitor(cookie.decode("latin-1"))
 
-    def _plain_websocket(self, head: Head, window: int) -> Connection:
-        return self._plain.websocket(head, window)
+class Hub:
+    """One process's hub. Make it inside the running loop that will serve it.
+
+    broker: for tests; else REDIS_URL decides. identify: tells who the site's visitor is from a Cookie
+    header, None for a stranger; for rules that ask for a session. It must not wait. `node`, `publisher`,
+    `services`, `incoming`, `on` and `kick` are the default realm's, the one that the environment
+    describes; the site's is that too. Raises SettingsError for rules that don't parse.
+    """
+
+    def __init__(
+        self, settings: Settings, broker: Broker | None = None, identify: Callable[[str], str | None] | None = None
+    ) -> None:
+        self.settings = settings
+        self.door = Door(
+            head_timeout=settings.head_timeout,
+            max_connections=settings.max_connections,
+            address_connections=settings.address_connections,
+            proxies=settings.proxies,
+            local=settings.development,
+            identify=identify,
+        )
+        own = Realm(settings, broker or _broker(settings), self.door, Crowd(), with_site=True)
+        self._directory = Directory(own.name, own)
+        #: Every realm by its name, the default one too.
+        self.realms: Mapping[str, Realm] = dict(self._directory)
+        self.broker = own.broker
+        self.node = own.node
+        self.publisher = own.publisher
+        self.services = own.services
+        self.incoming = own.incoming
+        self.on = own.on
+        self.kick = own.kick
+        #: What else must be well for /ready: `hub.checks.append(check)`, an async function that raises if it isn't.
+        self.checks = Checks()
+        #: More for /metrics, collected at each look; must not raise: `hub.metrics.append(collect)`.
+        self.metrics: list[Callable[[], Awaitable[Iterable[Metric]]]] = []
+        self.door.entrances = self._directory.map(lambda realm: realm.entrance)
+        self.door.others = self._http_connections
+        self.desk: Desk | None = None
+
+    def setup(self, app: web.Application) -> None:
+        """Add the hub's routes, and its start and stop, to an application."""
+        self.desk = Desk(
+            self._directory.map(lambda realm: realm.counter),
+            self.door.handler,
+            message_bytes=self.settings.message_bytes,
+            head_timeout=self.settings.head_timeout,
+            body_timeout=self.settings.body_timeout,
+        )
+        self.door.posts = self.desk.protocol
+        static = Static(self.settings.static)
+        for base in ("", PREFIX + "{realm}"):
+            self._add_client_routes(app, base, static)
+        publish.add_routes(app, self._directory.map(lambda realm: realm.endpoint))
+        feed.add_routes(app, self._directory.map(lambda realm: realm.feed))
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/ready", self._ready)
+        if self.settings.metrics:
+            app.router.add_get("/metrics", self._metrics)
+        # Before whatever the application has already: who publishes starts after the hub and stops before it.
+        app.cleanup_ctx.insert(0, self._life)
+
+    def _add_client_routes(self, app: web.Application, base: str, static: Static) -> None:
+        """What clients ask for, under a path of their realm."""
+
+        def handler(pick: Callable[[Realm], Handler]) -> Handler:
+            return of_clients(self._directory, pick)
+
+        script = handler(lambda realm: static.get)
+        app.router.add_get(f"{base}{MOUNT}/static/{{name}}", script)
+        for path in (f"{base}{MOUNT}.js", f"{base}{MOUNT}/client.js"):
+            app.router.add_get(path, script)
+        for path in (f"{base}{MOUNT}", f"{base}{MOUNT}/{{rest:.*}}"):
+            app.router.add_post(path, handler(lambda realm: realm.polling.post))
+            app.router.add_get(path, handler(lambda realm: realm.polling.get), allow_head=False)
+            app.router.add_options(path, handler(lambda realm: realm.polling.options))
+            app.router.add_route("*", path, handler(lambda realm: realm.polling.refuse))
+        app.router.add_get(f"{base}/ws", handler(lambda realm: realm.plain.upgrade), allow_head=False)
+        app.router.add_get(f"{base}/sse", handler(lambda realm: realm.plain.events), allow_head=False)
+        app.router.add_get(f"{base}/poll", handler(lambda realm: realm.plain.poll), allow_head=False)
+
+    async def drain(self) -> None:
+        """Answer every held connect and say goodbye on every link of every realm, at the rate of `Node.drain`."""
+        await drain(realm.node for realm in self.realms.values())
 
     def _http_connections(self) -> int:
         """HTTP connections open now; an event stream's is counted as a link too."""
@@ -201,10 +234,13 @@ class Hub:
         return lean + (0 if self.door.server is None else len(self.door.server.connections))
 
     async def _life(self, app: web.Application) -> AsyncIterator[None]:
-        await self.node.start()
-        yield
-        self.checks.close()
-        await self.node.stop()
+        async with contextlib.AsyncExitStack() as stack:
+            for realm in self.realms.values():
+                await realm.node.start()
+                stack.push_async_callback(realm.node.stop)
+            yield
+            self.checks.close()
+            await self.drain()
 
     async def _health(self, request: web.Request) -> web.Response:
         """Liveness: 200 as long as the process answers; says why it may not be ready."""
@@ -217,18 +253,27 @@ class Hub:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         extra = [metric for collect in self.metrics for metric in await collect()]
-        text = HubMetrics(self.node, self.door, extra).text()
+        nodes = {name: realm.node for name, realm in self.realms.items()}
+        text = HubMetrics(nodes, self.door, extra).text()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def _state(self) -> dict[str, Any]:
-        health = self.node.health
-        reason = await self.checks.reason() if health.well else health.reason
+        reason = self._ailing() or await self.checks.reason()
         return {
-            "ready": health.well and not reason,
+            "ready": not reason,
             "reason": reason,
-            "sessions": len(self.node.registry.sessions),
-            "links": len(self.node.links),
+            "sessions": sum(len(realm.node.registry.sessions) for realm in self.realms.values()),
+            "links": self.door.links,
         }
+
+    def _ailing(self) -> str:
+        """Why a realm can't do its work now; "" when all can."""
+        for name, realm in self.realms.items():
+            health = realm.node.health
+            if not health.well:
+                reason = health.reason or "not well"
+                return reason if realm.node is self.node else f"realm {name}: {reason}"
+        return ""
 
 
 def new_access(settings: Settings) -> Access:
@@ -288,7 +333,7 @@ async def running(
         finally:
             listener.close()
             # Before aiohttp waits for its handlers: held connects are handlers.
-            await hub.node.drain()
+            await hub.drain()
             if hub.desk is not None:
                 hub.desk.close()
     finally:

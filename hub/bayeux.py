@@ -175,11 +175,40 @@ class _Request:
 _Handler = Callable[["Bayeux", Message, Message, _Request], None]
 
 
+class Crowd:
+    """Who comes to a process, whichever realm it is for: its limits are the same for all realms together."""
+
+    def __init__(self) -> None:
+        self.registries: list[Registry] = []
+        self.addresses: OrderedDict[str, Bucket] = OrderedDict()
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are remembered."""
+        return sum(len(registry.sessions) for registry in self.registries)
+
+    def may_handshake(self, address: str, now: float, rate: float) -> bool:
+        """Whether this address has handshakes left. Its own machine's programs, and unknown ones, have."""
+        if not rate or not address:
+            return True
+        burst = rate * HANDSHAKE_BURST_SECONDS
+        buckets = self.addresses
+        bucket = buckets.get(address)
+        if bucket is None:
+            bucket = buckets[address] = Bucket(now, burst)
+            if len(buckets) > MAX_ADDRESSES:
+                buckets.popitem(last=False)
+        else:
+            buckets.move_to_end(address)
+        return bucket.take(now, rate, burst)
+
+
 class Bayeux:
     """The protocol's rules over one registry.
 
     new_id: makes a clientId of at least 128 random bits in letters and digits. wall: seconds since
-    1970, for tokens and for clients that set their clock by ours. services: by channel.
+    1970, for tokens and for clients that set their clock by ours. services: by channel. crowd: shared
+    by the rules of one process.
     """
 
     def __init__(
@@ -192,15 +221,17 @@ class Bayeux:
         grammar: Grammar | None = None,
         dialect: Dialect = SPEC,
         wall: Callable[[], float] = lambda: 0.0,
+        crowd: Crowd | None = None,
     ) -> None:
         self.registry = registry
+        self.crowd = crowd or Crowd()
+        self.crowd.registries.append(registry)
         self.dialect = dialect
         self.wall = wall
         self.services: dict[str, Service] = {}
         self.incoming: list[Incoming] = []
         #: Refusals by limit, for the metrics.
         self.limited = dict.fromkeys(("handshakes", "publishes", "sessions", "subscriptions"), 0)
-        self._addresses: OrderedDict[str, Bucket] = OrderedDict()
         self._late: Bucket | None = None
         self.limits = limits or Limits()
         self.access = access or Access()
@@ -314,10 +345,11 @@ class Bayeux:
         reply["supportedConnectionTypes"] = CONNECTION_TYPES
         if not any(name in CONNECTION_TYPES for name in offered if isinstance(name, str)):
             raise NoCommonTransport(",".join(str(name)[:40] for name in offered[:5]))
-        if not self._may_handshake(getattr(request.to, "address", ""), request.now):
+        address = getattr(request.to, "address", "")
+        if not self.crowd.may_handshake(address, request.now, self.limits.handshake_rate):
             self.limited["handshakes"] += 1
             raise TooMany(text="Too many handshakes")
-        if self.limits.max_sessions and len(self.registry.sessions) >= self.limits.max_sessions:
+        if self.limits.max_sessions and self.crowd.sessions >= self.limits.max_sessions:
             self.limited["sessions"] += 1
             raise TooMany(text="Too many sessions")
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
@@ -404,22 +436,6 @@ class Bayeux:
         if grant != session.grant:
             session.grant = grant
             request.outcome.granted = session
-
-    def _may_handshake(self, address: str, now: float) -> bool:
-        """Whether this address has handshakes left. Its own machine's programs, and unknown ones, have."""
-        rate = self.limits.handshake_rate
-        if not rate or not address:
-            return True
-        burst = rate * HANDSHAKE_BURST_SECONDS
-        buckets = self._addresses
-        bucket = buckets.get(address)
-        if bucket is None:
-            bucket = buckets[address] = Bucket(now, burst)
-            if len(buckets) > MAX_ADDRESSES:
-                buckets.popitem(last=False)
-        else:
-            buckets.move_to_end(address)
-        return bucket.take(now, rate, burst)
 
     def _acknowledge(self, session: Session, message: Message, request: _Request) -> None:
         """Forget what the client has, put back what it has not."""

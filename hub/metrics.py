@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -43,11 +43,12 @@ _BROKER_COUNTERS = {
 class HubMetrics(Collector):
     """The metrics of one process's hub, and those of what is beside it.
 
+    nodes: of the realms, by name. What has no label is the sum of them all.
     extra: metrics that someone else collected for this look, such as `hub.orm.metrics.of_outbox`'s.
     """
 
-    def __init__(self, node: Node, door: Door, extra: Iterable[Metric] = ()) -> None:
-        self._node = node
+    def __init__(self, nodes: Mapping[str, Node], door: Door, extra: Iterable[Metric] = ()) -> None:
+        self._nodes = nodes
         self._door = door
         self._extra = list(extra)
         self._registry = CollectorRegistry()
@@ -59,22 +60,27 @@ class HubMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
-        node = self._node
+        nodes = list(self._nodes.values())
+
+        def total(of: Callable[[Node], int]) -> int:
+            return sum(of(node) for node in nodes)
+
         for name, words in _COUNTERS.items():
-            yield _counter(name, words, getattr(node.counters, name))
+            yield _counter(name, words, sum(getattr(node.counters, name) for node in nodes))
         for name, words in _BROKER_COUNTERS.items():
-            value = getattr(node.broker, name, None)
-            if value is not None:
-                yield _counter(f"broker_{name}", words, value)
+            values = [getattr(node.broker, name) for node in nodes if hasattr(node.broker, name)]
+            if values:
+                yield _counter(f"broker_{name}", words, sum(values))
         yield _counter("upgrades", "WebSockets opened", self._door.upgraded)
         yield _counter("upgrades_refused", "WebSocket upgrades refused", self._door.refused)
         yield _counter("connections_refused", "connections refused because there were too many", self._door.full)
-        for name, value in node.bayeux.limited.items():
+        for name in nodes[0].bayeux.limited:
+            value = sum(node.bayeux.limited[name] for node in nodes)
             yield _counter(f"{name}_refused", f"{name} refused because there were too many", value)
-        yield _gauge("sessions", "sessions remembered", len(node.registry.sessions))
-        yield _gauge("links", "WebSockets and event streams open", len(node.links))
-        yield _gauge("patterns", "patterns with subscribers", len(node.registry.audiences))
-        yield _gauge("ready", "1 while publications get through", int(node.health.well))
+        yield _gauge("sessions", "sessions remembered", total(lambda node: len(node.registry.sessions)))
+        yield _gauge("links", "WebSockets and event streams open", total(lambda node: len(node.links)))
+        yield _gauge("patterns", "patterns with subscribers", total(lambda node: len(node.registry.audiences)))
+        yield _gauge("ready", "1 while publications get through", int(all(node.health.well for node in nodes)))
         yield _gauge("resident_bytes", "resident memory of the process", _resident_bytes())
         yield from self._extra
 

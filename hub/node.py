@@ -16,7 +16,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from itertools import groupby, islice
 from operator import attrgetter
@@ -183,9 +183,11 @@ class Wheel:
 
 
 class Node:
-    """The hub in one process. Made inside a running loop; `start` before use, `stop` at the end."""
+    """One realm of the hub in one process. Made inside a running loop; `start` before use, `stop` at the end."""
 
-    def __init__(self, broker: Broker, bayeux: Bayeux, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self, broker: Broker, bayeux: Bayeux, bounds: Bounds | None = None, addresses: dict[str, int] | None = None
+    ) -> None:
         self.broker = broker
         self.bayeux = bayeux
         self.registry: Registry = bayeux.registry
@@ -193,8 +195,8 @@ class Node:
         self.counters = Counters()
         self.draining = False
         self.links: set[Link] = set()
-        #: How many WebSockets an address has, by address.
-        self.addresses: dict[str, int] = {}
+        #: How many WebSockets an address has, by address; shared with the other nodes of the process.
+        self.addresses: dict[str, int] = {} if addresses is None else addresses
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.wheel = Wheel(self._loop)
@@ -228,19 +230,17 @@ class Node:
 
         Clients come back elsewhere, most of them at once: the rate is what the others can take.
         """
+        await drain([self])
+
+    def begin_drain(self) -> list[Link]:
+        """Answer every held connect, and take nobody new; returns the links to say goodbye on, none the second time."""
         if self.draining:
-            return
+            return []
         self.draining = True
         for session in list(self.registry.sessions.values()):
             if session.hold is not None:
                 self._answer(session)
-        links = list(self.links)
-        for start in range(0, len(links), DRAIN_SLICE):
-            if start:
-                await asyncio.sleep(DRAIN_SLICE / DRAIN_RATE)
-            for link in links[start : start + DRAIN_SLICE]:
-                link.leave(GOING_AWAY, "going away")
-        await asyncio.sleep(0)
+        return list(self.links)
 
     async def stop(self) -> None:
         """Drain, finish what was begun, close the broker."""
@@ -984,6 +984,18 @@ class Node:
             self.end_session(session, "expired")
         else:
             self.wheel.add(session.seen + ttl, self._session_is_due, session)
+
+
+async def drain(nodes: Iterable[Node]) -> None:
+    """Drain the nodes of one process: as `Node.drain`, at the same rate for them all together."""
+    links = [link for node in nodes for link in node.begin_drain()]
+    for start in range(0, len(links), DRAIN_SLICE):
+        if start:
+            await asyncio.sleep(DRAIN_SLICE / DRAIN_RATE)
+        for link in links[start : start + DRAIN_SLICE]:
+            link.leave(GOING_AWAY, "going away")
+    if links:
+        await asyncio.sleep(0)
 
 
 class Poll:

@@ -7,5 +7,6 @@ eventsource  Server-Sent Events
 plain        /ws, /sse, /poll: the same channels without Bayeux
 static       the browser client
 publish      the Fanout publish API
+routes       requests to the realm they are for
 origins      who may come from where
 """

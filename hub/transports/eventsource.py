@@ -17,7 +17,7 @@ from ..errors import LinkClosed
 from ..node import Node
 from ..protocol.messages import join
 from ..sessions import Batch, Session
-from .front import Door
+from .front import Entrance
 
 #: Seconds between comments on a quiet stream: proxies cut what is silent for 60 s, some for 30 s.
 COMMENT_SECONDS = 15.0
@@ -120,15 +120,15 @@ class BayeuxStream(EventStream):
 class Streams:
     """The handler of `GET /bayeux/{clientId}` with Accept: text/event-stream."""
 
-    def __init__(self, node: Node, door: Door) -> None:
-        self._node = node
-        self._door = door
+    def __init__(self, entrance: Entrance) -> None:
+        self._node = entrance.node
+        self._origins = entrance.origins
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Attach a stream to a session that exists; 404 for any other: nothing is made of a client's word."""
         origin = request.headers.get(hdrs.ORIGIN)
-        cors = self._door.origins.headers(origin, request.host)
-        if not self._door.origins.allows(origin, request.host):
+        cors = self._origins.headers(origin, request.host)
+        if not self._origins.allows(origin, request.host):
             return web.Response(status=403, text="Origin not allowed. Add it to HUB_ORIGINS.\n", headers=cors)
         session = self._node.registry.get(request.path.rstrip("/").rpartition("/")[2])
         if session is None or session.ack is not None:

@@ -23,8 +23,10 @@ from aiohttp import hdrs, web
 
 from ..node import Node
 from ..protocol.channels import is_wild, to_fanout
+from ..realms import Directory
 from ..sessions import Batch, Registry, Session
 from .answers import Answer, response, text
+from .routes import of_publishers
 
 #: Changes remembered; a reader that is further behind starts anew.
 MAX_CHANGES = 10_000
@@ -36,6 +38,16 @@ _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 #: Refuses a request by its Authorization header and realm, or returns None.
 Admit = Callable[[str | None, str | None], Answer | None]
+
+
+def add_routes(app: web.Application, feeds: Directory[Feed]) -> None:
+    """Add the feeds' routes to an application."""
+    items = of_publishers(feeds, lambda feed: feed.items)
+    stream = of_publishers(feeds, lambda feed: feed.stream)
+    for base in ("", "/realm/{realm}"):
+        for end in ("", "/"):
+            app.router.add_get(f"{base}/subscriptions/items{end}", items, allow_head=False)
+            app.router.add_get(f"{base}/subscriptions/stream{end}", stream, allow_head=False)
 
 
 class Changes:
@@ -131,13 +143,6 @@ class Feed:
         self._admit = admit
         self._alone = alone
         self._changes = Changes(node.registry)
-
-    def add_routes(self, app: web.Application) -> None:
-        """Add them to an application."""
-        for base in ("", "/realm/{realm}"):
-            for end in ("", "/"):
-                app.router.add_get(f"{base}/subscriptions/items{end}", self.items, allow_head=False)
-                app.router.add_get(f"{base}/subscriptions/stream{end}", self.stream, allow_head=False)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         refused = self._admit(request.headers.get(hdrs.AUTHORIZATION), request.match_info.get("realm"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
@@ -21,6 +21,7 @@ from aiohttp import web
 from ..errors import HeadError
 from ..node import Node
 from ..protocol.heads import Head, Upgrade, is_upgrade, read_head, refusal, switching, upgrade
+from ..realms import Directory
 from .origins import Origins
 from .websocket import Connection
 
@@ -34,17 +35,33 @@ HEAD_BYTES = 16 * 1024
 MakeConnection = Callable[[Head, int], Connection]
 
 
+@dataclass(slots=True, eq=False)
+class Entrance:
+    """A realm's part of the door: who may come in there, and to what.
+
+    paths: what an upgrade is made into, by path. with_site: whether the visitors that the site knows are this realm's.
+    """
+
+    door: Door
+    node: Node
+    origins: Origins
+    paths: dict[str, MakeConnection] = field(default_factory=dict)
+    with_site: bool = True
+
+    def visitor(self, cookie: str | None) -> str | None:
+        """The site's visitor of a request with this Cookie header, None if there is none or nobody tells."""
+        return self.door.visitor(cookie) if self.with_site else None
+
+
 @dataclass(slots=True)
 class Door:
-    """What every new connection shares.
+    """What every new connection shares, whichever realm it is for.
 
+    entrances: of the realms; set before the first connection. addresses: how many WebSockets an address has.
     posts: makes the protocol of a connection that begins with a POST. waiting: who has not sent a
     head yet, with when it must have come. local: whether only this machine can connect.
     """
 
-    node: Node
-    origins: Origins
-    paths: Mapping[str, MakeConnection]
     server: web.Server | None = None
     posts: Callable[[], asyncio.Protocol] | None = None
     waiting: dict[Front, float] = field(default_factory=dict)
@@ -58,7 +75,25 @@ class Door:
     refused: int = 0
     full: int = 0
     upgraded: int = 0
+    addresses: dict[str, int] = field(default_factory=dict)
+    entrances: Directory[Entrance] = field(init=False)
     _watching: bool = field(default=False, init=False)
+
+    @property
+    def node(self) -> Node:
+        """The default realm's, for what is of no realm: the time, and what is due."""
+        return self.entrances.default.node
+
+    @property
+    def links(self) -> int:
+        """WebSockets and event streams open, of all realms."""
+        return sum(len(entrance.node.links) for _, entrance in self.entrances)
+
+    def find(self, head: Head) -> tuple[Entrance, MakeConnection] | None:
+        """Where an upgrade leads, None if nowhere."""
+        entrance, path = self.entrances.find(_path(head.target), _text(head.get(b"host")))
+        make = None if entrance is None else entrance.paths.get(path)
+        return None if entrance is None or make is None else (entrance, make)
 
     def protocol(self) -> Front:
         """The protocol factory for `loop.create_server`."""
@@ -93,7 +128,7 @@ class Door:
     @property
     def is_full(self) -> bool:
         """Whether there are as many connections as there may be."""
-        return self.max_connections > 0 and len(self.node.links) + self.others() >= self.max_connections
+        return self.max_connections > 0 and self.links + self.others() >= self.max_connections
 
     def address(self, transport: asyncio.BaseTransport | None, forwarded: str | None) -> str:
         """Whose a connection is, for the limits by address; empty where nothing is counted.
@@ -122,20 +157,20 @@ class Door:
             return None
 
     def admit(
-        self, head: Head, make: MakeConnection, transport: asyncio.BaseTransport | None
+        self, head: Head, entrance: Entrance, make: MakeConnection, transport: asyncio.BaseTransport | None
     ) -> tuple[Connection, Upgrade]:
         """The connection object for an upgrade that may be had, else HeadError with the answer."""
         address = self.address(transport, _text(head.get(b"x-forwarded-for")))
         try:
             accepted = upgrade(head, smallest=9)
-            if not self.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
+            if not entrance.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
                 raise HeadError(403, "Origin not allowed. Add it to HUB_ORIGINS.")
-            if self.node.draining:
+            if entrance.node.draining:
                 raise HeadError(503, "Going away", (("Retry-After", "1"),))
             if self.is_full:
                 self.full += 1
                 raise HeadError(503, "Too many connections", (("Retry-After", "5"),))
-            if self.address_connections and self.node.addresses.get(address, 0) >= self.address_connections:
+            if self.address_connections and self.addresses.get(address, 0) >= self.address_connections:
                 self.full += 1
                 raise HeadError(503, "Too many connections from one address", (("Retry-After", "5"),))
         except HeadError:
@@ -145,7 +180,7 @@ class Door:
         connection = make(head, accepted.window)
         if address:
             connection.address = address
-            self.node.count_address(address, 1)
+            entrance.node.count_address(address, 1)
         return connection, accepted
 
     async def take_over(self, request: web.Request) -> web.StreamResponse:
@@ -157,10 +192,10 @@ class Door:
         headers = [(name.lower(), value) for name, value in request.raw_headers]
         head = Head(request.method.encode(), request.raw_path.encode(), b"HTTP/%d.%d" % request.version, headers)
         try:
-            make = self.paths.get(_path(head.target))
-            if make is None:
+            found = self.find(head)
+            if found is None:
                 raise HeadError(404, "No WebSocket here")
-            connection, accepted = self.admit(head, make, request.transport)
+            connection, accepted = self.admit(head, *found, request.transport)
         except HeadError as error:
             return web.Response(status=error.status, text=error.text + "\n", headers=dict(error.headers))
         transport = request.transport
@@ -225,19 +260,19 @@ class Front(asyncio.Protocol):
         if not is_upgrade(head):
             self._hand_over(buffer)
             return
-        make = self._door.paths.get(_path(head.target))
-        if make is None:
+        leads = self._door.find(head)
+        if leads is None:
             self._hand_over(buffer)
             return
-        self._upgrade(head, buffer[end:], make)
+        self._upgrade(head, buffer[end:], *leads)
 
-    def _upgrade(self, head: Head, rest: bytes, make: MakeConnection) -> None:
+    def _upgrade(self, head: Head, rest: bytes, entrance: Entrance, make: MakeConnection) -> None:
         transport, self._transport = self._transport, None
         self._door.waiting.pop(self, None)
         if transport is None:
             return
         try:
-            connection, accepted = self._door.admit(head, make, transport)
+            connection, accepted = self._door.admit(head, entrance, make, transport)
         except HeadError as error:
             transport.write(refusal(error.status, error.text, error.headers))
             transport.close()

@@ -24,6 +24,7 @@ from ..errors import HeadError
 from ..node import Node, Poll
 from ..protocol.heads import Head, read_head, refusal
 from ..protocol.messages import join
+from ..realms import Directory
 from .answers import Answer, Writer
 from .polling import Polling, replied
 from .publish import Endpoint, late, wants_json
@@ -31,7 +32,7 @@ from .publish import Endpoint, late, wants_json
 logger = logging.getLogger(__name__)
 
 #: How a request must begin to be looked at.
-_STARTS = (b"POST /bayeux", b"POST /realm/", b"POST /publish")
+_STARTS = (b"POST /bayeux", b"POST /realm/", b"POST /publish", b"POST /r/")
 _LONGEST_START = max(map(len, _STARTS))
 
 #: Paths that are the same in every spelling: no escapes, no empty segments, no dots between slashes.
@@ -68,13 +69,23 @@ IDLE_SECONDS = 75.0
 
 
 @dataclass(frozen=True, slots=True)
+class Counter:
+    """Who serves the polls and publishes of a realm."""
+
+    node: Node
+    polling: Polling
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a head asks for. length: of the body. refused: the answer whatever the body is.
+    """What a head asks for, and of which counter. length: of the body. refused: the answer whatever the body is.
 
     publishes: whether to the publish API, with the realm and channel of the URL, else it is a poll.
     headers: of a poll's answer, with and without messages.
     """
 
+    counter: Counter
     length: int
     publishes: bool
     cors: dict[str, str]
@@ -93,18 +104,16 @@ class Desk:
 
     def __init__(
         self,
-        node: Node,
-        polling: Polling,
-        endpoint: Endpoint,
+        counters: Directory[Counter],
         server: Callable[[], web.RequestHandler],
         *,
         message_bytes: int,
         head_timeout: float,
         body_timeout: float,
     ) -> None:
-        self.node = node
-        self.polling = polling
-        self.endpoint = endpoint
+        self.counters = counters
+        #: The default realm's, for what is of no realm: the time, and what is due.
+        self.node = counters.default.node
         self.server = server
         self.body_bytes = min(BODY_BYTES, message_bytes)
         self.head_timeout = head_timeout
@@ -147,14 +156,17 @@ class Desk:
             return None
         length = int(digits)
         target = head.target.decode("ascii")
-        if target == "/bayeux" or target.startswith("/bayeux/"):
-            cors, refused = self.polling.admit(_text(head, b"origin"), _text(head, b"host"))
-            visitor, forwarded = self.polling.visitor(_text(head, b"cookie")), _text(head, b"x-forwarded-for")
-            return Plan(length, False, cors, replied(cors), refused, visitor=visitor, forwarded=forwarded)
+        host = _text(head, b"host")
+        counter, path = self.counters.find(target, host)
+        if counter is not None and (path == "/bayeux" or path.startswith("/bayeux/")):
+            cors, refused = counter.polling.admit(_text(head, b"origin"), host)
+            visitor, forwarded = counter.polling.visitor(_text(head, b"cookie")), _text(head, b"x-forwarded-for")
+            return Plan(counter, length, False, cors, replied(cors), refused, visitor=visitor, forwarded=forwarded)
         match = _PUBLISH_PATH.fullmatch(target)
         if match is None:
             return None
         return Plan(
+            self.counters.publishing(match[1], host),
             length,
             True,
             {},
@@ -216,7 +228,7 @@ class Lean(asyncio.Protocol):
         self._forget()
         poll, self._poll = self._poll, None
         if poll is not None:
-            self._desk.node.abandon(poll)
+            poll.node.abandon(poll)
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -304,17 +316,17 @@ class Lean(asyncio.Protocol):
         return True
 
     def _exchange(self, plan: Plan, body: bytes) -> None:
-        desk = self._desk
-        messages = desk.polling.read(body, plan.cors)
+        counter = plan.counter
+        messages = counter.polling.read(body, plan.cors)
         if isinstance(messages, Answer):
             self._answer(messages)
             return
-        address = desk.polling.address(self._transport, plan.forwarded)
-        poll = self._poll = LeanPoll(self, address, plan.visitor)
-        desk.node.accept(messages, LONG_POLLING, poll)
+        address = counter.polling.address(self._transport, plan.forwarded)
+        poll = self._poll = LeanPoll(self, counter.node, address, plan.visitor)
+        counter.node.accept(messages, LONG_POLLING, poll)
 
     def _publish(self, plan: Plan, body: bytes) -> None:
-        endpoint = self._desk.endpoint
+        endpoint = plan.counter.endpoint
         refused = endpoint.admit(plan.authorization, plan.realm)
         if refused is not None:
             self._answer(refused)
@@ -336,7 +348,7 @@ class Lean(asyncio.Protocol):
                 logger.exception("request failed")
                 self._fail(500, "Internal server error")
 
-        self._desk.node.spawn(publish())
+        plan.counter.node.spawn(publish())
 
     # Answers
 
@@ -348,13 +360,13 @@ class Lean(asyncio.Protocol):
         plan = self._plan
         if self._poll is not poll or plan is None:
             # The client is gone.
-            self._desk.node.abandon(poll)
+            poll.node.abandon(poll)
             return
         self._poll = None
         body = join(parts)
         head = self._desk.writer.head(200, plan.headers, len(body))
         if not self._written(head + body):
-            self._desk.node.abandon(poll)
+            poll.node.abandon(poll)
 
     def _written(self, data: bytes, *, close: bool = False) -> bool:
         """Write an answer, and be ready for the next request; False if the connection is gone."""
@@ -448,11 +460,12 @@ def _look(connection: Lean) -> None:
 class LeanPoll(Poll):
     """A poll whose answer is written where it came from."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "node")
 
-    def __init__(self, connection: Lean, address: str, visitor: str | None) -> None:
+    def __init__(self, connection: Lean, node: Node, address: str, visitor: str | None) -> None:
         super().__init__(address, visitor)
         self._connection = connection
+        self.node = node
 
     def send(self, parts: list[bytes]) -> None:
         if self.parts is not None:

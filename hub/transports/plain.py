@@ -29,8 +29,7 @@ from ..protocol.plain import channels_of, encode, format_place, parse_place
 from ..protocol.publications import Position
 from ..sessions import Batch, Session
 from .eventsource import EventStream
-from .front import Door
-from .origins import Origins
+from .front import Entrance
 from .websocket import Connection
 
 
@@ -228,9 +227,9 @@ class PlainPoll:
 class Plain:
     """The handlers of `/sse` and `/poll`, and the maker of `/ws` connections."""
 
-    def __init__(self, node: Node, door: Door, access: Access, *, limit: int, interval: float, hold: float) -> None:
-        self._node = node
-        self._door = door
+    def __init__(self, entrance: Entrance, access: Access, *, limit: int, interval: float, hold: float) -> None:
+        self._node = entrance.node
+        self._entrance = entrance
         self._access = access
         self._limit = limit
         self._interval = interval
@@ -239,7 +238,7 @@ class Plain:
     def websocket(self, head: Head, window: int) -> PlainSocket:
         """The connection object of an accepted upgrade of `/ws`."""
         cookie = head.get(b"cookie")
-        visitor = self._door.visitor(None if cookie is None else cookie.decode("latin-1"))
+        visitor = self._entrance.visitor(None if cookie is None else cookie.decode("latin-1"))
         return PlainSocket(
             self._node, self._access, head, visitor, limit=self._limit, interval=self._interval, window=window
         )
@@ -247,7 +246,7 @@ class Plain:
     async def upgrade(self, request: web.Request) -> web.StreamResponse:
         """`/ws` on a connection that carried other requests, or without an upgrade."""
         if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
-            return await self._door.take_over(request)
+            return await self._entrance.door.take_over(request)
         return web.Response(status=426, text="Open a WebSocket here.\n", headers={"Upgrade": "websocket"})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -328,16 +327,15 @@ class Plain:
         """Who asks, as their cookie and `?token=` say. Raises BadToken."""
         token = request.query.get("token")
         grant = None if token is None else self._access.grant(token, self._node.bayeux.wall())
-        return Who(self._door.visitor(request.headers.get(hdrs.COOKIE)), grant)
+        return Who(self._entrance.visitor(request.headers.get(hdrs.COOKIE)), grant)
 
     def _asked(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
-        origins: Origins = self._door.origins
-        if not origins.allows(request.headers.get(hdrs.ORIGIN), request.host):
+        if not self._entrance.origins.allows(request.headers.get(hdrs.ORIGIN), request.host):
             raise ForbiddenChannel(text="Origin not allowed")
         return _allowed(self._access, request.query.getall("channel", []), place, who)
 
     def _cors(self, request: web.Request) -> dict[str, str]:
-        return self._door.origins.headers(request.headers.get(hdrs.ORIGIN), request.host)
+        return self._entrance.origins.headers(request.headers.get(hdrs.ORIGIN), request.host)
 
 
 def _allowed(access: Access, names: list[str], place: str, who: Who) -> dict[str, Position | None]:

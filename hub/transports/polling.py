@@ -14,12 +14,12 @@ from aiohttp import hdrs, web
 
 from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadMessage, TooLarge
-from ..node import Node, Poll
+from ..node import Poll
 from ..protocol.messages import dumps, join, looks_like_json, parse_batch
 from .answers import Answer, response, text
 from .bodies import read_body
 from .eventsource import Streams
-from .front import Door
+from .front import Entrance
 from .origins import PREFLIGHT
 
 #: Faye's callback grammar; CometD bounds the length at 64, we at 128.
@@ -39,20 +39,19 @@ class Polling:
 
     def __init__(
         self,
-        node: Node,
-        door: Door,
+        entrance: Entrance,
         *,
         message_bytes: int,
         body_bytes: int,
         body_timeout: float,
         like_faye: bool = False,
     ) -> None:
-        self._node = node
-        self._door = door
-        self._streams = Streams(node, door)
-        self.address = door.address
-        self.visitor = door.visitor
-        self._origins = door.origins
+        self._node = entrance.node
+        self._door = entrance.door
+        self._streams = Streams(entrance)
+        self.address = entrance.door.address
+        self.visitor = entrance.visitor
+        self._origins = entrance.origins
         self._message_bytes = message_bytes
         self._body_bytes = body_bytes
         self._body_timeout = body_timeout

@@ -27,9 +27,11 @@ from ..protocol import fanout, tokens
 from ..protocol.channels import from_fanout, to_fanout
 from ..protocol.messages import loads
 from ..protocol.publications import Published
+from ..realms import Directory
 from ..settings import Settings
 from .answers import Answer, response, text
 from .bodies import read_body
+from .routes import of_publishers
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ _KICK_BYTES = 4096
 _NOSNIFF = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-def add_routes(app: web.Application, endpoint: Endpoint) -> None:
+def add_routes(app: web.Application, endpoints: Directory[Endpoint]) -> None:
     """Add the publish API's routes to an application."""
     for path in (
         "/publish",
@@ -54,11 +56,11 @@ def add_routes(app: web.Application, endpoint: Endpoint) -> None:
         "/realm/{realm}/publish/",
         "/realm/{realm}/publish/{channel:.+}",
     ):
-        app.router.add_route("*", path, endpoint.publish)
+        app.router.add_route("*", path, of_publishers(endpoints, lambda endpoint: endpoint.publish))
     for path in ("/realm/{realm}/kick", "/realm/{realm}/kick/"):
-        app.router.add_post(path, endpoint.kick)
+        app.router.add_post(path, of_publishers(endpoints, lambda endpoint: endpoint.kick))
     for path in ("/realm/{realm}/position", "/realm/{realm}/position/"):
-        app.router.add_get(path, endpoint.position, allow_head=False)
+        app.router.add_get(path, of_publishers(endpoints, lambda endpoint: endpoint.position), allow_head=False)
 
 
 class Gate:

@@ -120,7 +120,7 @@ class TestFloods:
         for number in range(100):
             talk.wire.address = f"192.0.2.{number}"  # type: ignore[attr-defined]  # as transports have it
             assert talk.handshake()["successful"]
-        assert len(rules._addresses) == 10
+        assert len(rules.crowd.addresses) == 10
 
     async def test_publish_flood_is_told_so_and_may_go_on_later(self) -> None:
         alice = Talk(new_rules(publish_rate=5))

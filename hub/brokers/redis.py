@@ -824,7 +824,8 @@ class RedisBroker(Broker):
             raise BrokerUnavailable(
                 f"Redis at {self._server.address}: is version {version}; 7 or later is needed, or Valkey"
             )
-        if server.get("redis_mode") == "cluster":
+        # Valkey has another word for it.
+        if "cluster" in (server.get("redis_mode"), server.get("server_mode")):
             raise BrokerUnavailable(
                 f"Redis at {self._server.address}: is a cluster; one primary is needed, with Sentinel or without"
             )

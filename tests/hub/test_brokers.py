@@ -1,4 +1,4 @@
-"""What every broker promises: one suite, on memory, on Redis, and on a Redis that was failed over to."""
+"""What every broker promises: one suite, on memory, Redis, a Redis that was failed over to, and Valkey."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def opened(broker: Broker) -> tuple[Broker, Ear]:
     return broker, ear
 
 
-@pytest.fixture(params=["memory", "redis", "redis after failover"])
+@pytest.fixture(params=["memory", "redis", "redis after failover", "valkey"])
 async def new_broker(request: pytest.FixtureRequest) -> AsyncIterator[NewBroker]:
     brokers: list[Broker] = []
     prefix = f"hub-{secrets.token_hex(3)}"
@@ -38,7 +38,7 @@ async def new_broker(request: pytest.FixtureRequest) -> AsyncIterator[NewBroker]
             return MemoryBroker(retention=retention)
 
     else:
-        url = request.getfixturevalue("redis_url")
+        url = request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis_url")
         if request.param == "redis after failover":
             relay = await fail_over(request.getfixturevalue("new_redis"), prefix)
             url = relay.url

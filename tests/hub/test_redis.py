@@ -541,6 +541,13 @@ def test_old_versions_are_refused(info: str, taken: bool) -> None:
         broker._check(redis_module._info(info.encode()), {})
 
 
+@pytest.mark.parametrize("info", ["redis_mode:cluster", "valkey_version:9.1.2\r\nserver_mode:cluster"])
+def test_cluster_is_known_by_either_word(info: str) -> None:
+    """Valkey calls it server_mode, and a cluster without slots was refused with "Hash slot not served"."""
+    with pytest.raises(BrokerUnavailable, match="is a cluster"):
+        RedisBroker("redis://127.0.0.1")._check(redis_module._info(info.encode()), {})
+
+
 async def test_policy_that_may_evict_the_log_is_warned_of(
     new_redis: RedisFactory, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,6 +31,10 @@ _COUNTERS = {
     "lost": "times that publications may have been missed and subscribers were told",
     "recovered": "channels recovered in full",
     "unrecovered": "channels whose subscriber was told to refetch",
+    "held": "items that waited for the one named by their prev-id",
+    "overdue": "items published although the one named by their prev-id had not come in time",
+    "dropped": "items dropped because another waited for the same prev-id",
+    "unheld": "items refused because too many waited for their prev-id",
 }
 _BROKER_COUNTERS = {
     "reconnects": "reconnections of the reader to the broker",

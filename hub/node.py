@@ -21,6 +21,7 @@ from dataclasses import astuple, dataclass
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -28,7 +29,7 @@ from .bayeux import SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Service
 from .brokers import Broker, Health
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Grant, Who
-from .protocol.channels import is_wild
+from .protocol.channels import META, home, is_wild
 from .protocol.dialects import wire
 from .protocol.messages import dumps
 from .protocol.publications import Draft, History, Position, Publication, Published
@@ -98,14 +99,18 @@ class Counters:
     __slots__ = (
         "adopted",
         "delivered",
+        "dropped",
         "expired",
         "flushes",
+        "held",
         "lost",
         "opened",
+        "overdue",
         "published",
         "received",
         "recovered",
         "slow",
+        "unheld",
         "unrecovered",
     )
 
@@ -124,6 +129,10 @@ class Counters:
     lost: int
     recovered: int
     unrecovered: int
+    held: int
+    overdue: int
+    dropped: int
+    unheld: int
 
 
 class Wheel:
@@ -209,6 +218,9 @@ class Node:
         self._room = asyncio.Event()
         self._room.set()
         self._tops: dict[str, Position] = {}
+        # What publishers said of connections, and sessions that go when they have what waits for them.
+        self._closings: list[Publication] = []
+        self._leaving: WeakKeyDictionary[Session, tuple[int, str]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         # Links whose session is being claimed, and what they sent meanwhile.
         self._claiming: dict[Link, deque[tuple[Sequence[object], str]]] = {}
@@ -346,6 +358,45 @@ class Node:
             for session in list(self.registry.sessions.values()):
                 if session.user == user or (session.grant is not None and session.grant.user == user):
                     self.end_session(session, "kicked")
+
+    def _told(self, channel: str, publications: Sequence[Publication]) -> None:
+        """Another node, or this one, says what all are to do."""
+        if channel == KICK:
+            self._kicked(publications)
+        elif home(channel) != channel:
+            # Later: what was published to the channel before may still be on its way through `_jobs`.
+            self._closings += publications
+
+    def _close_links(self) -> None:
+        """End the connections of plain clients, by channel and format, as their publishers said."""
+        closings, self._closings = self._closings, []
+        for publication in closings:
+            told = orjson.loads(publication.data)
+            sessions = [
+                session
+                for session in self.registry.audiences.get(home(publication.channel), ())
+                if session.link is not None and session.link.closed_by in told
+            ]
+            if sessions:
+                self.spawn(self._close_each(sessions, told))
+
+    async def _close_each(self, sessions: Sequence[Session], told: dict[str, tuple[int, str]]) -> None:
+        for number, session in enumerate(sessions, 1):
+            if session.link is not None:
+                code, words = told[session.link.closed_by]
+                self._leaving[session] = (code, words)
+                self._flush_queue(session)
+            if number % DRAIN_SLICE == 0:
+                await asyncio.sleep(0)
+
+    def _leave(self, session: Session) -> None:
+        """Send a session away that was told to go, once it has what was published before."""
+        link = session.link
+        if session.queue is not None or session.recovering or link is None:
+            return
+        code, words = self._leaving.pop(session)
+        link.leave(code, words)
+        self.end_session(session, "closed by a publisher")
 
     def subscribers(self, channel: str) -> int:
         """How many sessions of this process a publication of the channel reaches."""
@@ -501,8 +552,8 @@ class Node:
         for channel, publications in pending.items():
             audience = self.registry.audience(channel)
             if not audience:
-                if channel == KICK:
-                    self._kicked(publications)
+                if channel.startswith(META):
+                    self._told(channel, publications)
                 continue
             batch = Batch(channel, publications)
             self.counters.delivered += len(audience) * len(publications)
@@ -522,6 +573,8 @@ class Node:
         one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
         """
         self._loop.call_soon(self._begin_tick)
+        if self._closings:
+            self._close_links()
         if not self._room.is_set():
             self._room.set()
 
@@ -602,6 +655,8 @@ class Node:
                 session.link = None
                 session.put_back(taken)
         session.settle()
+        if self._leaving and session in self._leaving:
+            self._leave(session)
 
     # What waits
 

@@ -67,10 +67,12 @@ class Link(Protocol):
 
     blocked: whether its buffer is full; batches then wait in the session's queue, and the link
     calls `Node.writable` when there is room again. session: the session it is the link of.
+    closed_by: the format of a Fanout item whose action `close` ends it, empty where none does.
     """
 
     blocked: bool
     session: Session | None
+    closed_by: str
 
     def offer(self, batch: Batch) -> None:
         """Write a batch now; raises LinkClosed. Called only while the link is a session's `sink`."""

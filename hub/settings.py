@@ -420,6 +420,14 @@ class Settings:
         maximum=3600,
     )
     tick: float = setting("HUB_TICK", SECONDS, 0.002, "how long deliveries to a socket may wait for more", maximum=1)
+    order_wait: float = setting(
+        "HUB_ORDER_WAIT",
+        SECONDS,
+        # Pushpin's message_wait.
+        5.0,
+        "how long a published item waits for the one its prev-id names; 0 for not at all",
+        maximum=30,
+    )
     drain_timeout: float = setting(
         "HUB_DRAIN_TIMEOUT", SECONDS, 10.0, "what a shutdown may take before connections are cut", maximum=600
     )

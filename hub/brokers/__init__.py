@@ -9,6 +9,8 @@ Promises
 - Delivery: a node receives each accepted publication at least once between `open` and `close`,
   or learns by `lost` that it may have missed some of a channel. Never silence.
 - Validation is the caller's: names are checked, data is encoded JSON within the size limit.
+- Place: what is published to a meta channel that speaks of another (`channels.home`) is received
+  after what was published to that other before it.
 - A publish whose key was used in the last ten minutes changes nothing and returns the first result.
 """
 
@@ -81,6 +83,14 @@ class Broker(ABC):
     @abstractmethod
     async def history(self, channel: str, since: Position | None) -> History:
         """What came after `since`; with None, all that is kept (then `recovered` is True)."""
+
+    @abstractmethod
+    async def may_follow(self, channel: str, key: str) -> bool:
+        """Whether what follows the draft with this key, an id in its channel, need not wait for it.
+
+        True once it was accepted by any node, and while no id of the channel is known: both as far back
+        as keys are remembered. What was accepted before the call counts; a later True stays for as long.
+        """
 
     @property
     @abstractmethod

@@ -7,6 +7,7 @@ with another epoch, so that a position from its first life is answered with "los
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections import OrderedDict, deque
@@ -26,7 +27,7 @@ MAX_KEYS = 200_000
 class _Ring:
     """One channel's history: publications `top - len + 1` to `top` of an epoch."""
 
-    __slots__ = ("bytes", "entries", "epoch", "retention", "top", "touched")
+    __slots__ = ("bytes", "entries", "epoch", "identified", "retention", "top", "touched")
 
     def __init__(self, epoch: str, retention: Retention, now: float) -> None:
         self.epoch = epoch
@@ -35,6 +36,8 @@ class _Ring:
         self.bytes = 0
         self.retention = retention
         self.touched = now
+        # When an id was last used in this channel.
+        self.identified = -math.inf
 
     def append(self, publication: Publication, now: float) -> None:
         if self.retention.count == 0:
@@ -106,6 +109,8 @@ class MemoryBroker(Broker):
             results.append(Published(position))
             if draft.key is not None:
                 self._keys[draft.key] = (now, position)
+                if draft.identified:
+                    ring.identified = now
         if publications and self._receiver is not None:
             self._receiver.receive(publications)
         return results
@@ -122,6 +127,11 @@ class MemoryBroker(Broker):
         ring = self._ring(channel, now)
         ring.trim(now)
         return ring.since(since)
+
+    async def may_follow(self, channel: str, key: str) -> bool:
+        now = self._clock()
+        ring = self._rings.get(channel)
+        return ring is None or ring.identified < now - KEY_SECONDS or self._seen(key, now) is not None
 
     @property
     def health(self) -> Health:

@@ -2,7 +2,7 @@
 --
 -- KEYS: log, shard; then for each draft: meta, history, idempotency key.
 -- ARGV: number of drafts, candidate for a new epoch, log length, log bytes, meta seconds, key seconds;
---       then for each draft: channel, data, hint ("1" or ""), ext (or ""), whether it has a key ("1" or ""),
+--       then for each draft: channel, data, hint ("1" or ""), ext (or ""), whether it has a key ("1", "2" for an id, or ""),
 --       history count, history seconds, history bytes.
 -- Returns for each draft: {channel epoch, offset, whether the key was known}.
 local log, shard = KEYS[1], KEYS[2]
@@ -14,7 +14,7 @@ local results, later, first_with = {}, {}, {}
 local fresh = 0
 for i = 0, n - 1 do
   local known = false
-  if ARGV[6 + i * 8 + 5] == '1' then
+  if ARGV[6 + i * 8 + 5] ~= '' then
     local idem = KEYS[2 + i * 3 + 3]
     if first_with[idem] then
       later[i] = first_with[idem]
@@ -52,11 +52,12 @@ if fresh > 0 then
       local meta, hist, idem = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
       local channel, data, hint, ext = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
       local size = #data + #channel + #ext + 100
-      local m = redis.call('HMGET', meta, 'p', 'e', 's', 'b', 'fb', 'ft', 'x')
+      local m = redis.call('HMGET', meta, 'p', 'e', 's', 'b', 'fb', 'ft', 'x', 'k')
       local epoch, offset, total, first_bytes, first_time, expires = m[2], m[3], m[4], m[5], m[6], tonumber(m[7]) or 0
+      local used = tonumber(m[8]) or 0
       if m[1] ~= ep then
         -- The channel is new, was forgotten, or belongs to a log that was rolled back.
-        epoch, offset, total, first_bytes, first_time, expires = ARGV[2], 0, 0, 0, now, 0
+        epoch, offset, total, first_bytes, first_time, expires, used = ARGV[2], 0, 0, 0, now, 0, 0
         redis.call('DEL', meta, hist)
         redis.call('HSET', meta, 'p', ep, 'e', epoch)
       end
@@ -102,9 +103,13 @@ if fresh > 0 then
       written = written + size
       redis.call('XADD', log, 'MAXLEN', '~', ARGV[3], '*', 'c', channel, 'e', epoch, 'o', offset, 'd', data,
         'h', hint, 'x', ext, 'q', number, 'b', written)
-      if ARGV[a + 5] == '1' then
+      if ARGV[a + 5] ~= '' then
         redis.call('HSET', idem, 'e', epoch, 's', offset)
         redis.call('EXPIRE', idem, ARGV[6])
+        -- Whether an id of the channel is known at all; who asks allows for the slack.
+        if ARGV[a + 5] == '2' and now - used >= 30 then
+          redis.call('HSET', meta, 'k', now)
+        end
       end
       results[i + 1] = {epoch, offset, 0}
     end

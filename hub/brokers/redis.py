@@ -1,13 +1,14 @@
 """The log in Redis: shard streams that every node reads. The only module that knows redis.
 
-Layout, for shard n of K (n = crc32(channel) % K); the keys of a shard share a hash tag, so the
+Layout, for shard n of K (n = crc32(home(channel)) % K); the keys of a shard share a hash tag, so the
 layout is fit for a Redis Cluster:
 
     {hub:n}:log       stream   every publication of the shard, LOG_LENGTH and LOG_BYTES of them
     {hub:n}:ep        hash     e: the shard's epoch, at: the log id and aq: the number it begins after,
                                q: number of the newest entry, b: bytes written, r and r2: whose data it is
     {hub:n}:m:<ch>    hash     p: shard epoch, e: channel epoch, s: newest offset, b: bytes written,
-                               fb and ft: bytes and time of the history's first entry, x: when renewed
+                               fb and ft: bytes and time of the history's first entry, x: when renewed,
+                               k: when an id was last used in it, within KEY_SLACK
     {hub:n}:h:<ch>    stream   the channel's history, entry id = offset
     {hub:n}:i:<key>   hash     what a publish with this key returned, for KEY_SECONDS
     hub:s:<id>        hash     w: the worker that owns a session, r: its record
@@ -64,6 +65,7 @@ from redis.sentinel import Sentinel as BlockingSentinel
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelPool
 
 from ..errors import BadWire, BrokerUnavailable, SettingsError
+from ..protocol.channels import home
 from ..protocol.publications import Draft, History, Position, Publication, Published
 from . import KEY_SECONDS, Broker, Health, Receiver, Retention, RetentionOf
 
@@ -130,6 +132,16 @@ _SAVE = (
     "local w = redis.call('HGET', KEYS[1], 'w') if w and w ~= ARGV[1] then return 0 end "
     "redis.call('HSET', KEYS[1], 'w', ARGV[1], 'r', ARGV[2]) redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1"
 )
+
+#: Whether a key, or no id at all, is known.
+_MAY_FOLLOW = (
+    "if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end "
+    "local used = tonumber(redis.call('HGET', KEYS[2], 'k')) "
+    "if used and tonumber(redis.call('TIME')[1]) - used <= tonumber(ARGV[1]) then return 0 end return 1"
+)
+
+#: Seconds by which the note of a channel's last id may be older than the id: writing it costs as much as a look-up.
+KEY_SLACK = 30
 
 #: A canary. In one call, so that a worker that dies leaves no key for ever.
 _SING = "redis.call('XADD', KEYS[1], 'MAXLEN', 4, '*', 'w', '') return redis.call('EXPIRE', KEYS[1], 60)"
@@ -466,7 +478,7 @@ class RedisBroker(Broker):
                 draft.data,
                 b"1" if draft.hint else b"",
                 draft.ext or b"",
-                b"" if draft.key is None else b"1",
+                b"" if draft.key is None else b"2" if draft.identified else b"1",
                 keep.count,
                 keep.seconds,
                 keep.bytes,
@@ -503,6 +515,13 @@ class RedisBroker(Broker):
         tag = self._tags[self._shard(channel)]
         return self._history_script.call(
             [tag + "ep", f"{tag}m:{channel}", f"{tag}h:{channel}"], (_epoch(), ASKED_SECONDS, what, epoch, offset)
+        )
+
+    async def may_follow(self, channel: str, key: str) -> bool:
+        tag = self._tags[self._shard(channel)]
+        seconds = round(KEY_SECONDS) + KEY_SLACK
+        return bool(
+            await self._ask(None, lambda: ("EVAL", _MAY_FOLLOW, 2, f"{tag}i:{key}", f"{tag}m:{channel}", seconds))
         )
 
     async def claim_session(self, session_id: str, worker: str) -> bytes | None:
@@ -852,7 +871,7 @@ class RedisBroker(Broker):
         return BrokerUnavailable(f"Redis at {self._server.address}: {reason}")
 
     def _shard(self, channel: str) -> int:
-        return crc32(channel.encode()) % self._shards
+        return crc32(home(channel).encode()) % self._shards
 
 
 class RedisCaller:

@@ -16,6 +16,10 @@ from ..errors import InvalidChannel
 META = "/meta/"
 SERVICE = "/service/"
 
+#: What nodes tell each other of a channel's connections travels under this and the channel's own name. As on
+#: every meta channel, nobody else publishes or subscribes there.
+CLOSE = "/meta/close"
+
 #: Characters and segments of a name. 255 is what Faye-era brokers and most of their stores take;
 #: 32 segments bound the number of patterns that match a name.
 MAX_CHARS = 255
@@ -66,6 +70,16 @@ class Grammar:
 def is_meta(channel: str) -> bool:
     """Whether the protocol owns this channel: never subscribed to, published to or delivered."""
     return channel.startswith(META) or channel == "/meta"
+
+
+def close_channel(channel: str) -> str:
+    """Where nodes are told to end connections that have a channel."""
+    return CLOSE + channel
+
+
+def home(channel: str) -> str:
+    """The channel whose place in the log this one shares: what is told of a channel stays behind what it was sent."""
+    return channel[len(CLOSE) :] if channel.startswith(CLOSE + "/") else channel
 
 
 def is_service(channel: str) -> bool:

@@ -6,9 +6,10 @@ more *formats*, in one of three shapes: flat (`"json-object"` beside `"channel"`
 
 `json-object` is any JSON value and is delivered as it is. An item without it is delivered as the
 text of its `ws-message`, `http-stream` or `http-response`, in this order: a JSON string, base64 as
-it came if it isn't UTF-8. Of the actions, `hint` is delivered as null, marked as a hint; `close`
-and `refresh` speak to connections that a GRIP proxy holds, and there are none here: they are
-accepted and nothing is delivered. Fields we don't know are ignored.
+it came if it isn't UTF-8. Of the actions, `hint` is delivered as null, marked as a hint; `close` of a
+`ws-message` or `http-stream` ends connections, after what the item delivers, and travels through the log
+as a draft of its own (`close_channel`); `refresh` speaks to a GRIP proxy's origin, and there is none here:
+it is accepted and nothing is delivered. Fields we don't know are ignored.
 
 The texts of errors are Pushpin's, with the number of the item added. A body is accepted or refused
 as a whole.
@@ -24,7 +25,8 @@ from typing import Any, Literal
 
 from ..errors import BadMessage, TooLarge, TooMany
 from . import messages
-from .channels import from_fanout_name, to_fanout
+from .channels import close_channel, from_fanout_name, to_fanout
+from .frames import MAX_REASON_BYTES, may_close_with
 from .publications import Draft
 
 Action = Literal["send", "hint", "close", "refresh"]
@@ -52,13 +54,29 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item of a body. `draft` is None when its action leaves nothing to deliver."""
+    """One item of a body.
+
+    draft: None when its action leaves nothing to deliver. close: the draft that ends connections, if it is to.
+    prev_id: the id of the item that it follows, None if it may go at once.
+    """
 
     channel: str
     draft: Draft | None
     action: Action = "send"
     id: str | None = None
     prev_id: str | None = None
+    close: Draft | None = None
+
+
+def drafts_of(items: Iterable[Item]) -> list[Draft]:
+    """What is published of these items, in this order."""
+    drafts = []
+    for item in items:
+        if item.draft is not None:
+            drafts.append(item.draft)
+        if item.close is not None:
+            drafts.append(item.close)
+    return drafts
 
 
 def key_of(channel: str, id: str) -> str:
@@ -126,13 +144,22 @@ def _item(item: object, number: int, default: str | None, limits: Limits) -> Ite
     hint = item.get("hint", False)
     if not isinstance(hint, bool):
         raise _bad("publish item object contains 'hint' with wrong type", number)
+    # Pushpin's word for "in whatever order it comes".
+    unordered = item.get("no-seq", False)
+    if not isinstance(unordered, bool):
+        raise _bad("publish item object contains 'no-seq' with wrong type", number)
     action, found, value = _value(formats, number)
-    draft = None
+    key = None if own_id is None else key_of(channel, own_id)
+    draft = close = None
     if found:
         data = _data(value, channel, limits)
-        key = None if own_id is None else key_of(channel, own_id)
         draft = Draft(channel, data, key=key, hint=hint or action == "hint")
-    return Item(channel, draft, action, own_id, prev_id)
+    closed = _closed(formats, number)
+    if closed:
+        # An id has no line break in it, so this key is no other item's.
+        own_key = key if draft is None or key is None else f"{key}\n"
+        close = Draft(close_channel(channel), messages.dumps(closed), key=own_key)
+    return Item(channel, draft, action, own_id, None if unordered else prev_id, close)
 
 
 def _channel(item: dict[str, Any], number: int, default: str | None) -> str:
@@ -178,6 +205,23 @@ def _value(formats: dict[str, Any], number: int) -> tuple[Action, bool, object]:
             return action, True, text
     action = texts[0][0]
     return action, action == "hint", None
+
+
+def _closed(formats: dict[str, Any], number: int) -> dict[str, tuple[int, str]]:
+    """By format, the code and reason that connections are closed with; only a WebSocket's are told."""
+    closed = {}
+    if "http-stream" in formats and formats["http-stream"].get("action") == "close":
+        closed["http-stream"] = (1000, "")
+    if "ws-message" in formats and formats["ws-message"].get("action") == "close":
+        code, reason = formats["ws-message"].get("code", 1000), formats["ws-message"].get("reason", "")
+        if not may_close_with(code):
+            raise _bad("ws-message object contains 'code' which no close frame may have", number)
+        if not isinstance(reason, str) or not reason.isprintable():
+            raise _bad("ws-message object contains 'reason' with wrong type", number)
+        if len(reason.encode()) > MAX_REASON_BYTES:
+            raise _bad(f"ws-message object contains 'reason' longer than {MAX_REASON_BYTES} bytes", number)
+        closed["ws-message"] = (code, reason)
+    return closed
 
 
 def _text(name: str, value: object, number: int) -> tuple[Action, str | None]:

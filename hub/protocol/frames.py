@@ -37,8 +37,9 @@ TRY_AGAIN_LATER = 1013
 #: which never travel, and the ranges for libraries and applications.
 _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
 
-#: RFC 6455 §5.5: control frames have at most 125 bytes.
+#: RFC 6455 §5.5: control frames have at most 125 bytes; two of a close frame's are its code.
 _MAX_CONTROL = 125
+MAX_REASON_BYTES = _MAX_CONTROL - 2
 
 #: What deflate ends a message with and permessage-deflate leaves out (RFC 7692 §7.2.1).
 _TAIL = b"\x00\x00\xff\xff"
@@ -82,9 +83,14 @@ def frame(opcode: int, payload: bytes = b"", *, rsv1: bool = False) -> bytes:
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
 
 
+def may_close_with(code: int) -> bool:
+    """Whether a close frame may have this code."""
+    return code in _CLOSE_CODES
+
+
 def close_frame(code: int, reason: str = "") -> bytes:
     """A close frame; the reason is cut, between characters, to the 123 bytes it may have."""
-    text = reason.encode("utf-8", "replace")[: _MAX_CONTROL - 2].decode("utf-8", "ignore")
+    text = reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
     return frame(CLOSE, code.to_bytes(2, "big") + text.encode())
 
 

@@ -55,6 +55,12 @@ class Draft:
     hint: bool = False
     ext: bytes | None = None
 
+    @property
+    def identified(self) -> bool:
+        """Whether the key is an id in this channel, as `fanout.key_of` makes them: others may wait for it."""
+        key = self.key
+        return key is not None and key.startswith(self.channel) and key[len(self.channel) :].startswith(" ")
+
 
 @dataclass(frozen=True, slots=True)
 class Published:

@@ -34,6 +34,8 @@ class EventStream(ABC):
 
     __slots__ = ("__weakref__", "_ended", "_node", "_transport", "blocked", "closing", "response", "session")
 
+    closed_by = ""
+
     def __init__(self, node: Node) -> None:
         self._node = node
         self.blocked = False

@@ -115,6 +115,8 @@ class Stream:
 
     __slots__ = ("_changes", "blocked", "left", "session")
 
+    closed_by = ""
+
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self.blocked = True

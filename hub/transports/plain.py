@@ -38,6 +38,8 @@ class PlainSocket(Connection):
 
     __slots__ = ("_access", "_asked", "_tasks", "_visitor", "session")
 
+    closed_by = "ws-message"
+
     def __init__(
         self,
         node: Node,
@@ -158,6 +160,8 @@ class PlainStream(EventStream):
 
     __slots__ = ("places",)
 
+    closed_by = "http-stream"
+
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.places: dict[str, Position] = {}
@@ -192,6 +196,8 @@ class PlainPoll:
     """`/poll`: takes what comes first, and is done."""
 
     __slots__ = ("_answered", "blocked", "found", "lost", "session")
+
+    closed_by = ""
 
     def __init__(self) -> None:
         self.blocked = False

@@ -16,13 +16,14 @@ import binascii
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import orjson
 from aiohttp import hdrs, web
 
 from ..errors import BadMessage, BadToken, BrokerUnavailable, InvalidChannel, ProtocolError, TooLarge, TooMany
 from ..node import Node
+from ..ordering import Ordering
 from ..protocol import fanout, tokens
 from ..protocol.channels import from_fanout, to_fanout
 from ..protocol.messages import loads
@@ -129,6 +130,7 @@ class Endpoint:
     def __init__(self, node: Node, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._node = node
         self._gate = Gate(settings, clock)
+        self._ordering = Ordering(node, settings.order_wait)
         self._realm = settings.realm
         self._limits = fanout.Limits(
             items=settings.max_messages, bytes=settings.message_bytes, depth=settings.max_depth
@@ -183,7 +185,15 @@ class Endpoint:
     async def accept(self, items: list[fanout.Item], as_json: bool) -> Answer:
         """Publish the items, and say what became of them."""
         try:
-            published = await self._node.publish([item.draft for item in items if item.draft is not None])
+            if _asks_for_order(items):
+                results = await self._ordering.publish(items)
+                kept = [item for item, result in zip(items, results, strict=True) if result is not None]
+                published = [each for result in results if result is not None for each in result]
+                return self._accepted(kept, published, as_json, dropped=len(items) - len(kept))
+            published = await self._node.publish(fanout.drafts_of(items))
+        except TooMany as error:
+            # Before anything was published, and it passes: the same body may succeed soon.
+            return _text(503, f"Not published: {error.text}. Try again.", **{hdrs.RETRY_AFTER: _RETRY_AFTER})
         except BrokerUnavailable as error:
             logger.warning("publish not accepted", extra={"error": str(error)})
             return _text(
@@ -193,10 +203,16 @@ class Endpoint:
 
     def try_accept(self, items: list[fanout.Item], as_json: bool) -> Answer | None:
         """As `accept` if that needs no waiting, else None, and nothing was published."""
-        published = self._node.try_publish([item.draft for item in items if item.draft is not None])
+        if _asks_for_order(items):
+            return None
+        published = self._node.try_publish(fanout.drafts_of(items))
         return None if published is None else self._accepted(items, published, as_json)
 
-    def _accepted(self, items: list[fanout.Item], published: list[Published], as_json: bool) -> Answer:
+    def _accepted(
+        self, items: list[fanout.Item], published: list[Published], as_json: bool, dropped: int = 0
+    ) -> Answer:
+        if self._ordering.waiting:
+            self._ordering.came(items)
         counts = {item.channel: 0 for item in items}
         for channel in counts:
             counts[channel] = self._node.subscribers(channel)
@@ -205,6 +221,8 @@ class Endpoint:
             words = "Published"
             if items and not total:
                 words += " (nobody is subscribed)" if self._alone else " (nobody is subscribed at this worker)"
+            if dropped:
+                words += f", but for {dropped} whose prev-id another item has"
             return _text(200, words, **{"Fanfare-Subscribers": str(total)})
         results = iter(published)
         answers = []
@@ -214,11 +232,16 @@ class Endpoint:
                 result = next(results)
                 answer["position"] = str(result.position)
                 answer["repeated"] = result.repeated
+            if item.close is not None:
+                next(results)
             answers.append(answer)
+        told = {"message": "Published", "subscribers": total, "items": answers}
+        if dropped:
+            told["dropped"] = dropped
         return Answer(
             200,
             {**_NOSNIFF, "Fanfare-Subscribers": str(total), "Content-Type": "application/json"},
-            orjson.dumps({"message": "Published", "subscribers": total, "items": answers}) + b"\n",
+            orjson.dumps(told) + b"\n",
         )
 
     async def position(self, request: web.Request) -> web.Response:
@@ -268,6 +291,10 @@ class Endpoint:
             case BadMessage():
                 return _text(400, error.text)
         return _text(400, error.wire())
+
+
+def _asks_for_order(items: Iterable[fanout.Item]) -> bool:
+    return any(item.prev_id is not None for item in items)
 
 
 def wants_json(accept: str) -> bool:

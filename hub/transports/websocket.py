@@ -88,6 +88,8 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.seen = 0.0
 
+    closed_by = ""
+
     # What subclasses answer
 
     def text(self, payload: bytes) -> None:

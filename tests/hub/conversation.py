@@ -18,6 +18,8 @@ TYPES = ["websocket", "long-polling", "callback-polling"]
 class Wire:
     """A link that remembers what was sent: `messages` decoded, in order."""
 
+    closed_by = ""
+
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.answers = 0

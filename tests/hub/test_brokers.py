@@ -15,6 +15,7 @@ from services import Redis, RedisFactory
 from hub.brokers import Broker, Retention, RetentionOf
 from hub.brokers.memory import MemoryBroker
 from hub.brokers.redis import RedisBroker
+from hub.protocol.channels import close_channel, home
 from hub.protocol.publications import Draft, Position
 
 #: Opens a broker with an ear of its own; several are nodes of one hub.
@@ -405,3 +406,33 @@ async def play(broker: Broker, script: list[tuple[str, object]]) -> None:
         assert ear.losses == []
     finally:
         await broker.close()
+
+
+# Order among publishers
+
+
+async def test_what_follows_an_id_may_go_once_it_was_accepted(new_broker: NewBroker) -> None:
+    broker, _ = await new_broker()
+    assert await broker.may_follow("/n", "/n 1"), "no id of the channel is known"
+    await broker.publish([draft("/n", 1), draft("/n", 2, key="client:2")])
+    assert await broker.may_follow("/n", "/n 1"), "nor are those keys ids"
+    await broker.publish([draft("/n", 3, key="/n 0")])
+    assert not await broker.may_follow("/n", "/n 1")
+    assert await broker.may_follow("/other", "/other 1")
+    await broker.publish([draft("/n", 3, key="/n 1")])
+    assert await broker.may_follow("/n", "/n 1")
+
+
+async def test_what_is_told_of_a_channel_comes_behind_what_was_published_to_it(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    for number in range(200):
+        name = f"/{number % 20}"
+        await broker.publish([draft(name, number), draft(close_channel(name), number)])
+    await ear.hear(400)
+    ear.check_order()
+    seen: set[tuple[str, bytes]] = set()
+    for publication in ear.heard:
+        name = home(publication.channel)
+        if publication.channel != name:
+            assert (name, publication.data) in seen
+        seen.add((publication.channel, publication.data))

@@ -287,3 +287,58 @@ def test_any_bytes_are_parsed_or_refused_with_a_declared_error(text: bytes) -> N
         fanout.parse(text)
     except ProtocolError:
         pass
+
+
+def closed(formats: dict[str, Any], **fields: Any) -> Any:
+    item = parse_one({"channel": "a", **formats, **fields})
+    return None if item.close is None else (item.close.channel, json.loads(item.close.data))
+
+
+def test_close_is_a_draft_of_its_own_for_each_format_that_has_it() -> None:
+    goodbye = {"ws-message": {"action": "close", "code": 4001, "reason": "bye"}}
+    assert closed(goodbye) == ("/meta/close/a", {"ws-message": [4001, "bye"]})
+    assert closed({"ws-message": {"action": "close"}}) == ("/meta/close/a", {"ws-message": [1000, ""]})
+    both = goodbye | {"http-stream": {"action": "close", "content": ""}}
+    assert closed(both) == ("/meta/close/a", {"http-stream": [1000, ""], "ws-message": [4001, "bye"]})
+    assert closed({"http-response": {"action": "close"}}) is None
+    assert closed({"ws-message": {"content": "x"}}) is None
+
+
+def test_an_item_may_deliver_and_then_close() -> None:
+    item = parse_one({"channel": "a", "id": "1", "json-object": 1, "http-stream": {"action": "close"}})
+    assert item.draft is not None
+    assert item.close is not None
+    assert fanout.drafts_of([item]) == [item.draft, item.close]
+    assert item.draft.key == "/a 1" != item.close.key
+
+
+def test_the_close_of_a_repeated_id_is_repeated_too() -> None:
+    item = parse_one({"channel": "a", "id": "kick-2", "prev-id": "kick-1", "http-stream": {"action": "close"}})
+    assert item.close is not None
+    assert item.close.key == fanout.key_of("/a", "kick-2")
+
+
+@pytest.mark.parametrize(
+    ("close", "words"),
+    [
+        ({"code": 1005}, "ws-message object contains 'code' which no close frame may have"),
+        ({"code": 0}, "ws-message object contains 'code' which no close frame may have"),
+        ({"code": "1000"}, "ws-message object contains 'code' with wrong type"),
+        ({"reason": 7}, "ws-message object contains 'reason' with wrong type"),
+        ({"reason": "a\nb"}, "ws-message object contains 'reason' with wrong type"),
+        ({"reason": "\ud800"}, "ws-message object contains 'reason' with wrong type"),
+        ({"reason": "é" * 62}, "ws-message object contains 'reason' longer than 123 bytes"),
+    ],
+)
+def test_a_close_that_cannot_be_sent_is_refused(close: dict[str, Any], words: str) -> None:
+    assert reason(body({"channel": "a", "ws-message": {"action": "close", **close}})) == (
+        f"Invalid format: {words} (item 0)"
+    )
+
+
+def test_no_seq_takes_away_the_order() -> None:
+    item = {"channel": "a", "json-object": 1, "prev-id": "0"}
+    assert parse_one(item).prev_id == "0"
+    assert parse_one(item | {"no-seq": False}).prev_id == "0"
+    assert parse_one(item | {"no-seq": True}).prev_id is None
+    assert "'no-seq' with wrong type" in reason(body(item | {"no-seq": "true"}))

@@ -6,6 +6,7 @@ hasn't got is a skip with its reason, and a failure when CI=true: a green run th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import pytest_asyncio
 import services
 from services import Missing, Postgres, Redis, RedisFactory
 
@@ -32,6 +34,7 @@ MARKS = {
     "postgres_server": "postgres",
     "new_postgres_database": "postgres",
     "chromium": "browser",
+    "shared_chromium": "browser",
     "node": "node",
     "node_modules": "node",
 }
@@ -172,9 +175,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 # Browser and Node
 
 
-@pytest.fixture
-async def chromium() -> AsyncIterator[object]:
-    """A playwright Browser of the test's own: `page = await (await chromium.new_context()).new_page()`."""
+@contextlib.asynccontextmanager
+async def launched() -> AsyncIterator[object]:
+    """A running Chromium as a playwright Browser."""
     program = need(services.chromium_program)
     from playwright.async_api import async_playwright
 
@@ -189,10 +192,36 @@ async def chromium() -> AsyncIterator[object]:
         await browser.close()
 
 
+@pytest.fixture
+async def chromium() -> AsyncIterator[object]:
+    """A playwright Browser of the test's own: `page = await (await chromium.new_context()).new_page()`."""
+    async with launched() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_chromium() -> AsyncIterator[object]:
+    """One for the tests of a module that share a loop: `pytestmark = pytest.mark.asyncio(loop_scope="module")`."""
+    async with launched() as browser:
+        yield browser
+
+
 @pytest.fixture(scope="session")
 def node() -> str:
     """The path of Node.js."""
     return need(services.node_program)
+
+
+@pytest.fixture(scope="session")
+def curl() -> str:
+    """The path of curl."""
+    return need(services.curl_program)
+
+
+@pytest.fixture(scope="session")
+def old_pubcontrol() -> Path:
+    """The folder with pubcontrol 3.4.0, for PYTHONPATH."""
+    return need(services.old_pubcontrol)
 
 
 @pytest.fixture(scope="session")

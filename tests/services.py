@@ -387,7 +387,7 @@ def _enters(user: int, folder: Path) -> bool:
     )
 
 
-# Chromium and Node
+# Chromium, Node and other clients
 
 
 #: Chromium of a test: no sandbox for root, and nothing that speaks to the outside.
@@ -434,4 +434,20 @@ def node_folder() -> Path:
     folder = ROOT / "node_modules"
     if not (folder / ".package-lock.json").exists():
         raise Missing("the packages of package.json are not installed (npm ci)")
+    return folder
+
+
+def curl_program() -> str:
+    """The path of curl."""
+    found = shutil.which("curl")
+    if found is None:
+        raise Missing("curl is not installed (Debian's curl)")
+    return found
+
+
+def old_pubcontrol() -> Path:
+    """The folder with the version of pubcontrol before the one that is installed; `make test` fills it."""
+    folder = Path(sys.prefix) / "pubcontrol-3.4.0"
+    if not (folder / "made").exists():
+        raise Missing("pubcontrol 3.4.0 is not in a folder of its own (make test does it)")
     return folder

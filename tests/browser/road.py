@@ -18,6 +18,10 @@ class Road:
         self.open = True
         self.refuses_sockets = False
         self.refuses_hub = False
+        #: What the hub answers gets lost on the way; its sender doesn't learn of it.
+        self.loses_answers = False
+        #: Bytes that got lost so.
+        self.lost = 0
         #: Request lines in the order they came, as "GET /events/x".
         self.requests: list[str] = []
         #: Seconds after which a WebSocket is cut, as some proxies do.
@@ -38,7 +42,12 @@ class Road:
         if not self.open:
             writer.transport.abort()
             return
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            # Nobody is at home: as if the browser had come to the closed port itself.
+            writer.transport.abort()
+            return
         self._ends |= {writer, far_writer}
         try:
             await asyncio.gather(self._forth(reader, writer, far_writer), self._back(far_reader, writer))
@@ -71,6 +80,9 @@ class Road:
 
     async def _back(self, far: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await far.read(65536):
+            if self.loses_answers:
+                self.lost += len(chunk)
+                continue
             writer.write(chunk)
             await writer.drain()
         writer.close()

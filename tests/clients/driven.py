@@ -1,4 +1,4 @@
-"""Unmodified client libraries in a Node process, and a hub that can be restarted under them."""
+"""Unmodified client libraries in a Node process or a page, and a hub that can be restarted under them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
+from playwright.async_api import Browser, Page
+from road import Road, road_to
 
 from hub.app import Hub, running
 from hub.node import Node
@@ -19,18 +24,27 @@ from hub.settings import Settings
 
 SCRIPT = Path(__file__).with_name("client.cjs")
 
+#: The browser builds, as the packages have them; cometd is a module, which page.mjs imports.
+BUILDS = {
+    "faye": "<script src='/npm/faye/client/faye-browser-min.js'></script>",
+    "faye-1.1.2": "<script src='/npm/faye-1.1.2/browser/faye-browser-min.js'></script>",
+    "cometd": "",
+}
 
-class Driven:
-    """A client library at the other end of a pipe."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+class Driven(ABC):
+    """A client library somewhere else: it is given orders, and says events (libraries.mjs)."""
+
+    def __init__(self) -> None:
         self._said: list[dict[str, Any]] = []
 
+    @abstractmethod
     def tell(self, do: str, **more: Any) -> None:
         """Give an order."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **more}).encode() + b"\n")
+
+    @abstractmethod
+    async def _next(self) -> dict[str, Any]:
+        """The next event it says."""
 
     async def hear(self, event: str, seconds: float = 15.0, **more: Any) -> dict[str, Any]:
         """The next event of this kind (with these fields); what came before it is kept for other calls."""
@@ -43,37 +57,73 @@ class Driven:
                         del self._said[seen]
                         return said
                     seen += 1
-                assert self._process.stdout is not None
-                line = await self._process.stdout.readline()
-                assert line, f"the client ended; it had said {self._said}"
-                self._said.append(json.loads(line))
+                self._said.append(await self._next())
 
     async def messages(self, count: int, seconds: float = 15.0) -> list[Any]:
         """The data of the next so many messages."""
         return [(await self.hear("message", seconds))["data"] for _ in range(count)]
 
-    def heard(self, event: str) -> list[dict[str, Any]]:
-        """What has been read of this kind and not taken."""
-        return [said for said in self._said if said["event"] == event]
+
+class Process(Driven):
+    """A library at the other end of a pipe."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        super().__init__()
+        self._process = process
+
+    def tell(self, do: str, **more: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **more}).encode() + b"\n")
+
+    async def _next(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        assert line, f"the client ended; it had said {self._said}"
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+
+class Visit(Driven):
+    """A library in a page of Chromium."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__()
+        self.page = page
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._orders: list[asyncio.Task[Any]] = []
+
+    def tell(self, do: str, **more: Any) -> None:
+        order = self.page.evaluate("(order) => window.order(order)", {"do": do, **more})
+        self._orders.append(asyncio.create_task(order))
+
+    async def _next(self) -> dict[str, Any]:
+        return await self.events.get()
+
+    async def leave(self) -> None:
+        """Go to another page, which takes a moment to come, as pages do: until then this one may still speak."""
+        await self.page.goto(self.page.url.partition("/page")[0] + "/elsewhere")
+
+    async def finish(self) -> None:
+        """Raise what an order of `tell` raised."""
+        await asyncio.gather(*self._orders)
 
 
 @contextlib.asynccontextmanager
 async def driven(
-    node_program: str, modules: Path, library: str, url: str, transport: str, **environ: str
-) -> AsyncIterator[Driven]:
-    """A library's client, running; it is ended with the block."""
+    node_program: str, modules: Path, library: str, url: str, transport: str, **options: Any
+) -> AsyncIterator[Process]:
+    """A library's client in Node, running; it is ended with the block."""
     process = await asyncio.create_subprocess_exec(
         node_program,
         str(SCRIPT),
         library,
-        url,
-        transport,
+        json.dumps({"url": url, "transport": transport, **options}),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "NODE_PATH": str(modules), "NODE_NO_WARNINGS": "1", **environ},
+        env={**os.environ, "NODE_PATH": str(modules), "NODE_NO_WARNINGS": "1"},
     )
     try:
-        client = Driven(process)
+        client = Process(process)
         await client.hear("ready")
         yield client
     finally:
@@ -84,10 +134,47 @@ async def driven(
         process._transport.close()  # type: ignore[attr-defined]
 
 
-class Restartable:
-    """A hub on one port, that can go away and come back empty."""
+@contextlib.asynccontextmanager
+async def visiting(browser: Browser, base: str, library: str, **options: Any) -> AsyncIterator[Visit]:
+    """A library's client in a page of `base`, running. What its scripts throw fails the test."""
+    context = await browser.new_context()
+    errors: list[str] = []
+    try:
+        page = await context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        visit = Visit(page)
+        await page.expose_function("say", visit.events.put_nowait)
+        await page.goto(f"{base}/page?{urlencode({'library': library, 'options': json.dumps(options)})}")
+        await visit.hear("ready")
+        yield visit
+        await visit.finish()
+    finally:
+        await context.close()
+    assert errors == []
 
-    def __init__(self, **changes: Any) -> None:
+
+def add_pages(app: web.Application, modules: Path) -> None:
+    """Serve /page, page.mjs for every library, and the packages it needs."""
+
+    async def page(request: web.Request) -> web.Response:
+        scripts = BUILDS[request.query["library"]] + "<script type='module' src='/clients/page.mjs'></script>"
+        return web.Response(text=f"<!doctype html><title>A page</title>{scripts}", content_type="text/html")
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.3)
+        return web.Response(text="Another page")
+
+    app.router.add_get("/page", page)
+    app.router.add_get("/elsewhere", elsewhere)
+    app.router.add_static("/npm", modules)
+    app.router.add_static("/clients", SCRIPT.parent)
+
+
+class Restartable:
+    """A hub on one port, that can go away and come back empty. modules: it serves pages with them, too."""
+
+    def __init__(self, modules: Path | None = None, **changes: Any) -> None:
+        self._modules = modules
         self._settings = Settings(**({"connect_timeout": 2.0, "client_publish": ("/chat/**",)} | changes))
         self._stack = contextlib.AsyncExitStack()
         self.port = 0
@@ -102,6 +189,8 @@ class Restartable:
         hub = Hub(self._settings)
         app = web.Application(client_max_size=self._settings.body_bytes)
         hub.setup(app)
+        if self._modules is not None:
+            add_pages(app, self._modules)
         base = await self._stack.enter_async_context(running(app, hub, port=self.port))
         self.port = int(base.rpartition(":")[2])
         self.node = hub.node
@@ -116,11 +205,54 @@ class Restartable:
 
 
 @contextlib.asynccontextmanager
-async def restartable(**changes: Any) -> AsyncIterator[Restartable]:
+async def restartable(modules: Path | None = None, **changes: Any) -> AsyncIterator[Restartable]:
     """A started hub."""
-    hub = Restartable(**changes)
+    hub = Restartable(modules, **changes)
     await hub.start()
     try:
         yield hub
     finally:
         await hub.stop()
+
+
+@dataclass
+class Scene:
+    """A hub, the road to it, and a site whose pages (`base`) talk to it."""
+
+    hub: Restartable
+    road: Road
+    base: str
+
+    @property
+    def url(self) -> str:
+        return self.road.url + "/bayeux"
+
+
+@contextlib.asynccontextmanager
+async def scene(modules: Path, origin: str, **changes: Any) -> AsyncIterator[Scene]:
+    """origin: "same", the pages are the hub's own; "listed" and "foreign", another's, in HUB_ORIGINS and not."""
+    if origin == "same":
+        async with restartable(modules, **changes) as hub, road_to(hub.port) as road:
+            yield Scene(hub, road, road.url)
+            road.cut()
+        return
+    site = web.Application()
+    add_pages(site, modules)
+    runner = web.AppRunner(site, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        # Another port is another origin. (Browsers keep pages of other hosts from loopback addresses.)
+        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        origins = (base,) if origin == "listed" else ()
+        async with restartable(origins=origins, **changes) as hub, road_to(hub.port) as road:
+            yield Scene(hub, road, base)
+            road.cut()
+    finally:
+        await runner.cleanup()
+
+
+async def until(fact: Callable[[], object]) -> None:
+    """Wait until `fact()` is true: of what has no event. The test's time limit bounds it."""
+    while not fact():
+        await asyncio.sleep(0.02)

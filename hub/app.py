@@ -34,6 +34,7 @@ from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
 from .realms import PREFIX, Directory
+from .recent import Recent
 from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
 from .transports import feed, publish
@@ -75,8 +76,14 @@ class Realm:
             handshake_rate=settings.handshake_rate,
         )
         access = new_access(settings)
+        # A dead socket is found after two pings, and the one before may be the last that was answered.
+        recent = Recent(
+            seconds=3 * settings.ping_interval + settings.session_ttl,
+            size=settings.recent_bytes,
+            session_size=settings.queue_bytes,
+        )
         bayeux = Bayeux(
-            Registry(),
+            Registry(recent),
             new_id,
             limits=limits,
             access=access,

@@ -377,7 +377,7 @@ class Bayeux:
             raise NoCommonTransport(str(kind)[:40])
         session.seen = request.now
         self._acknowledge(session, message, request)
-        self._take_over(session, message, request)
+        self._take_over(session, message, request, kind)
         first, session.connected = not session.connected, True
         timeout = self._timeout(message)
         http = request.link is None
@@ -449,8 +449,8 @@ class Bayeux:
             # Faye repeats a connect it got no answer to under the same id: that answer was lost.
             session.put_back([item for _, items in unacked for item in items])
 
-    def _take_over(self, session: Session, message: Message, request: _Request) -> None:
-        """Make the connection of this connect the session's only one."""
+    def _take_over(self, session: Session, message: Message, request: _Request, kind: str) -> None:
+        """Make the connection of this connect the session's only one. Raises UnknownClient if it can't go on."""
         held, session.hold = session.hold, None
         if held is not None and not (held.id == message.get("id") and held.to is request.to):
             # (On one WebSocket a repeated id is the same connect and gets one answer.) Never a plain
@@ -458,11 +458,23 @@ class Bayeux:
             held.error = Superseded()
             held.advice = {**self.retry, "interval": SUPERSEDED_INTERVAL}
             request.outcome.released.append(held)
-        if session.link is not request.link:
+        if request.link is None and kind == EVENTSOURCE:
+            # The stream is its link, and this only a sign of life.
+            return
+        if session.link is not request.link or request.link is None:
             if session.link is not None:
                 request.outcome.replaced = session.link
                 session.link.session = None
             session.link = request.link
+            if not self.registry.resume(session):
+                if held is not None:
+                    held.error, held.advice = UnknownClient(_shown_id(session.id)), self.rehandshake
+                session.link = None
+                self.registry.end(session)
+                request.outcome.ended.append((session, "not recovered"))
+                raise UnknownClient(_shown_id(session.id))
+            if request.link is not None:
+                self.registry.attached(session)
         if request.link is not None and request.link.session is not session:
             if request.link.session is not None:
                 # A client that handshakes again on its socket leaves its old session to expire.

@@ -42,6 +42,10 @@ _BROKER_COUNTERS = {
     "rollbacks": "times logs were found rolled back or emptied",
     "trims": "times entries were trimmed before this worker read them",
 }
+_RECENT_COUNTERS = {
+    "repeated": "publications given again after a connection that died",
+    "forgotten": "sessions ended because what their connection lost was forgotten",
+}
 
 
 class HubMetrics(Collector):
@@ -81,6 +85,8 @@ class HubMetrics(Collector):
         for name in nodes[0].bayeux.limited:
             value = sum(node.bayeux.limited[name] for node in nodes)
             yield _counter(f"{name}_refused", f"{name} refused because there were too many", value)
+        for name, words in _RECENT_COUNTERS.items():
+            yield _counter(name, words, sum(getattr(node.registry.recent, name) for node in nodes))
         yield _gauge("sessions", "sessions remembered", total(lambda node: len(node.registry.sessions)))
         yield _gauge("links", "WebSockets and event streams open", total(lambda node: len(node.links)))
         yield _gauge("patterns", "patterns with subscribers", total(lambda node: len(node.registry.audiences)))

@@ -418,6 +418,21 @@ class Node:
             if session.hold is not None and session.hold.to is link:
                 session.hold = None
 
+    def move(self, session: Session, link: Link, last: str) -> None:
+        """Let a session go on on a stream. last: the position that its client saw last, empty if it says none."""
+        old, session.link = session.link, link
+        if old is not None:
+            old.session = None
+            old.leave(NORMAL, "continued elsewhere")
+        self.registry.saw(session, last)
+        if not self.registry.resume(session):
+            self.end_session(session, "not recovered")
+            return
+        link.session = session
+        self.registry.attached(session)
+        session.settle()
+        self._flush_queue(session)
+
     def count_address(self, address: str, change: int) -> None:
         """A WebSocket of this address came (1) or went (-1)."""
         count = self.addresses.get(address, 0) + change
@@ -555,6 +570,7 @@ class Node:
                 if channel.startswith(META):
                     self._told(channel, publications)
                 continue
+            self.registry.recent.add(channel, publications, self._flushed)
             batch = Batch(channel, publications)
             self.counters.delivered += len(audience) * len(publications)
             if len(audience) <= SLICE and not self._jobs:
@@ -572,6 +588,7 @@ class Node:
         Counted from the beginning, every message that follows a large fan-out would look like a lone
         one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
         """
+        self.registry.recent.written = self.registry.recent.newest
         self._loop.call_soon(self._begin_tick)
         if self._closings:
             self._close_links()
@@ -899,6 +916,8 @@ class Node:
         else:
             self.counters.unrecovered += 1
         session.recovered(channel, history.publications, history.top)
+        if not session.tracks:
+            self.registry.unsure(session)
         self.wheel.add(self.time() + FLOOR_SECONDS, self._drop_floor, (session, channel))
         return history.top, history.recovered
 

@@ -13,10 +13,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
-from .errors import ProtocolError, SlowSession
+from .errors import BadMessage, ProtocolError, SlowSession
 from .protocol.access import Access, Grant, Who
 from .protocol.channels import patterns_of
 from .protocol.publications import Position, Publication, conflate
+from .recent import Recent
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,8 @@ class Session:
         "__weakref__",
         "ack",
         "answered",
+        "arrived",
+        "begun",
         "connected",
         "delivered",
         "ended",
@@ -178,6 +181,11 @@ class Session:
         # repeats its id (Faye does) never saw that answer. With `ack`, (batch, publications) pairs.
         self.answered: object = None
         self.unacked: list[tuple[int, list[Publication]]] | None = None
+        # Once it had a link: up to which number of `Recent` everything arrived, and of patterns subscribed
+        # to since, the number they began after. -n: something that can't be given again is on its way;
+        # it has arrived when n has.
+        self.arrived: int | None = None
+        self.begun: dict[str, int] | None = None
 
     @property
     def who(self) -> Who:
@@ -299,9 +307,10 @@ class Events:
 
 
 class Registry:
-    """Every session of this process, and who listens to what."""
+    """Every session of this process, and who listens to what. recent: what was delivered lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, recent: Recent | None = None) -> None:
+        self.recent = recent or Recent()
         self.sessions: dict[str, Session] = {}
         #: Sessions by the pattern they subscribe to; a pattern nobody subscribes to has no entry.
         self.audiences: dict[str, set[Session]] = {}
@@ -336,6 +345,11 @@ class Registry:
             return False
         else:
             audience.add(session)
+        if session.queue is not None or (session.arrived is not None and session.arrived != self.recent.newest):
+            # What is given again after a broken connection is not what came before this.
+            if session.begun is None:
+                session.begun = {}
+            session.begun[pattern] = self.recent.newest
         if session.patterns:
             session.patterns.append(pattern)
         else:
@@ -393,6 +407,63 @@ class Registry:
                 if session not in found and access.may_hear(channel, session.who):
                     found.add(session)
         return found
+
+    def attached(self, session: Session) -> None:
+        """A session has got a link: from now on what is delivered may not arrive."""
+        if session.arrived is None:
+            # What waits is about to be written.
+            queue = session.queue
+            found = self.recent.before(queue[0]) if queue else self.recent.written
+            session.arrived = -self.recent.step() if found is None else found
+
+    def arrived(self, session: Session, number: int) -> None:
+        """Everything up to this number of `recent` has arrived at a session's link, for what came after it has."""
+        if session.arrived is None or not abs(session.arrived) <= number <= self.recent.written:
+            return
+        session.arrived = number
+        if session.begun is not None and max(session.begun.values()) <= number:
+            session.begun = None
+
+    def saw(self, session: Session, position: str) -> None:
+        """A session's client says which position the last publication had that it got, if it says any."""
+        try:
+            number = self.recent.number(Position.parse(position))
+        except BadMessage:
+            return
+        if number is not None:
+            self.arrived(session, number)
+
+    def unsure(self, session: Session) -> None:
+        """Something that is not in `recent` is about to be written to a session's link."""
+        if session.arrived is not None:
+            session.arrived = -self.recent.step()
+
+    def resume(self, session: Session) -> bool:
+        """Let what may not have arrived on a session's last link wait in its queue; False if it is forgotten.
+
+        Sessions whose clients say what they have, by position or acknowledgement, need nothing. What
+        waits already came after that link and is part of what is found.
+        """
+        mark, begun = session.arrived, session.begun
+        session.arrived = session.begun = None
+        if mark is None or session.tracks or session.ack is not None:
+            return True
+        recent = self.recent
+        found = None
+        if mark >= 0:
+            marks = {each: max(mark, begun.get(each, 0)) if begun else mark for each in session.patterns}
+            found = recent.after(marks, lambda channel: self._may_hear(session, channel))
+        if found is None or sum(publication.size for publication in found) > recent.session_size:
+            recent.forgotten += 1
+            return False
+        session.queue, session.queued_bytes = None, 0
+        session.put_back(found)
+        recent.repeated += len(found)
+        return True
+
+    def _may_hear(self, session: Session, channel: str) -> bool:
+        access = self.access
+        return access is None or not access.guards(channel) or access.may_hear(channel, session.who)
 
     def end(self, session: Session) -> None:
         """Forget a session; nothing is delivered to it any more. Its id stays known as an ended one."""

@@ -460,6 +460,14 @@ class Settings:
     max_subscriptions: int = setting("HUB_MAX_SUBSCRIPTIONS", COUNT, 1000, "subscriptions of a session", minimum=1)
     queue_count: int = setting("HUB_QUEUE_COUNT", COUNT, 1000, "publications waiting for a session", minimum=1)
     queue_bytes: int = setting("HUB_QUEUE_BYTES", SIZE, 1024**2, "bytes waiting for a session", minimum=1024)
+    recent_bytes: int = setting(
+        "HUB_RECENT_BYTES",
+        SIZE,
+        # 50,000 publications of 100 bytes; 700 a second fill it in the time that it covers.
+        32 * 1024**2,
+        "memory for what a socket that died without a word is given again, of a realm",
+        minimum=0,
+    )
     max_connections: int = setting(
         "HUB_MAX_CONNECTIONS", COUNT, 0, "connections a worker takes; 0 for no limit", minimum=0
     )

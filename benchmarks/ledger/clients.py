@@ -159,6 +159,10 @@ class BayeuxClient(Client):
 class WebSocketClient(BayeuxClient):
     kind = "websocket"
 
+    def greeting(self) -> list[dict[str, Any]]:
+        """What it says first on a new connection."""
+        return [self.subscribe(), self.connect(0, 0)]
+
     async def once(self, http: aiohttp.ClientSession) -> None:
         async with http.ws_connect(self.url + "/bayeux", timeout=aiohttp.ClientWSTimeout(ws_close=0.5)) as ws:
 
@@ -173,7 +177,7 @@ class WebSocketClient(BayeuxClient):
                 await hear(5)
             # A session that is still known goes on here. Its subscription comes first, with the position:
             # what was written to the dead socket may not have arrived, and must come before what is live.
-            await ws.send_str(json.dumps([self.subscribe(), self.connect(0, 0)]))
+            await ws.send_str(json.dumps(self.greeting()))
             number = 0
             while True:
                 # Half-open sockets are found by the connect that is not answered.
@@ -183,6 +187,29 @@ class WebSocketClient(BayeuxClient):
                 if self.behind:
                     self.behind = False
                     await ws.send_str(json.dumps([self.subscribe()]))
+
+
+class PlainClient(WebSocketClient):
+    """A Bayeux client that knows nothing of positions, as Faye's: it gets repeats, or its session ends."""
+
+    known: str | None = None
+
+    def subscribe(self) -> dict[str, Any]:
+        return {"channel": "/meta/subscribe", "clientId": self.session, "subscription": "/" + self.channel, "id": "s"}
+
+    def greeting(self) -> list[dict[str, Any]]:
+        # A session that goes on has its subscriptions.
+        return [self.connect(0, 0)] if self.session == self.known else [self.subscribe(), self.connect(0, 0)]
+
+    def arrived(self) -> None:
+        if self.known is not None and self.known != self.session:
+            # The only word for "lost" that it knows: a new session. It has subscribed, so now it fetches.
+            self.account.fetched(self.newest(self.channel), time.monotonic())
+        self.known = self.session
+        super().arrived()
+
+    def got(self, number: int, position: str) -> None:
+        self.account.got(number, time.monotonic())
 
 
 class PollingClient(BayeuxClient):
@@ -246,4 +273,4 @@ class StreamClient(Client):
             self.got(data["data"]["n"], data["id"])
 
 
-KINDS: list[type[Client]] = [WebSocketClient, PollingClient, StreamClient]
+KINDS: list[type[Client]] = [WebSocketClient, PollingClient, StreamClient, PlainClient]

@@ -254,7 +254,7 @@ class Stage:
 
     def accounts(self) -> list[tuple[str, str, Account]]:
         """(kind, channel, account) of every client."""
-        python = [(client.kind, client.channel, client.account) for client in self.clients]
+        python = [(type(client).__name__, client.channel, client.account) for client in self.clients]
         return python + [("fanout.js", channel, account) for channel, account in self.js]
 
     async def recovery(self, limit: float) -> list[float]:

@@ -139,13 +139,8 @@ class Streams:
         await stream.start(request, cors)
         if session.ended:
             return stream.response
-        old, session.link = session.link, stream
-        stream.session = session
-        if old is not None:
-            old.leave(1000, "continued elsewhere")
         self._node.attach(stream)
-        session.settle()
-        self._node.writable(session)
+        self._node.move(session, stream, request.headers.get("Last-Event-ID", ""))
         try:
             await stream.ended()
         finally:

@@ -101,6 +101,17 @@ class Connection(asyncio.Protocol):
     def opened(self) -> None:
         """The connection can be written to."""
 
+    def mark(self) -> bytes:
+        """What the next ping carries: what the peer has got once it has answered it."""
+        return b""
+
+    def unsure(self) -> bool:
+        """Whether a ping should go out though the peer isn't quiet: something may not have arrived."""
+        return False
+
+    def ponged(self, mark: bytes) -> None:
+        """The peer has answered the ping that carried this."""
+
     def closed(self) -> None:
         """The connection is gone, politely or not."""
 
@@ -160,6 +171,8 @@ class Connection(asyncio.Protocol):
                 self.binary(payload)
             elif opcode == PING:
                 self.write(frame(PONG, payload))
+            elif opcode == PONG:
+                self.ponged(payload)
 
     def eof_received(self) -> None:
         return None
@@ -237,12 +250,14 @@ def _ping_due(connection: Connection) -> None:
         connection.closing = True
         connection.transport.abort()
         return
-    if silent < connection.interval - 0.2:
+    quiet = silent >= connection.interval - 0.2
+    if (quiet or connection.unsure()) and not connection.transport.is_closing():
+        mark = connection.mark()
+        connection.write(frame(PING, mark) if mark else _EMPTY_PING)
+    if not quiet:
         # Counted from what came last: a fixed beat can miss the ping, and find two intervals of silence next time.
         connection.node.wheel.add(connection.seen + connection.interval, _ping_due, connection)
         return
-    if not connection.transport.is_closing():
-        connection.write(_EMPTY_PING)
     connection.node.wheel.add(now + connection.interval, _ping_due, connection)
 
 
@@ -288,6 +303,26 @@ class BayeuxSocket(Connection):
         self.send([dumps({"successful": False, "error": error.wire()})])
         if self._bad >= MAX_BAD_BATCHES:
             self.leave(1007, "not Bayeux")
+
+    # What has arrived
+
+    def mark(self) -> bytes:
+        session = self.session
+        if session is None or session.arrived is None or session.sink is not self:
+            # What waits in the queue will be written after this ping.
+            return b""
+        return b"%d" % self.node.registry.recent.written
+
+    def unsure(self) -> bool:
+        session = self.session
+        if session is None or session.arrived is None:
+            return False
+        return session.arrived != self.node.registry.recent.written
+
+    def ponged(self, mark: bytes) -> None:
+        # A ping's answer repeats what it carried (RFC 6455 §5.5.3); a client that makes one up harms itself alone.
+        if self.session is not None and mark.isdigit() and len(mark) < 20:
+            self.node.registry.arrived(self.session, int(mark))
 
     # The node's side
 

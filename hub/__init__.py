@@ -4,6 +4,7 @@ errors         every error raised on purpose, as a tree
 protocol/      the words: names, messages, publications, frames, tokens; pure
 sessions       what the hub remembers of a client; who listens to what
 bayeux         the rules: messages in, an Outcome out; never waits
+histories      how much is kept of which channels
 brokers/       the log: memory for one process, Redis for many
 node           the hub in one process: holds, wakes, expires, drains
 transports/    how bytes reach the node

@@ -23,13 +23,14 @@ from aiohttp import web
 from prometheus_client import Metric
 
 from .bayeux import Bayeux, Crowd, Limits
-from .brokers import Broker, Retention
+from .brokers import Broker
 from .brokers.memory import MemoryBroker
 from .checks import Checks
 from .errors import SettingsError
+from .histories import Histories, Retention, parse_histories
 from .metrics import CONTENT_TYPE, HubMetrics
 from .node import Bounds, Node, drain, new_id
-from .protocol.access import Access, Rule, parse_rules
+from .protocol.access import Access, parse_rules
 from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
@@ -285,31 +286,42 @@ class Hub:
 
 def new_access(settings: Settings) -> Access:
     """The rules of access that the settings say; raises SettingsError. Reads the file HUB_RULES."""
-    rules: tuple[Rule, ...] = ()
-    if settings.rules is not None:
-        try:
-            text = settings.rules.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text"
-            raise SettingsError(f"HUB_RULES: {str(settings.rules)!r} can't be read: {reason}") from None
-        rules = parse_rules(text, f"HUB_RULES {settings.rules}")
     return Access(
         settings.client_publish,
-        rules,
+        parse_rules(_rules_file(settings), f"HUB_RULES {settings.rules}"),
         realm=settings.realm,
         keys=settings.keys,
         leeway=settings.token_leeway,
     )
 
 
+def new_histories(settings: Settings) -> Histories:
+    """What is kept of channels, as the settings say; raises SettingsError. Reads the file HUB_RULES."""
+    return Histories(
+        Retention(settings.history_count, settings.history_seconds, settings.history_bytes),
+        parse_histories(_rules_file(settings), f"HUB_RULES {settings.rules}"),
+    )
+
+
+def _rules_file(settings: Settings) -> str:
+    """The text of the rules file; empty if there is none."""
+    if settings.rules is None:
+        return ""
+    try:
+        return settings.rules.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise SettingsError(f"HUB_RULES: {str(settings.rules)!r} can't be read: {reason}") from None
+
+
 def _broker(settings: Settings) -> Broker:
-    retention = Retention(settings.history_count, settings.history_seconds, settings.history_bytes)
+    histories = new_histories(settings)
     if settings.redis_url is None:
-        return MemoryBroker(retention=lambda channel: retention)
+        return MemoryBroker(histories=histories)
     # Imported here, so that a hub without Redis needs no client library for it.
     from .brokers.redis import RedisBroker
 
-    return RedisBroker(settings.redis_url, shards=settings.shards, retention=lambda channel: retention)
+    return RedisBroker(settings.redis_url, shards=settings.shards, histories=histories)
 
 
 @contextlib.asynccontextmanager

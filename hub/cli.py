@@ -29,7 +29,7 @@ from .errors import BrokerError, HubError, ProtocolError, SettingsError
 from .listener import Heard, Listener, Refused, parse_since
 from .protocol import tokens
 from .publisher import Item, encoded
-from .settings import Setting, Settings, describe, new_key, read
+from .settings import SECONDS, SIZE, Setting, Settings, describe, new_key, read
 
 Environ = Mapping[str, str]
 
@@ -429,8 +429,8 @@ def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> C
 
 
 def _explain(settings: Settings, name: str, token: str | None) -> list[str]:
-    """What the rules say of a channel or pattern, a line for each action."""
-    from .app import new_access
+    """What the rules say of a channel or pattern, a line for each action, and what is kept of a channel."""
+    from .app import new_access, new_histories
     from .protocol.access import ACTIONS, NOBODY, Who
     from .protocol.channels import from_fanout, is_wild, to_fanout
 
@@ -447,14 +447,20 @@ def _explain(settings: Settings, name: str, token: str | None) -> list[str]:
             for rule in access.rules
             if rule.needs.get("subscribe", "open") != "open" and rule.touches(pattern) and not rule.matches(pattern)
         )
+    else:
+        histories = new_histories(settings)
+        keep, rule = histories.of(pattern), histories.rule_of(pattern)
+        kept = f"{keep.count} publications, {SECONDS.show(keep.seconds)}, {SIZE.show(keep.bytes)}"
+        lines.append(f"{'kept':<10} {kept}   [{rule or 'HUB_HISTORY_…'}]")
     return [f"{to_fanout(pattern)}", *lines]
 
 
 def _check_rules(settings: Settings) -> Finding:
-    from .app import new_access
+    from .app import new_access, new_histories
 
     try:
         access = new_access(settings)
+        new_histories(settings)
     except SettingsError as error:
         return "rules", False, str(error)
     return "rules", True, f"{sum(rule.source.startswith('HUB_RULES') for rule in access.rules)} in {settings.rules}"

@@ -374,7 +374,7 @@ class Settings:
         "HUB_CLIENT_PUBLISH", PATTERNS, (), "channel patterns that browsers may publish to"
     )
     rules: Path | None = setting(
-        "HUB_RULES", PATH, None, "TOML file that says who may subscribe and publish where (docs/access.md)"
+        "HUB_RULES", PATH, None, "TOML file that says who may do what where, and what is kept (docs/access.md)"
     )
     origins: tuple[str, ...] = setting(
         "HUB_ORIGINS", ORIGINS, (), "origins of other sites whose pages may connect; * for any"

@@ -17,7 +17,7 @@ Promises
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,19 +38,6 @@ class Receiver(Protocol):
 
         The node tells their subscribers to refetch; positions of the channels are stale.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How much of a channel's history is kept: whichever bound is met first."""
-
-    count: int = 1000
-    seconds: float = 600.0
-    bytes: int = 1024 * 1024
-
-
-#: Retention by channel, for brokers to ask when they create a channel's history.
-RetentionOf = Callable[[str], Retention]
 
 
 @dataclass(frozen=True, slots=True)

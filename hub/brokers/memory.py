@@ -13,8 +13,9 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
+from ..histories import Histories, Retention
 from ..protocol.publications import Draft, History, Position, Publication, Published
-from . import KEY_SECONDS, Broker, Health, Receiver, Retention, RetentionOf
+from . import KEY_SECONDS, Broker, Health, Receiver
 
 #: Channels remembered at most; the one unused for longest is forgotten first. An empty one costs
 #: about 700 bytes, so the bound is 70 MB.
@@ -71,11 +72,11 @@ class MemoryBroker(Broker):
     def __init__(
         self,
         *,
-        retention: RetentionOf | None = None,
+        histories: Histories | None = None,
         clock: Callable[[], float] = time.monotonic,
         max_channels: int = MAX_CHANNELS,
     ) -> None:
-        self._retention: RetentionOf = retention or (lambda channel: Retention())
+        self._histories = histories or Histories()
         self._clock = clock
         self._max_channels = max_channels
         self._receiver: Receiver | None = None
@@ -145,7 +146,7 @@ class MemoryBroker(Broker):
     def _ring(self, channel: str, now: float) -> _Ring:
         ring = self._rings.get(channel)
         if ring is None:
-            ring = self._rings[channel] = _Ring(secrets.token_hex(5), self._retention(channel), now)
+            ring = self._rings[channel] = _Ring(secrets.token_hex(5), self._histories.of(channel), now)
             while len(self._rings) > self._max_channels:
                 self._rings.popitem(last=False)
         else:

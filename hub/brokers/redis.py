@@ -65,9 +65,10 @@ from redis.sentinel import Sentinel as BlockingSentinel
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelPool
 
 from ..errors import BadWire, BrokerUnavailable, SettingsError
+from ..histories import Histories
 from ..protocol.channels import home
 from ..protocol.publications import Draft, History, Position, Publication, Published
-from . import KEY_SECONDS, Broker, Health, Receiver, Retention, RetentionOf
+from . import KEY_SECONDS, Broker, Health, Receiver
 
 logger = logging.getLogger(__name__)
 
@@ -276,12 +277,10 @@ class RedisBroker(Broker):
 
     keeps_sessions = True
 
-    def __init__(
-        self, url: str, *, shards: int = 16, retention: RetentionOf | None = None, prefix: str = "hub"
-    ) -> None:
+    def __init__(self, url: str, *, shards: int = 16, histories: Histories | None = None, prefix: str = "hub") -> None:
         self._server = _Server(url)
         self._shards = shards
-        self._retention: RetentionOf = retention or (lambda channel: Retention())
+        self._histories = histories or Histories()
         self._prefix = prefix
         self._receiver: Receiver | None = None
         self._worker = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -470,7 +469,7 @@ class RedisBroker(Broker):
         arguments: list[Any] = [len(drafts), _epoch(), LOG_LENGTH, LOG_BYTES, META_SECONDS, round(KEY_SECONDS)]
         longest = 0.0
         for draft in drafts:
-            keep = self._retention(draft.channel)
+            keep = self._histories.of(draft.channel)
             longest = max(longest, keep.seconds)
             keys += (f"{tag}m:{draft.channel}", f"{tag}h:{draft.channel}", f"{tag}i:{draft.key or ''}")
             arguments += (
@@ -823,10 +822,7 @@ class RedisBroker(Broker):
 
     def _layout_call(self) -> Command:
         """Leaves word for those who publish without being a hub, and have not its settings."""
-        # What a hub keeps is the same for all its channels, as far as its settings go.
-        keep = self._retention("/")
-        values = ("shards", self._shards, "count", keep.count, "seconds", keep.seconds, "bytes", keep.bytes)
-        return ("HSET", self._tags[0] + "layout", *values)
+        return ("HSET", self._tags[0] + "layout", "shards", self._shards, "histories", self._histories.encode())
 
     def _settle_calls(self, run_id: str, replaced: str, durable: bool) -> list[Command]:
         calls = []
@@ -971,10 +967,9 @@ class RedisCaller:
             if not isinstance(layout, list) or None in layout:
                 raise BrokerUnavailable(f"Redis at {self._log._server.address}: no hub has used it yet")
             if layout != self._layout:
-                shards, count, seconds, size = layout
-                keep = Retention(int(count), float(seconds), int(size))
+                shards, histories = layout
                 self._log = RedisBroker(
-                    self._url, shards=int(shards), retention=lambda channel: keep, prefix=self._prefix
+                    self._url, shards=int(shards), histories=Histories.decode(histories), prefix=self._prefix
                 )
                 self._layout = layout
             _settled(_exchange(connection, self._log._settle_calls(*found)))
@@ -985,7 +980,7 @@ class RedisCaller:
         return connection
 
     def _layout_question(self) -> Command:
-        return ("HMGET", f"{{{self._prefix}:0}}:layout", "shards", "count", "seconds", "bytes")
+        return ("HMGET", f"{{{self._prefix}:0}}:layout", "shards", "histories")
 
 
 class _Stale(RedisConnectionError):

@@ -233,9 +233,13 @@ def parse_rules(text: str, source: str = "HUB_RULES") -> tuple[Rule, ...]:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{source}: not TOML: {error}") from None
+    # `histories` reads these.
+    table.pop("history", None)
     entries = table.pop("rule", [])
     if table or not isinstance(entries, list):
-        raise SettingsError(f"{source}: has {', '.join(sorted(table)) or 'rule'}; only [[rule]] tables are known")
+        raise SettingsError(
+            f"{source}: has {', '.join(sorted(table)) or 'rule'}; only [[rule]] and [[history]] tables are known"
+        )
     return tuple(_rule(entry, f"{source} rule {number}") for number, entry in enumerate(entries, 1))
 
 
@@ -257,10 +261,11 @@ def _rule(entry: object, where: str) -> Rule:
             needs[action] = need
     if not needs:
         raise SettingsError(f"{where}: says neither of {', '.join(ACTIONS)}")
-    return Rule(tuple(_pattern(each, where) for each in patterns), needs, where)
+    return Rule(tuple(rule_pattern(each, where) for each in patterns), needs, where)
 
 
-def _pattern(text: str, where: str) -> str:
+def rule_pattern(text: str, where: str) -> str:
+    """A pattern of a rules file, with its slash; raises SettingsError that begins with `where`."""
     pattern = text if text.startswith("/") else "/" + text
     if _RULE_PATTERN.fullmatch(pattern) is None or "**" in pattern.removesuffix("/**"):
         raise SettingsError(f"{where}: {text!r} is not a pattern such as team-*, team/*/news or team/**")

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from services import Redis, RedisFactory
 
-from hub.brokers import Broker, Retention, RetentionOf
+from hub.brokers import Broker
 from hub.brokers.memory import MemoryBroker
 from hub.brokers.redis import RedisBroker
+from hub.histories import Histories, HistoryRule, Retention
 from hub.protocol.channels import close_channel, home
 from hub.protocol.publications import Draft, Position
 
@@ -35,8 +36,8 @@ async def new_broker(request: pytest.FixtureRequest) -> AsyncIterator[NewBroker]
     relay: Relay | None = None
     if request.param == "memory":
 
-        def make(retention: RetentionOf | None) -> Broker:
-            return MemoryBroker(retention=retention)
+        def make(histories: Histories) -> Broker:
+            return MemoryBroker(histories=histories)
 
     else:
         url = request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis_url")
@@ -44,11 +45,11 @@ async def new_broker(request: pytest.FixtureRequest) -> AsyncIterator[NewBroker]
             relay = await fail_over(request.getfixturevalue("new_redis"), prefix)
             url = relay.url
 
-        def make(retention: RetentionOf | None) -> Broker:
-            return RedisBroker(url, retention=retention, prefix=prefix)
+        def make(histories: Histories) -> Broker:
+            return RedisBroker(url, histories=histories, prefix=prefix)
 
-    async def new(retention: Retention | None = None) -> tuple[Broker, Ear]:
-        broker, ear = await opened(make(None if retention is None else lambda channel: retention))
+    async def new(retention: Retention | None = None, *rules: HistoryRule) -> tuple[Broker, Ear]:
+        broker, ear = await opened(make(Histories(retention, rules)))
         brokers.append(broker)
         return broker, ear
 
@@ -285,6 +286,15 @@ async def test_history_is_bounded_by_age(new_broker: NewBroker) -> None:
         while (await broker.history("/n", begin)).recovered:
             await asyncio.sleep(0.1)
     assert (await broker.history("/n", published.position)).recovered
+
+
+async def test_history_is_bounded_by_the_channel_s_pattern(new_broker: NewBroker) -> None:
+    rule = HistoryRule(("/chat/**",), {"count": 20}, "test")
+    broker, _ = await new_broker(Retention(count=5), rule)
+    for channel in ("/chat/a", "/n"):
+        await broker.publish([draft(channel, number) for number in range(30)])
+    kept = [len((await broker.history(channel, None)).publications) for channel in ("/chat/a", "/n")]
+    assert kept == [20, 5]
 
 
 async def test_channel_without_history_still_has_positions(new_broker: NewBroker) -> None:

@@ -17,9 +17,9 @@ from brokering import Ear, Relay
 from listening import listening, serving
 from services import Redis, RedisFactory
 
-from hub.brokers import Retention
 from hub.brokers.redis import RedisBroker, RedisCaller
 from hub.errors import BrokerUnavailable, SettingsError
+from hub.histories import Histories, HistoryRule, Retention
 from hub.protocol.publications import Draft
 from hub.publisher import HttpPublisher, Item, SyncPublisher
 
@@ -88,17 +88,17 @@ async def test_a_redis_that_no_hub_has_used_is_told_so(redis_url: str) -> None:
 
 
 async def test_the_layout_is_the_hubs(redis_url: str) -> None:
-    def keep(channel: str) -> Retention:
-        return Retention(count=3, seconds=60.0)
-
-    broker, ear = RedisBroker(redis_url, shards=5, retention=keep), Ear()
+    rule = HistoryRule(("/c7",), {"count": 2}, "test")
+    histories = Histories(Retention(count=3, seconds=60.0), [rule])
+    broker, ear = RedisBroker(redis_url, shards=5, histories=histories), Ear()
     await broker.open(ear)
     with straight(redis_url) as publisher:
         items = [Item(f"c{number % 40}", number) for number in range(400)]
         await asyncio.to_thread(publisher.publish_many, items)
         await ear.hear(400)
         ear.check_order()
-        assert len((await broker.history("/c7", None)).publications) == 3
+        kept = [len((await broker.history(channel, None)).publications) for channel in ("/c7", "/c8")]
+        assert kept == [2, 3]
     await broker.close()
 
 

@@ -5,8 +5,10 @@ protocol/      the words: names, messages, publications, frames, tokens; pure
 sessions       what the hub remembers of a client; who listens to what
 bayeux         the rules: messages in, an Outcome out; never waits
 histories      how much is kept of which channels
+presence       the rules of who is in which channel, over all workers
 brokers/       the log: memory for one process, Redis for many
 node           the hub in one process: holds, wakes, expires, drains
+reporter       presence in a node: tells the others, and hears them
 transports/    how bytes reach the node
 publisher      the door for other code; caller is its HTTP
                connection to a hub in another process

@@ -30,21 +30,24 @@ from .errors import SettingsError
 from .histories import Histories, Retention, parse_histories
 from .metrics import CONTENT_TYPE, HubMetrics
 from .node import Bounds, Node, drain, new_id
+from .presence import Pace
 from .protocol.access import Access, parse_rules
 from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
 from .realms import PREFIX, Directory
 from .recent import Recent
+from .reporter import Reporter
 from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
-from .transports import feed, publish
+from .transports import feed, publish, roster
 from .transports.feed import Feed
 from .transports.front import Door, Entrance
 from .transports.lean import Counter, Desk
 from .transports.origins import Origins
 from .transports.plain import Plain
 from .transports.polling import Polling
+from .transports.roster import Roster
 from .transports.routes import Handler, of_clients
 from .transports.static import Static
 from .transports.websocket import BayeuxSocket
@@ -105,6 +108,11 @@ class Realm:
         )
         self.node = Node(broker, bayeux, bounds, door.addresses)
         self.publisher = BrokerPublisher(broker)
+        #: Who is in which channel, None if no rule lets anybody see it.
+        self.reporter: Reporter | None = None
+        if access.has_presence:
+            pace = Pace(leave=settings.presence_leave, users=settings.presence_users)
+            self.reporter = Reporter(self.node, pace, alone=settings.redis_url is None)
         self.entrance = Entrance(door, self.node, Origins(settings.origins), with_site=with_site)
         self.plain = Plain(
             self.entrance,
@@ -124,6 +132,7 @@ class Realm:
         self.endpoint = publish.Endpoint(self.node, settings)
         self.feed = Feed(self.node, self.endpoint.admit, alone=settings.workers == 1 and settings.redis_url is None)
         self.counter = Counter(self.node, self.polling, self.endpoint)
+        self.roster = Roster(self.plain, self.reporter, self.endpoint.admit)
 
     def on(self, name: EventName, watcher: Watcher) -> None:
         """Tell `watcher(session_id, channel, who)` of each handshake, subscribe, unsubscribe, publish or disconnect.
@@ -206,6 +215,8 @@ class Hub:
             self._add_client_routes(app, base, static)
         publish.add_routes(app, self._directory.map(lambda realm: realm.endpoint))
         feed.add_routes(app, self._directory.map(lambda realm: realm.feed))
+        if self._has_presence:
+            roster.add_routes(app, self._directory.map(lambda realm: realm.roster))
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         if self.settings.metrics:
@@ -231,6 +242,13 @@ class Hub:
         app.router.add_get(f"{base}/ws", handler(lambda realm: realm.plain.upgrade), allow_head=False)
         app.router.add_get(f"{base}/sse", handler(lambda realm: realm.plain.events), allow_head=False)
         app.router.add_get(f"{base}/poll", handler(lambda realm: realm.plain.poll), allow_head=False)
+        if self._has_presence:
+            app.router.add_get(f"{base}/presence", handler(lambda realm: realm.roster.of_client), allow_head=False)
+
+    @property
+    def _has_presence(self) -> bool:
+        """Whether some realm tells who is in a channel; else the paths are the site's."""
+        return any(realm.reporter is not None for realm in self.realms.values())
 
     async def drain(self) -> None:
         """Answer every held connect and say goodbye on every link of every realm, at the rate of `Node.drain`."""
@@ -262,7 +280,8 @@ class Hub:
     async def _metrics(self, request: web.Request) -> web.Response:
         extra = [metric for collect in self.metrics for metric in await collect()]
         nodes = {name: realm.node for name, realm in self.realms.items()}
-        text = HubMetrics(nodes, self.door, extra).text()
+        presences = [realm.reporter.rules for realm in self.realms.values() if realm.reporter is not None]
+        text = HubMetrics(nodes, self.door, presences, extra).text()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def _state(self) -> dict[str, Any]:

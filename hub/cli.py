@@ -442,11 +442,7 @@ def _explain(settings: Settings, name: str, token: str | None) -> list[str]:
         decision = access.decide(action, pattern, who)
         lines.append(f"{action:<10} {'yes' if decision.allowed else 'no ':<4} {decision.why}   [{decision.rule}]")
     if is_wild(pattern):
-        lines.extend(
-            f"but not heard with it: what takes {rule.needs['subscribe']} in [{rule}]"
-            for rule in access.rules
-            if rule.needs.get("subscribe", "open") != "open" and rule.touches(pattern) and not rule.matches(pattern)
-        )
+        lines.extend(f"but not heard with it: {what}" for what in access.unheard(pattern))
     else:
         histories = new_histories(settings)
         keep, rule = histories.of(pattern), histories.rule_of(pattern)

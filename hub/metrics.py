@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from .node import Node
+from .presence import Presence
 from .transports.front import Door
 
 #: The content type of Prometheus's text format.
@@ -52,11 +53,19 @@ class HubMetrics(Collector):
     """The metrics of one process's hub, and those of what is beside it.
 
     nodes: of the realms, by name. What has no label is the sum of them all.
+    presences: of the realms that tell who is in a channel.
     extra: metrics that someone else collected for this look, such as `hub.orm.metrics.of_outbox`'s.
     """
 
-    def __init__(self, nodes: Mapping[str, Node], door: Door, extra: Iterable[Metric] = ()) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, Node],
+        door: Door,
+        presences: Iterable[Presence] = (),
+        extra: Iterable[Metric] = (),
+    ) -> None:
         self._nodes = nodes
+        self._presences = list(presences)
         self._door = door
         self._extra = list(extra)
         self._registry = CollectorRegistry()
@@ -92,7 +101,35 @@ class HubMetrics(Collector):
         yield _gauge("patterns", "patterns with subscribers", total(lambda node: len(node.registry.audiences)))
         yield _gauge("ready", "1 while publications get through", int(all(node.health.well for node in nodes)))
         yield _gauge("resident_bytes", "resident memory of the process", _resident_bytes())
+        if self._presences:
+            yield from self._collect_presence()
         yield from self._extra
+
+    def _collect_presence(self) -> Iterator[Metric]:
+        def total(of: Callable[[Presence], int]) -> int:
+            return sum(of(presence) for presence in self._presences)
+
+        everywhere = "at all workers"
+        yield _gauge(
+            "presence_channels",
+            f"channels with somebody in them, {everywhere}",
+            total(lambda each: len(each.everywhere.rooms)),
+        )
+        yield _gauge(
+            "presence_users", f"users named in each of them, {everywhere}", total(lambda each: each.everywhere.named)
+        )
+        yield _gauge(
+            "presence_workers", "workers that report who is with them", total(lambda each: len(each.everywhere.workers))
+        )
+        yield _counter("presence_reports", "reports to the other workers", total(lambda each: each.reports))
+        yield _counter("presence_events", "events that tell who came and went", total(lambda each: each.events))
+        words = "because there were too many"
+        yield _counter(
+            "presence_unnamed", f"subscriptions whose user was not named {words}", total(lambda each: each.here.unnamed)
+        )
+        yield _counter(
+            "presence_uncounted", f"subscriptions not counted {words} channels", total(lambda each: each.here.uncounted)
+        )
 
 
 def _counter(name: str, words: str, value: float) -> Metric:

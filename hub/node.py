@@ -211,6 +211,8 @@ class Node:
         self.wheel = Wheel(self._loop)
         # Fan-out: what came since the last flush, and batches still being written.
         self._pending: dict[str, list[Publication]] = {}
+        # What takes the publications of meta channels.
+        self._takers: dict[str, Callable[[Sequence[Publication]], None]] = {KICK: self._kicked}
         self._waiting = 0
         self._flushed = 0.0
         self._flush_call: asyncio.Handle | None = None
@@ -236,6 +238,8 @@ class Node:
     async def start(self) -> None:
         """Open the broker; raises BrokerUnavailable."""
         await self.broker.open(self)
+        if self.registry.attendance is not None:
+            self.registry.attendance.start()
 
     async def drain(self) -> None:
         """Answer every held connect and say goodbye on every link, DRAIN_RATE of them a second.
@@ -259,6 +263,8 @@ class Node:
         await self.drain()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5)
+        if self.registry.attendance is not None:
+            await self.registry.attendance.stop()
         await self.broker.close()
         self.wheel.stop()
         if self._flush_call is not None:
@@ -299,6 +305,8 @@ class Node:
             # What waits for the end of the tick was published before, and is for those who subscribed before.
             self._flush()
         outcome = self.bayeux.receive(messages, self.time(), transport, to, link)
+        if outcome.resumed is not None and self.registry.attendance is not None:
+            self.registry.attendance.back(outcome.resumed)
         if outcome.ended or outcome.released or outcome.replaced or outcome.opened or outcome.granted:
             self._settle(outcome)
         if outcome.publishes or outcome.recoveries or outcome.calls or (outcome.changed and self.broker.keeps_sessions):
@@ -317,6 +325,8 @@ class Node:
         if session.hold is not None and session.hold.to is poll:
             session.hold = None
             session.seen = self.time()
+            if self.registry.attendance is not None:
+                self.registry.attendance.away(session)
         elif poll.taken:
             session.unacked = None
             session.put_back(poll.taken)
@@ -361,8 +371,9 @@ class Node:
 
     def _told(self, channel: str, publications: Sequence[Publication]) -> None:
         """Another node, or this one, says what all are to do."""
-        if channel == KICK:
-            self._kicked(publications)
+        taker = self._takers.get(channel)
+        if taker is not None:
+            taker(publications)
         elif home(channel) != channel:
             # Later: what was published to the channel before may still be on its way through `_jobs`.
             self._closings += publications
@@ -417,6 +428,8 @@ class Node:
             session.seen = self.time()
             if session.hold is not None and session.hold.to is link:
                 session.hold = None
+            if self.registry.attendance is not None:
+                self.registry.attendance.away(session)
 
     def move(self, session: Session, link: Link, last: str) -> None:
         """Let a session go on on a stream. last: the position that its client saw last, empty if it says none."""
@@ -540,6 +553,12 @@ class Node:
         for session, names in affected.items():
             if names:
                 self._tell_lost(session, names)
+        if self.registry.attendance is not None:
+            self.registry.attendance.lost()
+
+    def take_from(self, channel: str, taker: Callable[[Sequence[Publication]], None]) -> None:
+        """Hand what comes on a meta channel to `taker`, in order; it must not wait or raise."""
+        self._takers[channel] = taker
 
     def _tell_lost(self, session: Session, channels: set[str]) -> None:
         if session.link is not None and session.link.tell_lost(channels):
@@ -810,6 +829,8 @@ class Node:
                 lost.add(pattern)
         session.recovering -= 1
         session.settle()
+        if self.registry.attendance is not None:
+            self.registry.attendance.adopted(session)
         if lost and session.tracks:
             session.lost = lost
         elif lost:
@@ -866,6 +887,9 @@ class Node:
                 result = await service(call)
         except ProtocolError as error:
             reply.update(successful=False, error=wire(error, self.bayeux.dialect))
+            return
+        except BrokerUnavailable:
+            reply.update(successful=False, error="503::Not known - try again")
             return
         except Exception:
             # Whatever code of the site does, the other messages of the request go on.
@@ -1030,6 +1054,8 @@ class Node:
         """Look at a session again when its token expires, or earlier: the wheel must not keep it for years."""
         grant = session.grant
         if grant is not None:
+            if self.registry.attendance is not None:
+                self.registry.attendance.renamed(session)
             left = max(0.0, grant.expires - self.bayeux.wall())
             self.wheel.add(self.time() + min(left, GRANT_SECONDS), self._grant_is_due, (session, grant))
 
@@ -1045,6 +1071,8 @@ class Node:
         access = self.bayeux.access
         if not all(access.may_subscribe(pattern, session.who) for pattern in session.patterns):
             self.end_session(session, "token expired")
+        elif self.registry.attendance is not None:
+            self.registry.attendance.renamed(session)
 
     def _session_due(self, session: Session) -> None:
         if session.ended:

@@ -193,6 +193,12 @@ class Session:
         return Who(self.user, self.grant)
 
     @property
+    def name(self) -> str | None:
+        """The user it belongs to: the token's, else the site's visitor; None for nobody in particular."""
+        grant = self.grant
+        return grant.user if grant is not None and grant.user is not None else self.user
+
+    @property
     def reachable(self) -> bool:
         """Whether something can be sent now or when something comes."""
         return self.link is not None or self.hold is not None
@@ -306,6 +312,37 @@ class Events:
                 logger.exception("watcher failed", extra={"event": name})
 
 
+class Attendance(Protocol):
+    """Keeps account of who is in which channel (`reporter`). Told of every session; must not wait or raise."""
+
+    def came(self, session: Session, pattern: str) -> None:
+        """A session has a new subscription."""
+
+    def went(self, session: Session, pattern: str) -> None:
+        """A session has a subscription no more."""
+
+    def away(self, session: Session) -> None:
+        """A session lost its connection; it may come back."""
+
+    def back(self, session: Session) -> None:
+        """A session has a connection; maybe it had one all the time."""
+
+    def renamed(self, session: Session) -> None:
+        """A session is perhaps another user's now."""
+
+    def adopted(self, session: Session) -> None:
+        """A session that another worker had goes on here."""
+
+    def lost(self) -> None:
+        """What other workers said may have been missed."""
+
+    def start(self) -> None:
+        """The log is open."""
+
+    async def stop(self) -> None:
+        """The log is about to be closed."""
+
+
 class Registry:
     """Every session of this process, and who listens to what. recent: what was delivered lately."""
 
@@ -320,6 +357,8 @@ class Registry:
         self.on_change: Callable[[str, bool], None] | None = None
         #: Set when somebody wants to know.
         self.events: Events | None = None
+        #: Set where somebody may see who is in a channel.
+        self.attendance: Attendance | None = None
         self._tombstones: OrderedDict[str, str | None] = OrderedDict()
 
     def add(self, session: Session) -> None:
@@ -357,6 +396,8 @@ class Registry:
             session.patterns = [pattern]
         if self.events is not None:
             self.events.tell("subscribe", session, pattern)
+        if self.attendance is not None:
+            self.attendance.came(session, pattern)
         return True
 
     def unsubscribe(self, session: Session, pattern: str) -> bool:
@@ -370,6 +411,8 @@ class Registry:
         session.patterns.remove(pattern)
         if self.events is not None:
             self.events.tell("unsubscribe", session, pattern)
+        if self.attendance is not None:
+            self.attendance.went(session, pattern)
         return True
 
     def listens(self, session: Session, pattern: str) -> bool:
@@ -479,6 +522,8 @@ class Registry:
                 self._unheard(pattern)
             if self.events is not None:
                 self.events.tell("unsubscribe", session, pattern)
+            if self.attendance is not None:
+                self.attendance.went(session, pattern)
         if self.events is not None:
             self.events.tell("disconnect", session)
         session.patterns = []

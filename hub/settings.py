@@ -492,6 +492,25 @@ class Settings:
     )
     max_sessions: int = setting("HUB_MAX_SESSIONS", COUNT, 0, "sessions a worker remembers; 0 for no limit", minimum=0)
 
+    # Who is in a channel, where a rule lets somebody see it.
+    presence_leave: float = setting(
+        "HUB_PRESENCE_LEAVE",
+        SECONDS,
+        # A page that is loaded again, or comes back after its worker went, is there again within three.
+        5.0,
+        "how long a user may be away from a channel before that counts as leaving",
+        minimum=0.2,
+        maximum=600,
+    )
+    presence_users: int = setting(
+        "HUB_PRESENCE_USERS",
+        COUNT,
+        # About 200 bytes each at every worker.
+        100_000,
+        "users that a worker names in its channels; more are only counted",
+        minimum=0,
+    )
+
     static: Path | None = setting(
         "HUB_STATIC", PATH, None, "folder of scripts to serve under /bayeux/static/ beside the hub's own"
     )

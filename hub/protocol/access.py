@@ -1,34 +1,40 @@
 """Who may do what: rules by channel pattern. Pure; the caller says who asks and what time it is.
 
-A *rule* names channels and says, for each *action* (subscribe, publish, history), what it takes:
+A *rule* names channels and says, for each *action* (subscribe, publish, history, presence), what it takes:
 `open` nothing, `token` a token whose claims name the channel, `session` a visitor whom the site
 knows, `closed` is for nobody but holders of the realm's key. The first rule that matches a name and
 says something of the action decides. What no rule decides: anyone subscribes, nobody publishes
-from a browser, and `private-*` takes a token.
+from a browser, `private-*` takes a token, and nobody sees who is there.
 
 A rule's pattern is a channel pattern whose segments may have `*` within: `private-*`, `team/*/news`,
 `team/**`. A subscription with a wildcard is decided by the first rule that covers all of it; names
 in it that take more are not delivered to who lacks it (`Access.guards`, `Access.may_hear`).
+
+Once a rule lets somebody see who is in a channel `/x`, names under `/presence/` are the hub's: hearing
+`/presence/x` takes what `presence` of `/x` takes, and only the hub publishes there.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from ..errors import BadToken, ForbiddenChannel, SettingsError
 from . import tokens
-from .channels import MAX_CHARS, is_wild, overlaps
+from .channels import MAX_CHARS, is_meta, is_service, is_wild, overlaps
 
-Action = Literal["subscribe", "publish", "history"]
+Action = Literal["subscribe", "publish", "history", "presence"]
 Need = Literal["open", "token", "session", "closed"]
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
 NEEDS: tuple[Need, ...] = get_args(Need)
+
+#: Where the hub says who comes to a channel and goes: this and the channel's name.
+PRESENCE = "/presence"
 
 #: Patterns a token may name; more is a mistake, and would be kept for as long as the session.
 MAX_CLAIMED = 100
@@ -92,8 +98,11 @@ class Decision:
 
 DEFAULTS = (
     Rule(("/private-*", "/private-*/**"), {"subscribe": "token", "publish": "closed"}, "default"),
-    Rule(("/**",), {"subscribe": "open", "publish": "closed"}, "default"),
+    Rule(("/**",), {"subscribe": "open", "publish": "closed", "presence": "closed"}, "default"),
 )
+
+#: Nobody but the hub says who is where, and nobody is told who asks that.
+_PRESENCE_RULE = Rule((PRESENCE + "/**",), {"publish": "closed", "presence": "closed"}, "presence")
 
 
 class Access:
@@ -114,6 +123,10 @@ class Access:
     ) -> None:
         own = (Rule(tuple(client_publish), {"publish": "open"}, "HUB_CLIENT_PUBLISH"),) if client_publish else ()
         self.rules = (*own, *rules, *DEFAULTS)
+        #: Whether some rule lets somebody see who is in some channel.
+        self.has_presence = any(rule.needs.get("presence", "closed") != "closed" for rule in self.rules)
+        if self.has_presence:
+            self.rules = (_PRESENCE_RULE, *self.rules)
         self._realm = realm
         self._keys = tuple(keys)
         self._leeway = leeway
@@ -124,12 +137,14 @@ class Access:
 
     def decide(self, action: Action, pattern: str, who: Who = NOBODY) -> Decision:
         """Whether `who` may do this with a channel or, for subscriptions, with a pattern."""
+        action, pattern = self._meant(action, pattern)
         rule, need = self._rule_for(action, pattern)
         match need:
             case "open":
                 return Decision(True, need, rule, "open to anyone")
             case "closed":
-                return Decision(False, need, rule, "closed: only servers with the realm's key")
+                few = "no account is kept" if action == "presence" else "only servers with the realm's key"
+                return Decision(False, need, rule, f"closed: {few}")
             case "session":
                 known = who.visitor is not None
                 return Decision(known, need, rule, "the site knows the visitor" if known else "needs to be signed in")
@@ -159,7 +174,41 @@ class Access:
 
     def _guards(self, channel: str) -> bool:
         """Whether a channel is not for every subscriber: wildcards then reach only those who may hear it."""
-        return self._rule_for("subscribe", channel)[1] != "open"
+        return self._rule_for(*self._meant("subscribe", channel))[1] != "open"
+
+    def unheard(self, pattern: str) -> list[str]:
+        """What a subscriber with a wildcard may not hear of all that it stands for, in words, a rule each."""
+        action, meant = self._meant("subscribe", pattern)
+        found = [f"what takes {need} in [{rule}]" for rule, need in self._closer(action, meant)]
+        if self.has_presence and pattern == "/**":
+            # The only pattern that has `/presence/…` in it and other names too.
+            found += [f"who is in what takes {need} in [{rule}]" for rule, need in self._closer("presence", pattern)]
+        return found
+
+    def _closer(self, action: Action, pattern: str) -> Iterator[tuple[Rule, Need]]:
+        for rule in self.rules:
+            need = rule.needs.get(action, "open")
+            own = rule is _PRESENCE_RULE
+            if need != "open" and rule.touches(pattern) and not rule.matches(pattern) and not own:
+                yield rule, need
+
+    def keeps_presence(self, channel: str) -> bool:
+        """Whether account is kept of who is in this channel: somebody may see it, and it is a name of a site's own."""
+        return (
+            self.has_presence
+            and not (is_wild(channel) or is_meta(channel) or is_service(channel))
+            and self._rule_for("presence", channel)[1] != "closed"
+        )
+
+    def is_presence(self, pattern: str) -> bool:
+        """Whether this is where the hub says who is in a channel."""
+        return self.has_presence and pattern.startswith(PRESENCE + "/")
+
+    def _meant(self, action: Action, pattern: str) -> tuple[Action, str]:
+        """The action and the channel that rules are asked about: to hear `/presence/x` is to see who is in `/x`."""
+        if self.is_presence(pattern) and action in ("subscribe", "history"):
+            return "presence", pattern[len(PRESENCE) :]
+        return action, pattern
 
     def grant(self, token: object, now: float) -> Grant:
         """What a listener's token allows; raises BadToken. now: seconds since 1970.

@@ -257,13 +257,13 @@ class Plain:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /sse."""
-        cors = self._cors(request)
+        cors = self.cors(request)
         place = request.headers.get("Last-Event-ID") or request.query.get("position", "")
         try:
-            who = self._who(request)
+            who = self.who(request)
             positions = self._asked(request, place, who)
         except ProtocolError as error:
-            return _refuse(error, cors)
+            return refuse(error, cors)
         stream = PlainStream(self._node)
         await stream.start(request, cors)
         session = stream.session = self._node.open_session(stream, who)
@@ -293,14 +293,14 @@ class Plain:
 
     async def poll(self, request: web.Request) -> web.StreamResponse:
         """GET /poll: `{"messages": […], "position": "…", "recovered": true}`."""
-        cors = self._cors(request)
+        cors = self.cors(request)
         place = request.query.get("position", "")
         try:
-            who = self._who(request)
+            who = self.who(request)
             positions = self._asked(request, place, who)
             seconds = _seconds(request.query.get("timeout"), self._hold)
         except ProtocolError as error:
-            return _refuse(error, cors)
+            return refuse(error, cors)
         poll = PlainPoll()
         session = poll.session = self._node.open_session(poll, who)
         self._node.attach(poll)
@@ -329,18 +329,19 @@ class Plain:
             body=body, headers={**cors, "Cache-Control": "no-store", "Content-Type": "application/json"}
         )
 
-    def _who(self, request: web.Request) -> Who:
-        """Who asks, as their cookie and `?token=` say. Raises BadToken."""
+    def who(self, request: web.Request) -> Who:
+        """Who asks, as their cookie and `?token=` say. Raises ForbiddenChannel for a page of another site, BadToken."""
+        if not self._entrance.origins.allows(request.headers.get(hdrs.ORIGIN), request.host):
+            raise ForbiddenChannel(text="Origin not allowed")
         token = request.query.get("token")
         grant = None if token is None else self._access.grant(token, self._node.bayeux.wall())
         return Who(self._entrance.visitor(request.headers.get(hdrs.COOKIE)), grant)
 
     def _asked(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
-        if not self._entrance.origins.allows(request.headers.get(hdrs.ORIGIN), request.host):
-            raise ForbiddenChannel(text="Origin not allowed")
         return _allowed(self._access, request.query.getall("channel", []), place, who)
 
-    def _cors(self, request: web.Request) -> dict[str, str]:
+    def cors(self, request: web.Request) -> dict[str, str]:
+        """CORS headers of the answer."""
         return self._entrance.origins.headers(request.headers.get(hdrs.ORIGIN), request.host)
 
 
@@ -391,7 +392,8 @@ def _channel(name: str) -> str:
     return "/" + name
 
 
-def _refuse(error: ProtocolError, headers: dict[str, str]) -> web.Response:
+def refuse(error: ProtocolError, headers: dict[str, str]) -> web.Response:
+    """An error as the answer to a request."""
     status = 401 if isinstance(error, BadToken) else 400
     if 400 <= error.code < 500 and error.code not in (401, 402, 405):
         status = error.code

@@ -178,9 +178,13 @@ class Endpoint:
         if channel is not None and channel.endswith("/"):
             channel = channel[:-1]
         try:
-            return fanout.parse(body, channel=channel, limits=self._limits)
+            items = fanout.parse(body, channel=channel, limits=self._limits)
         except ProtocolError as error:
             return self._refused(error)
+        access = self._node.bayeux.access
+        if access.has_presence and any(access.is_presence(item.channel) for item in items):
+            return _text(400, "Channels under presence/ are the hub's: it says there who is in a channel.")
+        return items
 
     async def accept(self, items: list[fanout.Item], as_json: bool) -> Answer:
         """Publish the items, and say what became of them."""

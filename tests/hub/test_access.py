@@ -114,6 +114,90 @@ class TestRules:
             parse_rules(text)
 
 
+PRESENCE = """
+[[rule]]
+channels = ["hidden-*", "rooms/hidden"]
+presence = "closed"
+
+[[rule]]
+channels = ["rooms/*", "shop/**"]
+presence = "open"
+
+[[rule]]
+channels = ["staff"]
+presence = "token"
+subscribe = "closed"
+"""
+
+
+class TestPresence:
+    @pytest.mark.parametrize(
+        ("action", "name", "need"),
+        [
+            ("presence", "/rooms/1", "open"),
+            ("presence", "/rooms/hidden", "closed"),
+            ("presence", "/rooms/1/a", "closed"),
+            ("presence", "/staff", "token"),
+            ("presence", "/comments-42", "closed"),
+            ("presence", "/private-1", "closed"),
+            # To hear of it is to see it, and so is its history.
+            ("subscribe", "/presence/rooms/1", "open"),
+            ("history", "/presence/rooms/1", "open"),
+            ("subscribe", "/presence/rooms/hidden", "closed"),
+            ("subscribe", "/presence/staff", "token"),
+            ("history", "/presence/staff", "token"),
+            ("subscribe", "/presence/comments-42", "closed"),
+            ("subscribe", "/presence/*", "closed"),
+            ("subscribe", "/presence/**", "closed"),
+            ("subscribe", "/presence/rooms/*", "open"),
+            ("subscribe", "/presence/rooms/**", "closed"),
+            ("subscribe", "/presence/shop/**", "open"),
+            # Nobody is told who asks who is there.
+            ("presence", "/presence/rooms/1", "closed"),
+            ("subscribe", "/presence/presence/rooms/1", "closed"),
+            ("publish", "/presence/rooms/1", "closed"),
+            ("publish", "/presence/comments-42", "closed"),
+            # Other names are what they were.
+            ("subscribe", "/presence", "open"),
+            ("subscribe", "/presences/rooms/1", "open"),
+            ("subscribe", "/**", "open"),
+            ("publish", "/presence", "open"),
+        ],
+    )
+    def test_who_is_there_is_told_as_the_rules_say(self, action: Any, name: str, need: str) -> None:
+        access = new_access(PRESENCE, client_publish=("/**",))
+        assert access.decide(action, name).need == need
+
+    def test_token_names_the_channel_and_not_where_it_is_told(self) -> None:
+        access = new_access(PRESENCE)
+        assert access.may_subscribe("/presence/staff", Who(grant=Grant(("/staff",), (), NOW)))
+        assert not access.may_subscribe("/presence/staff", Who(grant=Grant(("/presence/staff",), (), NOW)))
+        assert not access.may_subscribe("/staff", Who(grant=Grant(("/staff",), (), NOW)))
+
+    def test_without_a_rule_that_opens_it_nothing_is_different(self) -> None:
+        access = new_access('[[rule]]\nchannels=["a"]\npresence="closed"', client_publish=("/presence/*",))
+        assert not access.has_presence
+        assert access.may_subscribe("/presence/a")
+        assert access.may_publish("/presence/a")
+
+    def test_account_is_kept_of_channels_that_somebody_may_see(self) -> None:
+        access = new_access(PRESENCE + '[[rule]]\nchannels=["**"]\npresence="session"')
+        assert [name for name in ("/rooms/1", "/rooms/hidden", "/staff", "/x") if access.keeps_presence(name)] == [
+            "/rooms/1",
+            "/staff",
+            "/x",
+        ]
+        assert not any(map(access.keeps_presence, ("/rooms/*", "/**", "/meta/x", "/service/x", "/presence/x")))
+
+    def test_wildcard_hears_of_whom_its_session_may_see(self) -> None:
+        access = new_access(PRESENCE + '[[rule]]\nchannels=["**"]\npresence="open"')
+        assert access.may_subscribe("/presence/**")
+        assert not access.guards("/presence/x")
+        for channel in ("/presence/staff", "/presence/rooms/hidden", "/presence/presence/x"):
+            assert access.guards(channel)
+            assert not access.may_hear(channel)
+
+
 SEGMENT = st.sampled_from(["a", "b", "ab", "private-1"])
 NAME = st.lists(SEGMENT, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
 PATTERN = (
@@ -148,7 +232,7 @@ def test_any_signed_claims_are_a_grant_or_a_bad_token(claims: dict[str, Any]) ->
     assert not access.may_subscribe("/secret/x", Who(grant=grant))
 
 
-@given(st.text(max_size=300), st.sampled_from(["subscribe", "publish", "history"]))
+@given(st.text(max_size=300), st.sampled_from(["subscribe", "publish", "history", "presence"]))
 def test_any_name_is_decided(name: str, action: Any) -> None:
     decision = new_access().decide(action, "/" + name, Who(grant=Grant(("/team/**", "/*a*"), ("/**",), NOW)))
     assert decision.why

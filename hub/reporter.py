@@ -1,0 +1,235 @@
+"""Presence in a node: tells the other workers who is here, hears it of them, and publishes what changes.
+
+The rules (`presence`) decide; this waits. It costs nothing where no rule lets anybody see who is in
+a channel: then there is no reporter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any
+
+from .bayeux import Call
+from .errors import BadMessage, BadWire, BrokerUnavailable, ProtocolError
+from .node import Node
+from .presence import MAX_NAMES, REPORTS, Pace, Presence, check_report
+from .protocol.access import PRESENCE, Who, refusal
+from .protocol.channels import is_wild, to_fanout
+from .protocol.messages import loads
+from .protocol.plain import channels_of
+from .protocol.publications import Draft, Position, Publication
+from .sessions import Session
+
+logger = logging.getLogger(__name__)
+
+#: Seconds an answer waits for this worker to have read what is in the log.
+PATIENCE = 2.0
+
+#: The service channel that answers who is in a channel.
+SERVICE_CHANNEL = "/service/presence"
+
+
+class Reporter:
+    """Keeps account of a node's sessions. Makes itself known to the node; `start` and `stop` are its to call.
+
+    alone: whether this node is the only one on its log.
+    """
+
+    def __init__(self, node: Node, pace: Pace, *, alone: bool) -> None:
+        numbers = itertools.count(1)
+        # As long as an idempotency key is remembered no other process has this prefix.
+        life = secrets.token_hex(8)
+        self.rules = Presence(node.worker, pace, lambda: f"presence:{life}:{next(numbers)}", alone=alone)
+        self._node = node
+        self._access = node.bayeux.access
+        self._tick = pace.tick
+        self._unsent: list[Draft] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._read: Position | None = None
+        # What comes while the kept reports are read.
+        self._early: list[Publication] | None = None if alone else []
+        self._waiting: set[asyncio.Future[None]] = set()
+        node.registry.attendance = self
+        node.take_from(REPORTS, self._take)
+        node.bayeux.services[SERVICE_CHANNEL] = self._serve
+
+    # Told by the node
+
+    def came(self, session: Session, pattern: str) -> None:
+        if self._access.keeps_presence(pattern):
+            self.rules.here.came(session.id, session.name, pattern)
+
+    def went(self, session: Session, pattern: str) -> None:
+        self.rules.here.went(session.id, pattern, self._node.time())
+
+    def away(self, session: Session) -> None:
+        self.rules.here.away(session.id, self._node.time())
+
+    def back(self, session: Session) -> None:
+        self.rules.here.back(session.id)
+
+    def renamed(self, session: Session) -> None:
+        self.rules.here.renamed(session.id, session.name, self._node.time())
+
+    def adopted(self, session: Session) -> None:
+        self.rules.adopted(session.id)
+
+    def lost(self) -> None:
+        self.rules.lost()
+
+    def start(self) -> None:
+        if self._early is not None:
+            self._begin(self._replay())
+        self._turn()
+
+    async def stop(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if self._sending is not None:
+                    await self._sending
+                self._unsent += self.rules.bye(self._node.time())
+                await self._send()
+        except TimeoutError:
+            logger.warning("end not reported")
+
+    async def _replay(self) -> None:
+        """Read the reports that the log has kept, then those that came meanwhile."""
+        try:
+            history = await self._node.broker.history(REPORTS, None)
+        except BrokerUnavailable:
+            # The next turn begins with greeting the others, which tells all but what only the dead knew.
+            logger.warning("reports not read")
+        else:
+            self.rules.replay(_reports(history.publications), self._node.time())
+            self._read = history.top
+        early, self._early = self._early, None
+        self._take([each for each in early or () if not self._is_read(each.position)])
+
+    def _is_read(self, position: Position) -> bool:
+        read = self._read
+        return read is not None and read.epoch == position.epoch and read.offset >= position.offset
+
+    def _take(self, publications: Sequence[Publication]) -> None:
+        if self._early is not None:
+            self._early += publications
+            return
+        for report in _reports(publications):
+            self.rules.take(report, self._node.time())
+        if publications:
+            self._read = publications[-1].position
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+    # What is said
+
+    def _turn(self, _: object = None) -> None:
+        node = self._node
+        if self._sending is None and not node.draining:
+            # What was not accepted is repeated first, under the same keys.
+            self._unsent = self._unsent or self.rules.tick(node.time())
+            if self._unsent:
+                self._begin(self._send())
+        node.wheel.add(node.time() + self._tick, self._turn, None)
+
+    async def _send(self) -> None:
+        try:
+            if self._unsent:
+                await self._node.publish(self._unsent)
+            self._unsent = []
+        except BrokerUnavailable:
+            logger.debug("report not published")
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._sending = asyncio.get_running_loop().create_task(work)
+        self._sending.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._sending = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A bug; what was to be said is not known to have been said.
+            logger.error("report failed", exc_info=error)
+            self._unsent = []
+            self.rules.lost()
+
+    # What is asked
+
+    async def states(self, names: Sequence[str], who: Who | None) -> list[dict[str, Any]]:
+        """Who is in these channels: `channel`, `count`, `users`, `position` of each.
+
+        who: who asks; None for a server with the realm's key. The position is that of `/presence/…`,
+        from which a subscriber misses nothing that is not in the state. Raises ProtocolError, and
+        BrokerUnavailable while that is not known.
+        """
+        channels = channels_of(names)
+        for channel in channels:
+            if is_wild(channel):
+                raise BadMessage("channel", text="Name channels, not a pattern")
+            decision = self._access.decide("presence", channel, who or Who())
+            if not decision.allowed and (who is not None or decision.need == "closed"):
+                raise refusal(decision, channel)
+        broker = self._node.broker
+        positions = [await broker.position(PRESENCE + channel) for channel in channels]
+        # An event at that position was told of by a report, which this worker may not have read yet.
+        await self._catch_up(await broker.position(REPORTS))
+        return [self._state(channel, position) for channel, position in zip(channels, positions, strict=True)]
+
+    def _state(self, channel: str, position: Position) -> dict[str, Any]:
+        users = self.rules.everywhere.users(channel)
+        state: dict[str, Any] = {
+            "channel": to_fanout(channel),
+            "count": self.rules.everywhere.count(channel),
+            "users": [{"user": user} for user in itertools.islice(users, MAX_NAMES)],
+            "position": str(position),
+        }
+        if len(users) > MAX_NAMES:
+            state["more"] = len(users) - MAX_NAMES
+        return state
+
+    async def _catch_up(self, top: Position) -> None:
+        """Wait until the reports up to `top` are read; raises BrokerUnavailable after PATIENCE."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not self._has_read(top):
+                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._waiting.add(future)
+                    try:
+                        await future
+                    finally:
+                        self._waiting.discard(future)
+        except TimeoutError:
+            raise BrokerUnavailable("who is here is not known yet") from None
+
+    def _has_read(self, top: Position) -> bool:
+        if not self.rules.ready:
+            return False
+        return top.offset == 0 or self._is_read(top)
+
+    async def _serve(self, call: Call) -> object:
+        """Answer `{"channel": name}` or `{"channel": [names]}` on the service channel."""
+        asked = call.data.get("channel") if isinstance(call.data, dict) else None
+        names = [asked] if isinstance(asked, str) else asked
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadMessage("channel", text="Name a channel or a list of channels")
+        return answer(await self.states(names, call.who))
+
+
+def answer(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is answered: one channel's state, or several under `channels`."""
+    return states[0] if len(states) == 1 else {"channels": states}
+
+
+def _reports(publications: Sequence[Publication]) -> Iterator[dict[str, Any]]:
+    for publication in publications:
+        try:
+            report = loads(publication.data)
+            check_report(report)
+        except (LookupError, TypeError, ValueError, AttributeError, ProtocolError) as error:
+            # Another version writes to our log. What it said is lost to us, as an unread entry is.
+            logger.error("report can't be read", extra={"error": repr(BadWire(str(error)))})
+        else:
+            yield report

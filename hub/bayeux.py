@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from .errors import (
     BadMessage,
@@ -96,8 +96,7 @@ class Limits:
     handshake_rate: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(NamedTuple):
     """A subscription that asked where its channel is, and perhaps what came after a position.
 
     The node reads the history, delivers it, and completes `reply`'s ext. replay: as Salesforce's
@@ -131,7 +130,6 @@ Service = Callable[[Call], Awaitable[object]]
 Incoming = Callable[[Message, Who], None]
 
 
-@dataclass(slots=True)
 class Outcome:
     """What is left to do after the rules were applied, in this order.
 
@@ -145,19 +143,36 @@ class Outcome:
     said goodbye; the connection can end after the replies.
     """
 
-    replies: list[Message] = field(default_factory=list)
-    publishes: list[tuple[Draft, Message]] = field(default_factory=list)
-    calls: list[tuple[Service, Call, Message]] = field(default_factory=list)
-    recoveries: list[Recovery] = field(default_factory=list)
-    hold: Hold | None = None
-    resumed: Session | None = None
-    released: list[Hold] = field(default_factory=list)
-    replaced: Link | None = None
-    ended: list[tuple[Session, str]] = field(default_factory=list)
-    opened: Session | None = None
-    granted: Session | None = None
-    changed: list[Session] = field(default_factory=list)
-    close: bool = False
+    __slots__ = (
+        "calls",
+        "changed",
+        "close",
+        "ended",
+        "granted",
+        "hold",
+        "opened",
+        "publishes",
+        "recoveries",
+        "released",
+        "replaced",
+        "replies",
+        "resumed",
+    )
+
+    def __init__(self) -> None:
+        self.replies: list[Message] = []
+        self.publishes: list[tuple[Draft, Message]] = []
+        self.calls: list[tuple[Service, Call, Message]] = []
+        self.recoveries: list[Recovery] = []
+        self.hold: Hold | None = None
+        self.resumed: Session | None = None
+        self.released: list[Hold] = []
+        self.replaced: Link | None = None
+        self.ended: list[tuple[Session, str]] = []
+        self.opened: Session | None = None
+        self.granted: Session | None = None
+        self.changed: list[Session] = []
+        self.close = False
 
 
 @dataclass(slots=True)
@@ -343,7 +358,7 @@ class Bayeux:
         if not isinstance(offered, list):
             raise BadMessage("supportedConnectionTypes", text="Not a list")
         reply["supportedConnectionTypes"] = CONNECTION_TYPES
-        if not any(name in CONNECTION_TYPES for name in offered if isinstance(name, str)):
+        if not any(name in CONNECTION_TYPES for name in offered):
             raise NoCommonTransport(",".join(str(name)[:40] for name in offered[:5]))
         address = getattr(request.to, "address", "")
         if not self.crowd.may_handshake(address, request.now, self.limits.handshake_rate):
@@ -501,16 +516,17 @@ class Bayeux:
         # All are checked before any is added, so that a refused message has changed nothing.
         patterns = self._patterns(message)
         self._take_token(session, message, request)
+        who = session.who
         for pattern in patterns:
             if is_meta(pattern) or (is_service(pattern) and self.dialect == "faye"):
                 raise ForbiddenChannel(pattern)
-            decision = self.access.decide("subscribe", pattern, session.who)
+            decision = self.access.decide("subscribe", pattern, who)
             if not decision.allowed:
                 raise refusal(decision, pattern)
         asked = _asked_positions(message, patterns)
         replays = _asked_replays(message, patterns)
-        for channel in {**asked, **replays}:
-            if not self.access.may_recover(channel, session.who):
+        for channel in (*asked, *replays):
+            if not self.access.may_recover(channel, who):
                 raise ForbiddenChannel(channel, text="Forbidden channel - no history")
         new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
         if len(session.patterns) + len(new) > self.limits.max_subscriptions:
@@ -618,6 +634,8 @@ class Bayeux:
         subscription = message.get("subscription")
         if subscription is None:
             raise BadMessage("subscription", text="Missing field")
+        if isinstance(subscription, str):
+            return [self.grammar.check_pattern(subscription)]
         asked = subscription if isinstance(subscription, list) else [subscription]
         if not asked:
             raise BadMessage("subscription", text="Empty list")

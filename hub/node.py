@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -682,7 +683,7 @@ class Node:
         link = session.link
         if link is None or session.ack is not None or session.recovering or session.ended:
             return
-        if not link.blocked:
+        if session.queue is not None and not link.blocked:
             taken = session.take()
             try:
                 for channel, run in groupby(taken, attrgetter("channel")):
@@ -732,9 +733,9 @@ class Node:
         for recovery, top in zip(recoveries, tops, strict=True):
             recovery.reply["ext"]["position"][recovery.channel] = str(top)
             recovery.session.recovering -= 1
-        for recovery in recoveries:
-            recovery.session.settle()
-            self._flush_queue(recovery.session)
+        for session in {recovery.session for recovery in recoveries}:
+            session.settle()
+            self._flush_queue(session)
         return True
 
     async def _finish(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
@@ -982,7 +983,7 @@ class Node:
         if session is not None and hold is None and not session.ended:
             reply = next(reply for reply in outcome.replies if reply["channel"] == "/meta/connect")
             parts = self._parts(session, reply, to)
-        parts.extend(dumps(reply) for reply in outcome.replies)
+        parts += [dumps(reply) for reply in outcome.replies]
         if hold is None or parts:
             to.send(parts)
         if session is not None and link is not None:
@@ -1138,6 +1139,27 @@ def _subscribes(message: object) -> bool:
     return isinstance(message, dict) and message.get("channel") == SUBSCRIBE
 
 
+class _Dice:
+    """Random bytes of the kernel's, fetched for many ids at once: each fetch is a system call."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        # A forked process must not roll the same.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def take(self, count: int) -> bytes:
+        if len(self._bytes) < count:
+            self._bytes = secrets.token_bytes(100 * count)
+        taken, self._bytes = self._bytes[:count], self._bytes[count:]
+        return taken
+
+    def _forget(self) -> None:
+        self._bytes = b""
+
+
+_dice = _Dice()
+
+
 def new_id() -> str:
     """A clientId: 160 random bits in ID_CHARS letters and digits (Bayeux asks for at least 128)."""
-    return secrets.token_hex(ID_CHARS // 2)
+    return _dice.take(ID_CHARS // 2).hex()

@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 from .errors import BadMessage, ProtocolError, SlowSession
-from .protocol.access import Access, Grant, Who
-from .protocol.channels import patterns_of
+from .protocol.access import NOBODY, Access, Grant, Who
+from .protocol.channels import is_wild, patterns_of
 from .protocol.publications import Position, Publication, conflate
 from .recent import Recent
 
@@ -190,7 +190,7 @@ class Session:
     @property
     def who(self) -> Who:
         """Who asks, for the rules of access."""
-        return Who(self.user, self.grant)
+        return NOBODY if self.user is None and self.grant is None else Who(self.user, self.grant)
 
     @property
     def name(self) -> str | None:
@@ -359,6 +359,8 @@ class Registry:
         self.events: Events | None = None
         #: Set where somebody may see who is in a channel.
         self.attendance: Attendance | None = None
+        # Patterns in `audiences` that stand for more than one name.
+        self._wild = 0
         self._tombstones: OrderedDict[str, str | None] = OrderedDict()
 
     def add(self, session: Session) -> None:
@@ -378,6 +380,7 @@ class Registry:
         audience = self.audiences.get(pattern)
         if audience is None:
             self.audiences[pattern] = {session}
+            self._wild += is_wild(pattern)
             if self.on_change is not None:
                 self.on_change(pattern, True)
         elif session in audience:
@@ -422,9 +425,11 @@ class Registry:
     def audience(self, channel: str) -> Collection[Session]:
         """The sessions that what is published to a channel reaches, each once.
 
-        Look-ups for n segments are n + 2, whatever else is subscribed to. The common case, one
-        pattern, returns the live set: copy it before anything may subscribe.
+        Look-ups for n segments are n + 2, whatever else is subscribed to, and one where nobody has
+        a wildcard. The common case, one pattern, returns the live set: copy it before anything may subscribe.
         """
+        if not self._wild:
+            return self.audiences.get(channel, ())
         if self.access is not None and self.access.guards(channel):
             return self._guarded_audience(channel, self.access)
         found: set[Session] | None = None
@@ -535,6 +540,7 @@ class Registry:
 
     def _unheard(self, pattern: str) -> None:
         del self.audiences[pattern]
+        self._wild -= is_wild(pattern)
         if self.on_change is not None:
             self.on_change(pattern, False)
 

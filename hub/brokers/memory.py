@@ -17,7 +17,7 @@ from ..histories import Histories, Retention
 from ..protocol.publications import Draft, History, Position, Publication, Published
 from . import KEY_SECONDS, Broker, Health, Receiver
 
-#: Channels remembered at most; the one unused for longest is forgotten first. An empty one costs
+#: Channels remembered at most; of those unused for long one is forgotten. An empty one costs
 #: about 700 bytes, so the bound is 70 MB.
 MAX_CHANNELS = 100_000
 
@@ -28,15 +28,16 @@ MAX_KEYS = 200_000
 class _Ring:
     """One channel's history: publications `top - len + 1` to `top` of an epoch."""
 
-    __slots__ = ("bytes", "entries", "epoch", "identified", "retention", "top", "touched")
+    __slots__ = ("bytes", "entries", "epoch", "identified", "retention", "top", "used")
 
-    def __init__(self, epoch: str, retention: Retention, now: float) -> None:
+    def __init__(self, epoch: str, retention: Retention) -> None:
         self.epoch = epoch
         self.top = 0
         self.entries: deque[tuple[float, Publication]] | None = None
         self.bytes = 0
         self.retention = retention
-        self.touched = now
+        # Whether anybody came since it was last considered for being forgotten.
+        self.used = True
         # When an id was last used in this channel.
         self.identified = -math.inf
 
@@ -101,7 +102,7 @@ class MemoryBroker(Broker):
             if first is not None:
                 results.append(Published(first, repeated=True))
                 continue
-            ring = self._ring(draft.channel, now)
+            ring = self._ring(draft.channel)
             ring.top += 1
             position = Position(ring.epoch, ring.top)
             publication = Publication(draft.channel, draft.data, position, draft.hint, draft.ext)
@@ -120,12 +121,12 @@ class MemoryBroker(Broker):
         return self.try_position(channel)
 
     def try_position(self, channel: str) -> Position:
-        ring = self._ring(channel, self._clock())
+        ring = self._ring(channel)
         return Position(ring.epoch, ring.top)
 
     async def history(self, channel: str, since: Position | None) -> History:
         now = self._clock()
-        ring = self._ring(channel, now)
+        ring = self._ring(channel)
         ring.trim(now)
         return ring.since(since)
 
@@ -143,16 +144,28 @@ class MemoryBroker(Broker):
         """How many channels have a history or an epoch now."""
         return len(self._rings)
 
-    def _ring(self, channel: str, now: float) -> _Ring:
+    def _ring(self, channel: str) -> _Ring:
         ring = self._rings.get(channel)
         if ring is None:
-            ring = self._rings[channel] = _Ring(secrets.token_hex(5), self._histories.of(channel), now)
-            while len(self._rings) > self._max_channels:
-                self._rings.popitem(last=False)
+            ring = self._rings[channel] = _Ring(secrets.token_hex(5), self._histories.of(channel))
+            if len(self._rings) > self._max_channels:
+                self._forget_one()
         else:
-            self._rings.move_to_end(channel)
-        ring.touched = now
+            ring.used = True
         return ring
+
+    def _forget_one(self) -> None:
+        """Forget the oldest channel that was not used since its last turn: each use buys it another.
+
+        Moving a channel to the end at each use would be exact, and cost every publication more than this.
+        """
+        rings = self._rings
+        while True:
+            channel, ring = rings.popitem(last=False)
+            if not ring.used:
+                return
+            ring.used = False
+            rings[channel] = ring
 
     def _seen(self, key: str, now: float) -> Position | None:
         keys = self._keys

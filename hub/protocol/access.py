@@ -96,6 +96,13 @@ class Decision:
     why: str
 
 
+_TO_STRANGERS: Mapping[Need, str] = {
+    "open": "open to anyone",
+    "closed": "closed: only servers with the realm's key",
+    "session": "needs to be signed in",
+    "token": "needs a token",
+}
+
 DEFAULTS = (
     Rule(("/private-*", "/private-*/**"), {"subscribe": "token", "publish": "closed"}, "default"),
     Rule(("/**",), {"subscribe": "open", "publish": "closed", "presence": "closed"}, "default"),
@@ -132,29 +139,21 @@ class Access:
         self._leeway = leeway
         self._revoked: dict[str, float] = {}
         # Names repeat; a rule's patterns are looked at once for each.
-        self._rule_for = lru_cache(maxsize=32768)(self._find)
+        self._of_stranger = lru_cache(maxsize=32768)(self._find)
         self.guards = lru_cache(maxsize=16384)(self._guards)
 
     def decide(self, action: Action, pattern: str, who: Who = NOBODY) -> Decision:
         """Whether `who` may do this with a channel or, for subscriptions, with a pattern."""
         action, pattern = self._meant(action, pattern)
-        rule, need = self._rule_for(action, pattern)
-        match need:
-            case "open":
-                return Decision(True, need, rule, "open to anyone")
-            case "closed":
-                few = "no account is kept" if action == "presence" else "only servers with the realm's key"
-                return Decision(False, need, rule, f"closed: {few}")
-            case "session":
-                known = who.visitor is not None
-                return Decision(known, need, rule, "the site knows the visitor" if known else "needs to be signed in")
-            case "token":
-                grant = who.grant
-                if grant is None:
-                    return Decision(False, need, rule, "needs a token")
-                claimed = grant.publish if action == "publish" else grant.channels
-                named = any(covers(claim, pattern) for claim in claimed)
-                return Decision(named, need, rule, "the token names it" if named else "the token does not name it")
+        decision = self._of_stranger(action, pattern)
+        rule, need, grant = decision.rule, decision.need, who.grant
+        if need == "session" and who.visitor is not None:
+            return Decision(True, need, rule, "the site knows the visitor")
+        if need == "token" and grant is not None:
+            claimed = grant.publish if action == "publish" else grant.channels
+            named = any(covers(claim, pattern) for claim in claimed)
+            return Decision(named, need, rule, "the token names it" if named else "the token does not name it")
+        return decision
 
     def may_subscribe(self, pattern: str, who: Who = NOBODY) -> bool:
         """Whether a client may subscribe. A pattern may match names it does not hear then: see `may_hear`."""
@@ -174,7 +173,7 @@ class Access:
 
     def _guards(self, channel: str) -> bool:
         """Whether a channel is not for every subscriber: wildcards then reach only those who may hear it."""
-        return self._rule_for(*self._meant("subscribe", channel))[1] != "open"
+        return self._of_stranger(*self._meant("subscribe", channel)).need != "open"
 
     def unheard(self, pattern: str) -> list[str]:
         """What a subscriber with a wildcard may not hear of all that it stands for, in words, a rule each."""
@@ -197,7 +196,7 @@ class Access:
         return (
             self.has_presence
             and not (is_wild(channel) or is_meta(channel) or is_service(channel))
-            and self._rule_for("presence", channel)[1] != "closed"
+            and self._of_stranger("presence", channel).need != "closed"
         )
 
     def is_presence(self, pattern: str) -> bool:
@@ -237,12 +236,15 @@ class Access:
         if len(self._revoked) > MAX_REVOKED:
             del self._revoked[next(iter(self._revoked))]
 
-    def _find(self, action: Action, pattern: str) -> tuple[Rule, Need]:
+    def _find(self, action: Action, pattern: str) -> Decision:
+        """What is decided about somebody of whom nothing is known."""
         for rule in self.rules:
             # Who says nothing of history means: as one may subscribe.
             need = rule.needs.get(action) or (rule.needs.get("subscribe") if action == "history" else None)
             if need is not None and rule.matches(pattern):
-                return rule, need
+                unkept = need == "closed" and action == "presence"
+                why = "closed: no account is kept" if unkept else _TO_STRANGERS[need]
+                return Decision(need == "open", need, rule, why)
         raise AssertionError("the last rule matches everything")
 
 

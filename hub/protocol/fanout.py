@@ -21,7 +21,7 @@ import base64
 import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import BadMessage, TooLarge, TooMany
 from . import messages
@@ -52,8 +52,7 @@ class Limits:
     depth: int = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One item of a body.
 
     draft: None when its action leaves nothing to deliver. close: the draft that ends connections, if it is to.
@@ -134,6 +133,9 @@ def _item(item: object, number: int, default: str | None, limits: Limits) -> Ite
     if not isinstance(item, dict):
         raise _bad("publish item is not an object", number)
     channel = _channel(item, number, default)
+    if len(item) == 2 and "json-object" in item and "channel" in item:
+        # Most are so, and nothing else has to be looked for.
+        return Item(channel, Draft(channel, _data(item["json-object"], channel, limits)))
     own_id = _id(item, "id", number)
     prev_id = _id(item, "prev-id", number)
     formats = item.get("formats", item)
@@ -272,7 +274,7 @@ def _content(where: str, field: str, value: dict[str, Any], number: int) -> str 
 
 
 def _data(value: object, channel: str, limits: Limits) -> bytes:
-    if _is_deeper(value, limits.depth):
+    if isinstance(value, dict | list) and _is_deeper(value, limits.depth):
         raise BadMessage(text=f"Nested more than {limits.depth} deep")
     data = messages.dumps(value)
     if len(data) > limits.bytes:

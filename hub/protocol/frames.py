@@ -1,7 +1,7 @@
 """WebSocket frames, server side: RFC 6455, and permessage-deflate (RFC 7692) without context takeover.
 
 Bytes in, messages out; nothing here waits or writes. Most of what browsers send is one short text
-frame in one read: `read_one` takes that without making an object. Everything else goes through a
+frame in one read, or two: `read_short` takes those without making an object. Everything else goes through a
 `Reader`, which a connection makes when it needs one and drops when it is `idle` again.
 
 No context takeover, in either direction: a message is compressed once and the bytes shared by
@@ -50,6 +50,9 @@ _LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 #: otherwise hold a thousand messages, each just below the limit. Text shrinks tenfold, so an
 #: honest read stays below.
 _MIN_INFLATE_BUDGET = 4 * 1024 * 1024
+
+#: Bytes of a read that `read_short` takes: above a handshake and below any sensible limit.
+_SHORT = 1031
 
 _TEXT_HEADS = tuple(bytes((0x80 | TEXT, size)) for size in range(126))
 
@@ -104,28 +107,37 @@ def unmask(mask: bytes, payload: bytes) -> bytes:
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
 
 
-def read_one(data: bytes) -> bytes | None:
-    """The payload, if data is exactly one whole text frame of 1 to 1,023 ASCII bytes; else None.
+def read_short(data: bytes) -> list[bytes] | None:
+    """The payloads, if data is nothing but whole text frames of ASCII, short enough together; else None.
 
     None says nothing about data: give it to a `Reader`, which also checks UTF-8 and the limit.
-    The bound is above a handshake and below any sensible limit.
+    Clients send a subscribe and a connect in one write, two frames.
     """
-    size = len(data) - 6
-    if size <= 0 or data[0] != 0x81:
+    at, end = 0, len(data)
+    if end > _SHORT:
         return None
-    if size < 126:
-        if data[1] != 0x80 | size:
+    payloads = []
+    while end - at > 6:
+        if data[at] != 0x81:
             return None
-        key, masked = data[2:6], data[6:]
-    else:
-        size -= 2
-        if not 126 <= size < 1024 or data[1] != 0xFE or data[2] << 8 | data[3] != size:
+        size = data[at + 1] - 128
+        start = at + 6
+        if size == 126:
+            size = data[at + 2] << 8 | data[at + 3]
+            start = at + 8
+            if size < 126:
+                return None
+        at = start + size
+        if not 0 < size < _SHORT or at > end:
             return None
-        key, masked = data[4:8], data[8:]
-    # As in unmask; a call less.
-    key = (key * 256)[:size]
-    payload = (int.from_bytes(masked, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
-    return payload if payload.isascii() else None
+        # As in unmask; a call less.
+        key = (data[start - 4 : start] * 256)[:size]
+        masked = int.from_bytes(data[start:at], "little")
+        payload = (masked ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+        if not payload.isascii():
+            return None
+        payloads.append(payload)
+    return payloads if payloads and at == end else None
 
 
 class Reader:

@@ -49,9 +49,11 @@ class Head:
         self.target = target
         self.version = version
         self.headers = headers
-        fields: dict[bytes, bytes] = {}
-        for name, value in headers:
-            fields[name] = fields[name] + b", " + value if name in fields else value
+        fields = dict(headers)
+        if len(fields) < len(headers):
+            fields.clear()
+            for name, value in headers:
+                fields[name] = fields[name] + b", " + value if name in fields else value
         self._fields = fields
 
     def get(self, name: bytes) -> bytes | None:
@@ -148,7 +150,7 @@ def _check_framing(head: Head) -> None:
 
 def _is_host(host: bytes) -> bool:
     """Whether it can be one host; two fields would have been joined by a comma."""
-    return b"," not in host and b" " not in host and b"\t" not in host
+    return host.translate(None, b", \t") == host
 
 
 def is_upgrade(head: Head) -> bool:

@@ -24,7 +24,7 @@ from ..protocol.frames import (
     close_frame,
     deflate,
     frame,
-    read_one,
+    read_short,
     text_frame,
 )
 from ..protocol.messages import dumps, join, parse_batch
@@ -131,9 +131,12 @@ class Connection(asyncio.Protocol):
             self._reader = Reader(self.limit, self.window > 0)
         self.seen = self.node.time()
         if self._reader is None:
-            payload = read_one(data)
-            if payload is not None:
-                self.text(payload)
+            payloads = read_short(data)
+            if payloads is not None:
+                if len(payloads) == 1:
+                    self.text(payloads[0])
+                else:
+                    self._handle([(TEXT, payload) for payload in payloads])
                 return
             self._reader = Reader(self.limit, self.window > 0)
         reader = self._reader

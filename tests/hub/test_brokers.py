@@ -446,3 +446,25 @@ async def test_what_is_told_of_a_channel_comes_behind_what_was_published_to_it(n
         if publication.channel != name:
             assert (name, publication.data) in seen
         seen.add((publication.channel, publication.data))
+
+
+async def test_memory_forgets_channels_that_nobody_used_since_it_forgot_the_last() -> None:
+    broker = MemoryBroker(max_channels=3)
+    for channel in ("/a", "/b", "/c", "/d"):
+        await broker.publish([draft(channel, 1)])
+    assert broker.channels == 3
+    before = {channel: await broker.position(channel) for channel in ("/b", "/d")}
+    # All were used by now but /c, which is the one to go.
+    await broker.publish([draft("/e", 1)])
+    assert broker.channels == 3
+    assert {channel: await broker.position(channel) for channel in ("/b", "/d")} == before
+
+
+async def test_a_new_channel_is_remembered_even_where_all_others_are_in_use() -> None:
+    broker = MemoryBroker(max_channels=2)
+    for _ in range(3):
+        for channel in ("/a", "/b"):
+            await broker.publish([draft(channel, 1)])
+    first = await broker.position("/new")
+    assert await broker.position("/new") == first
+    assert broker.channels == 2

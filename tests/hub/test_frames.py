@@ -417,7 +417,7 @@ def test_a_big_message_in_small_pieces_takes_linear_time() -> None:
 @pytest.mark.parametrize("size", [1, 2, 125, 126, 127, 1023])
 def test_a_short_text_frame_takes_the_short_way(size: int) -> None:
     payload = (b"0123456789" * 103)[:size]
-    assert frames.read_one(sent(TEXT, payload)) == payload
+    assert frames.read_short(sent(TEXT, payload)) == [payload]
 
 
 @pytest.mark.parametrize(
@@ -429,6 +429,9 @@ def test_a_short_text_frame_takes_the_short_way(size: int) -> None:
         sent(TEXT, b"x" * 1024),
         sent(TEXT, b"abc")[:-1],
         sent(TEXT, b"abc") + b"\x81",
+        sent(TEXT, b"abc") + sent(TEXT, b"de")[:-1],
+        sent(TEXT, b"abc") + sent(PING, b"de"),
+        sent(TEXT, b"abc") * 200,
         sent(TEXT, b"x" * 200)[:-1],
         sent(TEXT, b"x" * 200) + b"x",
         sent(TEXT, b"abc", final=False),
@@ -442,14 +445,23 @@ def test_a_short_text_frame_takes_the_short_way(size: int) -> None:
     ],
 )
 def test_anything_else_is_left_to_a_reader(data: bytes) -> None:
-    assert frames.read_one(data) is None
+    assert frames.read_short(data) is None
 
 
-@given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(lambda payload: sent(TEXT, payload))))
+def test_short_text_frames_in_one_read_take_the_short_way_together() -> None:
+    """A subscribe and a connect, as clients send them."""
+    assert frames.read_short(sent(TEXT, b"x" * 300) + sent(TEXT, b"abc")) == [b"x" * 300, b"abc"]
+
+
+_some_bytes = st.binary(max_size=300)
+_some_frames = st.lists(_some_bytes, max_size=4).map(lambda found: b"".join(sent(TEXT, each) for each in found))
+
+
+@given(st.one_of(_some_bytes, _some_frames))
 def test_the_short_way_agrees_with_the_reader(data: bytes) -> None:
-    payload = frames.read_one(data)
-    if payload is not None:
-        assert read(data) == [(TEXT, payload)]
+    payloads = frames.read_short(data)
+    if payloads is not None:
+        assert read(data) == [(TEXT, payload) for payload in payloads]
 
 
 # permessage-deflate

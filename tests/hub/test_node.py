@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hub.bayeux import LONG_POLLING, WEBSOCKET
 from hub.brokers.memory import MemoryBroker
 from hub.errors import LinkClosed
-from hub.node import Bounds, Node, Poll
+from hub.node import Bounds, Node, Poll, new_id
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
 from hub.sessions import Batch, Session
@@ -459,3 +460,17 @@ def test_each_session_gets_each_matching_publication_once_in_order(script: list[
                 assert received[who] == expected[who]
 
     asyncio.run(act())
+
+
+def test_forked_processes_make_different_ids() -> None:
+    """Random bytes are fetched for a hundred ids at once; a child must not go on with its parent's."""
+    new_id()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, new_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        assert told.read() not in {new_id() for _ in range(100)}

@@ -95,3 +95,18 @@ def test_audience_counts_each_session_once() -> None:
     assert set(registry.audience("/a/b")) == {bob}
     assert set(registry.audiences) == {"/a/b"}
     assert registry.ended_lately("alice")
+
+
+def test_wildcards_reach_what_they_match_from_their_first_subscriber_to_their_last() -> None:
+    """While nobody has one, an audience is one look-up."""
+    registry = Registry()
+    alice, bob = Session("alice", 0.0), Session("bob", 0.0)
+    assert set(registry.audience("/a/b")) == set()
+    for session in (alice, bob):
+        registry.add(session)
+        registry.subscribe(session, "/a/*")
+    assert set(registry.audience("/a/b")) == {alice, bob}
+    registry.unsubscribe(alice, "/a/*")
+    assert set(registry.audience("/a/b")) == {bob}
+    registry.end(bob)
+    assert set(registry.audience("/a/b")) == set()

@@ -74,6 +74,7 @@ struct connection {
 static struct {
     const char *host, *path, *publish_path, *publish_form;
     double stall; /* No delivery for so many seconds ends a phase: the rest was lost. */
+    double spin;  /* So many seconds after something came we look for more instead of sleeping. */
     int port, channels, per_subscriber, concurrency, publishers, payload;
     enum transport transport;
     bool publish_websocket, publish_bayeux, positions, reconnect;
@@ -897,6 +898,7 @@ static void configure(const char *argument) {
     else if (IS("each")) option.per_subscriber = atoi(value);
     else if (IS("opening")) option.concurrency = atoi(value);
     else if (IS("stall")) option.stall = atof(value);
+    else if (IS("spin")) option.spin = atof(value);
     else if (IS("payload")) option.payload = atoi(value);
     else if (IS("positions")) option.positions = atoi(value);
     else if (IS("publishers")) option.publishers = atoi(value);
@@ -932,8 +934,11 @@ int main(int count, char **arguments) {
     static struct epoll_event events[1024];
     static char line[4096];
     size_t line_length = 0;
+    uint64_t awake = 0; /* Until when. Whoever sends to a process that sleeps pays for waking it. */
     for (;;) {
-        int n = epoll_wait(poller, events, 1024, phase.kind == IDLE ? -1 : 50);
+        bool spins = phase.kind != IDLE && phase.kind != WAIT && now_ns() < awake;
+        int n = epoll_wait(poller, events, 1024, phase.kind == IDLE ? -1 : spins ? 0 : 50);
+        if (n > 0 && option.spin > 0) awake = now_ns() + (uint64_t)(option.spin * 1e9);
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == &command_mark) {
                 ssize_t got = read(0, line + line_length, sizeof line - line_length - 1);

@@ -22,7 +22,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import Metric
 
-from .bayeux import Bayeux, Crowd, Limits
+from .bayeux import CONNECTION_TYPES, EVENTSOURCE, Bayeux, Crowd, Limits
 from .brokers import Broker
 from .brokers.memory import MemoryBroker
 from .checks import Checks
@@ -94,6 +94,8 @@ class Realm:
             grammar=Grammar("cometd" if settings.channel_charset == "cometd" else "spec"),
             dialect="faye" if settings.dialect == "faye" else "spec",
             wall=time.time,
+            # A stream's connects are requests beside it: another worker that gets one would take the session away.
+            types=[each for each in CONNECTION_TYPES if each != EVENTSOURCE or not broker.keeps_sessions],
             crowd=crowd,
         )
         #: Service channels by name, for the code that embeds the hub: `hub.services["/service/x"] = answer`.

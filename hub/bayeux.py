@@ -222,8 +222,8 @@ class Bayeux:
     """The protocol's rules over one registry.
 
     new_id: makes a clientId of at least 128 random bits in letters and digits. wall: seconds since
-    1970, for tokens and for clients that set their clock by ours. services: by channel. crowd: shared
-    by the rules of one process.
+    1970, for tokens and for clients that set their clock by ours. services: by channel. types: of connection,
+    as handshakes announce them. crowd: shared by the rules of one process.
     """
 
     def __init__(
@@ -236,9 +236,11 @@ class Bayeux:
         grammar: Grammar | None = None,
         dialect: Dialect = SPEC,
         wall: Callable[[], float] = lambda: 0.0,
+        types: Sequence[str] = CONNECTION_TYPES,
         crowd: Crowd | None = None,
     ) -> None:
         self.registry = registry
+        self.types = tuple(types)
         self.crowd = crowd or Crowd()
         self.crowd.registries.append(registry)
         self.dialect = dialect
@@ -357,8 +359,8 @@ class Bayeux:
         offered = [types] if isinstance(types, str) else types
         if not isinstance(offered, list):
             raise BadMessage("supportedConnectionTypes", text="Not a list")
-        reply["supportedConnectionTypes"] = CONNECTION_TYPES
-        if not any(name in CONNECTION_TYPES for name in offered):
+        reply["supportedConnectionTypes"] = self.types
+        if not any(name in self.types for name in offered):
             raise NoCommonTransport(",".join(str(name)[:40] for name in offered[:5]))
         address = getattr(request.to, "address", "")
         if not self.crowd.may_handshake(address, request.now, self.limits.handshake_rate):
@@ -455,14 +457,18 @@ class Bayeux:
     def _acknowledge(self, session: Session, message: Message, request: _Request) -> None:
         """Forget what the client has, put back what it has not."""
         unacked, session.unacked = session.unacked, None
+        if not unacked:
+            return
+        batch = 0
         if session.ack is not None:
             ext = message.get("ext")
             seen = ext.get("ack") if isinstance(ext, dict) else None
             batch = seen if isinstance(seen, int) else -1
-            session.put_back([item for number, items in unacked or () if number > batch for item in items])
-        elif unacked and session.answered == message.get("id") is not None:
+        elif session.answered == message.get("id") is not None:
             # Faye repeats a connect it got no answer to under the same id: that answer was lost.
-            session.put_back([item for _, items in unacked for item in items])
+            batch = -1
+        session.got([item for number, items in unacked if number <= batch for item in items])
+        session.put_back([item for number, items in unacked if number > batch for item in items])
 
     def _take_over(self, session: Session, message: Message, request: _Request, kind: str) -> None:
         """Make the connection of this connect the session's only one. Raises UnknownClient if it can't go on."""

@@ -27,7 +27,7 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from .bayeux import SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Service
-from .brokers import Broker, Health
+from .brokers import KEY_SECONDS, Broker, Health
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import META, home, is_wild
@@ -332,6 +332,8 @@ class Node:
             session.unacked = None
             session.put_back(poll.taken)
             session.settle()
+            if session.delivered is not None:
+                self.spawn(self._save(session))
         poll.session = None
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
@@ -483,9 +485,9 @@ class Node:
         hold, session.hold = session.hold, None
         link, session.link = session.link, None
         self.registry.end(session)
-        # An expired or moved one may live on elsewhere; its record expires by itself.
-        if self.broker.keeps_sessions and reason in ("slow", "lost", "not recovered", "kicked", "token expired"):
-            self.spawn(self._drop(session))
+        # One that has moved lives on elsewhere, and one without a connect was never more than a handshake.
+        if self.broker.keeps_sessions and reason != "moved" and session.connected:
+            self.spawn(self._bury(session))
         if hold is not None:
             hold.advice = self.bayeux.rehandshake
             hold.to.send([dumps(self.bayeux.answer(hold))])
@@ -803,8 +805,11 @@ class Node:
             if known["saved_by"] == self.worker:
                 return
             self.end_session(session, "moved")
-        session = Session(client_id, self.time(), known.get("user"))
-        if known.get("grant") is not None:
+        if known["ended"]:
+            self.registry.bury(client_id, known["user"])
+            return
+        session = Session(client_id, self.time(), known["user"])
+        if known["grant"] is not None:
             channels, publish, expires, user = known["grant"]
             session.grant = Grant(tuple(channels), tuple(publish), expires, user)
             self._watch_grant(session)
@@ -819,16 +824,23 @@ class Node:
         session.recovering += 1
         for pattern in known["patterns"]:
             self.registry.subscribe(session, pattern)
-        for pattern in known["patterns"]:
-            since = known["positions"].get(pattern)
-            if since is None:
-                lost.add(pattern)
-                continue
-            session.delivered[pattern] = Position.parse(since)
-            _, complete = await self._recover(session, pattern, session.delivered[pattern])
-            if not complete:
-                lost.add(pattern)
+        try:
+            for pattern in known["patterns"]:
+                since = known["positions"].get(pattern)
+                if since is None:
+                    lost.add(pattern)
+                    continue
+                session.delivered[pattern] = Position.parse(since)
+                _, complete = await self._recover(session, pattern, session.delivered[pattern])
+                if not complete:
+                    lost.add(pattern)
+        except BrokerUnavailable:
+            # Half of a session must not go on; its record is as it was.
+            self.end_session(session, "moved")
+            raise
         session.recovering -= 1
+        sent = {channel: Position.parse(position) for channel, position in known["sent"].items()}
+        session.resend(sent, known["answered"])
         session.settle()
         if self.registry.attendance is not None:
             self.registry.attendance.adopted(session)
@@ -837,13 +849,20 @@ class Node:
         elif lost:
             # It can't be told in any other way that something may be missing.
             self.end_session(session, "not recovered")
+        # The node it was on finds out by this, should it still have it.
+        await self._save(session)
 
-    async def _drop(self, session: Session) -> None:
+    async def _bury(self, session: Session) -> None:
+        """Let other nodes know for a while that a session has ended: a client publishes late under its id.
+
+        As long as a repeated publish is known for one.
+        """
+        record = orjson.dumps({"ended": True, "user": session.user, "saved_by": self.worker})
         try:
-            await self.broker.drop_session(session.id)
+            await self.broker.save_session(session.id, self.worker, record, KEY_SECONDS)
         except BrokerUnavailable:
-            # The record expires by itself.
-            logger.warning("session record not dropped", extra={"session": session.id[:8]})
+            # The record expires by itself, and till then the session could be continued.
+            logger.debug("session record not ended", extra={"session": session.id[:8]})
 
     async def _save(self, session: Session) -> None:
         """Keep the record of a session where other nodes find it."""
@@ -858,15 +877,26 @@ class Node:
                     delivered[pattern] = await self.broker.position(pattern)
             record = orjson.dumps(
                 {
+                    "ended": False,
                     "patterns": session.patterns,
                     "positions": {name: str(delivered[name]) for name in session.patterns if name in delivered},
                     "tracks": session.tracks,
+                    # What the last answers had in them, which the next connect says to have arrived or not.
+                    "sent": {
+                        publication.channel: str(publication.position)
+                        for _, items in session.unacked or ()
+                        for publication in items
+                    },
+                    "answered": session.answered,
                     "ack": session.ack,
                     "user": session.user,
                     "grant": None if session.grant is None else astuple(session.grant),
                     "saved_by": self.worker,
                 }
             )
+            if self.registry.get(session.id) is not session:
+                # It has ended meanwhile, and its record says so.
+                return
             # A held connect lasts longer than a session without one.
             seconds = self.bounds.session_ttl + self.bayeux.limits.timeout
             if not await self.broker.save_session(session.id, self.worker, record, seconds):
@@ -922,13 +952,16 @@ class Node:
     async def _recover(self, session: Session, channel: str, since: Position | None) -> tuple[Position, bool]:
         """Put what came after `since` at the head of the session's queue; the channel's top, and whether all came."""
         if since is None:
-            return await self.broker.position(channel), True
+            top = await self.broker.position(channel)
+            session.begin(channel, top)
+            return top, True
         return self._recovered(session, channel, await self.broker.history(channel, since))
 
     async def _replay(self, session: Session, channel: str, replay: int) -> tuple[Position, bool]:
         """As `_recover`, by what Salesforce's clients ask: -1 nothing old, -2 all that is kept, N what came after N."""
         top = await self.broker.position(channel)
         if replay == -1:
+            session.begin(channel, top)
             return top, True
         since = None if replay == -2 else Position(top.epoch, replay)
         return self._recovered(session, channel, await self.broker.history(channel, since))
@@ -940,6 +973,8 @@ class Node:
             self.counters.recovered += 1
         else:
             self.counters.unrecovered += 1
+        first = history.publications[0].position if history.publications else None
+        session.begin(channel, history.top if first is None else Position(first.epoch, first.offset - 1))
         session.recovered(channel, history.publications, history.top)
         if not session.tracks:
             self.registry.unsure(session)
@@ -971,7 +1006,7 @@ class Node:
         for session, reason in outcome.ended:
             session.link = None
             if self.broker.keeps_sessions:
-                self.spawn(self._drop(session))
+                self.spawn(self._bury(session))
             logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})
 
     def _respond(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
@@ -1028,8 +1063,6 @@ class Node:
                 session.unacked = [(0, publications)]
                 session.answered = reply.get("id")
             if session.delivered is not None and session.link is None:
-                for publication in publications:
-                    session.delivered[publication.channel] = publication.position
                 # Saved after the answer: a poll that comes before finds the older positions, and gets
                 # some publications again rather than none.
                 self.spawn(self._save(session))

@@ -167,7 +167,7 @@ class Session:
         self.hold: Hold | None = None
         self.queue: list[Publication] | None = None
         self.queued_bytes = 0
-        # With several nodes: how far the client was delivered to, by channel, for its record.
+        # With several nodes: what the client certainly has, by channel, for its record.
         self.delivered: dict[str, Position] | None = None
         # Whether the client keeps positions (it asked for one), and channels it must be told to refetch.
         self.tracks = False
@@ -238,6 +238,26 @@ class Session:
             self.queue = [*publications, *(self.queue or ())]
             self.queued_bytes = sum(publication.size for publication in self.queue)
 
+    def begin(self, channel: str, position: Position) -> None:
+        """The client said or was told that it is here: a node that takes the session over begins here."""
+        if self.delivered is not None:
+            self.delivered[channel] = position
+
+    def got(self, publications: Iterable[Publication]) -> None:
+        """The client has these."""
+        for publication in publications:
+            self.begin(publication.channel, publication.position)
+
+    def resend(self, sent: dict[str, Position], answered: object) -> None:
+        """Of what waits, this was sent elsewhere in the answers that the next connect acknowledges or not."""
+        unacked = [each for each in self.queue or () if _is_up_to(each.position, sent.get(each.channel))]
+        if unacked:
+            rest = [each for each in self.queue or () if not _is_up_to(each.position, sent.get(each.channel))]
+            self.queue = rest or None
+            self.queued_bytes = sum(each.size for each in rest)
+            self.unacked = [(self.ack or 0, unacked)]
+            self.answered = answered
+
     def recovered(self, channel: str, publications: Sequence[Publication], top: Position) -> None:
         """Merge a channel's history, up to `top`, with what came live meanwhile."""
         live = [
@@ -284,6 +304,10 @@ class Session:
     def __repr__(self) -> str:
         state = "ended" if self.ended else "attached" if self.link else "held" if self.hold else "silent"
         return f"<Session {self.id[:6]}… {state}, {len(self.patterns)} patterns, {len(self.queue or ())} queued>"
+
+
+def _is_up_to(position: Position, last: Position | None) -> bool:
+    return last is not None and position.epoch == last.epoch and position.offset <= last.offset
 
 
 EventName = Literal["handshake", "subscribe", "unsubscribe", "publish", "disconnect"]
@@ -534,15 +558,19 @@ class Registry:
         session.patterns = []
         session.queue = None
         session.unacked = None
-        self._tombstones[session.id] = session.user
-        if len(self._tombstones) > MAX_TOMBSTONES:
-            self._tombstones.popitem(last=False)
+        self.bury(session.id, session.user)
 
     def _unheard(self, pattern: str) -> None:
         del self.audiences[pattern]
         self._wild -= is_wild(pattern)
         if self.on_change is not None:
             self.on_change(pattern, False)
+
+    def bury(self, client_id: str, user: str | None) -> None:
+        """Remember the id of a session that has ended, here or on another node."""
+        self._tombstones[client_id] = user
+        if len(self._tombstones) > MAX_TOMBSTONES:
+            self._tombstones.popitem(last=False)
 
     def ended_lately(self, client_id: object) -> bool:
         """Whether this was the id of a session that ended not long ago."""

@@ -194,6 +194,11 @@ class PlainClient(WebSocketClient):
 
     known: str | None = None
 
+    def __init__(self, url: str, channel: str, newest: Callable[[str], int], position: str, upto: int) -> None:
+        super().__init__(url, channel, newest, position, upto)
+        # What came before a new session's subscription was answered: the fetch after the answer has it.
+        self._early: list[int] = []
+
     def subscribe(self) -> dict[str, Any]:
         return {"channel": "/meta/subscribe", "clientId": self.session, "subscription": "/" + self.channel, "id": "s"}
 
@@ -206,10 +211,16 @@ class PlainClient(WebSocketClient):
             # The only word for "lost" that it knows: a new session. It has subscribed, so now it fetches.
             self.account.fetched(self.newest(self.channel), time.monotonic())
         self.known = self.session
+        early, self._early = self._early, []
+        for number in early:
+            self.account.got(number, time.monotonic())
         super().arrived()
 
     def got(self, number: int, position: str) -> None:
-        self.account.got(number, time.monotonic())
+        if self.session == self.known:
+            self.account.got(number, time.monotonic())
+        else:
+            self._early.append(number)
 
 
 class PollingClient(BayeuxClient):

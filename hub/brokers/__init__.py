@@ -84,7 +84,7 @@ class Broker(ABC):
     def health(self) -> Health:
         """The state now, without asking anyone."""
 
-    #: Whether sessions are kept where other nodes find them; without it the three below are never called.
+    #: Whether sessions are kept where other nodes find them; without it the two below are never called.
     keeps_sessions = False
 
     async def claim_session(self, session_id: str, worker: str) -> bytes | None:
@@ -94,10 +94,6 @@ class Broker(ABC):
     async def save_session(self, session_id: str, worker: str, record: bytes, seconds: float) -> bool:
         """Keep a session's record for `seconds`; False, and nothing is kept, if another worker owns it."""
         return True
-
-    async def drop_session(self, session_id: str) -> bool:
-        """Forget a session's record; returns whether there was one."""
-        return False
 
     def try_publish(self, drafts: Sequence[Draft]) -> list[Published] | None:
         """Publish without waiting if this broker can, else None and nothing was done."""

@@ -535,9 +535,6 @@ class RedisBroker(Broker):
         saved: int = await self._ask(None, lambda: ("EVAL", _SAVE, 1, key, worker, record, milliseconds))
         return saved == 1
 
-    async def drop_session(self, session_id: str) -> bool:
-        return bool(await self._ask(None, lambda: ("DEL", f"{self._prefix}:s:{session_id}")))
-
     async def _ask(self, key: object, command: Callable[[], Command]) -> Any:
         """The reply to a command that may be repeated.
 

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from conversation import new_rules
+from conversation import Wire, new_rules
 
-from hub.bayeux import LONG_POLLING
+from hub.bayeux import LONG_POLLING, WEBSOCKET
 from hub.brokers.redis import RedisBroker
+from hub.errors import BrokerUnavailable
 from hub.node import Bounds, Node, Poll, new_id
 from hub.protocol.messages import loads
-from hub.protocol.publications import Draft
+from hub.protocol.publications import Draft, History, Position
 
 
 @contextlib.asynccontextmanager
@@ -52,9 +53,15 @@ async def start(node: Node, *patterns: str) -> str:
     return client_id
 
 
-def connect(client_id: str, timeout: int = 0) -> dict[str, Any]:
+def connect(client_id: str, timeout: int = 0, **fields: Any) -> dict[str, Any]:
     advice = {"advice": {"timeout": timeout}}
-    return {"channel": "/meta/connect", "clientId": client_id, "connectionType": "long-polling"} | advice
+    return {"channel": "/meta/connect", "clientId": client_id, "connectionType": "long-polling"} | advice | fields
+
+
+async def rest(node: Node) -> None:
+    """Until what the node has begun is done: records of sessions are saved after the answers."""
+    while node._tasks:
+        await asyncio.wait(node._tasks, timeout=5)
 
 
 def data(messages: list[dict[str, Any]]) -> list[Any]:
@@ -107,5 +114,132 @@ async def test_disconnect_ends_a_session_everywhere(redis_url: str) -> None:
     async with two_nodes(redis_url) as (one, two):
         client_id = await start(one, "/a")
         await say(one, {"channel": "/meta/disconnect", "clientId": client_id})
-        await asyncio.wait(one._tasks, timeout=2) if one._tasks else None
+        await rest(one)
         assert (await say(two, connect(client_id)))[0]["error"].startswith("402:")
+
+
+async def test_answer_that_was_lost_is_given_again_by_another_worker(redis_url: str) -> None:
+    """Faye repeats a connect under the same id; any other id says that the answer arrived."""
+    async with two_nodes(redis_url) as (one, two):
+        client_id = await start(one, "/a")
+        await say(one, connect(client_id, id="1"))
+        await one.publish([Draft("/a", b"1"), Draft("/a", b"2")])
+        assert data(await say(one, connect(client_id, 2000, id="2"))) == [1, 2]
+        await rest(one)
+        assert data(await say(two, connect(client_id, id="2"))) == [1, 2]
+        await rest(two)
+        assert data(await say(one, connect(client_id, id="3"))) == []
+        await one.publish([Draft("/a", b"3")])
+        assert data(await say(two, connect(client_id, 2000, id="4"))) == [3]
+
+
+async def test_answer_that_was_not_acknowledged_is_given_again_by_another_worker(redis_url: str) -> None:
+    async with two_nodes(redis_url) as (one, two):
+        handshake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["long-polling"]}
+        client_id = (await say(one, handshake | {"ext": {"ack": True}}))[0]["clientId"]
+        await say(one, {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"})
+        await say(one, connect(client_id, ext={"ack": 0}))
+        await one.publish([Draft("/a", b"1")])
+        first, reply = await say(one, connect(client_id, 2000, ext={"ack": 1}))
+        assert (first["data"], reply["ext"]["ack"]) == (1, 2)
+        await rest(one)
+        first, reply = await say(two, connect(client_id, ext={"ack": 1}))
+        assert (first["data"], reply["ext"]["ack"]) == (1, 3)
+        await rest(two)
+        assert data(await say(one, connect(client_id, ext={"ack": 3}))) == []
+
+
+async def test_history_that_still_waits_moves_with_the_session(redis_url: str) -> None:
+    """The record said that the client was at the top when it had asked for what was before; the ledger found it."""
+    async with two_nodes(redis_url) as (one, two):
+        since = str(await one.broker.position("/a"))
+        await one.publish([Draft("/a", b"1"), Draft("/a", b"2")])
+        client_id = await start(one)
+        subscribe = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
+        (reply,) = await say(one, subscribe | {"ext": {"position": {"/a": since}}})
+        assert reply["ext"]["recovered"] == {"/a": True}
+        await rest(one)
+        assert data(await say(two, connect(client_id))) == [1, 2]
+
+
+async def test_position_that_was_told_is_where_another_worker_begins(redis_url: str) -> None:
+    async with two_nodes(redis_url) as (one, two):
+        client_id = await start(one)
+        subscribe = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
+        saved = one.broker.save_session
+
+        async def publish_first(*arguments: Any) -> bool:
+            await two.publish([Draft("/a", b"1")])
+            return await saved(*arguments)
+
+        one.broker.save_session = publish_first  # type: ignore[method-assign]  # between the answer and the record
+        (reply,) = await say(one, subscribe | {"ext": {"position": {"/a": None}}})
+        assert reply["ext"]["position"]["/a"].endswith(".0")
+        assert data(await say(two, connect(client_id))) == [1]
+
+
+async def test_websocket_s_session_goes_on_elsewhere_with_what_it_may_have_missed(redis_url: str) -> None:
+    async with two_nodes(redis_url) as (one, two):
+        client_id = await start(one, "/a")
+        wire = Wire()
+        message = connect(client_id) | {"connectionType": "websocket"}
+        one.accept([message], WEBSOCKET, wire, wire)
+        while not wire.answers:
+            await asyncio.sleep(0.01)
+        await one.publish([Draft("/a", b"1"), Draft("/a", b"2")])
+        while wire.data()[-1:] != [2]:
+            await asyncio.sleep(0.01)
+        other = Wire()
+        two.accept([message], WEBSOCKET, other, other)
+        while not other.messages:
+            await asyncio.sleep(0.01)
+        assert data(other.messages) == [1, 2], "what the first socket carried may not have arrived"
+
+
+async def test_late_publish_of_a_session_that_ended_elsewhere_is_published(redis_url: str) -> None:
+    """After a handshake Faye sends waiting publishes again under the old id, and not to the same worker."""
+    async with two_nodes(redis_url) as (one, two):
+        client_id = await start(one, "/chat/a")
+        await say(one, connect(client_id))
+        session = one.registry.get(client_id)
+        assert session is not None
+        one.end_session(session, "expired")
+        await rest(one)
+        message = {"channel": "/chat/a", "clientId": client_id, "data": 1, "id": "9"}
+        assert [reply["successful"] for reply in await say(two, message)] == [True]
+        assert two.registry.get(client_id) is None, "the session does not come back by it"
+        assert (await say(two, connect(client_id)))[0]["error"].startswith("402:")
+        before = await one.broker.position("/chat/a")
+        assert [reply["successful"] for reply in await say(one, message)] == [True]
+        assert await one.broker.position("/chat/a") == before, "the same message again, at another worker"
+
+
+async def test_replay_is_the_same_at_every_worker(redis_url: str) -> None:
+    async with two_nodes(redis_url) as (one, two):
+        await one.publish([Draft("/a", b"1"), Draft("/a", b"2"), Draft("/a", b"3")])
+        for node in (one, two):
+            for replay, expected in ((-2, [1, 2, 3]), (-1, []), (2, [3])):
+                client_id = await start(node)
+                subscribe = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
+                await say(node, subscribe | {"ext": {"replay": {"/a": replay}}})
+                assert data(await say(node, connect(client_id))) == expected
+
+
+async def test_session_is_continued_whole_or_not_at_all(redis_url: str) -> None:
+    """The broker went away while a session was being taken over: half of it stayed, and delivered nothing more."""
+    async with two_nodes(redis_url) as (one, two):
+        client_id = await start(one, "/a", "/b")
+        await say(one, connect(client_id))
+        await rest(one)
+        history = two.broker.history
+
+        async def fail(channel: str, since: Position | None) -> History:
+            if channel == "/b":
+                raise BrokerUnavailable("gone")
+            return await history(channel, since)
+
+        two.broker.history = fail  # type: ignore[method-assign]  # for a moment
+        assert (await say(two, connect(client_id)))[0]["error"].startswith("402:")
+        two.broker.history = history  # type: ignore[method-assign]
+        await two.publish([Draft("/a", b"1"), Draft("/b", b"2")])
+        assert sorted(data(await say(two, connect(client_id)))) == [1, 2]

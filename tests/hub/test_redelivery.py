@@ -236,6 +236,8 @@ def test_whatever_dies_each_publication_arrives_in_its_channel_s_order(script: l
                     patterns.add(how)
                 elif what == "unsubscribe":
                     # What was on its way and is lost now is no loss to who unsubscribed.
+                    alice.wire.blocked = False
+                    node.writable(alice.session)
                     arrive(1000)
                     if alice.transport == LONG_POLLING:
                         die(LONG_POLLING)

@@ -77,6 +77,11 @@ class Pace:
         return min(10.0, 2 * self.leave)
 
     @property
+    def dip(self) -> float:
+        """How long a count must be lower to be reported so: pages loaded again, and polls, are back within."""
+        return min(1.0, self.leave / 2)
+
+    @property
     def beat(self) -> float:
         """Time between signs of life."""
         return self.silence / 5
@@ -94,13 +99,17 @@ class _Member:
 
 
 class _Place:
-    """A channel at this worker. users: sessions of each, 0 while one is leaving. told: the count last reported."""
+    """A channel at this worker. users: sessions of each, 0 while one is leaving.
 
-    __slots__ = ("count", "joined", "left", "told", "users")
+    told: the count last reported. lower: since when `count` is less, None if it isn't.
+    """
+
+    __slots__ = ("count", "joined", "left", "lower", "told", "users")
 
     def __init__(self) -> None:
         self.count = 0
         self.told = 0
+        self.lower: float | None = None
         self.users: dict[str, int] = {}
         self.joined: set[str] = set()
         self.left: set[str] = set()
@@ -176,6 +185,8 @@ class Here:
         if place is None:
             place = self._places[channel] = _Place()
         place.count += 1
+        if place.count >= place.told:
+            place.lower = None
         self._changed.add(channel)
         user = member.user
         if user is None:
@@ -195,6 +206,8 @@ class Here:
     def _exit(self, member: _Member, channel: str, now: float) -> None:
         place = self._places[channel]
         place.count -= 1
+        if place.count < place.told and place.lower is None:
+            place.lower = now
         self._changed.add(channel)
         if member.channels[channel] and member.user is not None:
             member.channels[channel] = False
@@ -222,11 +235,10 @@ class Here:
         changed, self._changed = self._changed, set()
         for channel in changed:
             place = self._places[channel]
-            if place.count != place.told or place.joined or place.left:
-                parts.add(channel, [place.count], (sorted(place.joined), sorted(place.left)))
-                place.told = place.count
-                place.joined, place.left = set(), set()
-            self._tidy(channel, place)
+            count = self._steady(place, now)
+            if count != place.told or place.joined or place.left:
+                parts.add(channel, [count], (sorted(place.joined), sorted(place.left)))
+            self._told(channel, place, count)
         return parts.parts
 
     def all(self, now: float) -> list[dict[str, list[Any]]]:
@@ -235,13 +247,23 @@ class Here:
         parts = _Parts()
         self._changed.clear()
         for channel, place in list(self._places.items()):
-            parts.add(channel, [place.count], (list(place.users),))
-            place.told = place.count
-            place.joined, place.left = set(), set()
-            self._tidy(channel, place)
+            count = self._steady(place, now)
+            parts.add(channel, [count], (list(place.users),))
+            self._told(channel, place, count)
         return parts.parts or [{}]
 
-    def _tidy(self, channel: str, place: _Place) -> None:
+    def _steady(self, place: _Place, now: float) -> int:
+        """The count to report: the last one while it is lower for a moment only."""
+        return place.told if place.lower is not None and now < place.lower + self._pace.dip else place.count
+
+    def _told(self, channel: str, place: _Place, count: int) -> None:
+        place.told = count
+        place.joined, place.left = set(), set()
+        if count != place.count:
+            # Looked at again at the next tick.
+            self._changed.add(channel)
+            return
+        place.lower = None
         if not place.count and not place.users:
             del self._places[channel]
 
@@ -392,7 +414,7 @@ class Everywhere:
                 room.users[user] = room.users.get(user, 0) + 1
                 if room.users[user] == 1:
                     self.named += 1
-                    change.add((user,), ())
+                    change.joined.add(user)
         for user in left:
             if user in users:
                 users.remove(user)
@@ -400,7 +422,7 @@ class Everywhere:
                 if not room.users[user]:
                     del room.users[user]
                     self.named -= 1
-                    change.add((), (user,))
+                    change.left.add(user)
         if count != before or change.joined or change.left:
             changes[channel] = change
         if count or users:

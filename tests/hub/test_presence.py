@@ -29,6 +29,7 @@ class Worker:
         self.rules.replay(world.log, world.now)
         self.place = len(world.log)
         self.sessions: dict[tuple[str, str], str | None] = {}
+        self.absent: set[str] = set()
 
     def read(self, count: int | None = None) -> None:
         end = len(self.world.log) if count is None else min(len(self.world.log), self.place + count)
@@ -41,8 +42,24 @@ class Worker:
         self.rules.here.came(session, user, channel)
 
     def go(self, session: str, channel: str) -> None:
-        if self.sessions.pop((session, channel), "") != "":
-            self.rules.here.went(session, channel, self.world.now)
+        self.sessions.pop((session, channel), None)
+        self.rules.here.went(session, channel, self.world.now)
+        if not any(name == session for name, _ in self.sessions):
+            self.absent.discard(session)
+
+    def away(self, session: str) -> None:
+        self.absent.add(session)
+        self.rules.here.away(session, self.world.now)
+
+    def back(self, session: str) -> None:
+        self.absent.discard(session)
+        self.rules.here.back(session)
+
+    def rename(self, session: str, user: str | None) -> None:
+        for known in self.sessions:
+            if known[0] == session:
+                self.sessions[known] = user
+        self.rules.here.renamed(session, user, self.world.now)
 
     def tick(self) -> None:
         self.read()
@@ -116,7 +133,9 @@ def test_join_is_told_at_once_and_a_leave_when_it_has_lasted() -> None:
     world.run(0.5)
     assert world.take() == [("/a", event(["alice"], [], 1, 1))]
     one.go("s1", "/a")
-    world.run(4.5)
+    world.run(0.75)
+    assert world.take() == []
+    world.run(4)
     assert world.take() == [("/a", event([], [], 1, 0))]
     world.run(1)
     assert world.take() == [("/a", event([], ["alice"], 0, 0))]
@@ -132,10 +151,15 @@ def test_page_that_is_loaded_again_is_neither() -> None:
     world.run(10)
     assert world.take() == []
     one.go("s2", "/a")
-    world.run(2)
+    world.run(0.75)
     one.come("s3", "/a", "alice")
     world.run(10)
-    assert [(each["joined"], each["left"]) for _, each in world.take()] == [([], []), ([], [])]
+    assert world.take() == []
+    one.go("s3", "/a")
+    world.run(3)
+    one.come("s4", "/a", "alice")
+    world.run(10)
+    assert [(each["joined"], each["left"], each["count"]) for _, each in world.take()] == [([], [], 0), ([], [], 1)]
 
 
 def test_session_that_goes_on_at_another_worker_is_neither() -> None:
@@ -160,7 +184,7 @@ def test_session_counts_where_it_goes_on_and_not_where_it_was() -> None:
     world.run(1)
     two.come("s1", "/a", "alice")
     two.rules.adopted("s1")
-    world.run(1)
+    world.run(2)
     assert one.state("/a") == (["alice"], 1)
     one.rules.here.back("s1")
     one.rules.adopted("s1")
@@ -372,6 +396,9 @@ WHICH = st.integers(0, 5)
 STEP = st.one_of(
     st.tuples(st.just("come"), WHICH, SESSIONS, CHANNELS, USERS),
     st.tuples(st.just("go"), WHICH, SESSIONS, CHANNELS),
+    st.tuples(st.just("away"), WHICH, SESSIONS),
+    st.tuples(st.just("back"), WHICH, SESSIONS),
+    st.tuples(st.just("rename"), WHICH, SESSIONS, USERS),
     st.tuples(st.just("read"), WHICH, st.integers(1, 3)),
     st.tuples(st.just("tick"), WHICH),
     st.tuples(st.just("wait"), st.sampled_from([0.2, 1.0, 6.0])),
@@ -405,6 +432,9 @@ def play(world: World, step: tuple[Any, ...]) -> None:
                 worker.come(session, channel, known[0] if known else user)
         case "go":
             worker.go(*arguments[1:])
+        case "away" | "back" | "rename":
+            if any(name == arguments[1] for name, _ in worker.sessions):
+                getattr(worker, kind)(*arguments[1:])
         case "read":
             worker.read(arguments[1])
         case "tick":
@@ -425,8 +455,12 @@ def test_whatever_happens_all_agree_in_the_end_and_subscribers_know_it_too(steps
         play(world, step)
     world.run(20)
     for channel in ("/a", "/b"):
-        sessions = [each for worker in world.workers.values() for each in worker.sessions.items()]
-        there = [user for (_, name), user in sessions if name == channel]
+        there = [
+            user
+            for worker in world.workers.values()
+            for (session, name), user in worker.sessions.items()
+            if name == channel and session not in worker.absent
+        ]
         expected = sorted({user for user in there if user is not None}), len(there)
         for worker in world.workers.values():
             assert worker.rules.ready

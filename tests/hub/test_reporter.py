@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
 from conversation import TYPES
 from listening import KEY, REALM, serving
+from shell import Shell
 
 from hub.app import Hub
 from hub.cli import main
@@ -163,7 +165,7 @@ async def test_page_that_is_loaded_again_is_no_leave(rules: Path) -> None:
         watcher = await page.come("presence/comments-17")
         for _ in range(3):
             alice = await page.come("comments-17", "alice")
-            await asyncio.sleep(0.3)
+            await until(url, "comments-17", ["alice"], 1)
             await alice.close()
         await page.come("comments-17", "bob")
         events = []
@@ -364,6 +366,27 @@ async def test_users_of_a_worker_that_dies_leave(redis_url: str, rules: Path) ->
         await until(two, "comments-2", ["bob"], 1)
         assert hub.realms[REALM].reporter is not None
         assert len(hub.realms[REALM].reporter.rules.everywhere.workers) == 1
+
+
+async def test_users_of_a_process_that_is_killed_leave(redis_url: str, rules: Path, tmp_path: Path) -> None:
+    environ = {
+        "REDIS_URL": redis_url,
+        "HUB_RULES": str(rules),
+        "HUB_PRESENCE_LEAVE": "1s",
+        "FANOUT_REALM": REALM,
+        "FANOUT_KEY": base64.b64encode(KEY).decode(),
+    }
+    one, two = Shell(tmp_path), Shell(tmp_path)
+    with one.serving(**environ) as process, two.serving(**environ):
+        async with browsing(one.url) as here, browsing(two.url) as there:
+            watcher = await there.come("presence/comments-6")
+            await here.come("comments-6", "alice")
+            await there.come("comments-6", "bob")
+            for url in (one.url, two.url):
+                await until(url, "comments-6", ["alice", "bob"], 2)
+            process.kill()
+            event = await hear(watcher, "left", "alice")
+            assert (event["left"], event["users"], event["count"]) == (["alice"], 1, 1)
 
 
 async def test_worker_that_comes_later_knows_who_is_there(redis_url: str, rules: Path) -> None:

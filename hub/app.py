@@ -77,6 +77,7 @@ class Realm:
             max_subscriptions=settings.max_subscriptions,
             max_sessions=settings.max_sessions,
             publish_rate=settings.publish_rate,
+            browser_polls=settings.browser_polls,
             handshake_rate=settings.handshake_rate,
         )
         access = new_access(settings)
@@ -130,6 +131,7 @@ class Realm:
             body_bytes=settings.body_bytes,
             body_timeout=settings.body_timeout,
             like_faye=settings.dialect == "faye",
+            browsers=settings.browser_polls > 0,
         )
         self.endpoint = publish.Endpoint(self.node, settings)
         self.feed = Feed(self.node, self.endpoint.admit, alone=settings.workers == 1 and settings.redis_url is None)

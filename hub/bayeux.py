@@ -71,6 +71,12 @@ SUPERSEDED_INTERVAL = 2000
 BUSY_INTERVAL = 5000
 
 
+#: Milliseconds between the polls of a browser that may not hold another one; CometD's own number.
+MULTIPLE_INTERVAL = 2000
+
+#: Browsers whose held polls are known; beyond that the one that polled longest ago is forgotten.
+MAX_BROWSERS = 10_000
+
 #: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.
 MAX_ADDRESSES = 10_000
 
@@ -93,6 +99,7 @@ class Limits:
     max_subscriptions: int = 1000
     max_sessions: int = 0
     publish_rate: float = 0.0
+    browser_polls: int = 0
     handshake_rate: float = 0.0
 
 
@@ -241,6 +248,8 @@ class Bayeux:
     ) -> None:
         self.registry = registry
         self.types = tuple(types)
+        # Sessions that held a poll when a browser was looked at last, by the browser.
+        self._browsers: OrderedDict[str, set[str]] = OrderedDict()
         self.crowd = crowd or Crowd()
         self.crowd.registries.append(registry)
         self.dialect = dialect
@@ -412,7 +421,36 @@ class Bayeux:
             reply.update(clientId=session.id, advice=self.stream if kind == EVENTSOURCE else self.retry)
             request.outcome.replies.append(reply)
             return
+        if self._is_crowded(session, request):
+            several = {**self.retry, "interval": MULTIPLE_INTERVAL, "multiple-clients": True}
+            reply.update(clientId=session.id, advice=several)
+            request.outcome.replies.append(reply)
+            return
         session.hold = request.outcome.hold = Hold(session, reply.get("id"), request.now + timeout, request.to)
+
+    def _is_crowded(self, session: Session, request: _Request) -> bool:
+        """Whether other sessions of this one's browser hold as many polls as it may have.
+
+        A browser opens six connections to a host: with a held poll in each tab, the seventh page does not load.
+        """
+        browser = _browser_of(request.to)
+        if not self.limits.browser_polls or not browser:
+            return False
+        holding = {
+            each
+            for each in self._browsers.pop(browser, ())
+            if each != session.id
+            and (other := self.registry.get(each)) is not None
+            and other.hold is not None
+            and _browser_of(other.hold.to) == browser
+        }
+        crowded = len(holding) >= self.limits.browser_polls
+        if not crowded:
+            holding.add(session.id)
+        self._browsers[browser] = holding
+        if len(self._browsers) > MAX_BROWSERS:
+            self._browsers.popitem(last=False)
+        return crowded
 
     def answer(self, hold: Hold) -> Message:
         """The reply to a connect that was held."""
@@ -667,6 +705,10 @@ _HANDLERS: dict[str, _Handler] = {
     UNSUBSCRIBE: Bayeux._unsubscribe,
     DISCONNECT: Bayeux._disconnect,
 }
+
+
+def _browser_of(to: Answers) -> str:
+    return getattr(to, "browser", "")
 
 
 def _channel_of(message: object) -> object:

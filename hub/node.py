@@ -1138,14 +1138,16 @@ class Poll:
     """Where the answer to one HTTP request goes. The transport waits for `parts`.
 
     session and taken: whose queue the answer carries, for `Node.abandon`. address: whose request it
-    is, empty where handshakes are not counted. visitor: the site's visitor, if it knows one.
+    is, empty where handshakes are not counted. visitor: the site's visitor, if it knows one. browser: which
+    one it is of, empty where their polls are not counted.
     """
 
-    __slots__ = ("_sent", "address", "parts", "session", "taken", "visitor")
+    __slots__ = ("_sent", "address", "browser", "parts", "session", "taken", "visitor")
 
     def __init__(self, address: str = "", visitor: str | None = None) -> None:
         self.address = address
         self.visitor = visitor
+        self.browser = ""
         self.session: Session | None = None
         self.taken: list[Publication] = []
         self._sent: Callable[[list[bytes]], None] | None = None

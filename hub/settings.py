@@ -490,6 +490,13 @@ class Settings:
     publish_rate: int = setting(
         "HUB_PUBLISH_RATE", COUNT, 100, "publishes a second of a client; 0 for no limit", minimum=0
     )
+    browser_polls: int = setting(
+        "HUB_BROWSER_POLLS",
+        COUNT,
+        0,
+        "polls a browser may hold at once, by a cookie, where it speaks HTTP/1.1; 0 for no limit",
+        minimum=0,
+    )
     max_sessions: int = setting("HUB_MAX_SESSIONS", COUNT, 0, "sessions a worker remembers; 0 for no limit", minimum=0)
 
     # Who is in a channel, where a rule lets somebody see it.

@@ -97,6 +97,7 @@ class Plan:
     as_json: bool = False
     visitor: str | None = None
     forwarded: str | None = None
+    browser: str = ""
 
 
 class Desk:
@@ -128,8 +129,8 @@ class Desk:
         plan = self._plans.get(raw)
         if plan is None:
             plan = self._plan(raw)
-            # Who a visitor is can change, so it is asked each time.
-            if plan is not None and len(raw) <= PLAN_BYTES and plan.visitor is None:
+            # Who a visitor is can change, so it is asked each time; and a new browser's cookie is for it alone.
+            if plan is not None and len(raw) <= PLAN_BYTES and plan.visitor is None and not _is_new(plan):
                 if len(self._plans) >= MAX_PLANS:
                     self._plans.clear()
                 self._plans[raw] = plan
@@ -159,9 +160,20 @@ class Desk:
         host = _text(head, b"host")
         counter, path = self.counters.find(target, host)
         if counter is not None and (path == "/bayeux" or path.startswith("/bayeux/")):
-            cors, refused = counter.polling.admit(_text(head, b"origin"), host)
-            visitor, forwarded = counter.polling.visitor(_text(head, b"cookie")), _text(head, b"x-forwarded-for")
-            return Plan(counter, length, False, cors, replied(cors), refused, visitor=visitor, forwarded=forwarded)
+            origin, cookie = _text(head, b"origin"), _text(head, b"cookie")
+            cors, refused = counter.polling.admit(origin, host)
+            browser, made = counter.polling.browser(cookie, origin, host, target)
+            return Plan(
+                counter,
+                length,
+                False,
+                cors,
+                replied(cors) | made,
+                refused,
+                visitor=counter.polling.visitor(cookie),
+                forwarded=_text(head, b"x-forwarded-for"),
+                browser=browser,
+            )
         match = _PUBLISH_PATH.fullmatch(target)
         if match is None:
             return None
@@ -323,6 +335,7 @@ class Lean(asyncio.Protocol):
             return
         address = counter.polling.address(self._transport, plan.forwarded)
         poll = self._poll = LeanPoll(self, counter.node, address, plan.visitor)
+        poll.browser = plan.browser
         counter.node.accept(messages, LONG_POLLING, poll)
 
     def _publish(self, plan: Plan, body: bytes) -> None:
@@ -473,6 +486,10 @@ class LeanPoll(Poll):
             return
         self.parts = parts
         self._connection.poll_sent(self, parts)
+
+
+def _is_new(plan: Plan) -> bool:
+    return "Set-Cookie" in plan.headers
 
 
 def _text(head: Head, name: bytes) -> str | None:

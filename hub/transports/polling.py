@@ -10,7 +10,7 @@ import asyncio
 import re
 from urllib.parse import parse_qsl
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadMessage, TooLarge
@@ -18,6 +18,7 @@ from ..node import Poll
 from ..protocol.messages import dumps, join, looks_like_json, parse_batch
 from .answers import Answer, response, text
 from .bodies import read_body
+from .browsers import browser_of
 from .eventsource import Streams
 from .front import Entrance
 from .origins import PREFLIGHT
@@ -35,6 +36,7 @@ class Polling:
     message_bytes: the longest body whose messages are taken; a longer one, up to body_bytes, is
     refused message by message, because Faye repeats for ever what fails by HTTP status.
     body_timeout: seconds for a body to arrive. like_faye: empty batches and odd methods as Faye's server.
+    browsers: whether polls get a cookie that says which browser they are of.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Polling:
         body_bytes: int,
         body_timeout: float,
         like_faye: bool = False,
+        browsers: bool = False,
     ) -> None:
         self._node = entrance.node
         self._door = entrance.door
@@ -56,6 +59,7 @@ class Polling:
         self._body_bytes = body_bytes
         self._body_timeout = body_timeout
         self._like_faye = like_faye
+        self._browsers = browsers
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """POST: a batch as JSON, or as the `message` field of a form, whatever the Content-Type says."""
@@ -83,6 +87,15 @@ class Polling:
         if self._origins.allows(origin, host):
             return cors, None
         return cors, _text(403, "Origin not allowed. Add it to HUB_ORIGINS.", cors)
+
+    def browser(
+        self, cookie: str | None, origin: str | None, host: str | None, path: str
+    ) -> tuple[str, dict[str, str]]:
+        """Which browser a poll over HTTP/1.1 is of, empty if nobody asks, and the headers that tell a new one."""
+        if not self._browsers:
+            return "", {}
+        browser, cookie = browser_of(cookie, origin, host, path)
+        return browser, {"Set-Cookie": cookie} if cookie else {}
 
     def read(self, body: bytes, cors: dict[str, str]) -> list[object] | Answer:
         """The messages of a POST, at least one, or the refusal."""
@@ -133,6 +146,12 @@ class Polling:
     ) -> web.StreamResponse:
         address = self.address(request.transport, request.headers.get("X-Forwarded-For"))
         poll = Poll(address, self.visitor(request.headers.get(hdrs.COOKIE)))
+        made: dict[str, str] = {}
+        if request.version == HttpVersion11:
+            headers = request.headers
+            poll.browser, made = self.browser(
+                headers.get(hdrs.COOKIE), headers.get(hdrs.ORIGIN), request.host, request.path
+            )
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         poll.when_sent(lambda parts: None if answered.done() else answered.set_result(None))
         self._node.accept(messages, transport, poll)
@@ -141,7 +160,7 @@ class Polling:
             # the next publication with it.
             await answered
             body = join(poll.parts or [])
-            answer = response(_script(body, callback) if callback else Answer(200, replied(cors), body))
+            answer = response(_script(body, callback, made) if callback else Answer(200, replied(cors) | made, body))
             await answer.prepare(request)
             await answer.write_eof()
         except (asyncio.CancelledError, ConnectionError):
@@ -157,7 +176,7 @@ def replied(cors: dict[str, str]) -> dict[str, str]:
     return {**_NO_STORE, **cors, "Content-Type": "application/json"}
 
 
-def _script(body: bytes, callback: str) -> Answer:
+def _script(body: bytes, callback: str, made: dict[str, str]) -> Answer:
     # U+2028 and U+2029 end a line in old JavaScript; the leading comment and the download name keep
     # the answer from being run as something else (Rosetta Flash).
     script = body.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
@@ -165,6 +184,7 @@ def _script(body: bytes, callback: str) -> Answer:
         **_NO_STORE,
         "Content-Type": "text/javascript; charset=utf-8",
         "Content-Disposition": "attachment; filename=f.txt",
+        **made,
     }
     return Answer(200, headers, b"/**/%b(%b);" % (callback.encode(), script))
 

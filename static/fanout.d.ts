@@ -37,6 +37,12 @@ export interface Watch {
   cancel(): void;
 }
 
+/** Who is in a channel: users by name (the first 1,000), and how many sessions, the nameless too. */
+export interface Here {
+  users: string[];
+  count: number;
+}
+
 export interface Fanout {
   /**
    * Name the hub, before the first subscribe. Default: the script tag's data-url, or /bayeux on the
@@ -55,6 +61,12 @@ export interface Fanout {
    * errors of the page; the slow poll goes on.
    */
   subscribe(channel: string, callback: (data?: Data) => unknown, options?: WatchOptions): Watch;
+
+  /**
+   * Call back with who is in a channel, now and whenever it changes; where a rule of the hub lets this page see
+   * it. What can't be loaded is an error of the page, and tried again.
+   */
+  presence(channel: string, callback: (here: Here) => unknown): Pick<Watch, "cancel">;
 
   readonly status: "idle" | "connecting" | "websocket" | "long-polling" | "unreachable";
 

@@ -836,6 +836,43 @@
         return watch;
       },
 
+      presence(channel, callback) {
+        const name = channel.replace(/^\//, "");
+        const url = connection().url.replace(/[^/]*\/?$/, "presence?channel=" + encodeURIComponent(name));
+        let here = new Set();
+        let early = null; // What comes while the state is on its way.
+        let ended = false;
+        let watch = null;
+        const apply = ({ joined, left }) => {
+          joined.forEach((user) => here.add(user));
+          left.forEach((user) => here.delete(user));
+        };
+        const take = (data) => {
+          if (early) return void early.push({ at: parse(watch.position), data });
+          apply(data);
+          return callback({ users: [...here], count: data.count });
+        };
+        const load = async () => {
+          early = early || [];
+          const answer = await world.fetch(url, { cache: "no-store" });
+          if (!answer.ok) throw new Error(`Fanout: presence of ${name}: ${answer.status}`);
+          const state = await answer.json();
+          const later = early.filter(({ at }) => !at || isBehind(parse(state.position), at)).map(({ data }) => data);
+          here = new Set(state.users.map(({ user }) => user));
+          early = null;
+          later.forEach(apply);
+          if (ended) return;
+          if (!watch) watch = this.subscribe("presence/" + name, take, { position: state.position, raw: true, lost: load });
+          await callback({ users: [...here], count: [state, ...later].pop().count });
+        };
+        const begin = () => void load().catch((error) => {
+          world.report(error);
+          if (!ended && !watch) world.later(begin, 9000 + 2000 * world.random());
+        });
+        begin();
+        return { cancel: () => { ended = true; if (watch) watch.cancel(); } };
+      },
+
       get status() {
         if (!session || !watches.size) return "idle";
         return session.up ? session.kind : session.told && !session.reachable ? "unreachable" : "connecting";

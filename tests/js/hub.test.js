@@ -173,4 +173,23 @@ describe("the client and the hub", { concurrency: 4 }, () => {
     await publish(1);
     await until(() => heard.length === 1, "polled");
   }));
+
+  test("a page is told who is there, by the hub too", SECONDS, async () => {
+    const hub = await new HubServer({ rules: '[[rule]]\nchannels = ["rooms/*"]\npresence = "open"\n' }).start();
+    const { Fanout } = make({ url: hub.url });
+    const other = make({ url: hub.url }).Fanout;
+    const heard = [];
+    const here = Fanout.presence("rooms/1", ({ count }) => heard.push(count));
+    try {
+      await until(() => heard.length, "the state", 30);
+      const visitor = other.subscribe("rooms/1", () => {});
+      await until(() => heard.at(-1) === 1, "the visitor came", 30);
+      visitor.cancel();
+      await until(() => heard.at(-1) === 0, "the visitor went", 30);
+      assert.deepEqual(heard, [0, 1, 0]);
+    } finally {
+      here.cancel();
+      await hub.end();
+    }
+  });
 });

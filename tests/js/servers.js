@@ -47,15 +47,22 @@ async function until(fact, what, seconds = 20) {
   }
 }
 
-/** `python -m hub`; stop() and start() restart it on its port, without its history. */
+/** `python -m hub`; stop() and start() restart it on its port, without its history. `rules`: text of its HUB_RULES. */
 class HubServer {
+  constructor({ rules = "" } = {}) {
+    this.rules = rules;
+  }
+
   async start() {
     this.port = this.port || (await freePort());
     this.folder = this.folder || fs.mkdtempSync(path.join(os.tmpdir(), "fanfare-js-"));
+    const rules = path.join(this.folder, "rules.toml");
+    fs.writeFileSync(rules, this.rules);
     const environment = { ...process.env };
     for (const name of Object.keys(environment)) if (/^(HUB_|FANOUT_|REDIS_URL|WEB_CONC)/.test(name)) delete environment[name];
     Object.assign(environment, {
       HOST: "127.0.0.1", PORT: String(this.port), HUB_VAR: this.folder, HUB_CLIENT_PUBLISH: "/chat/*", HUB_CONNECT_TIMEOUT: "5",
+      HUB_RULES: rules, HUB_PRESENCE_LEAVE: "0.5",
     });
     this.process = spawn(PYTHON, ["-m", "hub"], { cwd: ROOT, env: environment, stdio: ["ignore", "ignore", "pipe"] });
     let log = "";

@@ -42,6 +42,7 @@ from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
 from .transports import feed, publish, roster
 from .transports.feed import Feed
+from .transports.fpp import Fpp
 from .transports.front import Door, Entrance
 from .transports.lean import Counter, Desk
 from .transports.origins import Origins
@@ -124,7 +125,11 @@ class Realm:
             interval=settings.ping_interval,
             hold=settings.connect_timeout,
         )
-        self.entrance.paths |= {MOUNT: self._websocket, "/ws": self.plain.websocket}
+        self.entrance.paths |= {
+            MOUNT: self._websocket,
+            "/ws": self.plain.websocket,
+            "/test/ws": self.plain.test_websocket,
+        }
         self.polling = Polling(
             self.entrance,
             message_bytes=settings.message_bytes,
@@ -134,6 +139,14 @@ class Realm:
             browsers=settings.browser_polls > 0,
         )
         self.endpoint = publish.Endpoint(self.node, settings)
+        self.fpp = Fpp(
+            self.entrance,
+            access,
+            realm=settings.realm,
+            keys=settings.keys,
+            hold=settings.connect_timeout,
+            body_timeout=settings.body_timeout,
+        )
         self.feed = Feed(self.node, self.endpoint.admit, alone=settings.workers == 1 and settings.redis_url is None)
         self.counter = Counter(self.node, self.polling, self.endpoint)
         self.roster = Roster(self.plain, self.reporter, self.endpoint.admit)
@@ -243,7 +256,18 @@ class Hub:
             app.router.add_get(path, handler(lambda realm: realm.polling.get), allow_head=False)
             app.router.add_options(path, handler(lambda realm: realm.polling.options))
             app.router.add_route("*", path, handler(lambda realm: realm.polling.refuse))
+        for folder in (f"{base}/fpp", f"{base}/pubsub", *([base] if base else [])):
+            for end in ("", "/"):
+                for name, answer in (
+                    ("subscribe", handler(lambda realm: realm.fpp.subscribe)),
+                    ("feed", handler(lambda realm: realm.fpp.feed)),
+                ):
+                    app.router.add_options(f"{folder}/{name}{end}", handler(lambda realm: realm.polling.options))
+                    app.router.add_route("*", f"{folder}/{name}{end}", answer)
         app.router.add_get(f"{base}/ws", handler(lambda realm: realm.plain.upgrade), allow_head=False)
+        app.router.add_get(f"{base}/test", handler(lambda realm: realm.plain.test), allow_head=False)
+        app.router.add_get(f"{base}/test/sse", handler(lambda realm: realm.plain.test_events), allow_head=False)
+        app.router.add_get(f"{base}/test/ws", handler(lambda realm: realm.plain.upgrade), allow_head=False)
         app.router.add_get(f"{base}/sse", handler(lambda realm: realm.plain.events), allow_head=False)
         app.router.add_get(f"{base}/poll", handler(lambda realm: realm.plain.poll), allow_head=False)
         if self._has_presence:

@@ -32,6 +32,9 @@ from .eventsource import EventStream
 from .front import Entrance
 from .websocket import Connection
 
+#: What `/test/…` listens to.
+_TEST = "channel=test"
+
 
 class PlainSocket(Connection):
     """`/ws`: publications as JSON objects, one a frame."""
@@ -216,6 +219,10 @@ class PlainPoll:
 
     def offer(self, batch: Batch) -> None:
         self.found += (encode(publication) for publication in batch.publications)
+        self.answer()
+
+    def answer(self) -> None:
+        """Wait no longer."""
         self._answered.set()
 
     def send(self, parts: list[bytes]) -> None:
@@ -248,6 +255,18 @@ class Plain:
         return PlainSocket(
             self._node, self._access, head, visitor, limit=self._limit, interval=self._interval, window=window
         )
+
+    def test_websocket(self, head: Head, window: int) -> PlainSocket:
+        """`/test/ws`, as at Fanout: a `/ws` that has the channel `test`."""
+        return self.websocket(Head(head.method, b"/ws?" + _TEST.encode(), head.version, head.headers), window)
+
+    async def test_events(self, request: web.Request) -> web.StreamResponse:
+        """GET /test/sse: likewise."""
+        return await self.events(request.clone(rel_url=f"/sse?{_TEST}"))
+
+    async def test(self, request: web.Request) -> web.Response:
+        """GET /test: says that requests arrive."""
+        return web.Response(text="Requests arrive. Publish to the channel test, and listen at /test/sse or /test/ws.\n")
 
     async def upgrade(self, request: web.Request) -> web.StreamResponse:
         """`/ws` on a connection that carried other requests, or without an upgrade."""

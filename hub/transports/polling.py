@@ -16,7 +16,7 @@ from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadMessage, TooLarge
 from ..node import Poll
 from ..protocol.messages import dumps, join, looks_like_json, parse_batch
-from .answers import Answer, response, text
+from .answers import NO_STORE, Answer, response, script, text
 from .bodies import read_body
 from .browsers import browser_of
 from .eventsource import Streams
@@ -26,8 +26,6 @@ from .origins import PREFLIGHT
 #: Faye's callback grammar; CometD bounds the length at 64, we at 128.
 _CALLBACK = re.compile(r"[a-z_$][a-z0-9_$]*(\.[a-z_$][a-z0-9_$]*)*", re.IGNORECASE)
 _MAX_CALLBACK = 128
-
-_NO_STORE = {"Cache-Control": "no-cache, no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Polling:
@@ -160,7 +158,7 @@ class Polling:
             # the next publication with it.
             await answered
             body = join(poll.parts or [])
-            answer = response(_script(body, callback, made) if callback else Answer(200, replied(cors) | made, body))
+            answer = response(script(body, callback, made) if callback else Answer(200, replied(cors) | made, body))
             await answer.prepare(request)
             await answer.write_eof()
         except (asyncio.CancelledError, ConnectionError):
@@ -173,20 +171,7 @@ class Polling:
 
 def replied(cors: dict[str, str]) -> dict[str, str]:
     """The headers of an answer that carries messages."""
-    return {**_NO_STORE, **cors, "Content-Type": "application/json"}
-
-
-def _script(body: bytes, callback: str, made: dict[str, str]) -> Answer:
-    # U+2028 and U+2029 end a line in old JavaScript; the leading comment and the download name keep
-    # the answer from being run as something else (Rosetta Flash).
-    script = body.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
-    headers = {
-        **_NO_STORE,
-        "Content-Type": "text/javascript; charset=utf-8",
-        "Content-Disposition": "attachment; filename=f.txt",
-        **made,
-    }
-    return Answer(200, headers, b"/**/%b(%b);" % (callback.encode(), script))
+    return {**NO_STORE, **cors, "Content-Type": "application/json"}
 
 
 def _too_large(messages: list[object], cors: dict[str, str]) -> Answer:
@@ -223,4 +208,4 @@ def parse_body(body: bytes) -> list[object]:
 
 
 def _text(status: int, words: str, headers: dict[str, str], *, close: bool = False) -> Answer:
-    return text(status, words, {**_NO_STORE, **headers}, close=close)
+    return text(status, words, {**NO_STORE, **headers}, close=close)

@@ -58,6 +58,8 @@ def add_routes(app: web.Application, endpoints: Directory[Endpoint]) -> None:
         "/realm/{realm}/publish/{channel:.+}",
     ):
         app.router.add_route("*", path, of_publishers(endpoints, lambda endpoint: endpoint.publish))
+    for path in ("/realm/{realm}/http/{domain}", "/realm/{realm}/http/{domain}/"):
+        app.router.add_post(path, of_publishers(endpoints, lambda endpoint: endpoint.set_origin))
     for path in ("/realm/{realm}/kick", "/realm/{realm}/kick/"):
         app.router.add_post(path, of_publishers(endpoints, lambda endpoint: endpoint.kick))
     for path in ("/realm/{realm}/position", "/realm/{realm}/position/"):
@@ -264,6 +266,12 @@ class Endpoint:
             return response(self._refused(error))
         body = orjson.dumps({"channel": to_fanout(channel), "position": str(position)}) + b"\n"
         return response(Answer(200, {**_NOSNIFF, "Content-Type": "application/json"}, body))
+
+    async def set_origin(self, request: web.Request) -> web.Response:
+        """POST where a domain's requests go, as GRIP libraries tell a proxy: 501, whatever it says."""
+        refusal = self.admit(request.headers.get(hdrs.AUTHORIZATION), request.match_info.get("realm"))
+        words = "Not implemented: this hub is no proxy and has no origin servers."
+        return response(refusal or _text(501, words))
 
     async def kick(self, request: web.Request) -> web.Response:
         """POST `{"user": "alice"}`: end a user's sessions on every worker and refuse the tokens they have."""

@@ -157,6 +157,21 @@ async def events(response: ClientResponse, count: int) -> list[dict[str, str]]:
     return found
 
 
+async def test_fanouts_test_paths_listen_to_the_channel_test() -> None:
+    async with serving() as (url, hub), ClientSession() as http:
+        for base in (url, f"{url}/r/{hub.settings.realm}"):
+            async with http.get(f"{base}/test") as response:
+                assert (response.status, (await response.text()).count("\n")) == (200, 1)
+            async with http.get(f"{base}/test/sse?channel=other") as stream:
+                await events(stream, 1)
+                async with http.ws_connect(f"{base}/test/ws?channel=other") as socket:
+                    assert set((await socket.receive_json())["subscribed"]) == {"test"}
+                    await hub.publisher.publish("test", 1)
+                    assert (await socket.receive_json())["data"] == 1
+                (event,) = await events(stream, 1)
+                assert '"channel":"test"' in event["data"]
+
+
 class TestServerSentEvents:
     async def test_stream_resumes_by_the_last_event_id(self) -> None:
         async with serving() as (url, hub), ClientSession() as http:

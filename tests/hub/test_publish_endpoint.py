@@ -280,6 +280,16 @@ async def test_the_newest_position_is_told_to_who_holds_the_key(hub: tuple[str, 
             assert missing.status == 400
 
 
+async def test_who_wants_to_set_an_origin_server_is_told_that_there_is_no_proxy(api: Api) -> None:
+    path = f"/realm/{REALM}/http/default/"
+    assert await api.refusal(b"host=localhost&port=80", path=path, headers={"Authorization": "Bearer x"}) == (
+        401,
+        "Neither a token nor the realm's key",
+    )
+    status, words = await api.refusal(b"host=localhost&port=80", path=path)
+    assert (status, words) == (501, "Not implemented: this hub is no proxy and has no origin servers.")
+
+
 def test_a_right_token_is_remembered_until_it_expires() -> None:
     """One token serves an hour of publishes; its signature is checked once."""
     now = [1_700_000_000.0]

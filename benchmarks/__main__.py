@@ -7,11 +7,11 @@ import json
 import os
 import sys
 import time
-from statistics import median
 
 from hub.bench import LoadFailed
 
 from . import report
+from .calm import Watch
 from .scenarios import FULL, QUICK, SCENARIOS, Figures, Scenario, Size
 from .servers import ROOT, Fanfare, Faye, Nchan, SendLoop, Subject
 
@@ -47,6 +47,7 @@ def main() -> int:
     if len(os.sched_getaffinity(0)) < 2:
         print("There is one core only: server and generator share it, so ratios alone mean something.", file=sys.stderr)
 
+    started = time.monotonic()
     runs: dict[str, dict[str, list[Figures]]] = {}
     failures: list[str] = []
     # Round by round, so that a disturbance of minutes falls on all servers alike.
@@ -60,13 +61,11 @@ def main() -> int:
                     if figures is not None:
                         runs.setdefault(row.name, {}).setdefault(subject.name, []).append(figures)
     results = {
-        row: {
-            server: {name: median(run[name] for run in found) for name in found[0]} for server, found in servers.items()
-        }
-        for row, servers in runs.items()
+        row: {server: report.medians(found) for server, found in servers.items()} for row, servers in runs.items()
     }
     about = report.circumstances(subjects)
     about["rounds"] = "one round" if rounds == 1 else f"medians of {rounds} rounds"
+    about["took"] = f"{(time.monotonic() - started) / 60:.0f} minutes"
     text = report.page(results, about)
     print(text)
     for failure in failures:
@@ -89,11 +88,13 @@ def _one(
     """One run, or None when it does not count; why is added to `failures`."""
     started = time.monotonic()
     try:
-        figures = row.measure(subject, size)
+        with Watch() as watch:
+            figures = row.measure(subject, size)
     except LoadFailed as error:
         failures.append(f"{row.name}, {subject.name}, round {number + 1}: {error}")
         print(failures[-1], file=sys.stderr)
         return None
+    figures["others"] = watch.others
     note = "".join(f" {name} {report.figure(value)}" for name, value in figures.items())
     print(
         f"{number + 1}/{rounds} {row.name:13} {subject.name:8}{note} ({time.monotonic() - started:.0f} s)",

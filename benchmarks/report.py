@@ -9,9 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from .scenarios import SCENARIOS, TARGETS, Results
+from .calm import LIMIT
+from .scenarios import SCENARIOS, TARGETS, Figures, Results, Scenario, disturbed
 from .servers import ROOT, Subject
 
 SERVERS = ("Fanfare", "Faye", "Nchan", "send(2)")
@@ -58,15 +60,27 @@ def figure(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def medians(runs: Sequence[Figures]) -> Figures:
+    """The medians of the calm runs, or of all when none was."""
+    counted = [run for run in runs if run["others"] <= LIMIT] or list(runs)
+    return {name: median(run[name] for run in counted) for name in counted[0]}
+
+
+def cell(row: Scenario, figures: Figures | None) -> str:
+    """One server's figure in a row. Time on the clock means nothing beside other work, and is not shown then."""
+    if figures is None:
+        return ""
+    if not disturbed(figures):
+        return figure(figures[row.figure])
+    return "disturbed" if row.timed else figure(figures[row.figure]) + "\\*"
+
+
 def table(results: Results) -> str:
     """The figures of all servers, in Markdown."""
     lines = ["| | unit | " + " | ".join(SERVERS) + " |", "|---|---|" + "---:|" * len(SERVERS)]
     for row in SCENARIOS:
         if row.name in results:
-            cells = [
-                figure(results[row.name][server][row.figure]) if server in results[row.name] else ""
-                for server in SERVERS
-            ]
+            cells = [cell(row, results[row.name].get(server)) for server in SERVERS]
             lines.append(f"| {row.title} | {row.unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -80,8 +94,13 @@ def targets(results: Results) -> str:
         except KeyError:
             continue
         word = "at most" if target.most else "at least"
-        outcome = "met" if target.met(results) else "**missed**"
         shown = f"{value:.2f}" if abs(value) < 100 else figure(value)
+        if target.unclear(results):
+            shown, outcome = "", "not measured: disturbed"
+        else:
+            outcome = "met" if target.met(results) else "**missed**"
+            if target.disturbed(results):
+                outcome += "\\*"
         lines.append(f"| {target.text} | {word} {target.limit:,g} | {shown} | {outcome} |")
     return "\n".join(lines)
 
@@ -91,7 +110,7 @@ def missed(results: Results) -> list[str]:
     texts = []
     for target in TARGETS:
         try:
-            if not target.met(results):
+            if not target.unclear(results) and not target.met(results):
                 texts.append(target.text)
         except KeyError:
             continue
@@ -101,10 +120,17 @@ def missed(results: Results) -> list[str]:
 def page(results: Results, about: Mapping[str, str]) -> str:
     """What goes between the marks of a page."""
     versions = "; ".join(f"{name} {about[name]}" for name in SERVERS if name in about)
+    others = [figures["others"] for row in results.values() for figures in row.values() if disturbed(figures)]
+    note = (
+        f"\n\\* Disturbed: in every round of it, other programs had more than {LIMIT:.0%} of the cores that measured "
+        f"(up to {max(others):.0%}). CPU seconds grow then, as caches are shared.\n"
+        if others
+        else ""
+    )
     return (
         f"Measured on {about['date']} at commit {about['commit']}: {about['machine']}. {versions}. "
-        f"Server on one core, load generator on another; {about.get('rounds', 'medians')}.\n\n"
-        f"{table(results)}\n\n{targets(results)}\n"
+        f"Server on one core, load generator on another; {about.get('rounds', 'medians')}, "
+        f"{about.get('took', '')} in all.\n\n{table(results)}\n\n{targets(results)}\n{note}"
     )
 
 

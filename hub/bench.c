@@ -75,7 +75,7 @@ static struct {
     const char *host, *path, *publish_path, *publish_form;
     double stall; /* No delivery for so many seconds ends a phase: the rest was lost. */
     double spin;  /* So many seconds after something came we look for more instead of sleeping. */
-    int port, channels, per_subscriber, concurrency, publishers, payload;
+    int port, channels, first, per_subscriber, concurrency, publishers, payload;
     enum transport transport;
     bool publish_websocket, publish_bayeux, positions, reconnect;
 } option = {
@@ -246,6 +246,8 @@ static uint32_t channel_at(struct connection *c, int j) {
     return (uint32_t)(((uint64_t)c->index * (uint64_t)option.per_subscriber + (uint64_t)j) % (uint64_t)option.channels);
 }
 
+static uint32_t named(uint32_t channel) { return channel + (uint32_t)option.first; }
+
 static void say_subscribe(struct connection *c) {
     struct bytes b = {0};
     char text[256];
@@ -253,14 +255,14 @@ static void say_subscribe(struct connection *c) {
     append(&b, text, (size_t)n);
     if (option.per_subscriber > 1) append(&b, "[", 1);
     for (int j = 0; j < option.per_subscriber; j++) {
-        n = snprintf(text, sizeof text, "%s\"/b%08x\"", j ? "," : "", channel_at(c, j));
+        n = snprintf(text, sizeof text, "%s\"/b%08x\"", j ? "," : "", named(channel_at(c, j)));
         append(&b, text, (size_t)n);
     }
     if (option.per_subscriber > 1) append(&b, "]", 1);
     if (option.positions) {
         append(&b, ",\"ext\":{\"position\":{", 20);
         for (int j = 0; j < option.per_subscriber; j++) {
-            n = snprintf(text, sizeof text, "%s\"/b%08x\":null", j ? "," : "", channel_at(c, j));
+            n = snprintf(text, sizeof text, "%s\"/b%08x\":null", j ? "," : "", named(channel_at(c, j)));
             append(&b, text, (size_t)n);
         }
         append(&b, "}}", 2);
@@ -286,7 +288,7 @@ static void say_get(struct connection *c, const char *path, bool upgrade) {
     snprintf(filled, sizeof filled, "%s", path);
     if ((place = strstr(filled, "@CHANNEL@"))) {
         char name[16];
-        snprintf(name, sizeof name, "b%08x", c->role == SUBSCRIBER ? channel_at(c, 0) : 0);
+        snprintf(name, sizeof name, "b%08x", named(c->role == SUBSCRIBER ? channel_at(c, 0) : 0));
         memcpy(place, name, 9);
     }
     int n = snprintf(text, sizeof text,
@@ -364,7 +366,7 @@ static void publish(struct connection *c, uint64_t at) {
         switch (c->patches[i].kind) {
         case CHANNEL:
             *place = 'b';
-            put_hex(place + 1, channel_of[message]);
+            put_hex(place + 1, named(channel_of[message]));
             break;
         case NUMBER:
             put_hex(place, message);
@@ -895,6 +897,7 @@ static void configure(const char *argument) {
         option.transport = (enum transport)i;
     }
     else if (IS("channels")) option.channels = atoi(value);
+    else if (IS("first")) option.first = atoi(value);
     else if (IS("each")) option.per_subscriber = atoi(value);
     else if (IS("opening")) option.concurrency = atoi(value);
     else if (IS("stall")) option.stall = atof(value);

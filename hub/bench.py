@@ -61,7 +61,8 @@ class Load:
     `host` is an IPv4 address. In `path`, `publish_path` and `form` the word @CHANNEL@ becomes a channel's name,
     nine characters. `form` is what publishes: the text of a WebSocket message, or a whole HTTP request. In it
     @CLIENT@ becomes the publisher's clientId, @MESSAGE eight characters that differ each time, and each `marker()`
-    the data of one message. Without a delivery for `stall` seconds, what is outstanding counts as lost.
+    the data of one message. `first` is the number of the first channel. Without a delivery for `stall` seconds,
+    what is outstanding counts as lost.
     """
 
     host: str
@@ -74,6 +75,7 @@ class Load:
     payload: int = 100
     channels: int = 1
     each: int = 1
+    first: int = 0
     publishers: int = 1
     opening: int = 64
     positions: bool = False
@@ -276,13 +278,16 @@ def cores() -> tuple[int, int]:
 
 
 class Generator:
-    """The running load generator. Use it as a context manager; each method is one command."""
+    """The running load generator. Use it as a context manager; each method is one command.
 
-    def __init__(self, load: Load, server: Server | None, *, core: int | None = None) -> None:
+    alone: whether nothing else that is measured runs on `core`.
+    """
+
+    def __init__(self, load: Load, server: Server | None, *, core: int | None = None, alone: bool = True) -> None:
         self.load = load
         self.server = server
         program = compiled(Path(__file__).with_name("bench.c"))
-        spin = SPIN if core is not None and len(os.sched_getaffinity(0)) > 1 else 0.0
+        spin = SPIN if alone and core is not None and len(os.sched_getaffinity(0)) > 1 else 0.0
         self._process = subprocess.Popen(
             [str(program), *load.arguments(), f"spin={spin}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -104,6 +104,8 @@ class Realm:
         self.services = bayeux.services
         #: Extensions that see clients' messages before the rules do: `hub.incoming.append(extension)`.
         self.incoming = bayeux.incoming
+        #: Extensions that see every reply before it is sent: `hub.outgoing.append(extension)`.
+        self.outgoing = bayeux.outgoing
         bounds = Bounds(
             tick=settings.tick,
             queue_count=settings.queue_count,
@@ -111,6 +113,8 @@ class Realm:
             session_ttl=settings.session_ttl,
         )
         self.node = Node(broker, bayeux, bounds, door.addresses)
+        #: Extensions that see each publication before it is encoded: `hub.published.append(extension)`.
+        self.published = self.node.published
         self.publisher = BrokerPublisher(broker)
         #: Who is in which channel, None if no rule lets anybody see it.
         self.reporter: Reporter | None = None
@@ -182,8 +186,8 @@ class Hub:
 
     broker: for tests; else REDIS_URL decides. identify: tells who the site's visitor is from a Cookie
     header, None for a stranger; for rules that ask for a session. It must not wait. `node`, `publisher`,
-    `services`, `incoming`, `on` and `kick` are the default realm's, the one that the environment
-    describes; the site's is that too. Raises SettingsError for rules that don't parse.
+    `services`, `incoming`, `outgoing`, `published`, `on` and `kick` are the default realm's, the one that
+    the environment describes; the site's is that too. Raises SettingsError for rules that don't parse.
     """
 
     def __init__(
@@ -207,6 +211,8 @@ class Hub:
         self.publisher = own.publisher
         self.services = own.services
         self.incoming = own.incoming
+        self.outgoing = own.outgoing
+        self.published = own.published
         self.on = own.on
         self.kick = own.kick
         #: What else must be well for /ready: `hub.checks.append(check)`, an async function that raises if it isn't.

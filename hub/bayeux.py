@@ -136,6 +136,10 @@ Service = Callable[[Call], Awaitable[object]]
 #: ProtocolError; it must not wait.
 Incoming = Callable[[Message, Who], None]
 
+#: Sees every reply to a client's message right before it is sent. It may change the reply, or refuse it by
+#: raising a ProtocolError: the client is told the error instead. It must not wait.
+Outgoing = Callable[[Message, Who], None]
+
 
 class Outcome:
     """What is left to do after the rules were applied, in this order.
@@ -147,7 +151,8 @@ class Outcome:
     its session to this one. ended: sessions that are no more, with the reason. opened: a new session.
     granted: a session that showed a token. calls: services to ask, with the replies to complete.
     changed: sessions whose record must be kept before the replies go out. close: the client
-    said goodbye; the connection can end after the replies.
+    said goodbye; the connection can end after the replies. senders: who gets a reply, by its `id()`, if an
+    extension wants to know.
     """
 
     __slots__ = (
@@ -164,6 +169,7 @@ class Outcome:
         "replaced",
         "replies",
         "resumed",
+        "senders",
     )
 
     def __init__(self) -> None:
@@ -180,6 +186,7 @@ class Outcome:
         self.granted: Session | None = None
         self.changed: list[Session] = []
         self.close = False
+        self.senders: dict[int, Who] = {}
 
 
 @dataclass(slots=True)
@@ -256,6 +263,7 @@ class Bayeux:
         self.wall = wall
         self.services: dict[str, Service] = {}
         self.incoming: list[Incoming] = []
+        self.outgoing: list[Outgoing] = []
         #: Refusals by limit, for the metrics.
         self.limited = dict.fromkeys(("handshakes", "publishes", "sessions", "subscriptions"), 0)
         self._late: Bucket | None = None
@@ -294,6 +302,7 @@ class Bayeux:
             # A name too long to be one is not repeated whole.
             shown = channel[:MAX_CHARS] if isinstance(channel, str) else None
             reply: Message = {"channel": shown, "successful": True}
+            sender = self.registry.get(message.get("clientId")) if self.outgoing else None
             try:
                 if number >= self.limits.max_messages:
                     raise TooMany(text="Too many messages in one request")
@@ -308,6 +317,8 @@ class Bayeux:
             except ProtocolError as error:
                 self._refuse(message, reply, error)
                 outcome.replies.append(reply)
+            if self.outgoing and (sender := sender or outcome.opened) is not None:
+                outcome.senders[id(reply)] = sender.who
         return outcome
 
     def _pass_in(self, message: Message) -> None:
@@ -322,6 +333,34 @@ class Bayeux:
             except Exception as error:
                 logger.exception("extension failed")
                 raise Failed() from error
+
+    def encode(self, reply: Message, who: Who) -> bytes:
+        """A reply as it is sent, after code of the site has seen it."""
+        if not self.outgoing:
+            return dumps(reply)
+        if "advice" in reply:
+            # The advice is one object for all.
+            reply["advice"] = dict(reply["advice"])
+        asked: Message = {name: value for name, value in reply.items() if name in _ASKED}
+        error: ProtocolError = Failed()
+        try:
+            for extension in self.outgoing:
+                extension(reply, who)
+            return dumps(reply)
+        except BadMessage as bad:
+            # Raised by an extension, or by `dumps` for what it put in.
+            error = bad
+        except ProtocolError as refused:
+            error = refused
+        except Exception:
+            logger.exception("extension failed")
+        refusal: Message = {name: value for name, value in asked.items() if name in ("channel", "id")}
+        self._refuse(asked, refusal, error)
+        session = self.registry.get(asked.get("clientId"))
+        if asked.get("channel") == HANDSHAKE and session is not None:
+            # The client never learns of it.
+            self.registry.end(session)
+        return dumps(refusal)
 
     def _dispatch(self, message: Message, reply: Message, request: _Request) -> None:
         channel = message.get("channel")
@@ -696,6 +735,9 @@ class Bayeux:
             return min(asked / 1000, self.limits.timeout)
         return self.limits.timeout
 
+
+#: Fields of a reply that repeat what was asked.
+_ASKED = ("channel", "clientId", "id", "subscription")
 
 #: What is legal on the protocol's own channels; anything else under /meta/ is forbidden.
 _HANDLERS: dict[str, _Handler] = {

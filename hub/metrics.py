@@ -27,6 +27,7 @@ _COUNTERS = {
     "published": "publications accepted from clients of this process",
     "received": "publications received from the broker",
     "delivered": "deliveries to sessions",
+    "withheld": "publications that an extension kept from this process's subscribers",
     "flushes": "ticks of fan-out",
     "slow": "sessions ended because their queue was full",
     "lost": "times that publications may have been missed and subscribers were told",

@@ -30,7 +30,7 @@ from .bayeux import SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Service
 from .brokers import KEY_SECONDS, Broker, Health
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Grant, Who
-from .protocol.channels import META, home, is_wild
+from .protocol.channels import META, home, is_meta, is_wild
 from .protocol.dialects import wire
 from .protocol.messages import dumps
 from .protocol.publications import Draft, History, Position, Publication, Published
@@ -113,6 +113,7 @@ class Counters:
         "slow",
         "unheld",
         "unrecovered",
+        "withheld",
     )
 
     def __init__(self) -> None:
@@ -134,6 +135,12 @@ class Counters:
     overdue: int
     dropped: int
     unheld: int
+    withheld: int
+
+
+#: Sees a publication before this process's subscribers do: what it returns is delivered, None drops it. It
+#: may give other data (`Publication.with_data`), keeps channel and position, and must not wait.
+Passing = Callable[[Publication], Publication | None]
 
 
 class Wheel:
@@ -228,6 +235,8 @@ class Node:
         # Links whose session is being claimed, and what they sent meanwhile.
         self._claiming: dict[Link, deque[tuple[Sequence[object], str]]] = {}
         # Bound once: an entry of the wheel then costs no method object.
+        #: Extensions that see each publication once, before it is encoded for all.
+        self.published: list[Passing] = []
         #: The name by which this node owns sessions.
         self.worker = new_id()[:16]
         self._hold_is_due = self._hold_due
@@ -490,7 +499,7 @@ class Node:
             self.spawn(self._bury(session))
         if hold is not None:
             hold.advice = self.bayeux.rehandshake
-            hold.to.send([dumps(self.bayeux.answer(hold))])
+            hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), session.who)])
         if link is not None:
             link.leave(SLOW if reason == "slow" else NORMAL, reason)
         logger.info("session ended", extra={"session": session.id[:8], "reason": reason})
@@ -522,6 +531,9 @@ class Node:
 
     def receive(self, publications: Sequence[Publication]) -> None:
         """Take what the broker accepted, and flush: at once after a quiet tick, else at the tick's end."""
+        self.counters.received += len(publications)
+        if self.published:
+            publications = self._pass_out(publications)
         pending, tops = self._pending, self._tops
         for publication in publications:
             waiting = pending.get(publication.channel)
@@ -530,7 +542,6 @@ class Node:
             else:
                 waiting.append(publication)
             tops[publication.channel] = publication.position
-        self.counters.received += len(publications)
         self._waiting += len(publications)
         while len(tops) > MAX_TOPS:
             del tops[next(iter(tops))]
@@ -540,6 +551,30 @@ class Node:
                 self._flush()
             else:
                 self._flush_call = self._loop.call_later(wait, self._flush)
+
+    def _pass_out(self, publications: Sequence[Publication]) -> list[Publication]:
+        """Let code of the site change publications, or drop them, for this process's subscribers."""
+        passed = [kept for kept in map(self._pass_one, publications) if kept is not None]
+        self.counters.withheld += len(publications) - len(passed)
+        return passed
+
+    def _pass_one(self, publication: Publication) -> Publication | None:
+        if is_meta(publication.channel):
+            return publication
+        kept = publication
+        try:
+            for extension in self.published:
+                changed = extension(kept)
+                if changed is None:
+                    return None
+                if (changed.channel, changed.position) != (publication.channel, publication.position):
+                    raise ValueError("channel or position changed")
+                kept = changed
+        except Exception:
+            # What should perhaps not be seen is not, and the others go on.
+            logger.exception("extension failed", extra={"channel": publication.channel})
+            return None
+        return kept
 
     def lost(self, channels: Sequence[str] | None) -> None:
         """Publications may have been missed: every subscriber is told to refetch, in its own way."""
@@ -975,7 +1010,8 @@ class Node:
             self.counters.unrecovered += 1
         first = history.publications[0].position if history.publications else None
         session.begin(channel, history.top if first is None else Position(first.epoch, first.offset - 1))
-        session.recovered(channel, history.publications, history.top)
+        publications = self._pass_out(history.publications) if self.published else history.publications
+        session.recovered(channel, publications, history.top)
         if not session.tracks:
             self.registry.unsure(session)
         self.wheel.add(self.time() + FLOOR_SECONDS, self._drop_floor, (session, channel))
@@ -994,7 +1030,7 @@ class Node:
     def _settle(self, outcome: Outcome) -> None:
         """What the rules decided about other connections and sessions."""
         for hold in outcome.released:
-            hold.to.send([dumps(self.bayeux.answer(hold))])
+            hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), hold.session.who)])
         if outcome.replaced is not None:
             outcome.replaced.leave(NORMAL, "continued elsewhere")
         if outcome.granted is not None:
@@ -1018,7 +1054,10 @@ class Node:
         if session is not None and hold is None and not session.ended:
             reply = next(reply for reply in outcome.replies if reply["channel"] == "/meta/connect")
             parts = self._parts(session, reply, to)
-        parts += [dumps(reply) for reply in outcome.replies]
+        if self.bayeux.outgoing:
+            parts += [self._encode(reply, outcome.senders.get(id(reply), NOBODY)) for reply in outcome.replies]
+        else:
+            parts += [dumps(reply) for reply in outcome.replies]
         if hold is None or parts:
             to.send(parts)
         if session is not None and link is not None:
@@ -1032,6 +1071,10 @@ class Node:
             else:
                 self.wheel.add(hold.deadline, self._hold_is_due, hold)
 
+    def _encode(self, reply: dict[str, Any], who: Who) -> bytes:
+        # What a service returned comes among the replies, and is none.
+        return self.bayeux.encode(reply, who) if "successful" in reply else dumps(reply)
+
     def _answer(self, session: Session) -> None:
         """Answer the held connect with what waits for the session."""
         hold = session.hold
@@ -1041,7 +1084,7 @@ class Node:
         session.seen = self.time()
         reply = self.bayeux.answer(hold)
         parts = self._parts(session, reply, hold.to)
-        parts.append(dumps(reply))
+        parts.append(self.bayeux.encode(reply, session.who))
         hold.to.send(parts)
 
     def _parts(self, session: Session, reply: dict[str, Any], to: Answers) -> list[bytes]:

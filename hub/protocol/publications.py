@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..errors import BadMessage
+from .messages import dumps
 
 #: The longest position on the wire: an epoch of 32 and a 19-digit offset.
 MAX_POSITION_CHARS = 52
@@ -89,6 +90,10 @@ class Publication:
         self.ext = ext
         self.size = len(data) + len(channel) + 100
         self._message: bytes | None = None
+
+    def with_data(self, data: object) -> Publication:
+        """The same publication with other data: a JSON value. Raises BadMessage for what JSON can't say."""
+        return Publication(self.channel, dumps(data), self.position, self.hint, self.ext)
 
     @property
     def message(self) -> bytes:

@@ -23,6 +23,7 @@ from hub.bayeux import WEBSOCKET, Bayeux, Call
 from hub.errors import ForbiddenChannel
 from hub.protocol.access import Access, Who
 from hub.protocol.channels import Grammar
+from hub.protocol.publications import Publication
 from hub.sessions import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -359,6 +360,107 @@ class TestExtensions:
                 None,
             ]
             assert list(hub.node.registry.audiences) == ["/new"]
+        assert "extension failed" in caplog.text
+
+    async def test_extension_adds_to_replies_and_refuses_them(self, caplog: pytest.LogCaptureFixture) -> None:
+        seen: list[tuple[str, str | None]] = []
+
+        def look(reply: dict[str, Any], who: Who) -> None:
+            seen.append((reply["channel"], who.visitor))
+            if reply.get("subscription") == "/no":
+                raise ForbiddenChannel("/no")
+            if reply.get("subscription") == "/bug":
+                raise RuntimeError("bug")
+            if reply.get("subscription") == "/odd":
+                reply["ext"] = {"odd": object()}
+                return
+            reply.setdefault("ext", {})["seen"] = True
+            if "advice" in reply:
+                reply["advice"]["interval"] = 7
+
+        async with serving() as (url, hub), ClientSession() as http:
+            advice = dict(hub.node.bayeux.retry)
+            hub.outgoing.append(look)
+            client = Client(url, http)
+            assert (await client.handshake())["ext"]["seen"] is True
+            subscribe = {"channel": "/meta/subscribe", "clientId": client.id, "id": "5"}
+            names = ("/no", "/bug", "/odd", "/a")
+            _, replies = await client.send([subscribe | {"subscription": name} for name in names])
+            assert [reply.get("error") for reply in replies] == [
+                "403:/no:Forbidden channel",
+                "500::Internal server error",
+                "400::Not JSON",
+                None,
+            ]
+            assert [(reply["id"], reply["subscription"]) for reply in replies] == [("5", name) for name in names]
+            assert "/no" in hub.node.registry.audiences, "what the message did stands"
+            await connect(client)
+            held = asyncio.create_task(connect(client))
+            while (session := hub.node.registry.get(client.id)) is None or session.hold is None:
+                await asyncio.sleep(0.01)
+            await hub.publisher.publish("a", 1)
+            delivery, reply = await held
+            assert delivery["data"] == 1
+            assert (reply["ext"]["seen"], reply["advice"]["interval"]) == (True, 7)
+            assert hub.node.bayeux.retry == advice, "what it changes is that reply's"
+        assert [channel for channel, _ in seen].count("/meta/connect") == 2
+        assert "extension failed" in caplog.text
+
+    async def test_handshake_whose_reply_is_refused_leaves_no_session(self) -> None:
+        def refuse(reply: dict[str, Any], who: Who) -> None:
+            raise ForbiddenChannel(text="Not today")
+
+        async with serving() as (url, hub), ClientSession() as http:
+            hub.outgoing.append(refuse)
+            reply = await Client(url, http).handshake()
+            assert (reply["successful"], reply["error"], "clientId" in reply) == (False, "403::Not today", False)
+            assert reply["advice"]["reconnect"] == "none"
+            assert not hub.node.registry.sessions
+
+    async def test_extension_changes_and_drops_publications_before_they_are_encoded(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        calls = []
+
+        def look(publication: Publication) -> Publication | None:
+            calls.append(publication.data)
+            match publication.data:
+                case b"1":
+                    return publication.with_data({"one": 1})
+                case b"2":
+                    return None
+                case b"3":
+                    raise RuntimeError("bug")
+                case b"4":
+                    return Publication("/other", b"4", publication.position)
+                case b"5":
+                    return publication.with_data(object())
+            return publication
+
+        async with serving() as (url, hub), ClientSession() as http:
+            hub.published.append(look)
+            await hub.publisher.publish("a", 0)
+            since = str(await hub.node.broker.position("/a"))
+            clients = [Client(url, http) for _ in range(3)]
+            for client in clients:
+                await client.handshake()
+                await client.say("/meta/subscribe", subscription="/a")
+                await connect(client)
+            for number in range(1, 7):
+                await hub.publisher.publish("a", number)
+            for client in clients:
+                while (session := hub.node.registry.get(client.id)) is None or len(session.queue or ()) < 2:
+                    await asyncio.sleep(0.01)
+                messages = await connect(client)
+                assert [message["data"] for message in messages if "data" in message] == [{"one": 1}, 6]
+            assert calls == [b"%d" % number for number in range(7)], "once each, whoever hears it"
+            late = Client(url, http)
+            await late.handshake()
+            (reply,) = await late.say("/meta/subscribe", subscription="/a", ext={"position": {"/a": since}})
+            assert reply["ext"]["recovered"] == {"/a": True}
+            messages = await connect(late)
+            assert [message["data"] for message in messages if "data" in message] == [{"one": 1}, 6], "out of history"
+            assert hub.node.counters.withheld == 8
         assert "extension failed" in caplog.text
 
     async def test_watchers_are_told_as_faye_s_are(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, WSMsgType
+from clients.private_ca import certify, terminating
 from listening import KEY, REALM, listening, serving
 
 KEY64 = base64.b64encode(KEY).decode()
@@ -63,6 +64,35 @@ async def test_fanout_1_3_publishes_with_nothing_changed_but_its_proxy() -> None
         )
         values = [17, True, None, 0, "", {"u": "é☃", "t": [1, 2]}, "last"]
         assert await listener.take(len(values)) == [("/comments-17", value) for value in values]
+
+
+async def test_fanout_1_3_publishes_by_https_to_whoever_is_api_fanout_io(tmp_path: Path) -> None:
+    """With nothing changed in the library: its host leads to the hub, and an authority of one's own vouches for it."""
+    authority, identity = certify("api.fanout.io", tmp_path)
+    async with (
+        serving() as (url, _),
+        listening(url, "/comments-17") as listener,
+        terminating(identity, int(url.rpartition(":")[2])) as port,
+    ):
+        await run_python(
+            f"""
+            import socket
+            look_up = socket.getaddrinfo
+            def getaddrinfo(host, port, *rest, **named):
+                assert (host, port) == ("api.fanout.io", 443)
+                return look_up("127.0.0.1", {port}, *rest, **named)
+            socket.getaddrinfo = getaddrinfo
+            import fanout
+            fanout.realm, fanout.key = {REALM!r}, {KEY64!r}
+            fanout.publish("comments-17", {{"id": 3}}, blocking=True)
+            fanout.publish("comments-17", "in the background")
+            """,
+            REQUESTS_CA_BUNDLE=str(authority),
+            HTTPS_PROXY="",
+            https_proxy="",
+            NO_PROXY="*",
+        )
+        assert await listener.take(2) == [("/comments-17", {"id": 3}), ("/comments-17", "in the background")]
 
 
 async def test_fanout_1_3_publishes_in_the_background_and_at_its_exit() -> None:
@@ -168,6 +198,52 @@ async def test_pubcontrol_3_5_publishes_only_what_somebody_hears_if_told_to() ->
                 assert (await socket.receive_json())["data"] == "new"
             await script
         assert hub.node.counters.published == 2
+
+
+async def test_several_pubcontrols_publish_a_chain_in_its_order() -> None:
+    async with serving() as (url, hub), listening(url, "/a") as listener:
+        await run_python(
+            f"""
+            from pubcontrol import Format, Item, PubControl
+
+            class JsonObject(Format):
+                def __init__(self, value): self.value = value
+                def name(self): return "json-object"
+                def export(self): return self.value
+
+            # Several, for each sends one body after the other and waits for its answer.
+            pubs = [PubControl({{"uri": "{url}/realm/{REALM}", "iss": "{REALM}", "key": {KEY!r}}}) for _ in range(5)]
+            pubs[0].publish("a", Item(JsonObject(0), id="0"), blocking=True)
+            for pub, number in zip(pubs, (3, 1, 2, 5, 4)):
+                pub.publish("a", Item(JsonObject(number), id=str(number), prev_id=str(number - 1)))
+            for pub in pubs:
+                pub.finish()
+            """
+        )
+        assert await listener.take(6) == [("/a", number) for number in range(6)]
+        assert hub.node.counters.overdue == 0
+
+
+async def test_gripcontrol_closes_sockets_and_streams() -> None:
+    async with serving() as (url, _), ClientSession() as http, http.ws_connect(f"{url}/ws?channel=a") as socket:
+        await socket.receive_json()
+        async with http.get(f"{url}/sse?channel=a") as stream:
+            while b"subscribed" not in await stream.content.readline():
+                pass
+            await run_python(
+                f"""
+                from gripcontrol import GripPubControl, HttpStreamFormat, WebSocketMessageFormat, parse_grip_uri
+                from pubcontrol import Item
+
+                pub = GripPubControl(parse_grip_uri("{url}/realm/{REALM}?iss={REALM}&key=base64:{KEY64}"))
+                pub.publish("a", Item(HttpStreamFormat(close=True)), blocking=True)
+                close = WebSocketMessageFormat(action="close", code=4001)
+                pub.publish("a", Item(close), blocking=True)
+                """
+            )
+            await stream.content.read()
+        assert (await socket.receive()).type is WSMsgType.CLOSE
+        assert socket.close_code == 4001
 
 
 async def test_gripcontrol_publishes_its_formats_as_text() -> None:

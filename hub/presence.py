@@ -383,7 +383,8 @@ class Everywhere:
             worker.leads, worker.ends = False, now + self._pace.leave
         elif "gone" in report and (gone := self.workers.pop(report["gone"], None)) is not None:
             self._replace(gone, {}, changes)
-        self._settle(changes, now, name)
+        # Most reports say what changed, and they are many.
+        self._settle(changes, now, name, leads="channels" not in report)
 
     def _replace(self, worker: _Worker, channels: dict[str, tuple[int, set[str]]], changes: dict[str, Change]) -> None:
         for channel in list(worker.channels):
@@ -432,10 +433,14 @@ class Everywhere:
         if not room.count and not room.users:
             del self.rooms[channel]
 
-    def _settle(self, changes: dict[str, Change], now: float, reporter: str) -> None:
-        """Note what this worker must publish: what changed where it leads, and what changed lately where it did not."""
-        before = self._leaders
-        leaders = self._leaders = tuple(sorted(name for name, worker in self.workers.items() if worker.leads))
+    def _settle(self, changes: dict[str, Change], now: float, reporter: str, *, leads: bool) -> None:
+        """Note what this worker must publish: what changed where it leads, and what changed lately where it did not.
+
+        leads: whether it may be that others lead now.
+        """
+        before = leaders = self._leaders
+        if leads:
+            leaders = self._leaders = tuple(sorted(name for name, worker in self.workers.items() if worker.leads))
         if leaders != before:
             # The new leader tells it: what comes from two at a time is in no order.
             self._due = {

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 #: Seconds an answer waits for this worker to have read what is in the log.
 PATIENCE = 2.0
 
+#: Seconds without a turn after which this process is thought to have been halted.
+HALT_SECONDS = 2.0
+
 #: The service channel that answers who is in a channel.
 SERVICE_CHANNEL = "/service/presence"
 
@@ -49,6 +52,8 @@ class Reporter:
         self._tick = pace.tick
         self._unsent: list[Draft] = []
         self._sending: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._turned = node.time()
         self._read: Position | None = None
         # What comes while the kept reports are read.
         self._early: list[Publication] | None = None if alone else []
@@ -87,6 +92,7 @@ class Reporter:
         self._turn()
 
     async def stop(self) -> None:
+        self._stopped = True
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._sending is not None:
@@ -129,7 +135,12 @@ class Reporter:
 
     def _turn(self, _: object = None) -> None:
         node = self._node
-        if self._sending is None and not node.draining:
+        if self._stopped:
+            return
+        # A process that was halted first reads what the others said meanwhile.
+        halted = node.time() > self._turned + HALT_SECONDS
+        self._turned = node.time()
+        if self._sending is None and not halted:
             # What was not accepted is repeated first, under the same keys.
             self._unsent = self._unsent or self.rules.tick(node.time())
             if self._unsent:
@@ -173,7 +184,7 @@ class Reporter:
             if not decision.allowed and (who is not None or decision.need == "closed"):
                 raise refusal(decision, channel)
         broker = self._node.broker
-        positions = [await broker.position(PRESENCE + channel) for channel in channels]
+        positions = await asyncio.gather(*(broker.position(PRESENCE + channel) for channel in channels))
         # An event at that position was told of by a report, which this worker may not have read yet.
         await self._catch_up(await broker.position(REPORTS))
         return [self._state(channel, position) for channel, position in zip(channels, positions, strict=True)]

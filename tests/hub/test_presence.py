@@ -389,6 +389,44 @@ def test_nothing_is_kept_of_who_left() -> None:
         assert not any(known.channels for known in everywhere.workers.values())
 
 
+def test_bounds_hold_whatever_happens_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "MAX_CHANNELS", 2)
+    kinds = st.sampled_from(["came", "went", "away", "back", "renamed", "changes", "all"])
+    sessions, channels = st.sampled_from(["s1", "s2", "s3"]), st.sampled_from(["/a", "/b", "/c"])
+
+    @given(st.lists(st.tuples(kinds, sessions, channels, st.sampled_from([None, "alice", "bob"])), max_size=60))
+    def check(steps: list[tuple[str, str, str, str | None]]) -> None:
+        here = Here(Pace(users=2))
+        now = 0.0
+        for kind, session, channel, user in steps:
+            now += 0.7
+            match kind:
+                case "came":
+                    here.came(session, user, channel)
+                case "went":
+                    here.went(session, channel, now)
+                case "away":
+                    here.away(session, now)
+                case "back":
+                    here.back(session)
+                case "renamed":
+                    here.renamed(session, user, now)
+                case "changes":
+                    here.changes(now)
+                case "all":
+                    here.all(now)
+            assert here.named <= 2
+        for session, channel in itertools.product(["s1", "s2", "s3"], ["/a", "/b", "/c"]):
+            here.went(session, channel, now)
+        for _ in range(3):
+            now += 10
+            here.changes(now)
+        assert (here.named, here.all(now)) == (0, [{}])
+        assert not any(getattr(here, name) for name in ("_members", "_places", "_leaving", "_changed"))
+
+    check()
+
+
 USERS = st.sampled_from([None, "alice", "bob"])
 CHANNELS = st.sampled_from(["/a", "/b"])
 SESSIONS = st.sampled_from(["s1", "s2", "s3"])

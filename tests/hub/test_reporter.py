@@ -14,6 +14,7 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
 from conversation import TYPES
 from listening import KEY, REALM, serving
+from services import RedisFactory
 from shell import Shell
 
 from hub.app import Hub
@@ -62,9 +63,14 @@ class Page:
         self.sockets: list[ClientWebSocketResponse] = []
 
     async def come(self, channel: str, user: str | None = None, **claims: Any) -> ClientWebSocketResponse:
+        socket = await self.come_unheard(channel, user, **claims)
+        assert channel in (await socket.receive_json())["subscribed"]
+        return socket
+
+    async def come_unheard(self, channel: str, user: str | None = None, **claims: Any) -> ClientWebSocketResponse:
+        """As `come`, without waiting for an answer."""
         shown = token(user, channel, **claims)
         socket = await self._http.ws_connect(f"{self._url}/ws?channel={channel}&token={shown}")
-        assert channel in (await socket.receive_json())["subscribed"]
         self.sockets.append(socket)
         return socket
 
@@ -433,6 +439,22 @@ async def test_log_that_was_lost_is_told_anew(redis_url: str, rules: Path) -> No
             # It can't say before it has heard from the others, and waits for that.
             assert response.status in (200, 503)
         await until(one, "comments-5", ["alice", "bob"], 2)
+
+
+async def test_redis_that_comes_back_empty_is_told_who_is_there(new_redis: RedisFactory, rules: Path) -> None:
+    redis = new_redis()
+    async with two_workers(redis.url, rules) as ((one, _), (two, _)), browsing(one) as here, browsing(two) as there:
+        watcher = await there.come("presence/comments-7")
+        await here.come("comments-7", "alice")
+        await hear(watcher, "joined", "alice")
+        redis.kill()
+        carol = await here.come_unheard("comments-7", "carol")
+        redis.start()
+        await there.come_unheard("comments-7", "bob")
+        for url in (one, two):
+            await until(url, "comments-7", ["alice", "bob", "carol"], 3)
+        await carol.close()
+        assert (await hear(watcher, "left", "carol"))["count"] == 2
 
 
 async def test_check_explains_who_may_see(

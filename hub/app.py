@@ -171,13 +171,12 @@ class Realm:
 
     def _websocket(self, head: Head, window: int) -> BayeuxSocket:
         """The connection object of an accepted upgrade of /bayeux."""
-        cookie = head.get(b"cookie")
         return BayeuxSocket(
             self.node,
             limit=self.settings.body_bytes,
             interval=self.settings.ping_interval,
             window=window,
-            visitor=None if cookie is None else self.entrance.visitor(cookie.decode("latin-1")),
+            visitor=self.entrance.visitor_of(head),
         )
 
 

@@ -52,6 +52,13 @@ class Entrance:
         """The site's visitor of a request with this Cookie header, None if there is none or nobody tells."""
         return self.door.visitor(cookie) if self.with_site else None
 
+    def visitor_of(self, head: Head) -> str | None:
+        """The site's visitor of an upgrade, None for pages of any origin: browsers send cookies with theirs too."""
+        cookie = head.get(b"cookie")
+        if cookie is None or not self.origins.trusts(_text(head.get(b"origin")), _text(head.get(b"host"))):
+            return None
+        return self.visitor(cookie.decode("latin-1"))
+
 
 @dataclass(slots=True)
 class Door:

@@ -21,7 +21,11 @@ class Origins:
         Programs send no Origin; browsers always do on WebSockets and cross-origin requests. Only
         the host is compared for the same origin: behind a proxy that ends TLS we can't know our scheme.
         """
-        if origin is None or self.any or origin.lower() in self._allowed:
+        return self.any or self.trusts(origin, host)
+
+    def trusts(self, origin: str | None, host: str | None) -> bool:
+        """As `allows`, but for pages that may come in only because any may: their cookies say nothing."""
+        if origin is None or origin.lower() in self._allowed:
             return True
         return host is not None and urlsplit(origin.lower()).netloc == host.lower()
 

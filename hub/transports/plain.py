@@ -250,8 +250,7 @@ class Plain:
 
     def websocket(self, head: Head, window: int) -> PlainSocket:
         """The connection object of an accepted upgrade of `/ws`."""
-        cookie = head.get(b"cookie")
-        visitor = self._entrance.visitor(None if cookie is None else cookie.decode("latin-1"))
+        visitor = self._entrance.visitor_of(head)
         return PlainSocket(
             self._node, self._access, head, visitor, limit=self._limit, interval=self._interval, window=window
         )

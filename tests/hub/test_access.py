@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -373,6 +374,27 @@ class TestServed:
                 await socket.receive()
                 assert socket.closed
             assert not hub.node.registry.sessions
+
+    async def test_cookie_of_a_visitor_is_no_key_for_other_sites_pages(self, rules: Path) -> None:
+        """A page runs a script from the hub, or opens a WebSocket where any origin may: its browser adds the cookie."""
+        changes: dict[str, Any] = {"rules": rules, "origins": ("*", "https://friend.example")}
+        async with serving(**changes) as (url, hub), ClientSession() as http:
+            hub.door.identify = lambda cookie: "7"
+            me = {"Cookie": "session=7"}
+            shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": TYPES}
+            query = {"message": json.dumps([shake]), "jsonp": "f"}
+            async with http.get(f"{url}/bayeux", params=query, headers=me) as response:
+                client = json.loads((await response.text())[6:-2])[0]["clientId"]
+            session = hub.node.registry.get(client)
+            assert session is not None
+            assert session.user is None
+            for origin, visitor in (("https://evil.example", None), ("https://friend.example", "7"), (url, "7")):
+                for path in ("/bayeux", "/ws?channel=open"):
+                    async with http.ws_connect(url + path, headers=me | {"Origin": origin}) as socket:
+                        await socket.send_json([shake])
+                        await socket.receive_json()
+                        newest = list(hub.node.registry.sessions.values())[-1]
+                        assert newest.user == visitor
 
     async def test_site_s_visitor_is_told_from_the_cookie(self, rules: Path) -> None:
         async with serving(rules=rules) as (url, hub), ClientSession() as http:

@@ -63,7 +63,14 @@ def test_only_the_exact_prefix_is_meta() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "channel"), [("comments-17", "/comments-17"), ("/leading", "/leading"), ("a/b", "/a/b"), ("a.b", "/a.b")]
+    ("name", "channel"),
+    [
+        ("comments-17", "/comments-17"),
+        ("/leading", "/leading"),
+        ("a/b", "/a/b"),
+        ("a.b", "/a.b"),
+        ("café:1 +", "/café:1 +"),
+    ],
 )
 def test_fanout_name_is_the_channel_without_its_slash(name: str, channel: str) -> None:
     assert from_fanout(name) == channel

@@ -129,6 +129,9 @@ class TestWebSocket:
         assert outcome.released == [first]
         assert outcome.hold is not None
         assert outcome.hold.id == "4"
+        again = bob.connect(id="4")
+        assert again.released == [], "the same id is the same connect, and gets one answer"
+        assert bob.session.hold is again.hold
 
     async def test_deliveries_pass_a_held_connect(self) -> None:
         async with serving() as (url, hub), ClientSession() as http, http.ws_connect(url + "/bayeux") as socket:

@@ -384,6 +384,19 @@ class TestBounds:
             assert node.registry.audiences == {}
             assert node.counters.expired == 1
 
+    async def test_session_without_a_connect_is_a_flood_s_and_soon_forgotten(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hub.node.UNCONNECTED_SECONDS", 0.1)
+        async with new_node() as node:
+            alice, bob = Client(node, LONG_POLLING), Client(node, LONG_POLLING)
+            alice.start("/a")
+            bob.handshake()
+            async with asyncio.timeout(5):
+                while len(node.registry.sessions) > 1:
+                    await asyncio.sleep(0.05)
+            assert node.registry.get(alice.id) is not None, "who has connected has the whole time"
+
     async def test_drain_answers_held_connects_and_leaves_links(self) -> None:
         async with new_node() as node:
             alice, bob = Client(node), Client(node, LONG_POLLING)

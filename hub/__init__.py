@@ -14,5 +14,6 @@ publisher      the door for other code; caller is its HTTP
                connection to a hub in another process
 orm/           ORM-change notifications
 app            the parts put together; serve
+realms         which tenants there are, and which one a request is for
 settings, cli  what may differ between two deployments; the command
 """

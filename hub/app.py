@@ -35,7 +35,7 @@ from .protocol.access import Access, parse_rules
 from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
-from .realms import PREFIX, Directory
+from .realms import PREFIX, Directory, read_realms
 from .recent import Recent
 from .reporter import Reporter
 from .sessions import EventName, Events, Registry, Watcher
@@ -61,11 +61,11 @@ MOUNT = "/bayeux"
 class Realm:
     """One realm of a hub: its log and node, its rules and keys, and what answers its clients and publishers.
 
-    settings: the hub's, with what is the realm's own in them. crowd: of the process. with_site: whether the
-    visitors that the site knows are this realm's. Raises SettingsError for rules that don't parse.
+    settings: the hub's, with what is the realm's own in them. crowd: of the process. listed: it is one of
+    the file HUB_REALMS. Raises SettingsError for rules that don't parse.
     """
 
-    def __init__(self, settings: Settings, broker: Broker, door: Door, crowd: Crowd, *, with_site: bool) -> None:
+    def __init__(self, settings: Settings, broker: Broker, door: Door, crowd: Crowd, *, listed: bool) -> None:
         self.settings = settings
         self.name = settings.realm
         self.broker = broker
@@ -81,7 +81,7 @@ class Realm:
             browser_polls=settings.browser_polls,
             handshake_rate=settings.handshake_rate,
         )
-        access = new_access(settings)
+        access = new_access(settings, listed=listed)
         # A dead socket is found after two pings, and the one before may be the last that was answered.
         recent = Recent(
             seconds=3 * settings.ping_interval + settings.session_ttl,
@@ -121,7 +121,8 @@ class Realm:
         if access.has_presence:
             pace = Pace(leave=settings.presence_leave, users=settings.presence_users)
             self.reporter = Reporter(self.node, pace, alone=settings.redis_url is None)
-        self.entrance = Entrance(door, self.node, Origins(settings.origins), with_site=with_site)
+        origins = Origins(settings.origins, "the realm's origins in HUB_REALMS" if listed else "HUB_ORIGINS")
+        self.entrance = Entrance(door, self.node, origins, with_site=not listed)
         self.plain = Plain(
             self.entrance,
             access,
@@ -186,7 +187,7 @@ class Hub:
     broker: for tests; else REDIS_URL decides. identify: tells who the site's visitor is from a Cookie
     header, None for a stranger; for rules that ask for a session. It must not wait. `node`, `publisher`,
     `services`, `incoming`, `outgoing`, `published`, `on` and `kick` are the default realm's, the one that
-    the environment describes; the site's is that too. Raises SettingsError for rules that don't parse.
+    the environment describes; the site's is that too. Raises SettingsError for realms or rules that don't parse.
     """
 
     def __init__(
@@ -201,8 +202,14 @@ class Hub:
             local=settings.development,
             identify=identify,
         )
-        own = Realm(settings, broker or _broker(settings), self.door, Crowd(), with_site=True)
-        self._directory = Directory(own.name, own)
+        crowd = Crowd()
+        own = Realm(settings, broker or _broker(settings), self.door, crowd, listed=False)
+        others = []
+        for entry in read_realms(settings):
+            realm = entry.settings(settings)
+            made = Realm(realm, _broker(realm, listed=True), self.door, crowd, listed=True)
+            others.append((entry.name, entry.hosts, made))
+        self._directory = Directory(own.name, own, others)
         #: Every realm by its name, the default one too.
         self.realms: Mapping[str, Realm] = dict(self._directory)
         self.broker = own.broker
@@ -336,44 +343,66 @@ class Hub:
         return ""
 
 
-def new_access(settings: Settings) -> Access:
-    """The rules of access that the settings say; raises SettingsError. Reads the file HUB_RULES."""
+def new_access(settings: Settings, *, listed: bool = False) -> Access:
+    """The rules of access that the settings say; raises SettingsError. Reads the file of rules.
+
+    listed: the settings are those of a realm of the file HUB_REALMS.
+    """
+    text, source = _rules_file(settings, listed)
+    rules = parse_rules(text, source)
+    for rule in rules:
+        if listed and "session" in rule.needs.values():
+            raise SettingsError(f"{rule.source}: session is for the default realm: the site knows no other's visitors")
     return Access(
         settings.client_publish,
-        parse_rules(_rules_file(settings), f"HUB_RULES {settings.rules}"),
+        rules,
         realm=settings.realm,
         keys=settings.keys,
         leeway=settings.token_leeway,
+        place=f"{_realm_place(settings)}client_publish" if listed else "HUB_CLIENT_PUBLISH",
     )
 
 
-def new_histories(settings: Settings) -> Histories:
-    """What is kept of channels, as the settings say; raises SettingsError. Reads the file HUB_RULES."""
+def new_histories(settings: Settings, *, listed: bool = False) -> Histories:
+    """What is kept of channels, as the settings say; raises SettingsError. Reads the file of rules."""
     return Histories(
         Retention(settings.history_count, settings.history_seconds, settings.history_bytes),
-        parse_histories(_rules_file(settings), f"HUB_RULES {settings.rules}"),
+        parse_histories(*_rules_file(settings, listed)),
     )
 
 
-def _rules_file(settings: Settings) -> str:
-    """The text of the rules file; empty if there is none."""
+def _rules_file(settings: Settings, listed: bool) -> tuple[str, str]:
+    """The text of the rules file, empty if there is none, and what it is called where it is wrong."""
+    place = f"{_realm_place(settings)}rules" if listed else "HUB_RULES"
     if settings.rules is None:
-        return ""
+        return "", place
     try:
-        return settings.rules.read_text(encoding="utf-8")
+        return settings.rules.read_text(encoding="utf-8"), f"{place} {settings.rules}"
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise SettingsError(f"HUB_RULES: {str(settings.rules)!r} can't be read: {reason}") from None
+        raise SettingsError(f"{place}: {str(settings.rules)!r} can't be read: {reason}") from None
 
 
-def _broker(settings: Settings) -> Broker:
-    histories = new_histories(settings)
+def _realm_place(settings: Settings) -> str:
+    return f"HUB_REALMS realm {settings.realm}: "
+
+
+def _broker(settings: Settings, *, listed: bool = False) -> Broker:
+    """The log of the settings' realm. listed: as for `new_access`."""
+    histories = new_histories(settings, listed=listed)
     if settings.redis_url is None:
         return MemoryBroker(histories=histories)
     # Imported here, so that a hub without Redis needs no client library for it.
-    from .brokers.redis import RedisBroker
+    from .brokers.redis import PREFIX as REDIS_PREFIX
+    from .brokers.redis import RedisBroker, realm_prefix
 
-    return RedisBroker(settings.redis_url, shards=settings.shards, histories=histories)
+    return RedisBroker(
+        settings.redis_url,
+        shards=settings.shards,
+        histories=histories,
+        prefix=realm_prefix(settings.realm) if listed else REDIS_PREFIX,
+        realm=settings.realm,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
 
 from . import logs, workers
 from .caller import Caller
@@ -29,6 +29,7 @@ from .errors import BrokerError, HubError, ProtocolError, SettingsError
 from .listener import Heard, Listener, Refused, parse_since
 from .protocol import tokens
 from .publisher import Item, encoded
+from .realms import PREFIX, read_realms, settings_of
 from .settings import SECONDS, SIZE, Setting, Settings, describe, new_key, read
 
 Environ = Mapping[str, str]
@@ -219,11 +220,16 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", action="store_true", help="publish JSON's argument as text, not as JSON")
     parser.add_argument("--id", help="idempotency key: a repeat within ten minutes changes nothing")
     parser.add_argument("--hint", action="store_true", help="only the newest matters to a slow reader")
+    _realm_argument(parser)
     parser.add_argument("--url", help="the hub's (HUB_URL, else HOST and PORT say it)")
 
 
+def _realm_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--realm", metavar="NAME", help="one of the file HUB_REALMS; else FANOUT_REALM's")
+
+
 def _publish(found: argparse.Namespace, environ: Environ) -> int:
-    settings = Settings.from_environ(environ)
+    settings = settings_of(Settings.from_environ(environ), found.realm)
     text = sys.stdin.read() if found.data == "-" else found.data
     item = encoded(Item(found.channel, _data(text, found.text), id=found.id, hint=found.hint))
     caller = _caller(settings, found.url)
@@ -277,14 +283,15 @@ def _subscribe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("channels", metavar="CHANNEL", nargs="+", help="such as comments-17, or a pattern: 'news/*'")
     parser.add_argument("--count", type=int, metavar="N", help="end after so many publications")
     parser.add_argument("--since", action="append", default=[], metavar="CHANNEL=POSITION", help="recover from there")
+    parser.add_argument("--realm", metavar="NAME", help="a realm of the hub; else the one of its host name")
     parser.add_argument("--url", help="the hub's (HUB_URL, else HOST and PORT say it)")
 
 
 def _subscribe(found: argparse.Namespace, environ: Environ) -> int:
-    settings = Settings.from_environ(environ)
+    url = found.url or Settings.from_environ(environ).hub_url
     try:
         listener = Listener(
-            found.url or settings.hub_url,
+            url if found.realm is None else f"{url.rstrip('/')}{PREFIX}{quote(found.realm, safe='')}",
             found.channels,
             since=dict(parse_since(text) for text in found.since),
             on_pause=lambda reason, seconds: print(f"{reason}; again in {seconds:.0f} s", file=sys.stderr),
@@ -322,6 +329,7 @@ def _token_arguments(parser: argparse.ArgumentParser) -> None:
         "--publish", action="append", default=[], metavar="CHANNEL", help="for a listener: may publish there"
     )
     parser.add_argument("--user", help="for a listener: who it is")
+    _realm_argument(parser)
     parser.add_argument("--new-key", action="store_true", help="print a new realm key instead, for FANOUT_KEY")
 
 
@@ -331,7 +339,7 @@ def _token(found: argparse.Namespace, environ: Environ) -> int:
         return DONE
     if not 0 < found.life < 10 * 365 * 86400:
         raise Wrong("--life: seconds, more than 0 and less than ten years")
-    settings = with_kept_key(Settings.from_environ(environ))
+    settings = with_kept_key(settings_of(Settings.from_environ(environ), found.realm))
     assert settings.key is not None
     claims: dict[str, object] = {}
     if found.channel or found.publish:
@@ -395,6 +403,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
         "about", nargs="*", metavar="channel NAME", help="say instead which rule decides about a channel or a pattern"
     )
     parser.add_argument("--token", help="with `channel NAME`: what this token changes")
+    _realm_argument(parser)
     parser.add_argument("--url", help="the running hub to ask (HUB_URL, else HOST and PORT say it)")
 
 
@@ -406,21 +415,27 @@ def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> C
     """The command that looks whether everything this needs is there. others: more to look at."""
 
     def run(found: argparse.Namespace, environ: Environ) -> int:
-        settings = Settings.from_environ(environ)
+        default = Settings.from_environ(environ)
+        settings = settings_of(default, found.realm)
         if found.about:
             if len(found.about) != 2 or found.about[0] != "channel":
                 raise Wrong("check what? `check` alone, or `check channel NAME`")
-            for line in _explain(settings, found.about[1], found.token):
+            for line in _explain(settings, found.about[1], found.token, listed=settings is not default):
                 print(line)
             return DONE
         findings = [("settings", True, "every variable is known and parses"), _check_key(settings)]
         if settings.rules is not None:
-            findings.append(_check_rules(settings))
+            findings.append(_check_rules(settings, listed=settings is not default))
+        if settings.realms is not None:
+            findings.append(_check_realms(settings))
         if settings.redis_url is not None:
             findings.append(_check_redis(settings.redis_url))
         if others is not None:
             findings.extend(others(environ))
-        findings.append(_check_hub(found.url or settings.hub_url))
+        url = (found.url or settings.hub_url).rstrip("/")
+        findings.append(_check_hub(url))
+        if settings is not default:
+            findings.append(_check_served(url, settings.realm))
         for name, well, text in findings:
             print(f"{'ok  ' if well else 'FAIL'}  {name}: {text}")
         return DONE if all(well for _, well, _ in findings) else FAILED
@@ -428,14 +443,17 @@ def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> C
     return Command("check", "look whether settings, key, Redis and the running hub are well", _check_arguments, run)
 
 
-def _explain(settings: Settings, name: str, token: str | None) -> list[str]:
-    """What the rules say of a channel or pattern, a line for each action, and what is kept of a channel."""
+def _explain(settings: Settings, name: str, token: str | None, *, listed: bool) -> list[str]:
+    """What a realm's rules say of a channel or pattern, a line for each action, and what is kept of a channel.
+
+    listed: the realm is of the file HUB_REALMS.
+    """
     from .app import new_access, new_histories
     from .protocol.access import ACTIONS, NOBODY, Who
     from .protocol.channels import from_fanout, is_wild, to_fanout
 
     pattern = from_fanout(name)
-    access = new_access(settings if token is None else with_kept_key(settings))
+    access = new_access(settings if token is None else with_kept_key(settings), listed=listed)
     who = NOBODY if token is None else Who(grant=access.grant(token, time.time()))
     lines = []
     for action in ACTIONS:
@@ -444,22 +462,38 @@ def _explain(settings: Settings, name: str, token: str | None) -> list[str]:
     if is_wild(pattern):
         lines.extend(f"but not heard with it: {what}" for what in access.unheard(pattern))
     else:
-        histories = new_histories(settings)
+        histories = new_histories(settings, listed=listed)
         keep, rule = histories.of(pattern), histories.rule_of(pattern)
         kept = f"{keep.count} publications, {SECONDS.show(keep.seconds)}, {SIZE.show(keep.bytes)}"
         lines.append(f"{'kept':<10} {kept}   [{rule or 'HUB_HISTORY_…'}]")
     return [f"{to_fanout(pattern)}", *lines]
 
 
-def _check_rules(settings: Settings) -> Finding:
+def _check_rules(settings: Settings, *, listed: bool) -> Finding:
     from .app import new_access, new_histories
 
     try:
-        access = new_access(settings)
-        new_histories(settings)
+        access = new_access(settings, listed=listed)
+        new_histories(settings, listed=listed)
     except SettingsError as error:
         return "rules", False, str(error)
-    return "rules", True, f"{sum(rule.source.startswith('HUB_RULES') for rule in access.rules)} in {settings.rules}"
+    written = sum(str(settings.rules) in rule.source for rule in access.rules)
+    return "rules", True, f"{written} in {settings.rules}"
+
+
+def _check_realms(settings: Settings) -> Finding:
+    """Whether the hub would take the realms of HUB_REALMS, each with its rules."""
+    from .app import new_access, new_histories
+
+    try:
+        entries = read_realms(settings)
+        for entry in entries:
+            new_access(entry.settings(settings), listed=True)
+            new_histories(entry.settings(settings), listed=True)
+    except SettingsError as error:
+        return "realms", False, str(error)
+    names = [f"{entry.name} ({', '.join((f'{entry.name}.*', *entry.hosts))})" for entry in entries]
+    return "realms", True, f"{len(entries)} in {settings.realms}: {'; '.join(names)}" if names else "none"
 
 
 def _check_key(settings: Settings) -> Finding:
@@ -490,7 +524,7 @@ def _check_redis(url: str) -> Finding:
 
 def _check_hub(url: str) -> Finding:
     try:
-        with urlopen(f"{url.rstrip('/')}/ready", timeout=5) as response:
+        with urlopen(f"{url}/ready", timeout=5) as response:
             response.read()
     except HTTPError as error:
         with error:
@@ -501,6 +535,22 @@ def _check_hub(url: str) -> Finding:
         reason: object = getattr(error, "reason", error)
         return "hub", False, f"{url} does not answer: {_os_words(reason) if isinstance(reason, OSError) else reason}"
     return "hub", True, f"{url} is ready"
+
+
+def _check_served(url: str, realm: str) -> Finding:
+    """Whether the running hub knows a realm."""
+    try:
+        with urlopen(Request(f"{url}{PREFIX}{realm}/bayeux", method="OPTIONS"), timeout=5):
+            return "realm", True, f"{url} serves {realm}"
+    except HTTPError as error:
+        with error:
+            return (
+                "realm",
+                False,
+                f"{url} does not serve {realm}: {error.code}; was it started before HUB_REALMS changed?",
+            )
+    except (OSError, ValueError):
+        return "realm", False, f"{url} does not answer"
 
 
 # bench

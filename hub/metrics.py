@@ -48,6 +48,15 @@ _RECENT_COUNTERS = {
     "repeated": "publications given again after a connection that died",
     "forgotten": "sessions ended because what their connection lost was forgotten",
 }
+_REALM_COUNTERS = ("opened", "published", "received", "delivered", "slow", "lost")
+_GAUGES: dict[str, tuple[str, Callable[[Node], int]]] = {
+    "sessions": ("sessions remembered", lambda node: len(node.registry.sessions)),
+    "links": ("WebSockets and event streams open", lambda node: len(node.links)),
+    "patterns": ("patterns with subscribers", lambda node: len(node.registry.audiences)),
+}
+_REALM_GAUGES: dict[str, tuple[str, Callable[[Node], int]]] = _GAUGES | {
+    "ready": ("1 while publications get through", lambda node: int(node.health.well)),
+}
 
 
 class HubMetrics(Collector):
@@ -79,10 +88,6 @@ class HubMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
         nodes = list(self._nodes.values())
-
-        def total(of: Callable[[Node], int]) -> int:
-            return sum(of(node) for node in nodes)
-
         for name, words in _COUNTERS.items():
             yield _counter(name, words, sum(getattr(node.counters, name) for node in nodes))
         for name, words in _BROKER_COUNTERS.items():
@@ -97,10 +102,11 @@ class HubMetrics(Collector):
             yield _counter(f"{name}_refused", f"{name} refused because there were too many", value)
         for name, words in _RECENT_COUNTERS.items():
             yield _counter(name, words, sum(getattr(node.registry.recent, name) for node in nodes))
-        yield _gauge("sessions", "sessions remembered", total(lambda node: len(node.registry.sessions)))
-        yield _gauge("links", "WebSockets and event streams open", total(lambda node: len(node.links)))
-        yield _gauge("patterns", "patterns with subscribers", total(lambda node: len(node.registry.audiences)))
+        for name, (words, of) in _GAUGES.items():
+            yield _gauge(name, words, sum(of(node) for node in nodes))
         yield _gauge("ready", "1 while publications get through", int(all(node.health.well for node in nodes)))
+        if len(nodes) > 1:
+            yield from self._by_realm()
         yield _gauge("resident_bytes", "resident memory of the process", _resident_bytes())
         if self._presences:
             yield from self._collect_presence()
@@ -131,6 +137,19 @@ class HubMetrics(Collector):
         yield _counter(
             "presence_uncounted", f"subscriptions not counted {words} channels", total(lambda each: each.here.uncounted)
         )
+
+    def _by_realm(self) -> Iterator[Metric]:
+        """Who uses what. Names of their own: a sum over `hub_sessions` must not count anyone twice."""
+        for name in _REALM_COUNTERS:
+            counter = CounterMetricFamily(f"hub_realm_{name}", f"{_COUNTERS[name]}, by realm", labels=["realm"])
+            for realm, node in self._nodes.items():
+                counter.add_metric([realm], getattr(node.counters, name))
+            yield counter
+        for name, (words, of) in _REALM_GAUGES.items():
+            gauge = GaugeMetricFamily(f"hub_realm_{name}", f"{words}, by realm", labels=["realm"])
+            for realm, node in self._nodes.items():
+                gauge.add_metric([realm], of(node))
+            yield gauge
 
 
 def _counter(name: str, words: str, value: float) -> Metric:

@@ -202,13 +202,14 @@ class RedisWay(Way):
     """Straight into the log in Redis, which a hub reads: no hub need answer. Raises SettingsError for a bad URL.
 
     Items are read as the hub would read them, so what it refuses over HTTP is refused here too.
+    realm: the hub's default one if it is not said.
     """
 
-    def __init__(self, url: str, *, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, *, realm: str = "", timeout: float = 5.0) -> None:
         # Imported here, so that who publishes over HTTP needs no client library for Redis.
         from .brokers.redis import RedisCaller
 
-        self._caller = RedisCaller(url, timeout=timeout)
+        self._caller = RedisCaller(url, realm=realm, timeout=timeout)
 
     def publish(self, items: Sequence[bytes]) -> list[Told]:
         drafts = [item.draft for item in fanout.parse(fanout.encode_body(items)) if item.draft is not None]
@@ -228,7 +229,7 @@ _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"
 def way_to(url: str, realm: str, key: bytes, timeout: float) -> Way:
     """The way that a URL stands for. Raises ValueError, or SettingsError for a URL of Redis."""
     if url.partition(":")[0].lower() in _REDIS_SCHEMES:
-        return RedisWay(url, timeout=timeout)
+        return RedisWay(url, realm=realm, timeout=timeout)
     if not realm or not key:
         raise ValueError("over HTTP the realm and its key are needed")
     return Caller(url, realm, key, timeout=timeout)
@@ -243,8 +244,9 @@ class SyncPublisher:
     called, with `exit_timeout` seconds to send what is left: an exit never hangs on the hub.
 
     url: the hub's, such as http://127.0.0.1:8000, with the realm and its decoded key; or that of the
-    hub's Redis (REDIS_URL), which needs neither and is straight: it goes on while no hub answers, and
-    who has that URL may publish anything. Each has the same ids, so that the way may be changed.
+    hub's Redis (REDIS_URL), which needs no key, and the realm only if it is not the hub's default one.
+    That is straight: it goes on while no hub answers, and who has that URL may publish anything. Each
+    has the same ids, so that the way may be changed.
     timeout: seconds for one step of an exchange. Raises ValueError or SettingsError for a bad URL.
     """
 

@@ -13,7 +13,9 @@ layout is fit for a Redis Cluster:
     {hub:n}:i:<key>   hash     what a publish with this key returned, for KEY_SECONDS
     hub:s:<id>        hash     w: the worker that owns a session, r: its record
     {hub:0}:canary:<worker>    what a worker writes to hear itself
-    {hub:0}:layout   hash      K and the histories' bounds, from a hub's settings, for RedisCaller
+    {hub:0}:layout   hash      K, the histories' bounds and the realm, from a hub's settings, for RedisCaller
+
+These are the default realm's. In another one's, `hub` is `hub:<realm>`: `{hub:a1b2:0}:log`.
 
 Publishing. What is published within a turn of the loop, or while the batch before is under way,
 goes out as one pipeline with one Lua call a shard (`publish.lua`). A single writer keeps the order.
@@ -71,6 +73,9 @@ from ..protocol.publications import Draft, History, Position, Publication, Publi
 from . import KEY_SECONDS, Broker, Health, Receiver
 
 logger = logging.getLogger(__name__)
+
+#: What the keys of the default realm begin with.
+PREFIX = "hub"
 
 #: Entries a shard's log keeps, approximately: at 5,000 publications a second over 16 shards, 160 seconds
 #: for a reader to come back; 350 bytes each make 18 MB a shard.
@@ -152,6 +157,11 @@ _HERE = Path(__file__).parent
 
 Command = tuple[Any, ...]
 T = TypeVar("T")
+
+
+def realm_prefix(realm: str, prefix: str = PREFIX) -> str:
+    """What the keys of a realm begin with that is not the default one; its name has no colon."""
+    return f"{prefix}:{realm}"
 
 
 class _Script:
@@ -272,16 +282,26 @@ class RedisBroker(Broker):
 
     url: redis://, rediss:// (TLS), unix:// or redis+sentinel://host:port,host:port/service[/db]
     (rediss+sentinel:// with TLS to Redis). shards: how many streams; the same for all workers of a
-    hub. prefix: what its keys begin with. Raises SettingsError for a URL that can't be used.
+    hub. prefix: what its keys begin with. realm: whose log it is, for RedisCaller to find it. Raises
+    SettingsError for a URL that can't be used.
     """
 
     keeps_sessions = True
 
-    def __init__(self, url: str, *, shards: int = 16, histories: Histories | None = None, prefix: str = "hub") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        shards: int = 16,
+        histories: Histories | None = None,
+        prefix: str = PREFIX,
+        realm: str = "",
+    ) -> None:
         self._server = _Server(url)
         self._shards = shards
         self._histories = histories or Histories()
         self._prefix = prefix
+        self._realm = realm
         self._receiver: Receiver | None = None
         self._worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._publish_script = _Script("publish.lua")
@@ -819,7 +839,8 @@ class RedisBroker(Broker):
 
     def _layout_call(self) -> Command:
         """Leaves word for those who publish without being a hub, and have not its settings."""
-        return ("HSET", self._tags[0] + "layout", "shards", self._shards, "histories", self._histories.encode())
+        values = ("shards", self._shards, "histories", self._histories.encode(), "realm", self._realm)
+        return ("HSET", self._tags[0] + "layout", *values)
 
     def _settle_calls(self, run_id: str, replaced: str, durable: bool) -> list[Command]:
         calls = []
@@ -870,18 +891,21 @@ class RedisBroker(Broker):
 class RedisCaller:
     """Publishes into a hub's log with blocking calls, for code without an event loop. Not for two threads at once.
 
-    url: as RedisBroker's; Redis must have been used by a hub, which left its layout there. timeout:
-    seconds for one step: connecting, sending, each read. A fork may happen between calls: the child
-    makes a connection of its own. Raises SettingsError for a URL that can't be used.
+    url: as RedisBroker's; Redis must have been used by a hub, which left its layout there. realm: whose
+    log it is, the default realm's if it is not said. timeout: seconds for one step: connecting, sending,
+    each read. A fork may happen between calls: the child makes a connection of its own. Raises
+    SettingsError for a URL that can't be used.
     """
 
-    def __init__(self, url: str, *, timeout: float = 5.0, prefix: str = "hub") -> None:
+    def __init__(self, url: str, *, realm: str = "", timeout: float = 5.0, prefix: str = PREFIX) -> None:
         self._url = url
+        self._realm = realm
         self._prefix = prefix
         self._server = _BlockingServer(url, timeout)
         # It makes the commands, and is never opened.
         self._log = RedisBroker(url, prefix=prefix)
-        self._layout: list[bytes] = []
+        # What hubs have written down of the default realm, and of this one.
+        self._layouts: list[Any] = []
         self._connection: BlockingConnection | None = None
         self._pid = os.getpid()
 
@@ -891,7 +915,13 @@ class RedisCaller:
 
     def position(self, channel: str) -> Position:
         """The newest position of a channel in Bayeux form. Raises BrokerUnavailable."""
-        epoch, top, _, _ = self._insisting(lambda: self._run([self._log._look(channel, "top", "", 0)])[0])
+
+        def look() -> Any:
+            # First, for the connection brings the layout that says where to look.
+            self._connect()
+            return self._run([self._log._look(channel, "top", "", 0)])[0]
+
+        epoch, top, _, _ = self._insisting(look)
         return Position(epoch.decode(), top)
 
     def close(self) -> None:
@@ -931,13 +961,14 @@ class RedisCaller:
             for start in range(0, len(found), SCRIPT_DRAFTS)
         ]
         calls = [self._log._call(shard, [drafts[index] for index in part]) for shard, part in parts]
-        *replies, layout = self._run([*calls, self._layout_question()])
-        if layout != self._layout:
-            # The hub has other shards now, and nobody may read where this was written.
+        questions = self._layout_questions()
+        replies = self._run([*calls, *questions])
+        if replies[-len(questions) :] != self._layouts:
+            # The hub has other shards now, or realms, and nobody may read where this was written.
             raise _Stale("its layout has changed")
         results = {
             index: Published(Position(epoch.decode(), offset), repeated == 1)
-            for (_, part), reply in zip(parts, replies, strict=True)
+            for (_, part), reply in zip(parts, replies[: len(calls)], strict=True)
             for index, (epoch, offset, repeated) in zip(part, reply, strict=True)
         }
         return [results[index] for index in range(len(drafts))]
@@ -959,16 +990,13 @@ class RedisCaller:
         connection = self._server.connection()
         try:
             connection.connect()
-            *replies, layout = _exchange(connection, [*self._log._greeting(), self._layout_question()])
-            found = self._log._greeted(replies)
-            if not isinstance(layout, list) or None in layout:
-                raise BrokerUnavailable(f"Redis at {self._log._server.address}: no hub has used it yet")
-            if layout != self._layout:
-                shards, histories = layout
-                self._log = RedisBroker(
-                    self._url, shards=int(shards), histories=Histories.decode(histories), prefix=self._prefix
-                )
-                self._layout = layout
+            questions = self._layout_questions()
+            replies = _exchange(connection, [*self._log._greeting(), *questions])
+            found = self._log._greeted(replies[: -len(questions)])
+            layouts = replies[-len(questions) :]
+            if layouts != self._layouts:
+                self._log = self._log_of(layouts)
+                self._layouts = layouts
             _settled(_exchange(connection, self._log._settle_calls(*found)))
         except BaseException:
             connection.disconnect()
@@ -976,8 +1004,26 @@ class RedisCaller:
         self._connection = connection
         return connection
 
-    def _layout_question(self) -> Command:
-        return ("HMGET", f"{{{self._prefix}:0}}:layout", "shards", "histories")
+    def _layout_questions(self) -> list[Command]:
+        own = [realm_prefix(self._realm, self._prefix)] if self._realm else []
+        return [("HMGET", f"{{{prefix}:0}}:layout", "shards", "histories", "realm") for prefix in (self._prefix, *own)]
+
+    def _log_of(self, layouts: list[Any]) -> RedisBroker:
+        """What makes the commands for the log that the answers to the questions tell of. Raises BrokerUnavailable."""
+        address = self._log._server.address
+        for layout in layouts:
+            if isinstance(layout, Exception):
+                raise layout
+        layout, prefix = layouts[0], self._prefix
+        if None in layout[:2]:
+            raise BrokerUnavailable(f"Redis at {address}: no hub has used it yet")
+        # Who has not said its name, as a hub of a version that knew one realm only, has no other.
+        if self._realm and layout[2] not in (None, b"", self._realm.encode()):
+            layout, prefix = layouts[1], realm_prefix(self._realm, self._prefix)
+            if None in layout[:2]:
+                raise BrokerUnavailable(f"Redis at {address}: no hub has served realm {self._realm} there yet")
+        shards, histories, _ = layout
+        return RedisBroker(self._url, shards=int(shards), histories=Histories.decode(histories), prefix=prefix)
 
 
 class _Stale(RedisConnectionError):

@@ -116,7 +116,7 @@ class Access:
     """Decides about subscribing and publishing of clients. Publishing with the realm's key is not its business.
 
     client_publish: patterns that any browser may publish to. rules: as `parse_rules` gives them.
-    realm, keys, leeway: what listeners' tokens are checked with.
+    realm, keys, leeway: what listeners' tokens are checked with. place: where client_publish is written.
     """
 
     def __init__(
@@ -127,8 +127,9 @@ class Access:
         realm: str = "",
         keys: Sequence[bytes] = (),
         leeway: float = 0.0,
+        place: str = "HUB_CLIENT_PUBLISH",
     ) -> None:
-        own = (Rule(tuple(client_publish), {"publish": "open"}, "HUB_CLIENT_PUBLISH"),) if client_publish else ()
+        own = (Rule(tuple(client_publish), {"publish": "open"}, place),) if client_publish else ()
         self.rules = (*own, *rules, *DEFAULTS)
         #: Whether some rule lets somebody see who is in some channel.
         self.has_presence = any(rule.needs.get("presence", "closed") != "closed" for rule in self.rules)

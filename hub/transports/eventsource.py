@@ -131,7 +131,7 @@ class Streams:
         origin = request.headers.get(hdrs.ORIGIN)
         cors = self._origins.headers(origin, request.host)
         if not self._origins.allows(origin, request.host):
-            return web.Response(status=403, text="Origin not allowed. Add it to HUB_ORIGINS.\n", headers=cors)
+            return web.Response(status=403, text=self._origins.refusal + "\n", headers=cors)
         session = self._node.registry.get(request.path.rstrip("/").rpartition("/")[2])
         if session is None or session.ack is not None:
             return web.Response(status=404, text="402::Unknown client\n", headers=cors)

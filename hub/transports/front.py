@@ -171,7 +171,7 @@ class Door:
         try:
             accepted = upgrade(head, smallest=9)
             if not entrance.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
-                raise HeadError(403, "Origin not allowed. Add it to HUB_ORIGINS.")
+                raise HeadError(403, entrance.origins.refusal)
             if entrance.node.draining:
                 raise HeadError(503, "Going away", (("Retry-After", "1"),))
             if self.is_full:

@@ -7,11 +7,16 @@ from urllib.parse import urlsplit
 
 
 class Origins:
-    """The origin policy of a hub. `allowed` has origins such as https://example.org, or "*" for any."""
+    """The origin policy of a realm. `allowed` has origins such as https://example.org, or "*" for any.
 
-    __slots__ = ("_allowed", "any")
+    place: where they are written, for who is refused.
+    """
 
-    def __init__(self, allowed: Sequence[str] = ()) -> None:
+    __slots__ = ("_allowed", "any", "refusal")
+
+    def __init__(self, allowed: Sequence[str] = (), place: str = "HUB_ORIGINS") -> None:
+        #: What another origin is told.
+        self.refusal = f"Origin not allowed. Add it to {place}."
         self.any = "*" in allowed
         self._allowed = frozenset(allowed)
 

@@ -84,7 +84,7 @@ class Polling:
         cors = self._origins.headers(origin, host)
         if self._origins.allows(origin, host):
             return cors, None
-        return cors, _text(403, "Origin not allowed. Add it to HUB_ORIGINS.", cors)
+        return cors, _text(403, self._origins.refusal, cors)
 
     def browser(
         self, cookie: str | None, origin: str | None, host: str | None, path: str

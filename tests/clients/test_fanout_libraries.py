@@ -95,6 +95,32 @@ async def test_fanout_1_3_publishes_by_https_to_whoever_is_api_fanout_io(tmp_pat
         assert await listener.take(2) == [("/comments-17", {"id": 3}), ("/comments-17", "in the background")]
 
 
+async def test_fanout_1_3_and_pubcontrol_publish_to_a_second_realm(tmp_path: Path) -> None:
+    key = base64.b64encode(b"2" * 32).decode()
+    realms = tmp_path / "realms.toml"
+    realms.write_text(f'[[realm]]\nname = "e5f6a7b8"\nkey = "{key}"\n')
+    async with (
+        serving(realms=realms) as (url, _),
+        listening(f"{url}/r/e5f6a7b8", "/a") as second,
+        listening(url, "/a") as default,
+    ):
+        await run_python(
+            f"""
+            import fanout
+            from base64 import b64decode
+            from pubcontrol import Item, PubControl
+            fanout.realm, fanout.key, fanout.ssl = "e5f6a7b8", {key!r}, False
+            fanout.publish("a", "fanout", blocking=True)
+            fanout.publish("a", "default", blocking=True, realm={REALM!r}, key={KEY64!r}, ssl=False)
+            pub = PubControl(dict(uri="{url}/realm/e5f6a7b8", iss="e5f6a7b8", key=b64decode({key!r})))
+            pub.publish("a", Item(fanout.JsonObjectFormat("pubcontrol")), blocking=True)
+            """,
+            **through_proxy(url),
+        )
+        assert await second.take(2) == [("/a", "fanout"), ("/a", "pubcontrol")]
+        assert await default.take(1) == [("/a", "default")]
+
+
 async def test_fanout_1_3_publishes_in_the_background_and_at_its_exit() -> None:
     """Its default: a thread sends, and the process's end waits for it."""
     async with serving() as (url, _), listening(url, "/events") as listener:

@@ -424,7 +424,7 @@ async def test_the_outbox_is_in_the_metrics(notify: AsyncNotifier, maker: Maker,
     hub = Hub(Settings())
     now = time.time() + 60
     extra = await of_outbox(notify, lambda: now)
-    lines = HubMetrics({hub.settings.realm: hub.node}, hub.door, extra).text().decode().splitlines()
+    lines = HubMetrics({hub.settings.realm: hub.node}, hub.door, extra=extra).text().decode().splitlines()
     values = {name: float(value) for name, _, value in (line.partition(" ") for line in lines if line[0] != "#")}
     assert values["hub_outbox_told_total"] == 2
     assert values["hub_outbox_waiting"] == 2

@@ -1,6 +1,6 @@
 """The app's settings, read from Django's. A bad one raises ImproperlyConfigured with its name.
 
-FANOUT_REALM       the realm's name; "fanfare" by default, as the hub's
+FANOUT_REALM       the realm's name; "fanfare" by default, and through Redis the hub's default realm
 FANOUT_KEY         the realm's key, base64; without it nothing is told, and a warning says so once
 FANOUT_URL         where this server finds the hub; http://127.0.0.1:8000 by default
 FANOUT_REDIS_URL   the hub's Redis, to tell straight through it; then FANOUT_KEY is not needed
@@ -23,7 +23,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 @dataclass(frozen=True, slots=True)
 class Fanout:
-    """What the settings say. key: None when nothing can be told over HTTP. redis_url: "" for no way through Redis."""
+    """What the settings say.
+
+    realm: "" when it is not said. key: None when nothing can be told over HTTP. redis_url: "" for no way through Redis.
+    """
 
     realm: str
     key: bytes | None
@@ -38,7 +41,7 @@ def read() -> Fanout:
     """The settings as they are now. Raises ImproperlyConfigured."""
     url = _text("FANOUT_URL", "http://127.0.0.1:8000").rstrip("/")
     return Fanout(
-        realm=_text("FANOUT_REALM", _text("FANOUT_REALM_ID", "fanfare")),
+        realm=_text("FANOUT_REALM", _text("FANOUT_REALM_ID", "")),
         key=_key(_text("FANOUT_KEY", _text("FANOUT_REALM_KEY", ""))),
         url=url,
         redis_url=_text("FANOUT_REDIS_URL", ""),

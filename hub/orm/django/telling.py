@@ -171,7 +171,7 @@ class Telling:
         found = settings.read()
         if found.redis_url:
             try:
-                return SyncPublisher(found.redis_url, timeout=timeout)
+                return SyncPublisher(found.redis_url, found.realm, timeout=timeout)
             except SettingsError as error:
                 raise ImproperlyConfigured(f"FANOUT_REDIS_URL: {error}") from None
         if found.key is None:
@@ -179,7 +179,7 @@ class Telling:
                 self._warned = True
                 logger.warning("FANOUT_KEY is not set, changes are not told")
             return None
-        return SyncPublisher(found.url, found.realm, found.key, timeout=timeout)
+        return SyncPublisher(found.url, found.realm or "fanfare", found.key, timeout=timeout)
 
 
 #: The process's own. Django's settings and connections are the process's too.

@@ -6,6 +6,9 @@
 One server, 5,000 connections of which one in ten is a long-poller, 20 a second leaving, half of them politely and
 half with a reset, and others coming in their place; one message a second to one of 100 channels. Every message's
 deliveries are counted. The load is light on purpose: what is looked for is what stays behind.
+
+The exit code is 1 when memory or descriptors were not flat (`verdict`), when the server cut a client that had done
+nothing, or when a publish failed. Other load on the machine makes it slower, and is stated.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import re
 import socket
 import struct
 import sys
+import textwrap
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -34,6 +38,8 @@ import uvloop
 from hub.bench import cores
 from hub.protocol import tokens
 
+from .calm import Watch
+from .report import circumstances
 from .servers import HOST, ROOT, Fanfare
 
 CHANNELS = 100
@@ -42,10 +48,35 @@ SAMPLE_SECONDS = 10.0
 #: Left out when flatness is judged: the time until everybody is connected and the histories are full (600 s).
 WARM_SECONDS = 660.0
 
+#: Resident bytes that may stay of each connection that left, and beyond that altogether. Whatever a leak keeps of a
+#: connection has at least an entry in a table and an object of its own, 100 bytes and more; the rest is for the
+#: allocator, whose pools are never packed quite the same.
+LEFT_BYTES = 40
+SLACK_BYTES = 2 * 2**20
+
+#: Descriptors that are no connection's may become so many more: some clients are always coming or going. One leak in
+#: a thousand of those who leave in an hour would be three times as many.
+SLACK_DESCRIPTORS = 20
+
 PLOT = ROOT / "docs/soak.svg"
 PAGE = ROOT / "docs/benchmarks.md"
 MARKS = ("<!-- soak begin -->", "<!-- soak end -->")
-FIELDS = ("seconds", "resident", "descriptors", "threads", "cpu", "links", "sessions", "left", "deliveries")
+FIELDS = (
+    "seconds",
+    "resident",
+    "descriptors",
+    "threads",
+    "cpu",
+    "links",
+    "sessions",
+    "left",
+    "deliveries",
+    "cut",
+    "connections",
+)
+
+
+Sample = dict[str, float]
 
 
 class Tally:
@@ -247,8 +278,8 @@ def state(port: int) -> dict[str, Any]:
         return found
 
 
-async def run(seconds: float, size: int, rate: float, path: Path) -> None:
-    """Soak one server and write a line to `path` each SAMPLE_SECONDS."""
+async def run(seconds: float, size: int, rate: float, path: Path) -> list[str]:
+    """Soak one server and write a line to `path` each SAMPLE_SECONDS; returns what went wrong, but for leaks."""
     subject = Fanfare()
     core, other = cores()
     os.sched_setaffinity(0, {other})
@@ -257,11 +288,16 @@ async def run(seconds: float, size: int, rate: float, path: Path) -> None:
         writer.writerow(FIELDS)
         started = time.monotonic()
         crowd = Crowd(port, size)
-        number = 0
+        number = failed = 0
 
         async def sample() -> None:
             while True:
-                said = await asyncio.to_thread(state, port)
+                try:
+                    said = await asyncio.to_thread(state, port)
+                except OSError as error:
+                    # A machine that is busy enough; the next sample will do.
+                    print(f"no sample: {error!r}", file=sys.stderr)
+                    continue
                 writer.writerow(
                     [
                         round(time.monotonic() - started, 1),
@@ -273,13 +309,15 @@ async def run(seconds: float, size: int, rate: float, path: Path) -> None:
                         said["sessions"],
                         crowd.tally.left,
                         crowd.tally.deliveries,
+                        crowd.tally.cut,
+                        sum(not client.lost.done() for client in crowd.clients),
                     ]
                 )
                 file.flush()
                 await asyncio.sleep(SAMPLE_SECONDS)
 
         async def speak() -> None:
-            nonlocal number
+            nonlocal number, failed
             token = tokens.sign(subject.realm, subject.key, time.time(), life=seconds + 3600)
             while True:
                 await asyncio.sleep(1)
@@ -287,6 +325,7 @@ async def run(seconds: float, size: int, rate: float, path: Path) -> None:
                 try:
                     await asyncio.to_thread(publish, port, subject, number, token)
                 except OSError as error:
+                    failed += 1
                     print(f"publish {number}: {error!r}", file=sys.stderr)
 
         tasks = [asyncio.create_task(sample())]
@@ -301,25 +340,63 @@ async def run(seconds: float, size: int, rate: float, path: Path) -> None:
                 task.result()
             task.cancel()
         print(f"{number} messages, {crowd.tally.left} left, {crowd.tally.cut} cut by the server")
+        wrong = []
+        if crowd.tally.cut:
+            wrong.append(f"{crowd.tally.cut} clients were cut")
+        if failed:
+            wrong.append(f"{failed} of {number} publishes failed")
+        return wrong
 
 
-def draw(path: Path) -> str:
-    """Draw docs/soak.svg from a file of samples, and return the words for the page."""
+def read(path: Path) -> list[Sample]:
+    """What was sampled."""
+    with path.open(encoding="ascii") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def ends(samples: Sequence[Sample], name: str) -> tuple[float, float]:
+    """The medians of the first sixth and of the last."""
+    part = max(1, len(samples) // 6)
+    return median(each[name] for each in samples[:part]), median(each[name] for each in samples[-part:])
+
+
+def verdict(samples: Sequence[Sample], warm: float) -> list[str] | None:
+    """What was not flat after `warm` seconds, in words; None when that is too short a time to tell.
+
+    Flat means that what leaves leaves nothing behind: memory has grown by less than LEFT_BYTES for each connection that
+    left meanwhile, give or take SLACK_BYTES, and descriptors are as many as connections, as they were at first.
+    """
+    calm = [each for each in samples if each["seconds"] >= warm]
+    if len(calm) < 6:
+        return None
+    wrong = []
+    first, last = ends(calm, "resident")
+    gone, more = ends(calm, "left")
+    left = more - gone
+    if last - first > SLACK_BYTES + LEFT_BYTES * left:
+        wrong.append(f"memory grew by {(last - first) / 2**20:.1f} MiB while {left:,.0f} connections left")
+    beside = [each | {"beside": each["descriptors"] - each["connections"]} for each in calm]
+    first, last = ends(beside, "beside")
+    if last - first > SLACK_DESCRIPTORS:
+        wrong.append(f"{last - first:,.0f} more descriptors than connections left open")
+    return wrong
+
+
+def draw(samples: Sequence[Sample]) -> None:
+    """Draw docs/soak.svg."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot
 
-    with path.open(encoding="ascii") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     mpl.rcParams.update({"svg.hashsalt": "fanfare", "svg.fonttype": "none", "font.size": 9})
-    minutes = [row["seconds"] / 60 for row in rows]
+    minutes = [each["seconds"] / 60 for each in samples]
     figure, (memory, descriptors) = pyplot.subplots(2, 1, figsize=(8, 4.2), sharex=True)
-    memory.plot(minutes, [row["resident"] / 2**20 for row in rows], color="#b3202c")
+    memory.plot(minutes, [each["resident"] / 2**20 for each in samples], color="#b3202c")
     memory.set_ylabel("resident, MiB")
     memory.set_ylim(bottom=0)
-    descriptors.plot(minutes, [row["descriptors"] for row in rows], color="#b3202c", label="file descriptors")
-    descriptors.plot(minutes, [row["sessions"] for row in rows], color="#7a8794", label="sessions")
+    descriptors.plot(minutes, [each["descriptors"] for each in samples], color="#b3202c", label="file descriptors")
+    descriptors.plot(minutes, [each["sessions"] for each in samples], color="#7a8794", label="sessions")
     descriptors.set_ylim(bottom=0)
     descriptors.set_xlabel("minutes")
     descriptors.legend(loc="lower right", frameon=False)
@@ -330,22 +407,31 @@ def draw(path: Path) -> str:
     figure.savefig(PLOT, format="svg", metadata={"Date": None})
     pyplot.close(figure)
 
-    last = rows[-1]
-    calm = [row for row in rows if row["seconds"] >= WARM_SECONDS] or rows
-    part = max(1, len(calm) // 6)
-    ends = {
-        name: (median(row[name] for row in calm[:part]), median(row[name] for row in calm[-part:]))
-        for name in ("resident", "descriptors")
-    }
-    resident, files = ends["resident"], ends["descriptors"]
-    return (
-        f"{last['seconds'] / 60:.0f} minutes, {last['sessions']:,.0f} sessions at the end (who leaves without a word "
-        f"is remembered for 30 seconds), {last['left']:,.0f} connections left and were replaced, "
-        f"{last['deliveries']:,.0f} deliveries. From minute {calm[0]['seconds'] / 60:.0f}, when the histories are "
-        f"full, to the end (medians of the first and last sixth): resident memory {resident[0] / 2**20:.1f} to "
-        f"{resident[1] / 2**20:.1f} MiB ({resident[1] / resident[0] - 1:+.1%}), file descriptors {files[0]:,.0f} to "
-        f"{files[1]:,.0f}; {last['cpu'] / last['seconds']:.1%} of a core.\n\n![Memory and file descriptors](soak.svg)\n"
+
+def words(samples: Sequence[Sample], warm: float, others: float | None) -> str:
+    """What the page says. others: the part of the cores that other programs had, None if it is not known."""
+    last = samples[-1]
+    calm = [each for each in samples if each["seconds"] >= warm] or samples
+    resident, files = ends(calm, "resident"), ends(calm, "descriptors")
+    wrong = verdict(samples, warm)
+    outcome = (
+        "too short a run to call it flat" if wrong is None else "not flat: " + "; ".join(wrong) if wrong else "flat"
     )
+    beside = "" if others is None else f" Other programs had {others:.0%} of the cores."
+    about = circumstances([])
+    told = (
+        f"Measured on {about['date']} at commit {about['commit']}: {about['machine']}. "
+        f"{last['seconds'] / 60:.0f} minutes, {last['connections']:,.0f} connections and "
+        f"{last['sessions']:,.0f} sessions at the end (who leaves without a word is remembered for 30 seconds), "
+        f"{last['left']:,.0f} connections left and were replaced, {last['cut']:,.0f} were cut by the server, "
+        f"{last['deliveries']:,.0f} deliveries; "
+        f"{last['cpu'] / last['seconds']:.1%} of a core.{beside} From minute {calm[0]['seconds'] / 60:.0f} to the end "
+        f"(medians of the first and last sixth): resident memory {resident[0] / 2**20:.1f} to "
+        f"{resident[1] / 2**20:.1f} MiB ({resident[1] / resident[0] - 1:+.1%}), file descriptors {files[0]:,.0f} to "
+        f"{files[1]:,.0f}. By the limits of `benchmarks/soak.py` ({LEFT_BYTES} bytes for each that left, and "
+        f"{SLACK_BYTES // 2**20} MiB) that is {outcome}."
+    )
+    return textwrap.fill(told, 118, break_on_hyphens=False) + "\n\n![Memory and file descriptors](soak.svg)\n"
 
 
 def write_page(text: str) -> bool:
@@ -363,16 +449,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--connections", type=int, default=5000)
     parser.add_argument("--churn", type=float, default=20.0, metavar="RATE", help="leavers a second")
+    parser.add_argument(
+        "--warm", type=float, default=WARM_SECONDS, metavar="SECONDS", help="judge what comes after; for short runs"
+    )
     parser.add_argument("--csv", type=Path, default=Path("soak.csv"))
     parser.add_argument("--draw", type=Path, metavar="CSV", help="only draw what was sampled")
     args = parser.parse_args(argv)
+    wrong: list[str] = []
+    others = None
     if args.draw is None:
-        uvloop.run(run(args.seconds, args.connections, args.churn, args.csv))
-    text = draw(args.draw or args.csv)
+        with Watch() as watch:
+            wrong = uvloop.run(run(args.seconds, args.connections, args.churn, args.csv))
+        others = watch.others
+    samples = read(args.draw or args.csv)
+    draw(samples)
+    text = words(samples, args.warm, others)
     print(text)
     if not write_page(text):
         print(f"{PAGE.name} has no marks for it", file=sys.stderr)
-    return 0
+    wrong += verdict(samples, args.warm) or []
+    for each in wrong:
+        print(f"WRONG: {each}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

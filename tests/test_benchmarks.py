@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from benchmarks import soak
 from benchmarks.calm import LIMIT, Watch, used
 from benchmarks.report import medians, missed, page, table, targets
 from benchmarks.scenarios import Figures, Results
@@ -75,3 +80,71 @@ def test_what_another_program_does_disturbs() -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == b"worked\n"
     assert watch.others > LIMIT
+
+
+def soaked(minutes: int, *, kept: float = 0.0, open_files: float = 0.0) -> list[soak.Sample]:
+    """A run of 5,000 connections of which 20 a second leave; kept: bytes of each, open_files: of a thousand."""
+    samples = []
+    for seconds in range(0, minutes * 60 + 1, 10):
+        left = 20.0 * seconds
+        samples.append(
+            {
+                "seconds": float(seconds),
+                "resident": 80 * 2**20 + (seconds % 70) * 10_000 + kept * left,
+                "descriptors": 5012.0 + seconds % 3 + left * open_files / 1000,
+                "connections": 5000.0,
+                "sessions": 5300.0,
+                "left": left,
+                "deliveries": 50.0 * seconds,
+                "cut": 0.0,
+                "cpu": 0.1 * seconds,
+            }
+        )
+    return samples
+
+
+def unwrapped(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_soak_in_which_nothing_stays_behind_is_flat() -> None:
+    assert soak.verdict(soaked(60), soak.WARM_SECONDS) == []
+    assert "that is flat." in unwrapped(soak.words(soaked(60), soak.WARM_SECONDS, 0.02))
+
+
+def test_a_hundred_bytes_kept_of_each_connection_are_found_in_an_hour() -> None:
+    (wrong,) = soak.verdict(soaked(60, kept=100.0), soak.WARM_SECONDS) or []
+    assert wrong.startswith("memory grew by")
+    assert "not flat: memory grew" in unwrapped(soak.words(soaked(60, kept=100.0), soak.WARM_SECONDS, None))
+
+
+def test_one_descriptor_in_a_thousand_that_stays_open_is_found_in_an_hour() -> None:
+    (wrong,) = soak.verdict(soaked(60, open_files=1.0), soak.WARM_SECONDS) or []
+    assert wrong.endswith("more descriptors than connections left open")
+
+
+def test_a_short_soak_is_not_judged() -> None:
+    assert soak.verdict(soaked(11, kept=100.0), soak.WARM_SECONDS) is None
+    assert "too short" in unwrapped(soak.words(soaked(11), soak.WARM_SECONDS, None))
+
+
+@pytest.mark.parametrize(("kept", "code"), [(0.0, 0), (200.0, 1)])
+def test_a_soak_writes_its_page_and_fails_when_it_was_not_flat(
+    kept: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = soaked(60, kept=kept)
+    table, page = tmp_path / "soak.csv", tmp_path / "page.md"
+    with table.open("w", newline="", encoding="ascii") as file:
+        writer = csv.DictWriter(file, list(samples[0]))
+        writer.writeheader()
+        writer.writerows(samples)
+    begin, end = soak.MARKS
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(soak, "PAGE", page)
+    monkeypatch.setattr(soak, "draw", lambda samples: None)
+    assert soak.main(["--draw", str(table)]) == code
+    assert ("WRONG: memory grew" in capsys.readouterr().err) == bool(code)
+    written = page.read_text(encoding="utf-8")
+    assert written.startswith(f"before\n{begin}\nMeasured on")
+    assert written.endswith(f"(soak.svg)\n{end}\nafter\n")
+    assert "old" not in written

@@ -351,6 +351,29 @@ async def test_every_worker_tells_the_same(redis_url: str, rules: Path) -> None:
             await until(url, "comments-1", ["alice", "bob", "carol"], 3)
 
 
+async def test_polling_session_counts_at_one_worker_only(redis_url: str, rules: Path) -> None:
+    """Its polls go to one worker and to the other, and either remembers it for HUB_SESSION_TTL."""
+    async with two_workers(redis_url, rules) as ((one, first), (two, _)), ClientSession() as http:
+
+        async def say(url: str, message: dict[str, Any]) -> dict[str, Any]:
+            async with http.post(f"{url}/bayeux", json=[message]) as response:
+                return next(each for each in await response.json() if each["channel"] == message["channel"])
+
+        shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": TYPES}
+        client = (await say(one, shake | {"ext": {"token": token("alice")}}))["clientId"]
+        await say(one, {"channel": "/meta/subscribe", "clientId": client, "subscription": "/comments-8"})
+        connect = {"channel": "/meta/connect", "clientId": client, "connectionType": "long-polling"}
+        await say(one, connect)
+        await until(two, "comments-8", ["alice"], 1)
+        for url in (two, one, two):
+            assert (await say(url, connect | {"advice": {"timeout": 0}}))["successful"]
+            async with browsing(two) as page:
+                await page.come("comments-8", "bob")
+                await until(one, "comments-8", ["alice", "bob"], 2)
+            await until(one, "comments-8", ["alice"], 1)
+        assert first.node.registry.get(client) is not None, "it is not forgotten"
+
+
 async def test_users_of_a_worker_that_dies_leave(redis_url: str, rules: Path) -> None:
     async with (
         two_workers(redis_url, rules) as ((one, dying), (two, hub)),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -611,10 +611,7 @@ class Bayeux:
         for channel in (*asked, *replays):
             if not self.access.may_recover(channel, who):
                 raise ForbiddenChannel(channel, text="Forbidden channel - no history")
-        new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
-        if len(session.patterns) + len(new) > self.limits.max_subscriptions:
-            self.limited["subscriptions"] += 1
-            raise ForbiddenChannel(new[0], text="Too many subscriptions")
+        new = self.check_room(session, patterns)
         session.seen = request.now
         for pattern in new:
             # A service channel has no subscribers, but CometD clients subscribe to be tidy.
@@ -712,6 +709,14 @@ class Bayeux:
         if session is None:
             raise UnknownClient(_shown_id(client_id))
         return session
+
+    def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
+        """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
+        new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
+        if len(session.patterns) + len(new) > self.limits.max_subscriptions:
+            self.limited["subscriptions"] += 1
+            raise ForbiddenChannel(new[0], text="Too many subscriptions")
+        return new
 
     def _patterns(self, message: Message) -> list[str]:
         subscription = message.get("subscription")

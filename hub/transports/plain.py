@@ -11,14 +11,14 @@ for by position, and is told when it can't have it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
 from aiohttp import hdrs, web
 
-from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError
+from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError, TooMany
 from ..node import Node
 from ..protocol.access import Access, Who, refusal
 from ..protocol.channels import is_wild, to_fanout
@@ -32,6 +32,9 @@ from .eventsource import EventStream
 from .front import Entrance
 from .websocket import Connection
 
+#: Orders of a socket that may wait while one waits for the broker.
+MAX_ORDERS = 100
+
 #: What `/test/…` listens to.
 _TEST = "channel=test"
 
@@ -39,7 +42,7 @@ _TEST = "channel=test"
 class PlainSocket(Connection):
     """`/ws`: publications as JSON objects, one a frame."""
 
-    __slots__ = ("_access", "_asked", "_tasks", "_visitor", "session")
+    __slots__ = ("_access", "_asked", "_orders", "_task", "_visitor", "session")
 
     closed_by = "ws-message"
 
@@ -58,7 +61,9 @@ class PlainSocket(Connection):
         self._access = access
         self._visitor = visitor
         self._asked = parse_qs(head.target.partition(b"?")[2].decode("latin-1"))
-        self._tasks: set[asyncio.Task[None]] = set()
+        #: What was asked for and is not done: a subscribe may have to wait for the broker, and nothing overtakes it.
+        self._orders: list[Callable[[Session], Awaitable[None]]] = []
+        self._task: asyncio.Task[None] | None = None
         self.session: Session | None = None
 
     def opened(self) -> None:
@@ -85,11 +90,7 @@ class PlainSocket(Connection):
                 place = position if isinstance(position, str) else ""
                 self._subscribe(_names(message["subscribe"]), place, message.get("token"))
             elif "unsubscribe" in message:
-                names = _names(message["unsubscribe"])
-                for channel in channels_of(names):
-                    if self.session is not None:
-                        self.node.registry.unsubscribe(self.session, channel)
-                self._say({"unsubscribed": names})
+                self._unsubscribe(_names(message["unsubscribe"]))
             else:
                 raise BadMessage(text="Send subscribe or unsubscribe with a list of channels")
         except ProtocolError as error:
@@ -106,22 +107,46 @@ class PlainSocket(Connection):
         except ProtocolError as error:
             self._say({"error": error.wire()})
             return
-        # A task of the connection: the answer may have to wait for the broker.
-        task = asyncio.get_running_loop().create_task(self._recover(positions))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    async def _recover(self, positions: dict[str, Position | None]) -> None:
-        session = self.session
-        if session is None:
+        async def subscribe(session: Session) -> None:
+            try:
+                self.node.bayeux.check_room(session, positions)
+                found = await self.node.subscribe(session, positions)
+            except BrokerUnavailable:
+                self._say({"error": "503::Positions not known - ask again"})
+                return
+            except ProtocolError as error:
+                self._say({"error": error.wire()})
+                return
+            self._say({"subscribed": _state(positions, found)})
+            self.node.writable(session)
+
+        self._order(subscribe)
+
+    def _unsubscribe(self, names: list[str]) -> None:
+        channels = channels_of(names)
+
+        async def unsubscribe(session: Session) -> None:
+            for channel in channels:
+                self.node.registry.unsubscribe(session, channel)
+            self._say({"unsubscribed": names})
+
+        self._order(unsubscribe)
+
+    def _order(self, order: Callable[[Session], Awaitable[None]]) -> None:
+        if len(self._orders) >= MAX_ORDERS:
+            self._say({"error": TooMany().wire()})
             return
+        self._orders.append(order)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._carry_out())
+
+    async def _carry_out(self) -> None:
         try:
-            found = await self.node.subscribe(session, positions)
-        except BrokerUnavailable:
-            self._say({"error": "503::Positions not known - ask again"})
-            return
-        self._say({"subscribed": _state(positions, found)})
-        self.node.writable(session)
+            while self._orders and self.session is not None:
+                await self._orders.pop(0)(self.session)
+        finally:
+            self._task = None
 
     def _say(self, message: dict[str, Any]) -> None:
         if not self.closing:

@@ -14,6 +14,7 @@ from listening import serving
 from hub.errors import ProtocolError
 from hub.protocol.plain import format_place, parse_place
 from hub.protocol.publications import Position
+from hub.transports.plain import MAX_ORDERS
 
 
 @given(st.dictionaries(st.sampled_from(["/a", "/b/c", "/x,y", "/q@r"]), st.integers(0, 99), min_size=1))
@@ -113,6 +114,49 @@ class TestWebSocket:
             await hub.publisher.publish("b/x", 2)
             await hub.publisher.publish("a", 3)
             assert (await socket.receive_json())["data"] == 3
+
+    async def test_orders_said_in_one_breath_are_carried_out_in_turn(self) -> None:
+        """An unsubscribe overtook the subscribe before it, which waited for the broker, and changed nothing."""
+        async with serving() as (url, hub), ClientSession() as http, http.ws_connect(url + "/ws") as socket:
+            await asyncio.gather(
+                socket.send_json({"subscribe": ["a", "b"]}),
+                socket.send_json({"unsubscribe": ["b"]}),
+                socket.send_json({"subscribe": ["c"]}),
+            )
+            said = [next(iter((await socket.receive_json()).items())) for _ in range(3)]
+            assert [(word, sorted(names)) for word, names in said] == [
+                ("subscribed", ["a", "b"]),
+                ("unsubscribed", ["b"]),
+                ("subscribed", ["c"]),
+            ]
+            assert [hub.node.subscribers(channel) for channel in ("/a", "/b", "/c")] == [1, 0, 1]
+
+    async def test_orders_that_wait_for_the_broker_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with serving() as (url, hub), ClientSession() as http, http.ws_connect(url + "/ws") as socket:
+            known, position = asyncio.Event(), hub.node.broker.position
+
+            async def late(channel: str) -> Position:
+                await known.wait()
+                return await position(channel)
+
+            monkeypatch.setattr(hub.node.broker, "position", late)
+            for number in range(MAX_ORDERS + 3):
+                await socket.send_json({"subscribe": f"a{number}"})
+            # One is being carried out, the others wait.
+            assert [await socket.receive_json() for _ in range(2)] == [{"error": "429::Too many requests"}] * 2
+            known.set()
+            for number in range(MAX_ORDERS + 1):
+                assert list((await socket.receive_json())["subscribed"]) == [f"a{number}"]
+
+    async def test_subscriptions_of_a_socket_are_bounded_as_a_session_s(self) -> None:
+        async with serving(max_subscriptions=3) as (url, hub), ClientSession() as http:
+            async with http.ws_connect(url + "/ws?channel=a&channel=b") as socket:
+                await socket.receive_json()
+                await socket.send_json({"subscribe": ["a", "c", "d"]})
+                assert await socket.receive_json() == {"error": "403:/c:Too many subscriptions"}
+                await socket.send_json({"subscribe": ["a", "c"]})
+                assert set((await socket.receive_json())["subscribed"]) == {"a", "c"}
+            assert hub.node.bayeux.limited["subscriptions"] == 1
 
     @pytest.mark.parametrize(
         "text", ["x", "7", "{}", '{"subscribe": 7}', '{"subscribe": ["meta/x"]}', '{"subscribe": []}']

@@ -24,11 +24,12 @@ from hub.settings import Settings
 
 SCRIPT = Path(__file__).with_name("client.cjs")
 
-#: The browser builds, as the packages have them; cometd is a module, which page.mjs imports.
+#: The browser builds, as the packages have them; cometd is a module, which page.mjs imports, and EventSource is there.
 BUILDS = {
     "faye": "<script src='/npm/faye/client/faye-browser-min.js'></script>",
     "faye-1.1.2": "<script src='/npm/faye-1.1.2/browser/faye-browser-min.js'></script>",
     "cometd": "",
+    "EventSource": "",
 }
 
 
@@ -252,7 +253,8 @@ async def scene(modules: Path, origin: str, **changes: Any) -> AsyncIterator[Sce
         await runner.cleanup()
 
 
-async def until(fact: Callable[[], object]) -> None:
-    """Wait until `fact()` is true: of what has no event. The test's time limit bounds it."""
-    while not fact():
-        await asyncio.sleep(0.02)
+async def until(fact: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until `fact()` is true: of what has no event."""
+    async with asyncio.timeout(seconds):
+        while not fact():
+            await asyncio.sleep(0.02)

@@ -4,6 +4,15 @@
 //          cometd also: call {target, data}, clock, bytes {channel, data}, session, reload
 // Events:  say("up" | "down" | "subscribed" | "message" | "published" | "refused" | "disconnected", {…})
 
+/** The browser's own EventSource on /sse. Events: "subscribed" and "lost" with data, "message" with the publication. */
+export function withEventSource({ url }, say) {
+  const source = new EventSource(url);
+  for (const event of ["subscribed", "message", "lost"]) {
+    source.addEventListener(event, ({ data }) => say(event, event === "message" ? JSON.parse(data) : { data: JSON.parse(data) }));
+  }
+  return { close: () => source.close() };
+}
+
 /** Faye's client. disable: transports that the page says it doesn't want. */
 export function withFaye(faye, { url, disable = [], ...options }, say) {
   const client = new faye.Client(url, { timeout: 10, retry: 0.2, ...options });

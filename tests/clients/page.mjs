@@ -1,5 +1,5 @@
 // A page with one unmodified client library: /page?library=…&options=… . Its test gives it `say`, and calls `order`.
-import { withCometd, withFaye } from "/clients/libraries.mjs";
+import { withCometd, withEventSource, withFaye } from "/clients/libraries.mjs";
 
 const asked = new URLSearchParams(location.search);
 const library = asked.get("library");
@@ -9,6 +9,8 @@ let client;
 if (library === "cometd") {
   const modules = await import("/npm/cometd/cometd.js");
   client = withCometd(modules, options, say);
+} else if (library === "EventSource") {
+  client = withEventSource(options, say);
 } else {
   client = withFaye(window.Faye, options, say);
 }

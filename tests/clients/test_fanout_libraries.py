@@ -11,11 +11,13 @@ import json
 import os
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, WSMsgType
+from clients.driven import restartable
 from clients.private_ca import certify, terminating
 from listening import KEY, REALM, listening, serving
 
@@ -155,8 +157,50 @@ async def test_fanout_1_3_is_told_why_it_was_refused() -> None:
     assert second.startswith("False failed to publish: received failed status code 401")
 
 
-@pytest.mark.parametrize("secured", ["token", "bearer", "token-in-uri"])
-async def test_pubcontrol_3_5_publishes_a_batch_of_27(secured: str) -> None:
+@dataclass(frozen=True)
+class PubControl:
+    """A version of pubcontrol; environ makes a process import that one."""
+
+    version: str
+    environ: dict[str, str]
+
+    async def run(self, source: str, **values: Any) -> str:
+        """What a script that has PubControl, Item and JsonObject prints. values: names it may use."""
+        head = "".join(f"{name} = {value!r}\n" for name, value in values.items())
+        return await run_python(_PUBCONTROL + head + textwrap.dedent(source), **self.environ)
+
+
+_PUBCONTROL = """
+from importlib.metadata import version
+from pubcontrol import Format, Item, PubControl
+
+class JsonObject(Format):
+    def __init__(self, value): self.value = value
+    def name(self): return "json-object"
+    def export(self): return self.value
+
+"""
+
+
+@pytest.fixture(params=["3.4.0", "3.5.0"])
+def pubcontrol(request: pytest.FixtureRequest) -> PubControl:
+    """Each version in turn."""
+    folder = request.getfixturevalue("old_pubcontrol") if request.param == "3.4.0" else None
+    return PubControl(request.param, {} if folder is None else {"PYTHONPATH": str(folder)})
+
+
+@pytest.mark.parametrize(
+    ("pubcontrol", "secured"),
+    [
+        ("3.4.0", "token"),
+        ("3.4.0", "token-in-uri"),
+        ("3.5.0", "token"),
+        ("3.5.0", "bearer"),
+        ("3.5.0", "token-in-uri"),
+    ],
+    indirect=["pubcontrol"],
+)
+async def test_pubcontrol_publishes_a_batch_of_27(pubcontrol: PubControl, secured: str) -> None:
     """It sends them ten at a time, from a thread."""
     config: dict[str, Any]
     async with serving() as (url, _), listening(url, "/a") as listener:
@@ -168,54 +212,61 @@ async def test_pubcontrol_3_5_publishes_a_batch_of_27(secured: str) -> None:
             case _:
                 # Without the realm: the hub's own.
                 config = {"uri": url, "iss": REALM, "key": KEY}
-        printed = await run_python(
-            f"""
-            from pubcontrol import Format, Item, PubControl
-
-            class JsonObject(Format):
-                def __init__(self, value): self.value = value
-                def name(self): return "json-object"
-                def export(self): return self.value
-
-            pub = PubControl({config!r})
+        printed = await pubcontrol.run(
+            """
+            pub = PubControl(config)
             done = []
             for number in range(27):
                 pub.publish("a", Item(JsonObject(number)), callback=lambda ok, reason: done.append((ok, reason)))
             pub.finish()
-            print(done == [(True, None)] * 27 or done)
-            """
+            print(version("pubcontrol"), done == [(True, None)] * 27 or done)
+            """,
+            config=config,
         )
-        assert printed == "True\n"
+        assert printed == f"{pubcontrol.version} True\n"
         assert await listener.take(27) == [("/a", number) for number in range(27)]
 
 
-async def test_pubcontrol_3_5_publishes_only_what_somebody_hears_if_told_to() -> None:
-    """By the key as bearer token: with a JWT this version's monitor fails in its own thread."""
+@pytest.mark.parametrize("pubcontrol", ["3.4.0"], indirect=True)
+async def test_pubcontrol_3_4_is_refused_with_a_key_as_bearer_token(pubcontrol: PubControl) -> None:
+    """That came with 3.5.0: this one sends no Authorization, and is told so."""
+    async with serving() as (url, hub):
+        printed = await pubcontrol.run(
+            """
+            try:
+                PubControl(config).publish("a", Item(JsonObject(1)), blocking=True)
+            except ValueError as error:
+                print(error)
+            """,
+            config={"uri": f"{url}/realm/{REALM}", "key": KEY64},
+        )
+        assert "status code 401" in printed
+        assert hub.node.counters.published == 0
+
+
+async def test_pubcontrol_publishes_only_what_somebody_hears_if_told_to(pubcontrol: PubControl) -> None:
+    """3.4.0 by a token, 3.5.0 by the key as bearer token: with a token its monitor fails in its own thread."""
     async with serving() as (url, hub), listening(url, "/comments-17", "/later") as listener:
+        secrets = {"iss": REALM, "key": KEY} if pubcontrol.version == "3.4.0" else {"key": KEY64}
         async with ClientSession() as http:
             script = asyncio.create_task(
-                run_python(
-                    f"""
+                pubcontrol.run(
+                    """
                     import time
-                    from pubcontrol import Format, Item, PubControl
-                    class JsonObjectFormat(Format):
-                        def __init__(self, value): self.value = value
-                        def name(self): return "json-object"
-                        def export(self): return self.value
-                    config = {{"uri": {url!r} + "/realm/{REALM}", "key": {KEY64!r}, "require_subscribers": True}}
                     control = PubControl(config)
                     monitor = control.clients[0].sub_monitor
                     while not monitor.is_channel_subscribed_to("comments-17"):
                         time.sleep(0.01)
                     for channel in ("nobody", "comments-17"):
-                        control.publish(channel, Item(JsonObjectFormat(channel)), blocking=True)
+                        control.publish(channel, Item(JsonObject(channel)), blocking=True)
                     while not monitor.is_channel_subscribed_to("new"):
                         time.sleep(0.01)
-                    control.publish("new", Item(JsonObjectFormat("new")), blocking=True)
+                    control.publish("new", Item(JsonObject("new")), blocking=True)
                     while monitor.is_channel_subscribed_to("new"):
                         time.sleep(0.01)
-                    control.publish("new", Item(JsonObjectFormat("new")), blocking=True)
-                    """
+                    control.publish("new", Item(JsonObject("new")), blocking=True)
+                    """,
+                    config={"uri": f"{url}/realm/{REALM}", "require_subscribers": True, **secrets},
                 )
             )
             assert await listener.take(1) == [("/comments-17", "comments-17")]
@@ -270,6 +321,92 @@ async def test_gripcontrol_closes_sockets_and_streams() -> None:
             await stream.content.read()
         assert (await socket.receive()).type is WSMsgType.CLOSE
         assert socket.close_code == 4001
+
+
+async def test_pubcontrol_publishes_again_when_the_hub_was_restarted(pubcontrol: PubControl) -> None:
+    """On the connection it had; while the hub is away it says so, and later goes on."""
+    async with restartable(realm=REALM, key=KEY) as hub:
+        base = hub.url.removesuffix("/bayeux")
+        source = """
+        import sys
+        pub = PubControl(config)
+        for line in sys.stdin:
+            try:
+                pub.publish("a", Item(JsonObject(line.strip())), blocking=True)
+                print("published", flush=True)
+            except ValueError as error:
+                print("failed", flush=True)
+        """
+        head = _PUBCONTROL + f"config = { ({'uri': f'{base}/realm/{REALM}', 'iss': REALM, 'key': KEY})!r}\n"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "ignore", "-c", head + textwrap.dedent(source)),
+            env={**os.environ, **pubcontrol.environ},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+
+        async def publish(data: str) -> str:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(data.encode() + b"\n")
+            return (await process.stdout.readline()).decode().strip()
+
+        try:
+            async with listening(base, "/a") as listener:
+                assert await publish("one") == "published"
+                assert await listener.take(1) == [("/a", "one")]
+            await hub.stop()
+            await hub.start()
+            async with listening(base, "/a") as listener:
+                assert await publish("two") == "published"
+                assert await listener.take(1) == [("/a", "two")]
+            await hub.stop()
+            assert await publish("three") == "failed"
+            await hub.start()
+            async with listening(base, "/a") as listener:
+                assert await publish("four") == "published"
+                assert await listener.take(1) == [("/a", "four")]
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_django_eventstream_publishes_its_events(stored: bool, tmp_path: Path) -> None:
+    """Its GRIP_URL leads here; what an EventSource of its own would get is delivered as text. stored: with ids."""
+    storage = "EVENTSTREAM_STORAGE_CLASS='django_eventstream.storage.DjangoModelStorage'," if stored else ""
+    async with serving() as (url, _), ClientSession() as http:
+        async with http.get(f"{url}/sse?channel=events-comments") as stream:
+            while b"event: subscribed\n" not in await stream.content.readline():
+                pass
+            await run_python(
+                f"""
+                import django
+                from django.conf import settings
+                settings.configure(
+                    GRIP_URL="{url}/realm/{REALM}?iss={REALM}&key=base64:{KEY64}",
+                    INSTALLED_APPS=["django_eventstream"],
+                    DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "{tmp_path}/db"}}}},
+                    DEFAULT_AUTO_FIELD="django.db.models.AutoField",
+                    USE_TZ=True,
+                    {storage}
+                )
+                django.setup()
+                from django.core.management import call_command
+                call_command("migrate", verbosity=0)
+                from django_eventstream import send_event
+                for number in range(3):
+                    send_event("comments", "message", {{"number": number}})
+                """
+            )
+            events = []
+            while len(events) < 3:
+                line = await stream.content.readline()
+                if line.startswith(b"data: {") and b'"data"' in line:
+                    events.append(json.loads(line.removeprefix(b"data: "))["data"])
+    id = "id: %I\n" if stored else ""
+    assert events == [f'event: message\n{id}data: {{"number": {number}}}\n\n' for number in range(3)]
 
 
 async def test_gripcontrol_publishes_its_formats_as_text() -> None:

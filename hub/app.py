@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import signal
 import socket
 import time
@@ -44,7 +45,7 @@ from .transports import feed, publish, roster
 from .transports.feed import Feed
 from .transports.fpp import Fpp
 from .transports.front import Door, Entrance
-from .transports.lean import Counter, Desk
+from .transports.lean import IDLE_SECONDS, Counter, Desk
 from .transports.origins import Origins
 from .transports.plain import Plain
 from .transports.polling import Polling
@@ -56,6 +57,9 @@ from .transports.websocket import BayeuxSocket
 logger = logging.getLogger(__name__)
 
 MOUNT = "/bayeux"
+
+#: Open files that are no client's connections: databases', Redis', the log, listening sockets.
+OTHER_FILES = 100
 
 
 class Realm:
@@ -75,6 +79,7 @@ class Realm:
             session_ttl=settings.session_ttl,
             message_bytes=settings.message_bytes,
             max_messages=settings.max_messages,
+            max_depth=settings.max_depth,
             max_subscriptions=settings.max_subscriptions,
             max_sessions=settings.max_sessions,
             publish_rate=settings.publish_rate,
@@ -93,7 +98,11 @@ class Realm:
             new_id,
             limits=limits,
             access=access,
-            grammar=Grammar("cometd" if settings.channel_charset == "cometd" else "spec"),
+            grammar=Grammar(
+                "cometd" if settings.channel_charset == "cometd" else "spec",
+                settings.max_channel,
+                settings.max_segments,
+            ),
             dialect="faye" if settings.dialect == "faye" else "spec",
             wall=time.time,
             # A stream's connects are requests beside it: another worker that gets one would take the session away.
@@ -196,7 +205,7 @@ class Hub:
         self.settings = settings
         self.door = Door(
             head_timeout=settings.head_timeout,
-            max_connections=settings.max_connections,
+            max_connections=settings.max_connections or _open_files(),
             address_connections=settings.address_connections,
             proxies=settings.proxies,
             local=settings.development,
@@ -226,14 +235,13 @@ class Hub:
         #: More for /metrics, collected at each look; must not raise: `hub.metrics.append(collect)`.
         self.metrics: list[Callable[[], Awaitable[Iterable[Metric]]]] = []
         self.door.entrances = self._directory.map(lambda realm: realm.entrance)
-        self.door.others = self._http_connections
         self.desk: Desk | None = None
 
     def setup(self, app: web.Application) -> None:
         """Add the hub's routes, and its start and stop, to an application."""
         self.desk = Desk(
             self._directory.map(lambda realm: realm.counter),
-            self.door.handler,
+            self.door,
             message_bytes=self.settings.message_bytes,
             head_timeout=self.settings.head_timeout,
             body_timeout=self.settings.body_timeout,
@@ -294,11 +302,6 @@ class Hub:
         """Answer every held connect and say goodbye on every link of every realm, at the rate of `Node.drain`."""
         await drain(realm.node for realm in self.realms.values())
 
-    def _http_connections(self) -> int:
-        """HTTP connections open now; an event stream's is counted as a link too."""
-        lean = 0 if self.desk is None else len(self.desk.connections)
-        return lean + (0 if self.door.server is None else len(self.door.server.connections))
-
     async def _life(self, app: web.Application) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for realm in self.realms.values():
@@ -330,7 +333,7 @@ class Hub:
             "ready": not reason,
             "reason": reason,
             "sessions": sum(len(realm.node.registry.sessions) for realm in self.realms.values()),
-            "links": self.door.links,
+            "links": sum(len(realm.node.links) for realm in self.realms.values()),
         }
 
     def _ailing(self) -> str:
@@ -383,6 +386,15 @@ def _rules_file(settings: Settings, listed: bool) -> tuple[str, str]:
         raise SettingsError(f"{place}: {str(settings.rules)!r} can't be read: {reason}") from None
 
 
+def _open_files() -> int:
+    """How many connections the open files allow, but for what else is open; 0 if they have no limit.
+
+    A process that runs out of them can't refuse anyone: it stops to accept.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if limit == resource.RLIM_INFINITY else max(1, limit - min(OTHER_FILES, limit // 4))
+
+
 def _realm_place(settings: Settings) -> str:
     return f"HUB_REALMS realm {settings.realm}: "
 
@@ -414,13 +426,20 @@ async def running(
     Raises BrokerUnavailable when the log can't be reached, OSError when the port is taken.
     """
     # A handler whose client has left is cancelled, else a held connect would take the next publication with it.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=hub.settings.drain_timeout)
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=hub.settings.drain_timeout,
+        # Its default is an hour, for a proxy in front that closes first; a connection is worth less to us.
+        keepalive_timeout=IDLE_SECONDS,
+    )
     await runner.setup()
     try:
         server = runner.server
         assert server is not None
         loop = asyncio.get_running_loop()
-        hub.door.server = server
+        hub.door.serve_by(server)
         factory = hub.door.protocol
         if sock is not None:
             listener = await loop.create_server(factory, sock=sock, backlog=4096)

@@ -11,6 +11,7 @@ reason stand beside the rule.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -27,6 +28,7 @@ from .errors import (
     NoCommonTransport,
     ProtocolError,
     Superseded,
+    TooDeep,
     TooLarge,
     TooMany,
     UnknownChannel,
@@ -36,7 +38,7 @@ from .errors import (
 from .protocol.access import Access, Who, refusal
 from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild
 from .protocol.dialects import SPEC, Dialect, wire
-from .protocol.messages import Message, dumps
+from .protocol.messages import Message, dumps, is_deeper
 from .protocol.publications import Draft, Position
 from .sessions import Answers, Bucket, Hold, Link, Registry, Session
 
@@ -77,6 +79,25 @@ MULTIPLE_INTERVAL = 2000
 #: Browsers whose held polls are known; beyond that the one that polled longest ago is forgotten.
 MAX_BROWSERS = 10_000
 
+#: Messages of a request that are answered one by one, as a multiple of how many it may have; a client that
+#: sends more than that is told so once.
+ANSWERED = 10
+
+#: The limits whose refusals are counted, by name in the metrics, and what is refused.
+LIMITS = {
+    "handshakes": "handshakes and listeners refused because their address had too many a second",
+    "sessions": "sessions refused because there were too many",
+    "publishes": "publishes of clients refused because they had too many a second",
+    "subscriptions": "subscriptions refused because a session or a message had too many",
+    "messages": "messages and items refused because there were too many in a request",
+    "large": "messages and bodies refused because they were too long",
+    "deep": "publications refused because they were nested too deeply",
+    "channels": "channel names refused because they were too long or had too many segments",
+    "heads": "connections ended because a request's head was too long or did not come in time",
+    "bodies": "requests refused because the body did not come in time",
+    "connections": "connections refused because there were too many",
+}
+
 #: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.
 MAX_ADDRESSES = 10_000
 
@@ -96,6 +117,7 @@ class Limits:
     session_ttl: float = 30.0
     message_bytes: int = 1024 * 1024
     max_messages: int = 1000
+    max_depth: int = 64
     max_subscriptions: int = 1000
     max_sessions: int = 0
     publish_rate: float = 0.0
@@ -199,6 +221,7 @@ class _Request:
     now: float
     alone: bool
     outcome: Outcome
+    patterns: int = 0
 
 
 _Handler = Callable[["Bayeux", Message, Message, _Request], None]
@@ -264,8 +287,8 @@ class Bayeux:
         self.services: dict[str, Service] = {}
         self.incoming: list[Incoming] = []
         self.outgoing: list[Outgoing] = []
-        #: Refusals by limit, for the metrics.
-        self.limited = dict.fromkeys(("handshakes", "publishes", "sessions", "subscriptions"), 0)
+        #: Refusals by limit, for the metrics. Transports count what they refuse here too.
+        self.limited = dict.fromkeys(LIMITS, 0)
         self._late: Bucket | None = None
         self.limits = limits or Limits()
         self.access = access or Access()
@@ -293,7 +316,13 @@ class Bayeux:
         request = _Request(transport, to, link, now, alone, outcome)
         # A lone message is most of the traffic; only a batch can have something beside a handshake.
         handshakes = () if alone else [message for message in messages if _channel_of(message) == HANDSHAKE]
+        most = self.limits.max_messages
         for number, message in enumerate(messages):
+            if number >= most * ANSWERED:
+                rest = TooMany(text="Too many messages in one request", limit="messages")
+                self.count(rest)
+                outcome.replies.append({"successful": False, "error": wire(rest, self.dialect)})
+                break
             if not isinstance(message, dict):
                 error = BadMessage(text="Message must be an object")
                 outcome.replies.append({"successful": False, "error": wire(error, self.dialect)})
@@ -304,8 +333,8 @@ class Bayeux:
             reply: Message = {"channel": shown, "successful": True}
             sender = self.registry.get(message.get("clientId")) if self.outgoing else None
             try:
-                if number >= self.limits.max_messages:
-                    raise TooMany(text="Too many messages in one request")
+                if number >= most:
+                    raise TooMany(text="Too many messages in one request", limit="messages")
                 _echo_id(message, reply)
                 if handshakes and message is not handshakes[0]:
                     # "A server MUST ignore any other message sent in the same request as a handshake":
@@ -320,6 +349,44 @@ class Bayeux:
             if self.outgoing and (sender := sender or outcome.opened) is not None:
                 outcome.senders[id(reply)] = sender.who
         return outcome
+
+    def too_large(self, messages: Sequence[object]) -> list[Message]:
+        """The replies to a batch that is too long as a whole, one a message: Faye repeats what gets none."""
+        replies: list[Message] = []
+        for message in messages[: self.limits.max_messages]:
+            error = TooLarge()
+            self.count(error)
+            reply: Message = {"successful": False, "error": wire(error, self.dialect)}
+            if isinstance(message, dict):
+                if isinstance(channel := message.get("channel"), str):
+                    reply["channel"] = channel[:MAX_CHARS]
+                with contextlib.suppress(InvalidId):
+                    _echo_id(message, reply)
+            replies.append(reply)
+        return replies
+
+    def count(self, error: ProtocolError) -> None:
+        """Count a refusal that is a limit's."""
+        if error.limit is not None:
+            self.limited[error.limit] += 1
+
+    def check_opening(self, address: str, now: float) -> None:
+        """Raise TooMany if a client of this address may not open a session now."""
+        if not self.crowd.may_handshake(address, now, self.limits.handshake_rate):
+            raise TooMany(text="Too many handshakes", limit="handshakes")
+        self.check_sessions()
+
+    def check_sessions(self) -> None:
+        """Raise TooMany if there are as many sessions as there may be."""
+        if self.limits.max_sessions and self.crowd.sessions >= self.limits.max_sessions:
+            raise TooMany(text="Too many sessions", limit="sessions")
+
+    def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
+        """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
+        new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
+        if len(session.patterns) + len(new) > self.limits.max_subscriptions:
+            raise ForbiddenChannel(new[0], text="Too many subscriptions", limit="subscriptions")
+        return new
 
     def _pass_in(self, message: Message) -> None:
         """Let code of the site look at a message, change it, or refuse it."""
@@ -380,6 +447,7 @@ class Bayeux:
             self._publish(channel, message, reply, request)
 
     def _refuse(self, message: Message, reply: Message, error: ProtocolError) -> None:
+        self.count(error)
         reply["successful"] = False
         reply["error"] = wire(error, self.dialect)
         channel = message.get("channel")
@@ -410,13 +478,7 @@ class Bayeux:
         reply["supportedConnectionTypes"] = self.types
         if not any(name in self.types for name in offered):
             raise NoCommonTransport(",".join(str(name)[:40] for name in offered[:5]))
-        address = getattr(request.to, "address", "")
-        if not self.crowd.may_handshake(address, request.now, self.limits.handshake_rate):
-            self.limited["handshakes"] += 1
-            raise TooMany(text="Too many handshakes")
-        if self.limits.max_sessions and self.crowd.sessions >= self.limits.max_sessions:
-            self.limited["sessions"] += 1
-            raise TooMany(text="Too many sessions")
+        self.check_opening(getattr(request.to, "address", ""), request.now)
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
         session = Session(self._new_id(), request.now, getattr(request.to, "visitor", None))
         self._take_token(session, message, request)
@@ -597,7 +659,7 @@ class Bayeux:
     def _subscribe(self, message: Message, reply: Message, request: _Request) -> None:
         session = self._session(message)
         # All are checked before any is added, so that a refused message has changed nothing.
-        patterns = self._patterns(message)
+        patterns = self._patterns(message, request)
         self._take_token(session, message, request)
         who = session.who
         for pattern in patterns:
@@ -637,7 +699,7 @@ class Bayeux:
     # As subscribe.
     def _unsubscribe(self, message: Message, reply: Message, request: _Request) -> None:
         session = self._session(message)
-        patterns = self._patterns(message)
+        patterns = self._patterns(message, request)
         session.seen = request.now
         for pattern in patterns:
             self.registry.unsubscribe(session, pattern)
@@ -663,28 +725,38 @@ class Bayeux:
         if service and channel not in self.services:
             raise UnknownChannel(channel)
         if not self._may_publish_now(session, request.now):
-            self.limited["publishes"] += 1
-            raise TooMany()
+            raise TooMany(limit="publishes")
         who = Who() if session is None else session.who
         if not service and not (decision := self.access.decide("publish", channel, who)).allowed:
             raise refusal(decision, channel)
         if "data" not in message:
             raise BadMessage("data", text="Missing field")
+        data = self._encoded(channel, message["data"])
         if service:
             call = Call(channel, message["data"], client_id, who)
             request.outcome.calls.append((self.services[channel], call, reply))
             request.outcome.replies.append(reply)
             return
-        data = dumps(message["data"])
-        if len(data) > self.limits.message_bytes:
-            raise TooLarge(channel)
+        kept = _forwarded(message)
+        ext = self._encoded(channel, kept) if kept else None
         number = message.get("id")
         # A client that got no answer publishes again under the same id; it is the same publication.
         key = None if number is None else f"{client_id}:{number}"
         if self.registry.events is not None and session is not None:
             self.registry.events.tell("publish", session, channel)
-        request.outcome.publishes.append((Draft(channel, data, key, ext=_forwarded(message)), reply))
+        request.outcome.publishes.append((Draft(channel, data, key, ext=ext), reply))
         request.outcome.replies.append(reply)
+
+    def _encoded(self, channel: str, value: object) -> bytes:
+        """What a client publishes, as JSON; raises TooLarge or TooDeep."""
+        data = dumps(value)
+        if len(data) > self.limits.message_bytes:
+            raise TooLarge(channel)
+        depth = self.limits.max_depth
+        # Few values open so many brackets at all.
+        if data.count(b"[") + data.count(b"{") > depth and is_deeper(value, depth):
+            raise TooDeep(channel, text=f"Nested more than {depth} deep")
+        return data
 
     def _may_publish_now(self, session: Session | None, now: float) -> bool:
         """Whether a client has publishes left. Those under ids that ended share one allowance."""
@@ -710,15 +782,7 @@ class Bayeux:
             raise UnknownClient(_shown_id(client_id))
         return session
 
-    def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
-        """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
-        new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
-        if len(session.patterns) + len(new) > self.limits.max_subscriptions:
-            self.limited["subscriptions"] += 1
-            raise ForbiddenChannel(new[0], text="Too many subscriptions")
-        return new
-
-    def _patterns(self, message: Message) -> list[str]:
+    def _patterns(self, message: Message, request: _Request) -> list[str]:
         subscription = message.get("subscription")
         if subscription is None:
             raise BadMessage("subscription", text="Missing field")
@@ -727,9 +791,11 @@ class Bayeux:
         asked = subscription if isinstance(subscription, list) else [subscription]
         if not asked:
             raise BadMessage("subscription", text="Empty list")
-        if len(asked) > self.limits.max_subscriptions:
-            self.limited["subscriptions"] += 1
-            raise ForbiddenChannel(text="Too many subscriptions")
+        # Of a whole request too, else a body of 200 such messages is half a second's work. Twice, for a client
+        # that leaves all it has and takes as many others.
+        request.patterns += len(asked)
+        if len(asked) > self.limits.max_subscriptions or request.patterns > 2 * self.limits.max_subscriptions:
+            raise ForbiddenChannel(text="Too many subscriptions", limit="subscriptions")
         return list(dict.fromkeys(self.grammar.check_pattern(pattern) for pattern in asked))
 
     def _timeout(self, message: Message) -> float:
@@ -838,12 +904,9 @@ def _synchronised(asked: object, now: int) -> dict[str, Any] | None:
     return {"tc": sent, "ts": now, "p": 0, "a": accuracy}
 
 
-def _forwarded(message: Message) -> bytes | None:
+def _forwarded(message: Message) -> dict[str, object]:
     ext = message.get("ext")
-    if not isinstance(ext, dict):
-        return None
-    kept = {name: ext[name] for name in FORWARDED_EXT if name in ext}
-    return dumps(kept) if kept else None
+    return {name: ext[name] for name in FORWARDED_EXT if name in ext} if isinstance(ext, dict) else {}
 
 
 def _subscription_echo(message: Message) -> object:

@@ -3,6 +3,7 @@
 HubError
 ├── ProtocolError            the peer's fault; carries the Bayeux code
 │   ├── BadMessage           400  not JSON, or not a message; args name the field
+│   │   └── TooDeep          400  JSON nested deeper than we keep
 │   ├── VersionMismatch      300
 │   ├── NoCommonTransport    301
 │   ├── NoClientId           401  the field is missing
@@ -10,6 +11,7 @@ HubError
 │   ├── ForbiddenChannel     403
 │   ├── UnknownChannel       404  a service channel nobody serves
 │   ├── InvalidChannel       405
+│   │   └── LongChannel      405  a name of too many characters or segments
 │   ├── InvalidId            405  a message id that is neither a short string nor an integer
 │   ├── Superseded           408  a newer connect took the place of this one
 │   ├── TooLarge             413
@@ -38,16 +40,20 @@ class ProtocolError(HubError):
     """The peer broke a rule.
 
     `code` is the Bayeux code, `text` the words for people, `params` what the
-    error is about (a channel, a field), in the order the wire shows them.
+    error is about (a channel, a field), in the order the wire shows them. `limit` names the
+    limit that was reached, as /metrics counts it, None if it was none.
     """
 
     code = 400
     text = "Bad message"
+    limit: str | None = None
 
-    def __init__(self, *params: str, text: str | None = None) -> None:
+    def __init__(self, *params: str, text: str | None = None, limit: str | None = None) -> None:
         self.params = params
         if text is not None:
             self.text = text
+        if limit is not None:
+            self.limit = limit
         super().__init__(self.wire())
 
     def wire(self) -> str:
@@ -57,6 +63,11 @@ class ProtocolError(HubError):
 
 class BadMessage(ProtocolError):
     """Not JSON, not a message, or a field of the wrong type."""
+
+
+class TooDeep(BadMessage):
+    text = "Nested too deeply"
+    limit = "deep"
 
 
 class VersionMismatch(ProtocolError):
@@ -94,6 +105,11 @@ class InvalidChannel(ProtocolError):
     text = "Invalid channel"
 
 
+class LongChannel(InvalidChannel):
+    text = "Channel name too long"
+    limit = "channels"
+
+
 class InvalidId(ProtocolError):
     code = 405
     text = "Invalid message id"
@@ -107,6 +123,7 @@ class Superseded(ProtocolError):
 class TooLarge(ProtocolError):
     code = 413
     text = "Message too large"
+    limit = "large"
 
 
 class TooMany(ProtocolError):

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from .bayeux import LIMITS
 from .node import Node
 from .presence import Presence
 from .transports.front import Door
@@ -51,6 +52,7 @@ _RECENT_COUNTERS = {
 _REALM_COUNTERS = ("opened", "published", "received", "delivered", "slow", "lost")
 _GAUGES: dict[str, tuple[str, Callable[[Node], int]]] = {
     "sessions": ("sessions remembered", lambda node: len(node.registry.sessions)),
+    "sockets": ("WebSockets open", lambda node: node.sockets),
     "links": ("WebSockets and event streams open", lambda node: len(node.links)),
     "patterns": ("patterns with subscribers", lambda node: len(node.registry.audiences)),
 }
@@ -96,10 +98,8 @@ class HubMetrics(Collector):
                 yield _counter(f"broker_{name}", words, sum(values))
         yield _counter("upgrades", "WebSockets opened", self._door.upgraded)
         yield _counter("upgrades_refused", "WebSocket upgrades refused", self._door.refused)
-        yield _counter("connections_refused", "connections refused because there were too many", self._door.full)
-        for name in nodes[0].bayeux.limited:
-            value = sum(node.bayeux.limited[name] for node in nodes)
-            yield _counter(f"{name}_refused", f"{name} refused because there were too many", value)
+        for name, words in LIMITS.items():
+            yield _counter(f"{name}_refused", words, sum(node.bayeux.limited[name] for node in nodes))
         for name, words in _RECENT_COUNTERS.items():
             yield _counter(name, words, sum(getattr(node.registry.recent, name) for node in nodes))
         for name, (words, of) in _GAUGES.items():

@@ -212,7 +212,8 @@ class Node:
         self.counters = Counters()
         self.draining = False
         self.links: set[Link] = set()
-        #: How many WebSockets an address has, by address; shared with the other nodes of the process.
+        #: WebSockets open, and how many connections an address has, by address, at all nodes of the process.
+        self.sockets = 0
         self.addresses: dict[str, int] = {} if addresses is None else addresses
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
@@ -459,7 +460,7 @@ class Node:
         self._flush_queue(session)
 
     def count_address(self, address: str, change: int) -> None:
-        """A WebSocket of this address came (1) or went (-1)."""
+        """A connection of this address came (1) or went (-1)."""
         count = self.addresses.get(address, 0) + change
         if count > 0:
             self.addresses[address] = count

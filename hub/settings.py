@@ -468,8 +468,28 @@ class Settings:
         minimum=256,
     )
     max_messages: int = setting("HUB_MAX_MESSAGES", COUNT, 1000, "messages or items in one request", minimum=1)
-    max_depth: int = setting("HUB_MAX_DEPTH", COUNT, 64, "nesting of JSON", minimum=4, maximum=250)
-    max_subscriptions: int = setting("HUB_MAX_SUBSCRIPTIONS", COUNT, 1000, "subscriptions of a session", minimum=1)
+    max_depth: int = setting("HUB_MAX_DEPTH", COUNT, 64, "nesting of what is published", minimum=4, maximum=250)
+    max_channel: int = setting(
+        # Stores of Faye's time take 255.
+        "HUB_MAX_CHANNEL",
+        COUNT,
+        255,
+        "characters of a channel's name",
+        minimum=16,
+        maximum=255,
+    )
+    max_segments: int = setting(
+        # A channel of n segments is looked up under n + 2 patterns.
+        "HUB_MAX_SEGMENTS",
+        COUNT,
+        32,
+        "segments of a channel's name",
+        minimum=2,
+        maximum=32,
+    )
+    max_subscriptions: int = setting(
+        "HUB_MAX_SUBSCRIPTIONS", COUNT, 1000, "subscriptions of a session, and in one message", minimum=1
+    )
     queue_count: int = setting("HUB_QUEUE_COUNT", COUNT, 1000, "publications waiting for a session", minimum=1)
     queue_bytes: int = setting("HUB_QUEUE_BYTES", SIZE, 1024**2, "bytes waiting for a session", minimum=1024)
     recent_bytes: int = setting(
@@ -481,14 +501,14 @@ class Settings:
         minimum=0,
     )
     max_connections: int = setting(
-        "HUB_MAX_CONNECTIONS", COUNT, 0, "connections a worker takes; 0 for no limit", minimum=0
+        "HUB_MAX_CONNECTIONS", COUNT, 0, "connections a worker takes; 0 for as many as it may open files", minimum=0
     )
     address_connections: int = setting(
         "HUB_ADDRESS_CONNECTIONS",
         COUNT,
         # A large office behind one address; a browser keeps one or two.
         2000,
-        "WebSockets one address may have at a worker; 0 for no limit",
+        "connections one address may have at a worker; 0 for no limit",
         minimum=0,
     )
     handshake_rate: int = setting(

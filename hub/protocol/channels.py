@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from ..errors import InvalidChannel
+from ..errors import InvalidChannel, LongChannel
 
 META = "/meta/"
 SERVICE = "/service/"
@@ -37,37 +37,51 @@ _FANOUT = re.compile(r"[^\x00-\x1f\x7f]{1,%d}" % MAX_CHARS)
 
 
 class Grammar:
-    """What may be a name or a pattern, by character set."""
+    """What may be a name or a pattern: of which characters, how many of them, and how many segments."""
 
-    __slots__ = ("_name_fits", "_pattern_fits")
+    __slots__ = ("_chars", "_name_fits", "_pattern_fits", "_segments")
 
-    def __init__(self, charset: Charset = "spec") -> None:
+    def __init__(self, charset: Charset = "spec", chars: int = MAX_CHARS, segments: int = MAX_SEGMENTS) -> None:
+        self._chars = min(chars, MAX_CHARS)
+        self._segments = min(segments, MAX_SEGMENTS)
         segment = _SEGMENT[charset]
-        name = re.compile(rf"(?:/{segment}){{1,{MAX_SEGMENTS}}}")
-        pattern = re.compile(rf"(?:/{segment}){{1,{MAX_SEGMENTS}}}|(?:/{segment}){{0,{MAX_SEGMENTS - 1}}}/\*\*?")
+        most = self._segments
+        name = re.compile(rf"(?:/{segment}){{1,{most}}}")
+        pattern = re.compile(rf"(?:/{segment}){{1,{most}}}|(?:/{segment}){{0,{most - 1}}}/\*\*?")
         # Names come again and again, and remembering is ten times as fast as matching.
         self._name_fits = lru_cache(maxsize=16384)(lambda text: name.fullmatch(text) is not None)
         self._pattern_fits = lru_cache(maxsize=16384)(lambda text: pattern.fullmatch(text) is not None)
 
     def is_name(self, text: object) -> bool:
         """Whether one can publish to it (meta and service channels included)."""
-        return isinstance(text, str) and len(text) <= MAX_CHARS and self._name_fits(text)
+        return isinstance(text, str) and len(text) <= self._chars and self._name_fits(text)
 
     def is_pattern(self, text: object) -> bool:
         """Whether one can subscribe to it: a name, or one ending in a wildcard."""
-        return isinstance(text, str) and len(text) <= MAX_CHARS and self._pattern_fits(text)
+        return isinstance(text, str) and len(text) <= self._chars and self._pattern_fits(text)
 
     def check_name(self, text: object) -> str:
         """Return the name, or raise InvalidChannel."""
         if isinstance(text, str) and self.is_name(text):
             return text
-        raise InvalidChannel(_shown(text))
+        raise self._refusal(text)
 
     def check_pattern(self, text: object) -> str:
         """Return the pattern, or raise InvalidChannel."""
         if isinstance(text, str) and self.is_pattern(text):
             return text
-        raise InvalidChannel(_shown(text))
+        raise self._refusal(text)
+
+    def check_size(self, channel: str) -> str:
+        """Return a name of any characters, or raise LongChannel; for names of the Fanout API."""
+        if _is_long(channel, self._chars, self._segments):
+            raise LongChannel(_shown(channel))
+        return channel
+
+    def _refusal(self, text: object) -> InvalidChannel:
+        if isinstance(text, str) and _is_long(text, self._chars, self._segments):
+            return LongChannel(_shown(text))
+        return InvalidChannel(_shown(text))
 
 
 def is_meta(channel: str) -> bool:
@@ -110,10 +124,12 @@ def from_fanout(name: object) -> str:
 @lru_cache(maxsize=16384)
 def _from_fanout(name: str) -> str:
     # Remembered, since names come again and again; what raises is not.
-    if _FANOUT.fullmatch(name) is None or name == "/":
+    if not name or name == "/":
         raise InvalidChannel(_shown(name))
     channel = name if name.startswith("/") else "/" + name
-    if len(channel) > MAX_CHARS or channel.count("/") > MAX_SEGMENTS or is_meta(channel) or is_service(channel):
+    if _is_long(channel, MAX_CHARS, MAX_SEGMENTS):
+        raise LongChannel(_shown(name))
+    if _FANOUT.fullmatch(name) is None or is_meta(channel) or is_service(channel):
         raise InvalidChannel(_shown(name))
     try:
         channel.encode()
@@ -168,6 +184,10 @@ def overlaps(one: str, other: str) -> bool:
         if mine != theirs and "*" not in (mine, theirs):
             return False
     return len(first) == len(second)
+
+
+def _is_long(channel: str, chars: int, segments: int) -> bool:
+    return len(channel) > chars or channel.count("/") > segments
 
 
 def _shown(text: object) -> str:

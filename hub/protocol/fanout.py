@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ..errors import BadMessage, TooLarge, TooMany
+from ..errors import BadMessage, TooDeep, TooLarge, TooMany
 from . import messages
 from .channels import close_channel, from_fanout_name, to_fanout
 from .frames import MAX_REASON_BYTES, may_close_with
@@ -100,7 +100,7 @@ def parse(body: bytes, *, channel: str | None = None, limits: Limits = Limits())
     if not isinstance(items, list):
         raise _bad("object contains 'items' with wrong type")
     if len(items) > limits.items:
-        raise TooMany(text=f"More than {limits.items} items")
+        raise TooMany(text=f"More than {limits.items} items", limit="messages")
     default = None if channel is None else from_fanout_name(channel)
     return [_item(item, number, default, limits) for number, item in enumerate(items)]
 
@@ -274,21 +274,9 @@ def _content(where: str, field: str, value: dict[str, Any], number: int) -> str 
 
 
 def _data(value: object, channel: str, limits: Limits) -> bytes:
-    if isinstance(value, dict | list) and _is_deeper(value, limits.depth):
-        raise BadMessage(text=f"Nested more than {limits.depth} deep")
+    if isinstance(value, dict | list) and messages.is_deeper(value, limits.depth):
+        raise TooDeep(text=f"Nested more than {limits.depth} deep")
     data = messages.dumps(value)
     if len(data) > limits.bytes:
         raise TooLarge(channel, text=f"Longer than {limits.bytes} bytes")
     return data
-
-
-def _is_deeper(value: object, limit: int) -> bool:
-    """Whether a value nests deeper than `limit`; level by level, so that it can't recurse itself."""
-    level = [value]
-    depth = 0
-    while containers := [each for each in level if isinstance(each, dict | list)]:
-        depth += 1
-        if depth > limit:
-            return True
-        level = [child for each in containers for child in (each.values() if isinstance(each, dict) else each)]
-    return False

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from ..errors import BadMessage
+from ..errors import BadMessage, TooDeep
 
 Message = dict[str, Any]
 
@@ -44,7 +44,7 @@ def dumps(value: object) -> bytes:
         text = orjson.dumps(value)
     except TypeError as error:
         if "Recursion" in str(error):
-            raise BadMessage(text="Nested too deeply") from None
+            raise TooDeep() from None
         try:
             return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
         except (TypeError, ValueError, RecursionError):
@@ -76,6 +76,18 @@ def parse_batch(text: bytes | str) -> list[Any]:
     if isinstance(value, dict):
         return [value]
     raise BadMessage(text="Message must be an object")
+
+
+def is_deeper(value: object, limit: int) -> bool:
+    """Whether a value nests deeper than `limit`; level by level, so that it can't recurse itself."""
+    level = [value]
+    depth = 0
+    while containers := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        if depth > limit:
+            return True
+        level = [child for each in containers for child in (each.values() if isinstance(each, dict) else each)]
+    return False
 
 
 def join(parts: list[bytes]) -> bytes:

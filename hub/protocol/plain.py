@@ -21,15 +21,15 @@ from .publications import Position, Publication
 MAX_CHANNELS = 100
 
 
-def channels_of(names: Sequence[str]) -> list[str]:
+def channels_of(names: Sequence[str], most: int = MAX_CHANNELS) -> list[str]:
     """Channels in Bayeux form, without repeats.
 
     Raises InvalidChannel for a bad name, BadMessage for none, ForbiddenChannel for too many.
     """
     if not names:
         raise BadMessage("channel", text="Missing field")
-    if len(names) > MAX_CHANNELS:
-        raise ForbiddenChannel(text="Too many subscriptions")
+    if len(names) > most:
+        raise ForbiddenChannel(text="Too many subscriptions", limit="subscriptions")
     return list(dict.fromkeys(from_fanout(name) for name in names))
 
 

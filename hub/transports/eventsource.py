@@ -124,6 +124,7 @@ class Streams:
 
     def __init__(self, entrance: Entrance) -> None:
         self._node = entrance.node
+        self._entrance = entrance
         self._origins = entrance.origins
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -135,6 +136,10 @@ class Streams:
         session = self._node.registry.get(request.path.rstrip("/").rpartition("/")[2])
         if session is None or session.ack is not None:
             return web.Response(status=404, text="402::Unknown client\n", headers=cors)
+        with self._entrance.door.streaming(request):
+            return await self._stream(request, cors, session)
+
+    async def _stream(self, request: web.Request, cors: dict[str, str], session: Session) -> web.StreamResponse:
         stream = BayeuxStream(self._node)
         await stream.start(request, cors)
         if session.ended:

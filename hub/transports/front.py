@@ -9,9 +9,10 @@ Measured, that is what makes 15,000 idle sockets cost a tenth of aiohttp's own (
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
@@ -64,7 +65,7 @@ class Entrance:
 class Door:
     """What every new connection shares, whichever realm it is for.
 
-    entrances: of the realms; set before the first connection. addresses: how many WebSockets an address has.
+    entrances: of the realms; set before the first connection. addresses: how many connections an address has.
     posts: makes the protocol of a connection that begins with a POST. waiting: who has not sent a
     head yet, with when it must have come. local: whether only this machine can connect.
     """
@@ -78,12 +79,12 @@ class Door:
     proxies: int = 0
     local: bool = False
     identify: Callable[[str], str | None] | None = None
-    others: Callable[[], int] = lambda: 0
     refused: int = 0
-    full: int = 0
     upgraded: int = 0
     addresses: dict[str, int] = field(default_factory=dict)
     entrances: Directory[Entrance] = field(init=False)
+    # HTTP connections, with their addresses, empty for those that are not counted by it.
+    _peers: dict[object, str] = field(default_factory=dict, init=False)
     _watching: bool = field(default=False, init=False)
 
     @property
@@ -92,9 +93,9 @@ class Door:
         return self.entrances.default.node
 
     @property
-    def links(self) -> int:
-        """WebSockets and event streams open, of all realms."""
-        return sum(len(entrance.node.links) for _, entrance in self.entrances)
+    def sockets(self) -> int:
+        """WebSockets open, of all realms."""
+        return sum(entrance.node.sockets for _, entrance in self.entrances)
 
     def find(self, head: Head) -> tuple[Entrance, MakeConnection] | None:
         """Where an upgrade leads, None if nowhere."""
@@ -125,7 +126,20 @@ class Door:
                 self.node.wheel.add(due, _heads_due, self)
                 return
             del self.waiting[front]
+            self.count("heads")
             front.give_up()
+
+    def serve_by(self, server: web.Server) -> None:
+        """Let aiohttp serve what is HTTP, and be told when one of its connections is lost."""
+        self.server = server
+        lost = server.connection_lost
+
+        def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+            self.leave(handler)
+            lost(handler, exc)
+
+        # The one place where aiohttp tells the end of a connection to someone who outlives it.
+        server.connection_lost = connection_lost  # type: ignore[method-assign]  # the same promise
 
     def handler(self) -> web.RequestHandler:
         """aiohttp's handler for one connection."""
@@ -135,7 +149,64 @@ class Door:
     @property
     def is_full(self) -> bool:
         """Whether there are as many connections as there may be."""
-        return self.max_connections > 0 and self.links + self.others() >= self.max_connections
+        return self.max_connections > 0 and self.sockets + len(self._peers) >= self.max_connections
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether as many again wait to say what they want."""
+        return self.max_connections > 0 and len(self.waiting) >= self.max_connections
+
+    def check_room(self, address: str) -> None:
+        """Raise HeadError 503 if another connection, or another of this address, would be too many."""
+        if self.is_full:
+            words = "Too many connections"
+        elif self.address_connections and self.addresses.get(address, 0) >= self.address_connections:
+            words = "Too many connections from one address"
+        else:
+            return
+        self.count("connections")
+        raise HeadError(503, words, (("Retry-After", "5"),))
+
+    def count(self, limit: str) -> None:
+        """Count a refusal that is a limit's, by its name in the metrics."""
+        self.node.bayeux.limited[limit] += 1
+
+    def enter(self, peer: object, address: str) -> None:
+        """Count an HTTP connection, by its protocol, until it leaves."""
+        self._peers[peer] = address
+        if address:
+            self.node.count_address(address, 1)
+
+    def leave(self, peer: object) -> str:
+        """It has gone, if it was there, or is to be counted as something else; returns its address."""
+        address = self._peers.pop(peer, "")
+        if address:
+            self.node.count_address(address, -1)
+        return address
+
+    @contextlib.contextmanager
+    def streaming(self, request: web.Request) -> Iterator[None]:
+        """Count an event stream by the address that a proxy of ours wrote; HTTPServiceUnavailable if that has too many.
+
+        Without proxies its connection is counted already.
+        """
+        address = self.address(request.transport, request.headers.get("X-Forwarded-For")) if self.proxies else ""
+        if self.address_connections and self.addresses.get(address, 0) >= self.address_connections:
+            self.count("connections")
+            raise web.HTTPServiceUnavailable(
+                text="Too many connections from one address\n", headers={"Retry-After": "5"}
+            )
+        if address:
+            self.node.count_address(address, 1)
+        try:
+            yield
+        finally:
+            if address:
+                self.node.count_address(address, -1)
+
+    def peer_address(self, transport: asyncio.BaseTransport) -> str:
+        """Whose an HTTP connection is; empty behind proxies, whose connections carry everybody's requests."""
+        return "" if self.proxies else self.address(transport, None)
 
     def address(self, transport: asyncio.BaseTransport | None, forwarded: str | None) -> str:
         """Whose a connection is, for the limits by address; empty where nothing is counted.
@@ -174,12 +245,7 @@ class Door:
                 raise HeadError(403, entrance.origins.refusal)
             if entrance.node.draining:
                 raise HeadError(503, "Going away", (("Retry-After", "1"),))
-            if self.is_full:
-                self.full += 1
-                raise HeadError(503, "Too many connections", (("Retry-After", "5"),))
-            if self.address_connections and self.addresses.get(address, 0) >= self.address_connections:
-                self.full += 1
-                raise HeadError(503, "Too many connections from one address", (("Retry-After", "5"),))
+            self.check_room(address)
         except HeadError:
             self.refused += 1
             raise
@@ -198,12 +264,15 @@ class Door:
         """
         headers = [(name.lower(), value) for name, value in request.raw_headers]
         head = Head(request.method.encode(), request.raw_path.encode(), b"HTTP/%d.%d" % request.version, headers)
+        # One connection is not to be counted twice.
+        address = self.leave(request.protocol)
         try:
             found = self.find(head)
             if found is None:
                 raise HeadError(404, "No WebSocket here")
             connection, accepted = self.admit(head, *found, request.transport)
         except HeadError as error:
+            self.enter(request.protocol, address)
             return web.Response(status=error.status, text=error.text + "\n", headers=dict(error.headers))
         transport = request.transport
         if transport is None:
@@ -237,6 +306,10 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self._door.is_crowded:
+            self._door.count("connections")
+            self.give_up()
+            return
         self._door.await_head(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -251,15 +324,20 @@ class Front(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer = self._buffer + data if self._buffer else data
+        # aiohttp has its own answers for what isn't HTTP; but it would wait for the rest of a head for ever.
+        whole = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES) >= 0 or not b"A" <= buffer[:1] <= b"Z"
         # Only a GET can be an upgrade; anything else needs no look at its head.
-        if not (buffer.startswith(b"GET ") or b"GET ".startswith(buffer[:4])):
+        if whole and not buffer.startswith(b"GET "):
             self._hand_over(buffer)
             return
         try:
             found = read_head(buffer, HEAD_BYTES)
-        except HeadError:
-            # aiohttp has its own answers for what isn't HTTP, and its own limits.
-            self._hand_over(buffer)
+        except HeadError as error:
+            if whole:
+                self._hand_over(buffer)
+            else:
+                self._door.count("heads")
+                self._refuse(error)
             return
         if found is None:
             return
@@ -274,35 +352,45 @@ class Front(asyncio.Protocol):
         self._upgrade(head, buffer[end:], *leads)
 
     def _upgrade(self, head: Head, rest: bytes, entrance: Entrance, make: MakeConnection) -> None:
-        transport, self._transport = self._transport, None
-        self._door.waiting.pop(self, None)
+        transport = self._transport
         if transport is None:
             return
         try:
             connection, accepted = self._door.admit(head, entrance, make, transport)
         except HeadError as error:
-            transport.write(refusal(error.status, error.text, error.headers))
-            transport.close()
+            self._refuse(error)
             return
+        self._leave()
         _continue(transport, connection, accepted, head, rest)
 
     def _hand_over(self, buffer: bytes) -> None:
-        transport = self._transport
+        transport, door = self._transport, self._door
         if transport is None:
             return
-        self._transport = None
-        self._buffer = b""
-        self._door.waiting.pop(self, None)
-        if self._door.is_full:
-            self._door.full += 1
-            transport.write(refusal(503, "Too many connections", (("Retry-After", "5"),)))
-            transport.close()
+        address = door.peer_address(transport)
+        try:
+            door.check_room(address)
+        except HeadError as error:
+            self._refuse(error)
             return
-        posts = self._door.posts
-        handler = posts() if posts is not None and buffer[:1] == b"P" else self._door.handler()
+        self._leave()
+        handler = door.posts() if door.posts is not None and buffer[:1] == b"P" else door.handler()
+        door.enter(handler, address)
         transport.set_protocol(handler)
         handler.connection_made(transport)
         handler.data_received(buffer)
+
+    def _leave(self) -> None:
+        self._transport = None
+        self._buffer = b""
+        self._door.waiting.pop(self, None)
+
+    def _refuse(self, error: HeadError) -> None:
+        transport = self._transport
+        self._leave()
+        if transport is not None and not transport.is_closing():
+            transport.write(refusal(error.status, error.text, error.headers))
+            transport.close()
 
 
 class _Rest:

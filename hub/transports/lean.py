@@ -13,11 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
-
-from aiohttp import web
 
 from ..bayeux import LONG_POLLING
 from ..errors import HeadError
@@ -26,6 +23,7 @@ from ..protocol.heads import Head, read_head, refusal
 from ..protocol.messages import join
 from ..realms import Directory
 from .answers import Answer, Writer
+from .front import Door
 from .polling import Polling, replied
 from .publish import Endpoint, late, wants_json
 
@@ -33,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 #: How a request must begin to be looked at.
 _STARTS = (b"POST /bayeux", b"POST /realm/", b"POST /publish", b"POST /r/")
-_LONGEST_START = max(map(len, _STARTS))
 
 #: Paths that are the same in every spelling: no escapes, no empty segments, no dots between slashes.
 _PLAIN_PATH = re.compile(rb"(?:/(?!\.)[A-Za-z0-9_~.\-]+)+/?")
@@ -64,7 +61,7 @@ AHEAD_BYTES = 64 * 1024
 MAX_PLANS = 1024
 PLAN_BYTES = 2048
 
-#: Seconds a connection is kept without a request; aiohttp's own number.
+#: Seconds a connection is kept without a request: a minute and a bit, so that proxies close theirs first.
 IDLE_SECONDS = 75.0
 
 
@@ -101,12 +98,12 @@ class Plan:
 
 
 class Desk:
-    """What all lean connections share. server: gives aiohttp's handler for what is unusual."""
+    """What all lean connections share. door: counts them, and has aiohttp's handler for what is unusual."""
 
     def __init__(
         self,
         counters: Directory[Counter],
-        server: Callable[[], web.RequestHandler],
+        door: Door,
         *,
         message_bytes: int,
         head_timeout: float,
@@ -115,7 +112,7 @@ class Desk:
         self.counters = counters
         #: The default realm's, for what is of no realm: the time, and what is due.
         self.node = counters.default.node
-        self.server = server
+        self.door = door
         self.body_bytes = min(BODY_BYTES, message_bytes)
         self.head_timeout = head_timeout
         self.body_timeout = body_timeout
@@ -237,6 +234,7 @@ class Lean(asyncio.Protocol):
         self._desk.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._desk.door.leave(self)
         self._forget()
         poll, self._poll = self._poll, None
         if poll is not None:
@@ -291,7 +289,9 @@ class Lean(asyncio.Protocol):
         plan, start = self._plan, 0
         if plan is None:
             if not buffer.startswith(_STARTS):
-                if len(buffer) < _LONGEST_START and any(known.startswith(buffer) for known in _STARTS):
+                # aiohttp would wait for the rest of a head for too long.
+                incomplete = b"A" <= buffer[:1] <= b"Z" and buffer.find(b"\r\n\r\n", 0, HEAD_BYTES) < 0
+                if incomplete and len(buffer) < HEAD_BYTES and _BARE_LF.search(buffer) is None:
                     self._expect(desk.head_timeout)
                 else:
                     self._hand_over()
@@ -427,7 +427,9 @@ class Lean(asyncio.Protocol):
         self._forget()
         if transport is None:
             return
-        handler = self._desk.server()
+        door = self._desk.door
+        handler = door.handler()
+        door.enter(handler, door.leave(self))
         transport.set_protocol(handler)
         handler.connection_made(transport)
         if self._paused:
@@ -461,8 +463,11 @@ class Lean(asyncio.Protocol):
             self._armed = self._deadline
             node.wheel.add(self._deadline, _look, self)
         elif self._plan is not None:
+            self._desk.door.count("bodies")
             self._answer(late())
         else:
+            if self._buffer:
+                self._desk.door.count("heads")
             self.close()
 
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 import orjson
 from aiohttp import hdrs, web
 
+from ..bayeux import Bayeux
 from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError, TooMany
 from ..node import Node
 from ..protocol.access import Access, Who, refusal
@@ -25,7 +26,7 @@ from ..protocol.channels import is_wild, to_fanout
 from ..protocol.frames import text_frame
 from ..protocol.heads import Head
 from ..protocol.messages import dumps, loads
-from ..protocol.plain import channels_of, encode, format_place, parse_place
+from ..protocol.plain import MAX_CHANNELS, channels_of, encode, format_place, parse_place
 from ..protocol.publications import Position
 from ..sessions import Batch, Session
 from .eventsource import EventStream
@@ -68,6 +69,12 @@ class PlainSocket(Connection):
 
     def opened(self) -> None:
         self.node.attach(self)
+        try:
+            self.node.bayeux.check_opening(self.address, self.node.time())
+        except ProtocolError as error:
+            self._refuse(error)
+            self.leave(1013, "try again later")
+            return
         self.session = self.node.open_session(self, Who(self._visitor))
         names = self._asked.get("channel")
         if names:
@@ -94,29 +101,30 @@ class PlainSocket(Connection):
             else:
                 raise BadMessage(text="Send subscribe or unsubscribe with a list of channels")
         except ProtocolError as error:
-            self._say({"error": error.wire()})
+            self._refuse(error)
 
     def _subscribe(self, names: list[str], place: str, token: object) -> None:
         session = self.session
         if session is None:
             return
+        bayeux = self.node.bayeux
         try:
             if token is not None:
                 self.node.take_token(session, token)
-            positions = _allowed(self._access, names, place, session.who)
+            positions = _allowed(bayeux, self._access, names, place, session.who)
         except ProtocolError as error:
-            self._say({"error": error.wire()})
+            self._refuse(error)
             return
 
         async def subscribe(session: Session) -> None:
             try:
-                self.node.bayeux.check_room(session, positions)
+                bayeux.check_room(session, positions)
                 found = await self.node.subscribe(session, positions)
             except BrokerUnavailable:
                 self._say({"error": "503::Positions not known - ask again"})
                 return
             except ProtocolError as error:
-                self._say({"error": error.wire()})
+                self._refuse(error)
                 return
             self._say({"subscribed": _state(positions, found)})
             self.node.writable(session)
@@ -135,7 +143,7 @@ class PlainSocket(Connection):
 
     def _order(self, order: Callable[[Session], Awaitable[None]]) -> None:
         if len(self._orders) >= MAX_ORDERS:
-            self._say({"error": TooMany().wire()})
+            self._refuse(TooMany(limit="subscriptions"))
             return
         self._orders.append(order)
         if self._task is None:
@@ -147,6 +155,10 @@ class PlainSocket(Connection):
                 await self._orders.pop(0)(self.session)
         finally:
             self._task = None
+
+    def _refuse(self, error: ProtocolError) -> None:
+        self.node.bayeux.count(error)
+        self._say({"error": error.wire()})
 
     def _say(self, message: dict[str, Any]) -> None:
         if not self.closing:
@@ -305,8 +317,16 @@ class Plain:
         try:
             who = self.who(request)
             positions = self._asked(request, place, who)
+            address = self._entrance.door.address(request.transport, request.headers.get("X-Forwarded-For"))
+            self._node.bayeux.check_opening(address, self._node.time())
         except ProtocolError as error:
-            return refuse(error, cors)
+            return self._refused(error, cors)
+        with self._entrance.door.streaming(request):
+            return await self._stream(request, cors, who, positions)
+
+    async def _stream(
+        self, request: web.Request, cors: dict[str, str], who: Who, positions: dict[str, Position | None]
+    ) -> web.StreamResponse:
         stream = PlainStream(self._node)
         await stream.start(request, cors)
         session = stream.session = self._node.open_session(stream, who)
@@ -342,8 +362,9 @@ class Plain:
             who = self.who(request)
             positions = self._asked(request, place, who)
             seconds = _seconds(request.query.get("timeout"), self._hold)
+            self._node.bayeux.check_sessions()
         except ProtocolError as error:
-            return refuse(error, cors)
+            return self._refused(error, cors)
         poll = PlainPoll()
         session = poll.session = self._node.open_session(poll, who)
         self._node.attach(poll)
@@ -381,16 +402,21 @@ class Plain:
         return Who(self._entrance.visitor(request.headers.get(hdrs.COOKIE)), grant)
 
     def _asked(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
-        return _allowed(self._access, request.query.getall("channel", []), place, who)
+        return _allowed(self._node.bayeux, self._access, request.query.getall("channel", []), place, who)
+
+    def _refused(self, error: ProtocolError, headers: dict[str, str]) -> web.Response:
+        self._node.bayeux.count(error)
+        return refuse(error, headers)
 
     def cors(self, request: web.Request) -> dict[str, str]:
         """CORS headers of the answer."""
         return self._entrance.origins.headers(request.headers.get(hdrs.ORIGIN), request.host)
 
 
-def _allowed(access: Access, names: list[str], place: str, who: Who) -> dict[str, Position | None]:
-    channels = channels_of(names)
+def _allowed(bayeux: Bayeux, access: Access, names: list[str], place: str, who: Who) -> dict[str, Position | None]:
+    channels = channels_of(names, min(MAX_CHANNELS, bayeux.limits.max_subscriptions))
     for channel in channels:
+        bayeux.grammar.check_size(channel)
         decision = access.decide("subscribe", channel, who)
         if not decision.allowed:
             raise refusal(decision, channel)
@@ -440,4 +466,6 @@ def refuse(error: ProtocolError, headers: dict[str, str]) -> web.Response:
     status = 401 if isinstance(error, BadToken) else 400
     if 400 <= error.code < 500 and error.code not in (401, 402, 405):
         status = error.code
+    if isinstance(error, TooMany):
+        headers = headers | {"Retry-After": "5"}
     return web.Response(status=status, text=error.wire() + "\n", headers=headers)

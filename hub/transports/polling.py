@@ -69,14 +69,17 @@ class Polling:
         except BadMessage as error:
             return response(_text(400, error.wire(), cors, close=True))
         except TooLarge as error:
+            self._node.bayeux.count(error)
             return response(_text(413, error.wire(), cors, close=True))
         except TimeoutError:
+            self._door.count("bodies")
             return response(_text(408, "Body did not arrive in time.", cors, close=True))
         messages = self.read(body, cors)
         if isinstance(messages, Answer):
             return response(messages)
         if len(body) > self._message_bytes:
-            return response(_too_large(messages, cors))
+            parts = [dumps(reply) for reply in self._node.bayeux.too_large(messages)]
+            return response(Answer(200, replied(cors), join(parts)))
         return await self._exchange(request, messages, LONG_POLLING, cors, None)
 
     def admit(self, origin: str | None, host: str | None) -> tuple[dict[str, str], Answer | None]:
@@ -174,19 +177,6 @@ class Polling:
 def replied(cors: dict[str, str]) -> dict[str, str]:
     """The headers of an answer that carries messages."""
     return {**NO_STORE, **cors, "Content-Type": "application/json"}
-
-
-def _too_large(messages: list[object], cors: dict[str, str]) -> Answer:
-    replies = []
-    for message in messages[:1000]:
-        named = message if isinstance(message, dict) else {}
-        reply = {"successful": False, "error": TooLarge().wire()}
-        if isinstance(named.get("channel"), str):
-            reply["channel"] = named["channel"][:255]
-        if isinstance(named.get("id"), str | int):
-            reply["id"] = named["id"] if isinstance(named["id"], int) else named["id"][:128]
-        replies.append(dumps(reply))
-    return Answer(200, replied(cors), join(replies))
 
 
 def parse_body(body: bytes) -> list[object]:

@@ -156,6 +156,7 @@ class Endpoint:
             answer.force_close()
             return answer
         except TimeoutError:
+            self._node.bayeux.limited["bodies"] += 1
             return response(late())
         except TooLarge as error:
             return response(self._refused(error))
@@ -179,8 +180,11 @@ class Endpoint:
         """The items of a body, or the refusal. channel: the URL's, if it names one."""
         if channel is not None and channel.endswith("/"):
             channel = channel[:-1]
+        check_size = self._node.bayeux.grammar.check_size
         try:
             items = fanout.parse(body, channel=channel, limits=self._limits)
+            for item in items:
+                check_size(item.channel)
         except ProtocolError as error:
             return self._refused(error)
         access = self._node.bayeux.access
@@ -287,12 +291,14 @@ class Endpoint:
         except BrokerUnavailable:
             return response(_text(503, "Not done: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: "1"}))
         except TimeoutError:
+            self._node.bayeux.limited["bodies"] += 1
             return response(late())
         except ProtocolError as error:
             return response(self._refused(error))
         return response(_text(200, "Kicked"))
 
     def _refused(self, error: ProtocolError) -> Answer:
+        self._node.bayeux.count(error)
         match error:
             case BadToken():
                 return _text(401, error.text, **{hdrs.WWW_AUTHENTICATE: f'Bearer realm="{self._realm}"'})

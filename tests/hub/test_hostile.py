@@ -162,7 +162,7 @@ class TestFloods:
             answer = await raw(url, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"Retry-After: 5" in answer
-            assert hub.door.full == 1
+            assert hub.node.bayeux.limited["connections"] == 1
             for _, writer in idle:
                 writer.close()
 

@@ -137,7 +137,7 @@ def beginning(hub: Hub, *, refuses: bool = False) -> tuple[Lean, Wire, Framework
     """A lean connection on a wire, with somebody to hand it over to."""
     framework = Framework()
     desk = desk_of(hub)
-    desk.server = cast(Any, lambda: framework)
+    desk.door.server = cast(Any, lambda: framework)
     lean, wire = desk.protocol(), Wire(refuses)
     lean.connection_made(wire)
     return lean, wire, framework
@@ -236,8 +236,8 @@ async def test_unusual_request_takes_the_connection_to_aiohttp_for_good() -> Non
         post("/realm/a/position/", b""),
         post("/event/x", b""),
         b"\r\n" + post("/bayeux", b"[{}]"),
-        b"PUT /bayeux HTTP/1.1\r\n",
-        b"POSTER",
+        b"PUT /bayeux HTTP/1.1\r\n\r\n",
+        b"POSTER / HTTP/1.1\r\n\r\n",
     ],
 )
 async def test_whatever_could_be_read_in_two_ways_is_handed_over_byte_for_byte(data: bytes) -> None:

@@ -30,7 +30,7 @@ KEY64 = base64.b64encode(KEY).decode()
 
 #: A value for each kind that differs from every default.
 OTHER = {
-    "number": "37",
+    "number": "17",
     "bytes": "3MiB",
     "seconds": "1s",
     "true | false": "false",

@@ -133,16 +133,19 @@ class TestWebSocket:
 
     async def test_orders_that_wait_for_the_broker_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async with serving() as (url, hub), ClientSession() as http, http.ws_connect(url + "/ws") as socket:
-            known, position = asyncio.Event(), hub.node.broker.position
+            asked, known, position = asyncio.Event(), asyncio.Event(), hub.node.broker.position
 
             async def late(channel: str) -> Position:
+                asked.set()
                 await known.wait()
                 return await position(channel)
 
             monkeypatch.setattr(hub.node.broker, "position", late)
-            for number in range(MAX_ORDERS + 3):
+            await socket.send_json({"subscribe": "a0"})
+            await asked.wait()
+            # That one is being carried out, and of the others so many may wait.
+            for number in range(1, MAX_ORDERS + 3):
                 await socket.send_json({"subscribe": f"a{number}"})
-            # One is being carried out, the others wait.
             assert [await socket.receive_json() for _ in range(2)] == [{"error": "429::Too many requests"}] * 2
             known.set()
             for number in range(MAX_ORDERS + 1):

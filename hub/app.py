@@ -36,7 +36,7 @@ from .protocol.access import Access, parse_rules
 from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
-from .realms import PREFIX, Directory, read_realms
+from .realms import PREFIX, Directory, Entry, read_realms
 from .recent import Recent
 from .reporter import Reporter
 from .sessions import EventName, Events, Registry, Watcher
@@ -344,6 +344,22 @@ class Hub:
                 reason = health.reason or "not well"
                 return reason if realm.node is self.node else f"realm {name}: {reason}"
         return ""
+
+
+def check_files(settings: Settings) -> None:
+    """Read every file of rules and realms that a start would read; raises SettingsError."""
+    new_access(settings)
+    new_histories(settings)
+    check_realms(settings)
+
+
+def check_realms(settings: Settings) -> tuple[Entry, ...]:
+    """The realms of the file HUB_REALMS, if their rules parse too; raises SettingsError."""
+    entries = read_realms(settings)
+    for entry in entries:
+        new_access(entry.settings(settings), listed=True)
+        new_histories(entry.settings(settings), listed=True)
+    return entries
 
 
 def new_access(settings: Settings, *, listed: bool = False) -> Access:

@@ -29,7 +29,7 @@ from .errors import BrokerError, HubError, ProtocolError, SettingsError
 from .listener import Heard, Listener, Refused, parse_since
 from .protocol import tokens
 from .publisher import Item, encoded
-from .realms import PREFIX, read_realms, settings_of
+from .realms import PREFIX, settings_of
 from .settings import SECONDS, SIZE, Setting, Settings, describe, new_key, read
 
 Environ = Mapping[str, str]
@@ -183,6 +183,14 @@ def serve_with(
         with _bind_errors(settings):
             uvloop.run(work(None, announce))
         return DONE
+
+    def check() -> None:
+        from .app import check_files
+
+        check_files(settings)
+
+    # Once for them all, instead of by each of them.
+    check()
     with _bind_errors(settings):
         sockets = workers.listen(settings.host, settings.port, settings.workers)
 
@@ -195,7 +203,7 @@ def serve_with(
 
     # The workers have `drain_timeout` for themselves, and some time to notice.
     try:
-        return workers.supervise(sockets, worker, patience=settings.drain_timeout + 5)
+        return workers.supervise(sockets, worker, patience=settings.drain_timeout + 5, check=check)
     finally:
         for sock in sockets:
             sock.close()
@@ -483,13 +491,10 @@ def _check_rules(settings: Settings, *, listed: bool) -> Finding:
 
 def _check_realms(settings: Settings) -> Finding:
     """Whether the hub would take the realms of HUB_REALMS, each with its rules."""
-    from .app import new_access, new_histories
+    from .app import check_realms
 
     try:
-        entries = read_realms(settings)
-        for entry in entries:
-            new_access(entry.settings(settings), listed=True)
-            new_histories(entry.settings(settings), listed=True)
+        entries = check_realms(settings)
     except SettingsError as error:
         return "realms", False, str(error)
     names = [f"{entry.name} ({', '.join((f'{entry.name}.*', *entry.hosts))})" for entry in entries]

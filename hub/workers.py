@@ -16,6 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from .errors import HubError
+
 logger = logging.getLogger(__name__)
 
 #: Connections waiting to be accepted; the kernel bounds it by net.core.somaxconn.
@@ -71,16 +73,19 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def supervise(sockets: list[socket.socket], work: Work, *, patience: float) -> int:
+def supervise(
+    sockets: list[socket.socket], work: Work, *, patience: float, check: Callable[[], None] = lambda: None
+) -> int:
     """Run `work` in a process for each socket until SIGTERM or SIGINT; returns the exit code.
 
     SIGHUP restarts the workers one after the other: each drains, is replaced, and its successor has
-    settled before the next one goes.
+    settled before the next one goes. check: raises HubError where new workers could not start; then
+    those that run are left alone, and the log says why.
 
     patience: seconds the workers then get to end before they are killed. A worker that crashes is
     replaced. One that returns before it has lived EARLY_SECONDS can't start, and ends all with its code.
     """
-    crew = _Crew(sockets, work)
+    crew = _Crew(sockets, work, check)
     # Blocked and waited for, so that none can come between a look and a wait; children unblock them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     try:
@@ -90,8 +95,9 @@ def supervise(sockets: list[socket.socket], work: Work, *, patience: float) -> i
 
 
 class _Crew:
-    def __init__(self, sockets: list[socket.socket], work: Work) -> None:
+    def __init__(self, sockets: list[socket.socket], work: Work, check: Callable[[], None]) -> None:
         self._sockets = sockets
+        self._check = check
         self._work = work
         # Process ids and what they are: the worker's number, and when it started.
         self._running: dict[int, tuple[int, float]] = {}
@@ -115,13 +121,21 @@ class _Crew:
             wait = min([*self._due.values(), *([self._settled] if self._rolling else [])], default=now + 60) - now
             found = signal.sigtimedwait(_AWAITED, max(wait, 0.01))
             if found is not None and found.si_signo == signal.SIGHUP:
-                logger.info("rolling restart")
-                self._rolling = list(range(len(self._sockets)))
+                self._begin_rolling()
             elif found is not None and found.si_signo != signal.SIGCHLD:
                 self._code = 0
             self._reap()
         self._end(patience)
         return self._code
+
+    def _begin_rolling(self) -> None:
+        try:
+            self._check()
+        except HubError as error:
+            logger.error("no rolling restart", extra={"error": str(error)})
+            return
+        logger.info("rolling restart")
+        self._rolling = list(range(len(self._sockets)))
 
     def _roll(self, now: float) -> None:
         """The next step of a rolling restart, when the last one is done and has settled."""

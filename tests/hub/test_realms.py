@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import pytest
 from aiohttp import ClientSession, TCPConnector, WSServerHandshakeError
@@ -982,6 +985,39 @@ class TestCommands:
         done = shell.run("serve")
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("python -m hub: HUB_REALMS realms.toml realm one: says neither key nor key_file")
+
+    def test_a_rolling_restart_brings_in_new_realms_and_no_mistake(
+        self, shell: Shell, realms: Path, redis_url: str
+    ) -> None:
+        def statuses(count: int) -> set[int]:
+            """What so many connections are told of a realm: each may be another worker's."""
+            found = set()
+            for _ in range(count):
+                try:
+                    with urlopen(Request(f"{shell.url}/r/cc33/bayeux", method="OPTIONS"), timeout=10) as response:
+                        found.add(response.status)
+                except HTTPError as error:
+                    found.add(error.code)
+                    error.close()
+                except URLError:
+                    found.add(0)
+            return found
+
+        with shell.serving("--workers", "2", REDIS_URL=redis_url) as hub:
+            assert hub.stderr is not None
+            assert statuses(10) == {404}
+            realms.write_text(FILE + "[[realm]]\nname = 'cc33'\n")
+            hub.send_signal(signal.SIGHUP)
+            while "no rolling restart" not in (line := hub.stderr.readline()):
+                assert hub.poll() is None
+            assert "realm cc33: says neither key nor key_file" in line
+            assert statuses(10) == {404}, "who ran before runs on"
+            realms.write_text(FILE + realm(name="cc33", key=base64.b64encode(b"c" * 32).decode()))
+            hub.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + 20
+            while statuses(10) != {204}:
+                assert time.monotonic() < deadline
+                assert hub.poll() is None
 
     def test_workers_serve_every_realm(self, shell: Shell, redis_url: str) -> None:
         with shell.serving("--workers", "2", REDIS_URL=redis_url):

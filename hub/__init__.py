@@ -2,6 +2,7 @@
 
 errors         every error raised on purpose, as a tree
 protocol/      the words: names, messages, publications, frames, tokens; pure
+recent         what was delivered lately, for connections that died
 sessions       what the hub remembers of a client; who listens to what
 bayeux         the rules: messages in, an Outcome out; never waits
 histories      how much is kept of which channels

@@ -38,25 +38,27 @@ class Recent:
         self._bytes = 0
         self._batches: dict[str, deque[tuple[int, Sequence[Publication]]]] = {}
         self._order: deque[tuple[float, str, int]] = deque()
-        # The newest batch of each channel that is kept no more, oldest number first.
-        self._gone: dict[str, int] = {}
+        # The newest batch of each channel that is kept no more, and the position it ended at; oldest number first.
+        self._gone: dict[str, tuple[int, Position]] = {}
         self._floor = 0
 
     def add(self, channel: str, publications: Sequence[Publication], now: float) -> None:
         """Remember a batch that is about to be handed to its sessions."""
-        self.newest += 1
-        # What one takes in memory: the data twice, once in the encoded message, and the objects.
-        size = sum(2 * publication.size + 200 for publication in publications)
+        number = self.newest = self.newest + 1
+        size = 0
+        for publication in publications:
+            # What one takes in memory: the data twice, once in the encoded message, and the objects.
+            size += 2 * publication.size + 200
         batches = self._batches.get(channel)
         if batches is None:
             batches = self._batches[channel] = deque()
-        batches.append((self.newest, publications))
-        self._order.append((now, channel, size))
+        batches.append((number, publications))
+        order = self._order
+        order.append((now, channel, size))
         self._bytes += size
-        while self._bytes > self.size or self._order[0][0] < now - self.seconds:
+        oldest = now - self.seconds
+        while order and (self._bytes > self.size or order[0][0] < oldest):
             self._forget()
-            if not self._order:
-                break
 
     def step(self) -> int:
         """A number for something that is not in here: once it has arrived, so has that."""
@@ -73,11 +75,14 @@ class Recent:
         return None
 
     def number(self, position: Position) -> int | None:
-        """The number of the batch that ends at a position; None if there is none. Walks all of them."""
+        """The number of the batch that ended at a position; None if it is not known. Walks all of them."""
         for batches in self._batches.values():
             for number, publications in batches:
                 if publications[-1].position == position:
                     return number
+        for number, last in self._gone.values():
+            if last == position:
+                return number
         return None
 
     def after(self, marks: Mapping[str, int], may_hear: Callable[[str], bool]) -> list[Publication] | None:
@@ -119,12 +124,13 @@ class Recent:
         if self._floor > least:
             return True
         if not wild:
-            return any(self._gone.get(channel, 0) > mark for channel, mark in marks.items())
+            return any(channel in self._gone and self._gone[channel][0] > mark for channel, mark in marks.items())
         for channel in reversed(self._gone):
-            if self._gone[channel] <= least:
+            number, _ = self._gone[channel]
+            if number <= least:
                 break
             mark = self._mark(channel, marks, wild, may_hear)
-            if mark is not None and self._gone[channel] > mark:
+            if mark is not None and number > mark:
                 return True
         return False
 
@@ -133,13 +139,13 @@ class Recent:
         _, channel, size = self._order.popleft()
         self._bytes -= size
         batches = self._batches[channel]
-        number, _ = batches.popleft()
+        number, publications = batches.popleft()
         if not batches:
             del self._batches[channel]
         self._gone.pop(channel, None)
-        self._gone[channel] = number
+        self._gone[channel] = (number, publications[-1].position)
         if len(self._gone) > MAX_CHANNELS:
-            self._floor = self._gone.pop(next(iter(self._gone)))
+            self._floor, _ = self._gone.pop(next(iter(self._gone)))
 
 
 def _number(batch: tuple[int, Sequence[Publication]]) -> int:

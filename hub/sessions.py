@@ -482,7 +482,7 @@ class Registry:
 
     def attached(self, session: Session) -> None:
         """A session has got a link: from now on what is delivered may not arrive."""
-        if session.arrived is None:
+        if session.arrived is None and session.ack is None:
             # What waits is about to be written.
             queue = session.queue
             found = self.recent.before(queue[0]) if queue else self.recent.written

@@ -8,5 +8,6 @@ plain        /ws, /sse, /poll: the same channels without Bayeux
 static       the browser client
 publish      the Fanout publish API
 routes       requests to the realm they are for
+browsers     which browser a poll is of
 origins      who may come from where
 """

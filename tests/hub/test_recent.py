@@ -97,6 +97,16 @@ class TestNumbers:
         assert recent.number(added[0].position) is None
         assert recent.before(batch("/d", 7)[0]) is None
 
+    def test_last_forgotten_position_of_a_channel_is_still_known(self, recent: Recent) -> None:
+        """A stream's client that names the event it saw last may have been quiet for long."""
+        recent.seconds = 0
+        last = batch("/a", 9)
+        recent.add("/a", last, 20.0)
+        recent.add("/b", batch("/b", 10), 30.0)
+        assert recent.number(last[-1].position) == 4
+        assert data(recent.after({"/a": 4}, hears_all)) == []
+        assert recent.after({"/a": 3}, hears_all) is None
+
     def test_step_is_a_number_of_its_own(self, recent: Recent) -> None:
         recent.written = 2
         assert recent.step() == 4

@@ -17,12 +17,19 @@ from typing import TypeVar
 import pytest
 import pytest_asyncio
 import services
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 from services import Missing, Postgres, Redis, RedisFactory
 
 T = TypeVar("T")
 
 #: True where a missing server is a failure.
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+if not CI:
+    # As Hypothesis itself does where CI is set: how long an example takes is the machine's business.
+    examples.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    examples.load_profile("patient")
 
 #: Fixture → the mark its tests carry, so that `pytest -m "not browser"` leaves them out.
 MARKS = {
@@ -221,7 +228,13 @@ def curl() -> str:
 @pytest.fixture(scope="session")
 def old_pubcontrol() -> Path:
     """The folder with pubcontrol 3.4.0, for PYTHONPATH."""
-    return need(services.old_pubcontrol)
+    return need(lambda: services.older("pubcontrol", "3.4.0"))
+
+
+@pytest.fixture(scope="session")
+def old_django() -> Path:
+    """The folder with Django 4.2, the oldest that is still supported, for PYTHONPATH."""
+    return need(lambda: services.older("django", "4.2.30"))
 
 
 @pytest.fixture(scope="session")

@@ -445,9 +445,9 @@ def curl_program() -> str:
     return found
 
 
-def old_pubcontrol() -> Path:
-    """The folder with the version of pubcontrol before the one that is installed; `make test` fills it."""
-    folder = Path(sys.prefix) / "pubcontrol-3.4.0"
+def older(package: str, version: str) -> Path:
+    """The folder with an older version of a package than the one that is installed; `make test` fills it."""
+    folder = Path(sys.prefix) / f"{package}-{version}"
     if not (folder / "made").exists():
-        raise Missing("pubcontrol 3.4.0 is not in a folder of its own (make test does it)")
+        raise Missing(f"{package} {version} is not in a folder of its own (make test does it)")
     return folder

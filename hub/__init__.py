@@ -10,6 +10,8 @@ presence       the rules of who is in which channel, over all workers
 brokers/       the log: memory for one process, Redis for many
 node           the hub in one process: holds, wakes, expires, drains
 reporter       presence in a node: tells the others, and hears them
+hearing        which names somebody hears, over all workers
+ordering       publishing in the order that prev-id asks for
 transports/    how bytes reach the node
 publisher      the door for other code; caller is its HTTP
                connection to a hub in another process

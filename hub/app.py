@@ -28,6 +28,7 @@ from .brokers import Broker
 from .brokers.memory import MemoryBroker
 from .checks import Checks
 from .errors import SettingsError
+from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
 from .metrics import CONTENT_TYPE, HubMetrics
 from .node import Bounds, Node, drain, new_id
@@ -161,7 +162,9 @@ class Realm:
             hold=settings.connect_timeout,
             body_timeout=settings.body_timeout,
         )
-        self.feed = Feed(self.node, self.endpoint.admit, alone=settings.workers == 1 and settings.redis_url is None)
+        #: What is heard at other workers too, None if there are none.
+        self.shared: Shared | None = None if settings.redis_url is None else Shared(self.node)
+        self.feed = Feed(self.node, self.endpoint.admit, self.shared or Own(self.node.registry))
         self.counter = Counter(self.node, self.polling, self.endpoint)
         self.roster = Roster(self.plain, self.reporter, self.endpoint.admit)
 
@@ -306,6 +309,8 @@ class Hub:
         async with contextlib.AsyncExitStack() as stack:
             for realm in self.realms.values():
                 await realm.node.start()
+                if realm.shared is not None:
+                    realm.shared.start()
                 stack.push_async_callback(realm.node.stop)
             yield
             self.checks.close()

@@ -220,6 +220,8 @@ class Node:
         self.wheel = Wheel(self._loop)
         # Fan-out: what came since the last flush, and batches still being written.
         self._pending: dict[str, list[Publication]] = {}
+        #: Called when publications may have been missed.
+        self.when_lost: list[Callable[[], None]] = []
         # What takes the publications of meta channels.
         self._takers: dict[str, Callable[[Sequence[Publication]], None]] = {KICK: self._kicked}
         self._waiting = 0
@@ -594,6 +596,8 @@ class Node:
                 self._tell_lost(session, names)
         if self.registry.attendance is not None:
             self.registry.attendance.lost()
+        for tell in self.when_lost:
+            tell()
 
     def take_from(self, channel: str, taker: Callable[[Sequence[Publication]], None]) -> None:
         """Hand what comes on a meta channel to `taker`, in order; it must not wait or raise."""

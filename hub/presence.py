@@ -512,10 +512,20 @@ class Presence:
     """One worker's part in it: call `tick` every `Pace.tick` seconds and publish what it returns, in order.
 
     me: the worker's name, like no other's. alone: whether there can't be others. new_key: makes a
-    key for a draft that no other has.
+    key for a draft that no other has. reports: where workers tell each other. tells: whether what
+    changed is published.
     """
 
-    def __init__(self, me: str, pace: Pace, new_key: Callable[[], str], *, alone: bool) -> None:
+    def __init__(
+        self,
+        me: str,
+        pace: Pace,
+        new_key: Callable[[], str],
+        *,
+        alone: bool,
+        reports: str = REPORTS,
+        tells: bool = True,
+    ) -> None:
         self.here = Here(pace)
         self.everywhere = Everywhere(me, pace)
         self.events = 0
@@ -526,6 +536,8 @@ class Presence:
         self._pace = pace
         self._new_key = new_key
         self._alone = alone
+        self._reports = reports
+        self._tells = tells
         self._must_greet = True
         self._must_show = False
         self._ready_at: float | None = None
@@ -582,6 +594,8 @@ class Presence:
             if now - self._said >= self._pace.beat:
                 drafts.append(self._report(now, channels={}))
         for channel, data in self.everywhere.events():
+            if not self._tells:
+                continue
             self.events += 1
             drafts.append(Draft(PRESENCE + channel, dumps(data), key=self._new_key()))
         return drafts
@@ -603,7 +617,7 @@ class Presence:
     def _report(self, now: float, **what: Any) -> Draft:
         self._said = now
         self.reports += 1
-        return Draft(REPORTS, dumps({"worker": self._me, **what}), key=self._new_key())
+        return Draft(self._reports, dumps({"worker": self._me, **what}), key=self._new_key())
 
 
 def check_report(report: Any) -> None:

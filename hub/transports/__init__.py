@@ -5,8 +5,10 @@ websocket    RFC 6455 connections; Bayeux over them
 polling      long-polling and callback-polling: a request, one answer
 eventsource  Server-Sent Events
 plain        /ws, /sse, /poll: the same channels without Bayeux
+fpp          Fanout's own protocol for old pages
 static       the browser client
 publish      the Fanout publish API
+feed         which names somebody hears, for who publishes
 routes       requests to the realm they are for
 browsers     which browser a poll is of
 origins      who may come from where

@@ -4,32 +4,26 @@
     GET /realm/{realm}/subscriptions/stream/                   changes as they happen, a JSON object a line
 
 pubcontrol's `require_subscribers` reads both: the stream first, then items until there are no more. It
-knows names only, so who subscribes by a wildcard does not count. The feed is of one process: with
-several workers it is 501, for a library that missed another's subscribers would not publish to them.
+knows names only, so who subscribes by a wildcard does not count. With several workers the feed is of them
+all (`hub.hearing`), and a cursor of one is good at another: the library's two requests may go to two.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import secrets
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
 
+from ..errors import BrokerUnavailable
+from ..hearing import Change, Changes
 from ..node import Node
-from ..protocol.channels import is_wild, to_fanout
 from ..realms import Directory
-from ..sessions import Batch, Registry, Session
+from ..sessions import Batch, Session
 from .answers import Answer, response, text
 from .routes import of_publishers
-
-#: Changes remembered; a reader that is further behind starts anew.
-MAX_CHANGES = 10_000
 
 #: Seconds between blank lines on a quiet stream; pubcontrol gives up after 60 without a byte.
 BLANK_SECONDS = 20.0
@@ -48,66 +42,6 @@ def add_routes(app: web.Application, feeds: Directory[Feed]) -> None:
         for end in ("", "/"):
             app.router.add_get(f"{base}/subscriptions/items{end}", items, allow_head=False)
             app.router.add_get(f"{base}/subscriptions/stream{end}", stream, allow_head=False)
-
-
-class Changes:
-    """What changed in who hears which name, numbered from 1. Nothing is kept before the first reader."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._epoch = secrets.token_hex(5)
-        self._kept: deque[tuple[int, str, bool]] = deque(maxlen=MAX_CHANGES)
-        self._waiting: set[asyncio.Future[None]] = set()
-        self.number = 0
-
-    def begin(self) -> None:
-        """From now on changes are kept."""
-        if self._registry.on_change is None:
-            self._registry.on_change = self._changed
-
-    def names(self) -> list[str]:
-        """The names that somebody hears now, in Fanout's form."""
-        return [to_fanout(name) for name in self._registry.audiences if not is_wild(name)]
-
-    def after(self, number: int) -> list[tuple[int, str, bool]] | None:
-        """The changes after a number, oldest first; None if they are not kept."""
-        if number > self.number or number < self.number - len(self._kept):
-            return None
-        missing = self.number - number
-        return [] if not missing else list(self._kept)[-missing:]
-
-    async def wait(self) -> None:
-        """Until something changes."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            await future
-        finally:
-            self._waiting.discard(future)
-
-    def wake(self) -> None:
-        """Let everybody who waits look."""
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-
-    def cursor(self, number: int) -> str:
-        """A place among the changes, as pubcontrol reads it: base64 of something with `_` in it."""
-        return base64.b64encode(f"{self._epoch}_{number}".encode()).decode()
-
-    def parse(self, cursor: str) -> int | None:
-        """The number of a cursor; None for one of another life of this process, or none at all."""
-        try:
-            epoch, _, number = base64.b64decode(cursor, validate=True).decode("ascii").partition("_")
-            return int(number) if epoch == self._epoch and number.isdigit() and len(number) < 19 else None
-        except (binascii.Error, ValueError):
-            return None
-
-    def _changed(self, name: str, heard: bool) -> None:
-        if not is_wild(name):
-            self.number += 1
-            self._kept.append((self.number, to_fanout(name), heard))
-            self.wake()
 
 
 class Stream:
@@ -138,18 +72,15 @@ class Stream:
 
 
 class Feed:
-    """The handlers. alone: whether this process knows every subscriber."""
+    """The handlers. changes: of this process if it knows every subscriber, else of all."""
 
-    def __init__(self, node: Node, admit: Admit, *, alone: bool) -> None:
+    def __init__(self, node: Node, admit: Admit, changes: Changes) -> None:
         self._node = node
         self._admit = admit
-        self._alone = alone
-        self._changes = Changes(node.registry)
+        self._changes = changes
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         refused = self._admit(request.headers.get(hdrs.AUTHORIZATION), request.match_info.get("realm"))
-        if refused is None and not self._alone:
-            refused = text(501, "Not known: other workers may have subscribers.", _NO_STORE)
         return None if refused is None else response(refused)
 
     async def items(self, request: web.Request) -> web.Response:
@@ -157,17 +88,25 @@ class Feed:
         if (refusal := self._refusal(request)) is not None:
             return refusal
         changes = self._changes
-        changes.begin()
         since = request.query.get("since")
-        if since is None:
-            found = [_item(name, True) for name in changes.names()]
-        else:
-            number = changes.parse(since.removeprefix("cursor:"))
-            after = None if number is None else changes.after(number)
-            if after is None:
-                return response(text(404, "Cursor not known.", _NO_STORE))
-            found = [_item(name, heard) for _, name, heard in after]
-        body = orjson.dumps({"items": found, "last_cursor": changes.cursor(changes.number)})
+        try:
+            await changes.begin()
+            if since is None:
+                place = changes.place
+                found = [_item(name, True) for name in changes.names()]
+            else:
+                asked = changes.parse(since.removeprefix("cursor:"))
+                if asked is not None:
+                    # Another worker may have given it, and be ahead.
+                    await changes.begin(asked)
+                after = None if asked is None else changes.after(asked)
+                if asked is None or after is None:
+                    return response(text(404, "Cursor not known.", _NO_STORE))
+                place = max(asked, changes.place)
+                found = [_item(change.name, change.heard) for change in after]
+        except BrokerUnavailable as error:
+            return response(_not_known(error))
+        body = orjson.dumps({"items": found, "last_cursor": changes.cursor(place)})
         return web.Response(body=body, headers=_NO_STORE, content_type="application/json")
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
@@ -175,8 +114,11 @@ class Feed:
         if (refusal := self._refusal(request)) is not None:
             return refusal
         changes = self._changes
-        changes.begin()
-        number = changes.number
+        try:
+            await changes.begin()
+        except BrokerUnavailable as error:
+            return response(_not_known(error))
+        place = changes.place
         answer = web.StreamResponse(headers={**_NO_STORE, "Content-Type": "application/x-ndjson"})
         reader = Stream(changes)
         self._node.attach(reader)
@@ -184,12 +126,13 @@ class Feed:
             await answer.prepare(request)
             await answer.write(b"\n")
             while not reader.left:
-                after = changes.after(number)
+                changes.renew()
+                after = changes.after(place)
                 if after is None:
                     # It read too slowly; it comes back and asks for items.
                     break
                 if after:
-                    number = after[-1][0]
+                    place = after[-1].place
                     await answer.write(b"".join(self._line(each) for each in after))
                     continue
                 try:
@@ -201,10 +144,16 @@ class Feed:
             self._node.detach(reader, None)
         return answer
 
-    def _line(self, change: tuple[int, str, bool]) -> bytes:
-        number, name, heard = change
-        cursor, previous = self._changes.cursor(number), self._changes.cursor(number - 1)
-        return orjson.dumps({"item": _item(name, heard), "cursor": cursor, "prev_cursor": previous}) + b"\n"
+    def _line(self, change: Change) -> bytes:
+        cursor, previous = self._changes.cursor(change.place), self._changes.cursor(change.before)
+        return (
+            orjson.dumps({"item": _item(change.name, change.heard), "cursor": cursor, "prev_cursor": previous}) + b"\n"
+        )
+
+
+def _not_known(error: BrokerUnavailable) -> Answer:
+    """pubcontrol comes again by itself."""
+    return text(503, f"Not known: {error}.", {**_NO_STORE, hdrs.RETRY_AFTER: "1"})
 
 
 def _item(name: str, heard: bool) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from clients.driven import restartable
 from clients.private_ca import certify, terminating
 from listening import KEY, REALM, listening, serving
 
+from hub.node import new_id
+
 KEY64 = base64.b64encode(KEY).decode()
 
 
@@ -275,6 +277,33 @@ async def test_pubcontrol_publishes_only_what_somebody_hears_if_told_to(pubcontr
                 assert (await socket.receive_json())["data"] == "new"
             await script
         assert hub.node.counters.published == 2
+
+
+async def test_pubcontrol_3_5_knows_who_hears_at_another_worker(redis_url: str) -> None:
+    name, nobody = new_id(), new_id()
+    async with (
+        serving(redis_url=redis_url) as (url, hub),
+        serving(redis_url=redis_url) as (other, _),
+        listening(other, f"/{name}") as listener,
+    ):
+        await run_python(
+            f"""
+            import time
+            from pubcontrol import Format, Item, PubControl
+            class JsonObjectFormat(Format):
+                def __init__(self, value): self.value = value
+                def name(self): return "json-object"
+                def export(self): return self.value
+            config = {{"uri": {url!r} + "/realm/{REALM}", "key": {KEY64!r}, "require_subscribers": True}}
+            control = PubControl(config)
+            while not control.clients[0].sub_monitor.is_channel_subscribed_to({name!r}):
+                time.sleep(0.01)
+            for channel in ({nobody!r}, {name!r}):
+                control.publish(channel, Item(JsonObjectFormat(channel)), blocking=True)
+            """
+        )
+        assert await listener.take(1) == [(f"/{name}", name)]
+        assert (await hub.broker.position(f"/{nobody}")).offset == 0
 
 
 async def test_several_pubcontrols_publish_a_chain_in_its_order() -> None:

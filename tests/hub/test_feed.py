@@ -10,9 +10,9 @@ import pytest
 from aiohttp import ClientSession
 from listening import KEY, REALM, serving
 
+from hub.hearing import Own
 from hub.protocol import tokens
 from hub.sessions import Registry, Session
-from hub.transports.feed import Changes
 
 
 def bearer() -> dict[str, str]:
@@ -85,16 +85,23 @@ async def test_only_who_holds_the_key_is_told() -> None:
                 assert response.status == 403
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.transports.feed.MAX_CHANGES", 3)
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.hearing.MAX_CHANGES", 3)
     registry = Registry()
-    changes, session = Changes(registry), Session("client1", 0.0)
+    changes, session = Own(registry), Session("client1", 0.0)
     registry.subscribe(session, "/before")
-    assert changes.number == 0, "nothing is kept before somebody reads"
-    changes.begin()
+    assert changes.place == (0, 0), "nothing is kept before somebody reads"
+    await changes.begin()
     for number in range(5):
         registry.subscribe(session, f"/{number}")
-    assert changes.after(5) == []
-    assert changes.after(2) == [(3, "2", True), (4, "3", True), (5, "4", True)]
-    assert changes.after(1) is None
-    assert changes.after(6) is None
+    assert changes.after((5, 0)) == []
+    after = changes.after((2, 0))
+    assert after is not None
+    assert [(change.place[0], change.name, change.heard) for change in after] == [
+        (3, "2", True),
+        (4, "3", True),
+        (5, "4", True),
+    ]
+    assert [change.before for change in after] == [(2, 0), (3, 0), (4, 0)]
+    assert changes.after((1, 0)) is None
+    assert changes.after((6, 0)) is None

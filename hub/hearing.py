@@ -1,0 +1,335 @@
+"""Which names somebody hears, and how that changes: of one process, or of all workers on one log.
+
+Nothing is kept or told before somebody asks. Then, with several workers, each tells the others through the
+log which names begin and cease to be heard with it, as it tells of presence (`presence`): by reports to a meta
+channel that all read in the same order. A change has the place of the report that made it, so a place that one
+worker gave means the same at another. Workers stop when nobody has asked for LEASE seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import itertools
+import logging
+import secrets
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .errors import BrokerUnavailable, ProtocolError
+from .node import Node
+from .presence import Pace, Presence, check_report
+from .protocol.channels import is_wild, to_fanout
+from .protocol.messages import dumps, loads
+from .protocol.publications import Draft, Publication
+from .sessions import Registry
+
+logger = logging.getLogger(__name__)
+
+#: Changes remembered; a reader that is further behind starts anew.
+MAX_CHANGES = 10_000
+
+#: Where workers tell each other. Nobody else can publish to a meta channel.
+REPORTS = "/meta/heard"
+
+#: Seconds for which workers go on telling after somebody asked, and between two notes that somebody does.
+LEASE = 60.0
+RENEW = 15.0
+
+#: How workers tell each other. Nobody waits for a leave here: who ceases to be heard is not missed.
+PACE = Pace(leave=5.0, tick=0.2, wait=0.5)
+
+#: Seconds until all have told what is heard with them: those that begin now wait `PACE.wait` first, and a tick or two.
+SETTLE = 2.0
+
+#: Seconds an answer waits for this worker to have read what another has.
+PATIENCE = 3.0
+
+#: Where a change is: the offset of the report that made it, and its number within.
+Place = tuple[int, int]
+
+
+#: Beyond the number of any change within a report.
+LAST = 10**9
+
+
+class Change(NamedTuple):
+    """A name is heard now, or not any more. before: the place of the change before it."""
+
+    before: Place
+    place: Place
+    name: str
+    heard: bool
+
+
+class Changes(ABC):
+    """Changes in the order of their places. place: of the newest; names are in Fanout's form."""
+
+    def __init__(self) -> None:
+        self._epoch = secrets.token_hex(5)
+        self._kept: deque[Change] = deque()
+        self._waiting: set[asyncio.Future[None]] = set()
+        # What came after it is kept.
+        self._floor: Place = (0, 0)
+        # How far the reports are read.
+        self._read = 0
+        self.place: Place = (0, 0)
+
+    @abstractmethod
+    async def begin(self, place: Place | None = None) -> None:
+        """Be ready to be asked, for what came after `place`; raises BrokerUnavailable if that may not be known soon."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The names that somebody hears now."""
+
+    def renew(self) -> None:
+        """A reader is still there."""
+
+    def after(self, place: Place) -> list[Change] | None:
+        """The changes after a place, oldest first; None if they are not kept."""
+        if place < self._floor or place[0] > self._read:
+            return None
+        found = []
+        for change in reversed(self._kept):
+            if change.place <= place:
+                break
+            found.append(change)
+        return found[::-1]
+
+    async def wait(self) -> None:
+        """Until something changes."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
+
+    def wake(self) -> None:
+        """Let everybody who waits look."""
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def cursor(self, place: Place) -> str:
+        """A place, as pubcontrol reads it: base64 of something with `_` in it."""
+        return base64.b64encode(f"{self._epoch}_{place[0]}.{place[1]}".encode()).decode()
+
+    def parse(self, cursor: str) -> Place | None:
+        """The place of a cursor; None for one of another life of this account, or none at all."""
+        try:
+            epoch, _, place = base64.b64decode(cursor, validate=True).decode("ascii").partition("_")
+        except (binascii.Error, ValueError):
+            return None
+        numbers = place.split(".")
+        if epoch != self._epoch or len(numbers) != 2 or not all(each.isdigit() and len(each) < 19 for each in numbers):
+            return None
+        return int(numbers[0]), int(numbers[1])
+
+    def _note(self, place: Place, channel: str, heard: bool) -> None:
+        self._kept.append(Change(self.place, place, to_fanout(channel), heard))
+        self.place = place
+        if len(self._kept) > MAX_CHANGES:
+            self._floor = self._kept.popleft().place
+        self.wake()
+
+
+class Own(Changes):
+    """Those of one process, which knows every subscriber."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    async def begin(self, place: Place | None = None) -> None:
+        if self._registry.on_change is None:
+            self._registry.on_change = self._changed
+
+    def names(self) -> list[str]:
+        return [to_fanout(name) for name in self._registry.audiences if not is_wild(name)]
+
+    def _changed(self, name: str, heard: bool) -> None:
+        if not is_wild(name):
+            self._read += 1
+            self._note((self._read, 0), name, heard)
+
+
+class Shared(Changes):
+    """Those of all workers on a node's log. `start` once the node has."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+        self._presence: Presence | None = None
+        # What is heard anywhere, as far as the reports are read.
+        self._heard: set[str] = set()
+        self._until = 0.0
+        self._renewed = -RENEW
+        # When everybody has told what is heard with them, None until our own word has come back.
+        self._settled: float | None = None
+        self._ready = False
+        self._unsent: list[Draft] = []
+        self._sending = self._stuck = False
+        self._key = f"heard:{secrets.token_hex(8)}"
+        self._numbers = itertools.count(1)
+        node.take_from(REPORTS, self._take)
+        node.when_lost.append(self._lost)
+
+    def start(self) -> None:
+        """Tell for a while unasked: the others may have been asked before this worker began."""
+        self._activate()
+
+    async def begin(self, place: Place | None = None) -> None:
+        self._activate()
+        self.renew()
+        if self._node.draining:
+            raise BrokerUnavailable("the hub is stopping")
+        try:
+            async with asyncio.timeout(PATIENCE + SETTLE):
+                while not self._ready or (place is not None and place[0] > self._read):
+                    await self.wait()
+        except TimeoutError:
+            raise BrokerUnavailable("what is heard at other workers is not known yet") from None
+        if self._presence is not None and self._presence.here.uncounted:
+            raise BrokerUnavailable("too many names are heard")
+
+    def renew(self) -> None:
+        now = self._node.time()
+        if now - self._renewed >= RENEW:
+            self._renewed = now
+            self._unsent.append(Draft(REPORTS, dumps({"worker": self._node.worker, "follow": True}), self._new_key()))
+
+    def names(self) -> list[str]:
+        return [to_fanout(name) for name in self._heard]
+
+    def _new_key(self) -> str:
+        return f"{self._key}:{next(self._numbers)}"
+
+    # What is read
+
+    def _take(self, publications: Sequence[Publication]) -> None:
+        now = self._node.time()
+        for publication in publications:
+            try:
+                report = loads(publication.data)
+                check_report(report)
+            except (LookupError, TypeError, ValueError, AttributeError, ProtocolError):
+                # Another version writes to our log. What it said is lost to us, as an unread entry is.
+                logger.error("report can't be read", extra={"channel": REPORTS})
+                continue
+            if report.get("follow") is True:
+                self._activate()
+            presence = self._presence
+            if presence is None:
+                continue
+            if publication.position.epoch != self._epoch:
+                # The places of another life of the log mean nothing.
+                if self._ready:
+                    presence.lost()
+                self._begin_anew(publication.position.epoch)
+            self._read = publication.position.offset
+            if "hello" in report and report["worker"] == self._node.worker:
+                self._settled = now + SETTLE
+            presence.take(report, now)
+            self._compare(presence, report)
+        self.wake()
+
+    def _compare(self, presence: Presence, report: Mapping[str, Any]) -> None:
+        """Note what this report changed. Most name the channels; others may have changed any."""
+        rooms = presence.everywhere.rooms
+        suspects = report["channels"] if "channels" in report else self._heard ^ rooms.keys()
+        changed = sorted(name for name in suspects if (name in rooms) != (name in self._heard))
+        for number, name in enumerate(changed):
+            heard = name in rooms
+            if heard:
+                self._heard.add(name)
+            else:
+                self._heard.discard(name)
+            self._note((self._read, number + 1), name, heard)
+
+    def _lost(self) -> None:
+        if self._presence is not None:
+            self._presence.lost()
+            self._begin_anew(self._epoch)
+
+    def _begin_anew(self, epoch: str) -> None:
+        """Who reads must ask for all there is once more."""
+        self._epoch = epoch
+        self._kept.clear()
+        self._ready, self._settled = False, None
+        self._read = 0
+        self.place = self._floor = (0, 0)
+        self.wake()
+
+    # What is told
+
+    def _activate(self) -> None:
+        self._until = self._node.time() + LEASE
+        if self._presence is not None or self._node.draining:
+            return
+        registry = self._node.registry
+        presence = self._presence = Presence(
+            self._node.worker, PACE, self._new_key, alone=False, reports=REPORTS, tells=False
+        )
+        for name in registry.audiences:
+            if not is_wild(name):
+                presence.here.came(name, None, name)
+        registry.on_change = self._changed
+        self._turn()
+
+    def _changed(self, name: str, heard: bool) -> None:
+        presence = self._presence
+        if presence is None or is_wild(name):
+            return
+        if heard:
+            presence.here.came(name, None, name)
+        else:
+            presence.here.went(name, name, self._node.time())
+
+    def _rest(self) -> None:
+        """Nobody has asked for long: keep nothing, tell nothing."""
+        self._presence = None
+        self._node.registry.on_change = None
+        self._heard.clear()
+        self._unsent = []
+        self._begin_anew(self._epoch)
+
+    def _turn(self, _: object = None) -> None:
+        node, presence = self._node, self._presence
+        if presence is None or node.draining:
+            return
+        now = node.time()
+        if now >= self._until:
+            self._rest()
+            return
+        if self._settled is not None and now >= self._settled and not self._ready:
+            self._ready = True
+            # Past whatever the last report changed.
+            self.place = self._floor = (self._read, LAST)
+            self._kept.clear()
+            self.wake()
+        if not self._sending:
+            # What was not accepted is repeated first, under the same keys.
+            if not self._stuck:
+                self._unsent += presence.tick(now)
+            if self._unsent:
+                self._sending = True
+                node.spawn(self._send())
+        node.wheel.add(now + PACE.tick, self._turn, None)
+
+    async def _send(self) -> None:
+        drafts, self._unsent = self._unsent, []
+        try:
+            await self._node.publish(drafts)
+        except BrokerUnavailable:
+            self._unsent = drafts + self._unsent
+            self._stuck = True
+            logger.debug("report not published")
+        else:
+            self._stuck = False
+        finally:
+            self._sending = False

@@ -1,0 +1,156 @@
+"""Which names somebody hears at any of several workers: one account, whichever of them is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, ClientSession
+from listening import serving
+from test_feed import bearer, items
+
+from hub import hearing
+from hub.app import Hub
+from hub.node import new_id
+
+
+class Workers:
+    """Two workers on one log, with names that no other test has."""
+
+    def __init__(self, http: ClientSession, one: tuple[str, Hub], two: tuple[str, Hub]) -> None:
+        self.http = http
+        (self.one, self.hub), (self.two, self.other) = one, two
+        self._prefix = new_id()[:8]
+
+    def name(self, name: str) -> str:
+        return f"{self._prefix}-{name}"
+
+    @contextlib.asynccontextmanager
+    async def hearing(self, url: str, *names: str) -> AsyncIterator[None]:
+        query = "&".join(f"channel={self.name(name)}" for name in names)
+        async with self.http.ws_connect(f"{url}/ws?{query}") as socket:
+            await socket.receive_json()
+            yield
+
+    async def heard(self, url: str, since: str | None = None) -> tuple[Any, list[tuple[str, str]]]:
+        """The last cursor, or a status, and the items of this test."""
+        told = await items(self.http, url, since)
+        if isinstance(told, int):
+            return told, []
+        mine = [each for each in told["items"] if each["channel"].startswith(self._prefix)]
+        return told["last_cursor"], [(each["channel"].partition("-")[2], each["state"]) for each in mine]
+
+    async def until(self, url: str, since: str, expected: list[tuple[str, str]]) -> str:
+        """Wait until exactly this has changed since; the cursor after it."""
+        async with asyncio.timeout(20):
+            while True:
+                cursor, found = await self.heard(url, since)
+                assert isinstance(cursor, str), f"cursor refused: {cursor}"
+                if found == expected:
+                    return cursor
+                assert found == expected[: len(found)]
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def workers(redis_url: str) -> AsyncIterator[Workers]:
+    async with (
+        serving(redis_url=redis_url) as one,
+        serving(redis_url=redis_url) as two,
+        ClientSession() as http,
+    ):
+        yield Workers(http, one, two)
+
+
+async def next_line(stream: ClientResponse, prefix: str) -> Any:
+    async with asyncio.timeout(20):
+        while True:
+            line = await stream.content.readline()
+            assert line, "the stream has ended"
+            if line.strip() and (told := json.loads(line))["item"]["channel"].startswith(prefix):
+                return told
+
+
+async def test_a_name_is_heard_while_anybody_hears_it_anywhere(workers: Workers) -> None:
+    async with workers.hearing(workers.one, "a"):
+        async with workers.hearing(workers.two, "a", "b"):
+            cursor, found = await workers.heard(workers.one)
+            assert sorted(found) == [("a", "subscribed"), ("b", "subscribed")]
+        cursor = await workers.until(workers.one, cursor, [("b", "unsubscribed")])
+    await workers.until(workers.one, cursor, [("a", "unsubscribed")])
+
+
+async def test_a_cursor_of_one_worker_is_good_at_the_other(workers: Workers) -> None:
+    """The library's two requests are two connections, and may be two workers'."""
+    for url in (workers.one, workers.two):
+        await workers.heard(url)
+    cursor, _ = await workers.heard(workers.one)
+    async with workers.hearing(workers.two, "a"):
+        for _ in range(2):
+            at_one = await workers.until(workers.one, cursor, [("a", "subscribed")])
+            at_two = await workers.until(workers.two, cursor, [("a", "subscribed")])
+            assert await workers.heard(workers.two, at_one) == (at_two, [])
+            assert await workers.heard(workers.one, at_two) == (at_one, [])
+
+
+async def test_the_stream_of_one_worker_tells_of_the_other(workers: Workers) -> None:
+    name = workers.name("")
+    async with workers.http.get(f"{workers.one}/subscriptions/stream/", headers=bearer()) as stream:
+        assert await stream.content.readline() == b"\n"
+        async with workers.hearing(workers.two, "a"):
+            line = await next_line(stream, name)
+            assert line["item"] == {"channel": f"{name}a", "state": "subscribed"}
+            assert await workers.heard(workers.two, line["prev_cursor"]) == (line["cursor"], [("a", "subscribed")])
+        after = await next_line(stream, name)
+        assert (after["item"]["state"], after["prev_cursor"]) == ("unsubscribed", line["cursor"])
+
+
+async def test_a_worker_that_comes_later_is_counted(workers: Workers, redis_url: str) -> None:
+    cursor, _ = await workers.heard(workers.one)
+    async with serving(redis_url=redis_url) as (three, _), workers.hearing(three, "late"):
+        await workers.until(workers.one, cursor, [("late", "subscribed")])
+
+
+async def test_a_worker_that_is_gone_hears_nothing(workers: Workers, redis_url: str) -> None:
+    async with serving(redis_url=redis_url) as (three, hub), workers.hearing(three, "dead"):
+        cursor, found = await workers.heard(workers.one)
+        assert found == [("dead", "subscribed")]
+        hub.node.wheel.stop()
+        await hub.node.broker.close()
+        began = time.monotonic()
+        await workers.until(workers.one, cursor, [("dead", "unsubscribed")])
+        assert time.monotonic() - began < 2 * hearing.PACE.silence
+
+
+async def test_after_a_loss_readers_begin_anew(workers: Workers) -> None:
+    async with workers.hearing(workers.two, "a"):
+        cursor, found = await workers.heard(workers.one)
+        assert found == [("a", "subscribed")]
+        workers.hub.node.lost(None)
+        assert await workers.heard(workers.one, cursor) == (404, [])
+        assert (await workers.heard(workers.one))[1] == [("a", "subscribed")]
+
+
+async def test_workers_tell_nothing_when_nobody_asks(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hearing, "LEASE", 0.5)
+    async with serving(redis_url=redis_url) as one, serving(redis_url=redis_url) as two, ClientSession() as http:
+        workers = Workers(http, one, two)
+        async with asyncio.timeout(20):
+            while workers.hub.node.registry.on_change or workers.other.node.registry.on_change:
+                await asyncio.sleep(0.05)
+        monkeypatch.setattr(hearing, "LEASE", 30.0)
+        async with workers.hearing(workers.two, "a"):
+            assert (await workers.heard(workers.one))[1] == [("a", "subscribed")]
+
+
+async def test_a_hub_that_cannot_know_says_so(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hearing, "PATIENCE", -hearing.SETTLE)
+    workers.hub.node.lost(None)
+    async with workers.http.get(f"{workers.one}/subscriptions/items/", headers=bearer()) as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        assert (await response.text()).count("\n") == 1

@@ -20,13 +20,13 @@ from hub.transports.websocket import BayeuxSocket
 def ping(node: Node, client: Client) -> int | None:
     """What a ping now would carry, None if it says nothing. The socket's own rule, without the socket."""
     socket = BayeuxSocket(node, limit=1000, interval=10.0)
-    socket.session = client.session
-    if socket.session.sink is client.wire:
-        socket.session.sink = socket
-        said = socket.mark()
-        socket.session.sink = client.wire
-        return int(said) if said else None
-    return None
+    session = socket.session = client.session
+    sink = session.sink
+    # In the place of the wire, if batches are written straight to it.
+    session.sink = socket if sink is client.wire else sink
+    said = socket.mark()
+    session.sink = sink
+    return int(said) if said else None
 
 
 def reconnect(client: Client, transport: str = WEBSOCKET) -> list[Any]:

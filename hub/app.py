@@ -62,6 +62,9 @@ MOUNT = "/bayeux"
 #: Open files that are no client's connections: databases', Redis', the log, listening sockets.
 OTHER_FILES = 100
 
+#: And for each realm besides the default one: its log's connections to Redis.
+REALM_FILES = 3
+
 
 class Realm:
     """One realm of a hub: its log and node, its rules and keys, and what answers its clients and publishers.
@@ -206,9 +209,11 @@ class Hub:
         self, settings: Settings, broker: Broker | None = None, identify: Callable[[str], str | None] | None = None
     ) -> None:
         self.settings = settings
+        entries = read_realms(settings)
+        logs = 0 if settings.redis_url is None else REALM_FILES * len(entries)
         self.door = Door(
             head_timeout=settings.head_timeout,
-            max_connections=settings.max_connections or _open_files(),
+            max_connections=settings.max_connections or _open_files(logs),
             address_connections=settings.address_connections,
             proxies=settings.proxies,
             local=settings.development,
@@ -217,7 +222,7 @@ class Hub:
         crowd = Crowd()
         own = Realm(settings, broker or _broker(settings), self.door, crowd, listed=False)
         others = []
-        for entry in read_realms(settings):
+        for entry in entries:
             realm = entry.settings(settings)
             made = Realm(realm, _broker(realm, listed=True), self.door, crowd, listed=True)
             others.append((entry.name, entry.hosts, made))
@@ -407,13 +412,13 @@ def _rules_file(settings: Settings, listed: bool) -> tuple[str, str]:
         raise SettingsError(f"{place}: {str(settings.rules)!r} can't be read: {reason}") from None
 
 
-def _open_files() -> int:
-    """How many connections the open files allow, but for what else is open; 0 if they have no limit.
+def _open_files(logs: int) -> int:
+    """How many connections the open files allow, but for the logs' and what else is open; 0 if they have no limit.
 
     A process that runs out of them can't refuse anyone: it stops to accept.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 0 if limit == resource.RLIM_INFINITY else max(1, limit - min(OTHER_FILES, limit // 4))
+    return 0 if limit == resource.RLIM_INFINITY else max(1, limit - min(OTHER_FILES, limit // 4) - logs)
 
 
 def _realm_place(settings: Settings) -> str:

@@ -759,6 +759,11 @@ async def test_limits_of_connections_are_of_all_realms_together(realms: Path) ->
             await socket.close()
 
 
+async def test_open_files_of_the_realms_logs_are_no_clients(realms: Path, redis_url: str) -> None:
+    most = [Hub(Settings(key=KEY, redis_url=redis_url, realms=file)).door.max_connections for file in (None, realms)]
+    assert most[0] - most[1] == 6
+
+
 async def test_metrics_are_sums_and_by_realm_where_there_are_several(realms: Path) -> None:
     async def look(http: ClientSession, url: str) -> list[str]:
         async with http.get(f"{url}/metrics") as response:

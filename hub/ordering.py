@@ -19,15 +19,14 @@ from .protocol.sequence import Run, Waiting, arrange
 RECHECK = 0.1
 RECHECK_COUNT = 256
 
-#: Items that wait: Pushpin's number for a channel, and a bound for a process.
-MAX_OF_CHANNEL = 100
-MAX_IN_ALL = 10_000
-
 
 class Ordering:
-    """Publishes items in the order they ask for. wait: seconds an item waits for the one before; 0 doesn't wait."""
+    """Publishes items in the order they ask for.
 
-    def __init__(self, node: Node, wait: float, *, per_channel: int = MAX_OF_CHANNEL, in_all: int = MAX_IN_ALL) -> None:
+    wait: seconds an item waits for the one before; 0 doesn't wait. per_channel, in_all: items that may wait.
+    """
+
+    def __init__(self, node: Node, wait: float, *, per_channel: int, in_all: int) -> None:
         self._node = node
         self._wait = wait
         #: Empty as long as nobody asks for an order.

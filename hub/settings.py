@@ -440,6 +440,17 @@ class Settings:
         "how long a published item waits for the one its prev-id names; 0 for not at all",
         maximum=30,
     )
+    order_channel: int = setting(
+        # Pushpin's number.
+        "HUB_ORDER_CHANNEL",
+        COUNT,
+        100,
+        "items of a channel that wait for their prev-id at a worker",
+        minimum=1,
+    )
+    order_items: int = setting(
+        "HUB_ORDER_ITEMS", COUNT, 10_000, "items of a realm that wait for their prev-id at a worker", minimum=1
+    )
     drain_timeout: float = setting(
         "HUB_DRAIN_TIMEOUT", SECONDS, 10.0, "what a shutdown may take before connections are cut", maximum=600
     )

@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import hdrs, web
 
-from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError, TooLarge
+from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError, TooLarge, TooMany
 from ..protocol import tokens
 from ..protocol.access import Access, Who
 from ..protocol.channels import from_fanout_name
@@ -133,13 +133,19 @@ class Fpp:
             if callback is None:
                 visitor = self._entrance.visitor(request.headers.get(hdrs.COOKIE))
             body = await (self._subscribe if method == hdrs.METH_POST else self._poll)(asked, visitor)
+        except TooMany as error:
+            # It passes, and upon 429 the client would give up for good.
+            self._node.bayeux.count(error)
+            return text(503, f"{error.text}. Try again.", {**headers, hdrs.RETRY_AFTER: "1"})
         except TimeoutError:
+            self._node.bayeux.limited["bodies"] += 1
             return text(408, "Body did not arrive in time.", headers, close=True)
         except BrokerUnavailable:
             return text(503, "Try again.", {**headers, hdrs.RETRY_AFTER: "1"})
         except BadToken as error:
             return text(401, error.text, headers)
         except ProtocolError as error:
+            self._node.bayeux.count(error)
             # What is left of a body that was not read would be taken for the next request.
             return text(413 if isinstance(error, TooLarge) else 400, error.text, headers, close=asked is None)
         if body is None:
@@ -168,7 +174,7 @@ class Fpp:
         names = [_instruction(value).get("name", "") for key, value in fields if key == "ci"]
         if not names:
             raise BadMessage(text="No ci=name%3D… in the form")
-        _check_count(names)
+        self._check_count(names)
         found: dict[str, object] = {}
         for name in names:
             try:
@@ -197,12 +203,18 @@ class Fpp:
             sid = tokens.sign(self._realm, self._keys[0], now, life=SID_SECONDS, token=token)
         return sid, Who(visitor, grant)
 
+    def _check_count(self, instructions: Sequence[object]) -> None:
+        most = min(MAX_CHANNELS, self._node.bayeux.limits.max_subscriptions)
+        if len(instructions) > most:
+            raise ForbiddenChannel(text=f"More than {most} channels", limit="subscriptions")
+
     def _channel(self, name: str, who: Who) -> str:
         """The channel of a name, if it may be had with its history: without, a cursor is of no use.
 
         Raises InvalidChannel and ForbiddenChannel.
         """
         channel = from_fanout_name(name)
+        self._node.bayeux.grammar.check_size(channel)
         if not (self._access.may_subscribe(channel, who) and self._access.may_recover(channel, who)):
             raise ForbiddenChannel(channel)
         return channel
@@ -215,7 +227,7 @@ class Fpp:
         token = claims.all.get("token")
         who = Who(visitor, None if token is None else self._access.grant(token, now))
         instructions = [_instruction(value) for key, value in asked.fields if key == "ci"]
-        _check_count(instructions)
+        self._check_count(instructions)
         channels: dict[str, str] = {}
         positions: dict[str, Position | None] = {}
         answers: dict[str, bytes] = {}
@@ -244,6 +256,7 @@ class Fpp:
 
         Raises BrokerUnavailable.
         """
+        self._node.bayeux.check_sessions()
         poll = _Feed()
         session = poll.session = self._node.open_session(poll, who)
         self._node.attach(poll)
@@ -271,11 +284,6 @@ def _instruction(value: str) -> dict[str, str]:
         return dict(parse_qsl(value, errors="strict", max_num_fields=10))
     except ValueError:
         return {}
-
-
-def _check_count(instructions: Sequence[object]) -> None:
-    if len(instructions) > MAX_CHANNELS:
-        raise BadMessage(text=f"More than {MAX_CHANNELS} channels")
 
 
 def _since(text: str | None) -> Position | None:

@@ -132,7 +132,9 @@ class Endpoint:
     def __init__(self, node: Node, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._node = node
         self._gate = Gate(settings, clock)
-        self._ordering = Ordering(node, settings.order_wait)
+        self._ordering = Ordering(
+            node, settings.order_wait, per_channel=settings.order_channel, in_all=settings.order_items
+        )
         self._realm = settings.realm
         self._limits = fanout.Limits(
             items=settings.max_messages, bytes=settings.message_bytes, depth=settings.max_depth

@@ -291,6 +291,16 @@ async def test_what_is_not_fpp_is_refused_in_one_line(method: str, path: str, bo
             assert (await response.text()).count("\n") == (status != 200)
 
 
+async def test_a_hub_that_is_full_is_503_for_upon_429_the_client_would_give_up() -> None:
+    async with serving(max_sessions=1) as (url, hub), ClientSession() as http:
+        client = Client(url, http)
+        await client.subscribe("a")
+        async with http.ws_connect(f"{url}/ws?channel=a") as socket:
+            await socket.receive_json()
+            assert (await client.feed())[0] == 503
+            assert hub.node.bayeux.limited["sessions"] == 1
+
+
 async def test_an_unknown_realm_is_404() -> None:
     async with serving() as (url, _), ClientSession() as http:
         async with http.get(f"{url}/r/other/feed/") as response:

@@ -618,8 +618,9 @@ class Bayeux:
             held.error = Superseded()
             held.advice = {**self.retry, "interval": SUPERSEDED_INTERVAL}
             request.outcome.released.append(held)
-        if request.link is None and kind == EVENTSOURCE:
-            # The stream is its link, and this only a sign of life.
+        if request.link is None and (kind == EVENTSOURCE or (session.link is not None and not session.connected)):
+            # The stream is its link, and this only a sign of life: under another name if it is the first, which
+            # Faye sends before it knows that its stream has opened.
             return
         if session.link is not request.link or request.link is None:
             if session.link is not None:

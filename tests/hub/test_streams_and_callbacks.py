@@ -82,6 +82,24 @@ class TestStreams:
                 assert (await event(response))[1] == [number]
             response.close()
 
+    async def test_first_connect_under_the_handshake_s_transport_leaves_a_stream_alone(self) -> None:
+        """Faye sends it while its stream opens. It took the stream's place: no message for the 2 s until the next."""
+        async with serving() as (url, hub), ClientSession() as http:
+            client = Client(url, http, "eventsource")
+            types = {"version": "1.0", "supportedConnectionTypes": ["eventsource", "long-polling"]}
+            client.id = (await client.say({"channel": "/meta/handshake"} | types))[0]["clientId"]
+            response = await client.stream()
+            while not hub.node.links:
+                await asyncio.sleep(0.01)
+            connect = {"channel": "/meta/connect", "connectionType": "long-polling"}
+            replies = await client.say(connect | {"id": "1"}, {"channel": "/meta/subscribe", "subscription": "/a"})
+            assert [reply["successful"] for reply in replies] == [True, True]
+            await hub.publisher.publish("a", 1)
+            assert (await event(response))[1] == [1]
+            # A later one means that its client has given the stream up, and may have missed what went into it.
+            assert data(await client.say(connect | {"id": "2"})) == [1]
+            assert b"data" not in await asyncio.wait_for(response.read(), 10)
+
     async def test_stream_that_died_is_continued_after_the_event_that_was_seen_last(self) -> None:
         async with serving() as (url, hub), ClientSession() as http:
             client = Client(url, http, "eventsource")

@@ -11,12 +11,16 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from aiohttp import ClientSession, web
+from hypothesis import given
+from hypothesis import strategies as st
 from listening import KEY, REALM, serving
 
 from hub.app import Hub, running
 from hub.node import new_id
 from hub.protocol import tokens
+from hub.protocol.publications import Position
 from hub.settings import Settings
+from hub.transports.fpp import _instruction, _since
 
 
 class Client:
@@ -305,3 +309,12 @@ async def test_an_unknown_realm_is_404() -> None:
     async with serving() as (url, _), ClientSession() as http:
         async with http.get(f"{url}/r/other/feed/") as response:
             assert response.status == 404
+
+
+@given(st.text())
+def test_any_instruction_is_read_or_is_none(text: str) -> None:
+    found = _instruction(text)
+    assert all(isinstance(value, str) for value in found.values())
+    assert _since(None) is None
+    assert isinstance(_since(text), Position)
+    assert _since("cursor:e.7") == Position("e", 7)

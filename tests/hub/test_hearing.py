@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +18,8 @@ from test_feed import bearer, items
 from hub import hearing
 from hub.app import Hub
 from hub.node import new_id
+from hub.presence import Presence
+from hub.protocol.messages import loads
 
 
 class Workers:
@@ -154,3 +157,20 @@ async def test_a_hub_that_cannot_know_says_so(workers: Workers, monkeypatch: pyt
     async with workers.http.get(f"{workers.one}/subscriptions/items/", headers=bearer()) as response:
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
         assert (await response.text()).count("\n") == 1
+
+
+def test_reports_go_where_they_should_and_nothing_else_is_published() -> None:
+    """The rules are presence's, told to publish nothing about what they find."""
+    numbers = itertools.count(1)
+    rules = Presence("me", hearing.PACE, lambda: str(next(numbers)), alone=True, reports=hearing.REPORTS, tells=False)
+    drafts, now = [], 0.0
+    for turn in range(20):
+        now += hearing.PACE.tick
+        if turn == 10:
+            rules.here.came("/a", None, "/a")
+        for draft in rules.tick(now):
+            drafts.append(draft)
+            rules.take(loads(draft.data), now)
+    assert {draft.channel for draft in drafts} == {hearing.REPORTS}
+    assert set(rules.everywhere.rooms) == {"/a"}
+    assert not list(rules.everywhere.events())

@@ -73,7 +73,10 @@ class Ordering:
             if other is not None and (run.id is None or run.id != other.id):
                 del run.items[0]
                 self._node.counters.dropped += 1
-            later.append(self._send_later(other or run, run, items, results))
+            # From now on it may be woken, so what wakes it must be there: its task begins a turn of the loop later.
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._wakers.setdefault(other or run, []).append(woken)
+            later.append(self._send_later(woken, other or run, run, items, results))
         waits = set(held)
         now = [index for run in runs if run not in waits for index in run.items]
         self._watch()
@@ -85,15 +88,18 @@ class Ordering:
         return await self._node.broker.may_follow(run.channel, run.after)
 
     async def _send_later(
-        self, held: Run, run: Run, items: Sequence[Item], results: list[list[Published] | None]
+        self,
+        free: asyncio.Future[None],
+        held: Run,
+        run: Run,
+        items: Sequence[Item],
+        results: list[list[Published] | None],
     ) -> None:
         """Send a run when the one that waits for the same item is free."""
         self._node.counters.held += len(run.items)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wakers.setdefault(held, []).append(future)
         try:
             async with asyncio.timeout(self._wait):
-                await future
+                await free
         except TimeoutError:
             self._node.counters.overdue += len(run.items)
             self._wake(held.after)

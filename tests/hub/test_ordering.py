@@ -7,14 +7,18 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import ClientSession
+from conversation import new_rules
 from listening import KEY, REALM, Listener, listening, serving
 
 from hub.app import Hub
-from hub.node import new_id
-from hub.ordering import RECHECK
+from hub.brokers.memory import MemoryBroker
+from hub.node import Bounds, Node, new_id
+from hub.ordering import RECHECK, Ordering
 from hub.protocol import tokens
+from hub.protocol.fanout import Item, parse
 
 LONG = 30.0
 
@@ -207,3 +211,25 @@ async def test_the_one_before_may_come_by_another_worker(redis_url: str) -> None
         assert [(await task)[0] for task in (later, latest)] == [200, 200]
         assert time.monotonic() - began < 50 * RECHECK
         assert await data(listener, 4) == ["0", "1", "2", "3"]
+
+
+def items_of(*ids: tuple[str, str | None]) -> list[Item]:
+    return parse(orjson.dumps({"items": [{"channel": "a", "json-object": 1, "id": i, "prev-id": p} for i, p in ids]}))
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_the_one_before_may_come_at_any_turn_of_the_loop(turns: int) -> None:
+    """One that came just after its follower had been held, and before that waited, woke nobody: the
+    follower was overdue, 5 s later. It took several publishers and a loaded machine to meet it."""
+    node = Node(MemoryBroker(), new_rules(), Bounds(tick=0.0))
+    await node.start()
+    ordering = Ordering(node, LONG, per_channel=100, in_all=100)
+    await ordering.publish(items_of(("0", None)))
+    second = asyncio.create_task(ordering.publish(items_of(("2", "1"))))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await ordering.publish(items_of(("1", "0")))
+    async with asyncio.timeout(LONG / 2):
+        await second
+    assert node.counters.overdue == 0
+    await node.stop()

@@ -5,6 +5,7 @@
 #   make lint    the checks alone: ruff, mypy, import contracts
 #   make bench   the same load on Fanfare, Faye, Nchan and a loop in C: a table of ratios
 #   make chaos   the ledger: every fault, every client's books, silent losses counted
+#   make hostile attacks of every kind on a hub, and what its other clients notice
 #   make fuzz    fuzz the parsers, SECONDS each
 #   make lock    write constraints.txt anew, with the newest releases
 #   make clean   remove what make made, except var/, where the data is
@@ -84,9 +85,12 @@ bench: system $(VENV)/installed-bench
 chaos: system
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.ledger $(ARGS)
 
+hostile: $(VENV)/installed-dev
+	@exec $(BIN)/python -m benchmarks.hostile $(ARGS)
+
 SECONDS_EACH = $(if $(filter environment command,$(origin SECONDS)),$(SECONDS),60)
 fuzz: $(VENV)/installed-dev
-	@for each in frames heads; do \
+	@for each in conversations frames heads texts; do \
 	    $(BIN)/python -m tests.fuzz.fuzz_$$each -max_total_time=$(SECONDS_EACH); \
 	done
 
@@ -106,4 +110,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system run test lint test-python test-js bench chaos fuzz lock clean
+.PHONY: help system run test lint test-python test-js bench chaos hostile fuzz lock clean

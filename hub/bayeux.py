@@ -290,6 +290,7 @@ class Bayeux:
         #: Refusals by limit, for the metrics. Transports count what they refuse here too.
         self.limited = dict.fromkeys(LIMITS, 0)
         self._late: Bucket | None = None
+        self._no_message = wire(BadMessage(text="Message must be an object"), dialect)
         self.limits = limits or Limits()
         self.access = access or Access()
         self.grammar = grammar or Grammar()
@@ -315,17 +316,17 @@ class Bayeux:
         alone = len(messages) == 1
         request = _Request(transport, to, link, now, alone, outcome)
         # A lone message is most of the traffic; only a batch can have something beside a handshake.
-        handshakes = () if alone else [message for message in messages if _channel_of(message) == HANDSHAKE]
         most = self.limits.max_messages
+        answered = most * ANSWERED
+        handshakes = () if alone else [each for each in messages[:answered] if _channel_of(each) == HANDSHAKE]
         for number, message in enumerate(messages):
-            if number >= most * ANSWERED:
+            if number >= answered:
                 rest = TooMany(text="Too many messages in one request", limit="messages")
                 self.count(rest)
                 outcome.replies.append({"successful": False, "error": wire(rest, self.dialect)})
                 break
             if not isinstance(message, dict):
-                error = BadMessage(text="Message must be an object")
-                outcome.replies.append({"successful": False, "error": wire(error, self.dialect)})
+                outcome.replies.append({"successful": False, "error": self._no_message})
                 continue
             channel = message.get("channel")
             # A name too long to be one is not repeated whole.

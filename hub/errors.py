@@ -31,6 +31,9 @@ On the wire an error is `code:args:text` (Bayeux 1.0 §3.7). Faye's client parse
 grammar that knows only letters, digits and `-_!~()$@ /*.` in the text, so texts keep to that.
 """
 
+#: Characters of an error's args that Faye's client reads.
+_LEGIBLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_!~()$@ /*.,")
+
 
 class HubError(Exception):
     """The root of what the hub raises on purpose; anything else is a bug."""
@@ -57,8 +60,12 @@ class ProtocolError(HubError):
         super().__init__(self.wire())
 
     def wire(self) -> str:
-        """The error field of a reply, `code:args:text`; args are cut at 200 characters."""
-        return f"{self.code}:{','.join(self.params)[:200]}:{self.text}"
+        """The error field of a reply, `code:args:text`; args are cut at 200 characters.
+
+        What of them a client could take for another part of the error, or can't read at all, becomes `_`.
+        """
+        params = "".join(char if char in _LEGIBLE else "_" for char in ",".join(self.params)[:200])
+        return f"{self.code}:{params}:{self.text}"
 
 
 class BadMessage(ProtocolError):

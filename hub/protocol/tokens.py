@@ -57,7 +57,7 @@ def verify(token: str, realm: str, keys: Sequence[bytes], now: float, *, leeway:
     Raises BadToken, whose text says what is wrong and is fit to be sent to the bearer.
     """
     if not keys:
-        raise BadToken(text="No key is set, so no token can be right")
+        raise BadToken(text="No key is set - no token can be right")
     if len(token) > MAX_CHARS:
         raise BadToken(text="Token too long")
     claims = _decode(token, keys)

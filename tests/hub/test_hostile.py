@@ -409,3 +409,12 @@ async def test_others_are_served_while_it_all_happens() -> None:
         stop.set()
         await asyncio.gather(*floods)
         assert sorted(waits)[-2] < 1.0, waits
+
+
+@pytest.mark.parametrize("channel", ["/meta/:0}subscribe", "/meta/x\n402::", "/meta/\ud83d"])
+async def test_error_repeats_nothing_that_reads_as_another_error(channel: str) -> None:
+    """A meta channel's name stood in the error as it came, and Faye's client split the error at its colon."""
+    alice = Talk(new_rules())
+    error = alice.reply({"channel": channel})["error"]
+    assert error.count(":") == 2
+    assert error.isprintable()

@@ -109,7 +109,7 @@ def test_what_is_never_accepted(token: str, reason: str) -> None:
 def test_without_a_key_nothing_is_accepted() -> None:
     """An empty key must not verify what was signed with an empty key."""
     assert refusal(raw({"alg": "HS256"}, {"iss": "r", "exp": NOW + 60}, b""), keys=()) == (
-        "No key is set, so no token can be right"
+        "No key is set - no token can be right"
     )
 
 

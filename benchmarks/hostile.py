@@ -1,0 +1,533 @@
+"""Hostile clients beside quiet ones: what the others notice, and what it costs in memory.
+
+    python -m benchmarks.hostile [--seconds S] [--rounds N] [--only NAME …] [--write]      (`make hostile`)
+
+A hub runs on one core. On the other, quiet clients listen to a channel with a steady 40 messages a second and time
+them; a second process, of lower priority, attacks. First they are alone, then each attack has its turn. What a
+client of the attack was answered is counted, by HTTP status, Bayeux error or close code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from aiohttp import ClientSession
+
+from hub.bench import Server
+from hub.protocol import tokens
+from hub.protocol.frames import unmask
+
+from . import report
+from .servers import HOST, ROOT, Fanfare
+
+PAGE = ROOT / "docs/hostile.md"
+MARKS = ("<!-- hostile begin -->", "<!-- hostile end -->")
+
+#: Messages a second on the quiet channel, and who listens to it.
+RATE = 40
+LISTENERS = 20
+
+#: Seconds after an attack until what it left has expired: HUB_SESSION_TTL below, and a little.
+AFTER = 4.0
+
+SHAKE = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["websocket", "long-polling"]}
+UPGRADE = (
+    b"GET /bayeux HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+class Subject(Fanfare):
+    """The hub as it is set up on the internet, but for sessions that expire sooner, so that one can see it."""
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **super().environment(),
+            "HUB_PUBLISH_RATE": "100",
+            "HUB_CLIENT_PUBLISH": "/open/**",
+            "HUB_PROXIES": "1",
+            "HUB_SESSION_TTL": "2s",
+            "HUB_HEAD_TIMEOUT": "2s",
+            "HUB_BODY_TIMEOUT": "2s",
+        }
+
+
+# The attackers' side
+
+
+def frame(first: int, payload: bytes) -> bytes:
+    """A client's frame. first: its first byte."""
+    size = len(payload)
+    if size < 126:
+        length = bytes([0x80 | size])
+    elif size < 65536:
+        length = b"\xfe" + size.to_bytes(2, "big")
+    else:
+        length = b"\xff" + size.to_bytes(8, "big")
+    return bytes([first]) + length + b"mask" + unmask(b"mask", payload)
+
+
+class Line:
+    """One connection of an attacker."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def answer(self) -> tuple[str, bytes]:
+        """The status and body of one HTTP answer, "closed" if there is none."""
+        try:
+            async with asyncio.timeout(10):
+                head = await self.reader.readuntil(b"\r\n\r\n")
+                status = head.split(b" ", 2)[1].decode()
+                for line in head.split(b"\r\n"):
+                    if line.lower().startswith(b"content-length:"):
+                        return status, await self.reader.readexactly(int(line.split(b":")[1]))
+                return status, b""
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, TimeoutError):
+            return "closed", b""
+
+    async def post(self, body: bytes, path: bytes = b"/bayeux", more: bytes = b"") -> tuple[str, bytes]:
+        self.writer.write(
+            b"POST %b HTTP/1.1\r\nHost: hub\r\nX-Forwarded-For: 203.0.114.9\r\n%bContent-Length: %d\r\n\r\n%b"
+            % (path, more, len(body), body)
+        )
+        return await self.answer()
+
+    async def say(self, *messages: Any, more: bytes = b"") -> str:
+        """How a batch was answered: the codes of its errors."""
+        status, body = await self.post(json.dumps(messages).encode(), more=more)
+        return status if status != "200" else outcome(body)
+
+    async def shake(self) -> str:
+        """A new session's id."""
+        address = b"X-Forwarded-For: 198.18.%d.%d\r\n" % (random.randrange(256), random.randrange(256))
+        body = json.dumps([SHAKE]).encode()
+        # The last address is the proxy's word.
+        self.writer.write(b"POST /bayeux HTTP/1.1\r\nHost: hub\r\n%bContent-Length: %d\r\n\r\n" % (address, len(body)))
+        self.writer.write(body)
+        _, answered = await self.answer()
+        client: str = json.loads(answered or b"[{}]")[0].get("clientId", "")
+        return client
+
+    async def upgrade(self, more: bytes = b"") -> str:
+        self.writer.write(UPGRADE + more + b"\r\n")
+        return (await self.answer())[0]
+
+    async def closed(self) -> str:
+        """The close code that ends a WebSocket."""
+        data = b""
+        try:
+            async with asyncio.timeout(10):
+                while chunk := await self.reader.read(65536):
+                    data = data[-65536:] + chunk
+                    at = data.find(b"\x88")
+                    if at >= 0 and len(data) >= at + 4:
+                        return f"close {int.from_bytes(data[at + 2 : at + 4], 'big')}"
+        except (ConnectionError, TimeoutError):
+            pass
+        return "closed"
+
+
+def outcome(body: bytes) -> str:
+    errors = {reply["error"].split(":")[0] for reply in json.loads(body) if "error" in reply}
+    return ", ".join(sorted(errors)) or "taken"
+
+
+#: One round of an attack on a connection of its own or a kept one: what the hub said, and how many requests it was.
+Round = Callable[[Line], Awaitable[tuple[str, int]]]
+
+
+async def vanish(line: Line) -> tuple[str, int]:
+    client = await line.shake()
+    if not client:
+        return "429", 1
+    subscribe = {"channel": "/meta/subscribe", "clientId": client, "subscription": "/quiet"}
+    return await line.say(subscribe), 2
+
+
+async def subscribe_to_much(line: Line) -> tuple[str, int]:
+    client = await line.shake()
+    names = [f"/a{number}" for number in range(20_000)]
+    return await line.say({"channel": "/meta/subscribe", "clientId": client, "subscription": names}), 1
+
+
+async def subscribe_often(line: Line) -> tuple[str, int]:
+    client = await line.shake()
+    names = [f"/a{number}" for number in range(1000)]
+    return await line.say(*[{"channel": "/meta/subscribe", "clientId": client, "subscription": names}] * 80), 80
+
+
+async def shake_hands(line: Line) -> tuple[str, int]:
+    return await line.say(SHAKE), 1
+
+
+def crumbs(start: bytes) -> Round:
+    async def attack(line: Line) -> tuple[str, int]:
+        line.writer.write(start)
+        for _ in range(20):
+            await asyncio.sleep(0.4)
+            if line.reader.at_eof() or line.writer.is_closing():
+                break
+            line.writer.write(b"x")
+        return (await line.answer())[0], 1
+
+    return attack
+
+
+async def lie(line: Line) -> tuple[str, int]:
+    client = await line.shake()
+    lies = {"advice": {"reconnect": "none"}, "successful": False, "__proto__": {"a": 1}, "constructor": 1}
+    said = {"channel": "/open/a", "clientId": client, "data": {"__proto__": 1}, **lies}
+    return await line.say(said, {"channel": "/quiet", "clientId": client, "data": 1, **lies}), 2
+
+
+async def steal(line: Line) -> tuple[str, int]:
+    client = random.choice(["__proto__", "constructor", f"{random.getrandbits(160):040x}"])
+    said = {"clientId": client, "connectionType": "long-polling", "subscription": "/quiet", "data": 1}
+    channels = ("/meta/connect", "/meta/subscribe", "/meta/disconnect", "/open/a")
+    return await line.say(*({"channel": channel, **said} for channel in channels)), 4
+
+
+async def call_back(line: Line) -> tuple[str, int]:
+    callback = random.choice([b"alert(1)//", b"a" * 200, b"%3Cscript%3E", b"a%0d%0aX-Evil:1", b"a;b"])
+    line.writer.write(b"GET /bayeux?message=[]&jsonp=%b HTTP/1.1\r\nHost: hub\r\n\r\n" % callback)
+    return (await line.answer())[0], 1
+
+
+async def cross_site(line: Line) -> tuple[str, int]:
+    return await line.say(SHAKE, more=b"Origin: https://evil.example\r\n"), 1
+
+
+async def oversize_body(line: Line) -> tuple[str, int]:
+    return outcome((await line.post(b'[{"channel":"/open/a","data":"' + b"x" * 2**21 + b'"}]'))[1]), 1
+
+
+async def oversize_nesting(line: Line) -> tuple[str, int]:
+    return (await line.post(b"[" * 1_000_000))[0], 1
+
+
+async def oversize_batch(line: Line) -> tuple[str, int]:
+    return outcome((await line.post(b"[" + b"1," * 500_000 + b"1]"))[1]), 1
+
+
+async def oversize_head(line: Line) -> tuple[str, int]:
+    line.writer.write(b"GET /bayeux HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
+    return (await line.answer())[0], 1
+
+
+async def oversize_name(line: Line) -> tuple[str, int]:
+    client = await line.shake()
+    return await line.say({"channel": "/a" * 100_000, "clientId": client, "data": 1}), 1
+
+
+async def tiny_frames(line: Line) -> tuple[str, int]:
+    await line.upgrade()
+    burst = frame(0x89, b"") * 20_000
+    for _ in range(5):
+        line.writer.write(burst)
+        read = 0
+        while read < 40_000:
+            if not (chunk := await line.reader.read(65536)):
+                return "closed", 100_000
+            read += len(chunk)
+    return "answered", 100_000
+
+
+def after_upgrade(data: bytes, more: bytes = b"") -> Round:
+    async def attack(line: Line) -> tuple[str, int]:
+        if (status := await line.upgrade(more)) != "101":
+            return status, 1
+        line.writer.write(data)
+        return await line.closed(), 1
+
+    return attack
+
+
+def bomb() -> bytes:
+    packer = zlib.compressobj(9, wbits=-15)
+    packed = packer.compress(b" " * 2**26) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return frame(0xC1, packed[:-4])
+
+
+async def two_keys(line: Line) -> tuple[str, int]:
+    return await line.upgrade(b"Sec-WebSocket-Key: BBBBBBBBBBBBBBBBBBBBBB==\r\n"), 1
+
+
+async def smuggle(line: Line) -> tuple[str, int]:
+    line.writer.write(
+        b"POST /bayeux HTTP/1.1\r\nHost: hub\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: hub\r\n\r\n"
+    )
+    return (await line.answer())[0], 1
+
+
+async def publish_much(line: Line) -> tuple[str, int]:
+    client = await line.shake()
+    replies = Counter[str]()
+    for _ in range(20):
+        replies[await line.say(*[{"channel": "/open/a", "clientId": client, "data": "x" * 100}] * 50)] += 1
+    return replies.most_common(1)[0][0], 1000
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A kind of attack: `lines` connections at a time, each used once or, when `kept`, again and again."""
+
+    text: str
+    round: Round
+    lines: int = 8
+    kept: bool = True
+
+
+ATTACKS = {
+    "vanished": Attack("sessions that vanish", vanish, 16),
+    "subscriptions": Attack("20,000 subscriptions in a message", subscribe_to_much, 4),
+    "repeated": Attack("80,000 subscriptions in a request", subscribe_often, 4),
+    "handshakes": Attack("handshakes from one address", shake_hands, 16),
+    "slow-heads": Attack("slow heads, 2,000 sockets", crumbs(b"POST /x HTTP/1.1\r\nX: "), 2000, kept=False),
+    "slow-bodies": Attack(
+        "slow bodies, 2,000 sockets",
+        crumbs(b"POST /bayeux HTTP/1.1\r\nHost: hub\r\nContent-Length: 999\r\n\r\n["),
+        2000,
+        kept=False,
+    ),
+    "lies": Attack("injected advice, successful, __proto__", lie),
+    "stolen": Attack("others' clientIds", steal),
+    "callbacks": Attack("JSONP callbacks that are none", call_back),
+    "cross-site": Attack("cross-site publishes", cross_site),
+    "body": Attack("2 MiB bodies", oversize_body, 4),
+    "nesting": Attack("a million brackets", oversize_nesting, 4, kept=False),
+    "batch": Attack("500,000 messages in a request", oversize_batch, 2),
+    "head": Attack("heads without end", oversize_head, kept=False),
+    "name": Attack("channel names of 200,000 characters", oversize_name),
+    "frames": Attack("a million tiny frames", tiny_frames, 4, kept=False),
+    "claim": Attack(
+        "a frame that claims 2^63 bytes", after_upgrade(b"\x82\xff" + b"\x80" + bytes(7) + b"mask"), kept=False
+    ),
+    "utf8": Attack(
+        "invalid UTF-8 in the third fragment",
+        after_upgrade(frame(0x01, b"a") + frame(0x00, b"b") + frame(0x80, b"\xff")),
+        kept=False,
+    ),
+    "bomb": Attack(
+        "a compressed bomb of 64 MiB",
+        after_upgrade(bomb(), b"Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+        kept=False,
+    ),
+    "keys": Attack("two Sec-WebSocket-Keys", two_keys, kept=False),
+    "smuggled": Attack("smuggled second requests", smuggle, kept=False),
+    "publishes": Attack("a flood of publishes", publish_much),
+}
+
+
+async def attack(name: str, port: int, seconds: float) -> dict[str, Any]:
+    """Attack for so long; how much was sent, and how it was answered."""
+    kind = ATTACKS[name]
+    end = time.monotonic() + seconds
+    sent = 0
+    answers: Counter[str] = Counter()
+
+    async def one(number: int) -> None:
+        nonlocal sent
+        line: Line | None = None
+        # Not all at once: a socket that waits to be accepted attacks nobody.
+        await asyncio.sleep(number % 100 / 100)
+        while time.monotonic() < end:
+            try:
+                if line is None:
+                    line = Line(*await asyncio.open_connection(HOST, port))
+                said, count = await kind.round(line)
+                sent += count
+                answers[said] += 1
+                if not kind.kept or said == "closed":
+                    line.writer.transport.abort()
+                    line = None
+            except (OSError, ValueError):
+                answers["closed"] += 1
+                line = None
+                await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(one(number) for number in range(kind.lines)))
+    return {"sent": sent, "answers": dict(answers.most_common(3))}
+
+
+# The quiet side
+
+
+class Quiet:
+    """Clients that listen, and a server that publishes what the time is."""
+
+    def __init__(self, port: int, subject: Fanfare) -> None:
+        self.url = f"http://{HOST}:{port}"
+        self.waits: list[float] = []
+        self.sent = 0
+        self._token = tokens.sign(subject.realm, subject.key, time.time(), life=86_400)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._http = ClientSession(headers={"X-Forwarded-For": "192.0.2.1"})
+
+    async def __aenter__(self) -> Quiet:
+        sockets = [await self._http.ws_connect(f"{self.url}/ws?channel=quiet") for _ in range(LISTENERS)]
+        for socket in sockets:
+            await socket.receive()
+            self._tasks.append(asyncio.create_task(self._listen(socket)))
+        self._tasks.append(asyncio.create_task(self._publish()))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._http.close()
+
+    async def _listen(self, socket: Any) -> None:
+        async for message in socket:
+            self.waits.append(time.monotonic() - json.loads(message.data)["data"])
+
+    async def _publish(self) -> None:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        for _ in itertools.count():
+            item = {"channel": "quiet", "json-object": time.monotonic()}
+            async with self._http.post(f"{self.url}/publish/", json={"items": [item]}, headers=headers) as response:
+                response.raise_for_status()
+            self.sent += 1
+            await asyncio.sleep(1 / RATE)
+
+    async def take(self, seconds: float) -> list[float]:
+        """The waits of the next so many seconds, sorted."""
+        self.waits.clear()
+        await asyncio.sleep(seconds)
+        return sorted(self.waits)
+
+
+def share(waits: Sequence[float], part: float) -> float:
+    """The wait that so large a part of all is below, in milliseconds."""
+    return 1000 * waits[min(len(waits) - 1, int(part * len(waits)))] if waits else float("inf")
+
+
+async def watch(server: Server, peak: list[int]) -> None:
+    """Keep the largest resident memory."""
+    while True:
+        peak[0] = max(peak[0], server.resident())
+        await asyncio.sleep(0.05)
+
+
+async def turn(name: str, port: int, quiet: Quiet, server: Server, seconds: float, core: int) -> dict[str, Any]:
+    """One attack's turn: its figures."""
+    calm = await quiet.take(seconds / 2)
+    before = server.resident()
+    peak = [before]
+    watching = asyncio.create_task(watch(server, peak))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.hostile", "--attack", name, "--port", str(port)),
+        *("--seconds", str(seconds)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: (os.sched_setaffinity(0, {core}), os.nice(10)),
+    )
+    # Python starts for a second of it.
+    await asyncio.sleep(1)
+    waits = await quiet.take(seconds)
+    output, _ = await process.communicate()
+    watching.cancel()
+    await asyncio.sleep(AFTER)
+    return {
+        **json.loads(output),
+        "p50": share(waits, 0.5),
+        "p99": share(waits, 0.99),
+        "quiet": share(calm, 0.99),
+        "ratio": share(waits, 0.99) / share(calm, 0.99),
+        "before": before,
+        "peak": peak[0],
+        "after": server.resident(),
+    }
+
+
+async def run(names: Sequence[str], seconds: float, rounds: int) -> dict[str, dict[str, Any]]:
+    """Every attack's turn, round by round; the medians."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    core = others[0] if others else first
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    subject = Subject()
+    with subject.running(first) as (server, port):
+        os.sched_setaffinity(0, {core})
+        async with Quiet(port, subject) as quiet:
+            await quiet.take(2)
+            for number in range(rounds):
+                for name in names:
+                    figures = await turn(name, port, quiet, server, seconds, core)
+                    found[name].append(figures)
+                    print(f"{number + 1}/{rounds} {name:14} {json.dumps(figures)}", file=sys.stderr)
+    return {
+        name: {
+            key: median(each[key] for each in turns) if isinstance(value, int | float) else value
+            for key, value in turns[-1].items()
+        }
+        for name, turns in found.items()
+    }
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The figures in Markdown."""
+    lines = [
+        "| attack | requests | answered | others' p50 ms | p99 ms | times quiet | MiB before | peak | after |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, each in results.items():
+        answers = ", ".join(each["answers"])
+        sizes = " | ".join(f"{each[key] / 2**20:.0f}" for key in ("before", "peak", "after"))
+        lines.append(
+            f"| {ATTACKS[name].text} | {each['sent']:,.0f} | {answers} | {each['p50']:.1f} | {each['p99']:.1f} "
+            f"| {each['ratio']:.1f} | {sizes} |"
+        )
+    return "\n".join(lines)
+
+
+def write(text: str, path: Path = PAGE) -> None:
+    """Put the text between the page's marks."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    path.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long each attack lasts")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="turns of each attack; medians are shown")
+    parser.add_argument(
+        "--only", action="append", choices=list(ATTACKS), metavar="NAME", help="an attack; again for more"
+    )
+    parser.add_argument("--write", action="store_true", help="put the table into docs/hostile.md")
+    parser.add_argument("--attack", choices=list(ATTACKS), help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.attack:
+        print(json.dumps(asyncio.run(attack(args.attack, args.port, args.seconds))))
+        return 0
+    results = asyncio.run(run(args.only or list(ATTACKS), args.seconds, args.rounds))
+    about = report.circumstances([])
+    rounds = "one round" if args.rounds == 1 else f"medians of {args.rounds} rounds"
+    text = (
+        f"Measured on {about['date']} at commit {about['commit']}: {about['machine']}; {args.seconds:g} s an attack, "
+        f"{rounds}; {RATE} messages a second to {LISTENERS} quiet clients.\n\n{table(results)}"
+    )
+    print(text)
+    if args.write:
+        write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

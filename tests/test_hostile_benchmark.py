@@ -1,0 +1,25 @@
+"""The benchmark of hostile clients runs, the hub stands, and the others are served."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.hostile import ATTACKS, MARKS, PAGE, run, table
+
+
+@pytest.mark.timeout(120)
+async def test_others_are_served_and_memory_stays_bounded_through_attacks() -> None:
+    names = ["handshakes", "frames", "batch"]
+    results = await run(names, 1.0, 1)
+    for name in names:
+        figures = results[name]
+        assert figures["sent"] > 0
+        assert figures["p99"] < 5000, "a loaded machine is slow, a starved client is for ever"
+        assert figures["after"] < figures["before"] + 100 * 2**20
+    assert table(results).count("\n") == 1 + len(names)
+
+
+def test_every_attack_is_in_the_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert all(mark in page for mark in MARKS)
+    assert all(f"| {attack.text} |" in page for attack in ATTACKS.values())

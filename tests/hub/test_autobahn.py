@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from kosoku import FailureError, run_fuzzingclient
-from listening import serving
+from listening import REALM, serving
 
 from hub.node import Node
 from hub.protocol.frames import BINARY, TEXT, deflate, frame
@@ -47,7 +47,7 @@ class Echo(Connection):
 async def echoing() -> AsyncIterator[str]:
     """The hub's own front door with the echo behind it; gives its URL."""
     async with serving() as (url, hub):
-        hub.door.paths = {"/echo": lambda head, window: Echo(hub.node, window)}
+        hub.realms[REALM].entrance.paths = {"/echo": lambda head, window: Echo(hub.node, window)}
         yield url.replace("http", "ws") + "/echo"
 
 

@@ -431,7 +431,13 @@ class Settings:
         minimum=0.05,
         maximum=3600,
     )
-    tick: float = setting("HUB_TICK", SECONDS, 0.002, "how long deliveries to a socket may wait for more", maximum=1)
+    tick: float = setting(
+        "HUB_TICK",
+        SECONDS,
+        0.002,
+        "how long deliveries to a socket may wait for more; 0 writes each by itself",
+        maximum=1,
+    )
     order_wait: float = setting(
         "HUB_ORDER_WAIT",
         SECONDS,

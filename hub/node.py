@@ -6,8 +6,8 @@ drains at the end. Transports hand it requests and links; it knows neither HTTP 
 
 Fan-out. What the broker delivers within a tick goes out together: the first messages after a
 quiet tick when the turn of the loop that brought them ends, what follows within `tick` seconds as
-one batch per channel, each batch encoded once. Batches to more than `SLICE` sessions are written in slices, between which the
-loop serves everyone else.
+one batch per channel, each batch encoded once. Batches to more than `SLICE` sessions are written in
+slices, between which the loop serves everyone else.
 """
 
 from __future__ import annotations
@@ -533,7 +533,7 @@ class Node:
     # The broker's receiver
 
     def receive(self, publications: Sequence[Publication]) -> None:
-        """Take what the broker accepted, and flush: after this turn of the loop when the tick was quiet, else at the tick's end."""
+        """Take what the broker accepted; flush after this turn of the loop if the tick was quiet, else at its end."""
         self.counters.received += len(publications)
         if self.published:
             publications = self._pass_out(publications)

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from .errors import SettingsError
-from .protocol.access import covers, rule_pattern
+from .protocol.access import covers, read_table
 from .settings import COUNT, SECONDS, SIZE
 
 _KINDS = {"count": COUNT, "seconds": SECONDS, "bytes": SIZE}
@@ -98,19 +98,9 @@ def parse_histories(text: str, source: str = "HUB_RULES") -> tuple[HistoryRule, 
 
 
 def _rule(entry: object, where: str) -> HistoryRule:
-    if not isinstance(entry, dict):
-        raise SettingsError(f"{where}: is not a table")
-    patterns = entry.get("channels")
-    if not isinstance(patterns, list) or not patterns or not all(isinstance(each, str) for each in patterns):
-        raise SettingsError(f"{where}: channels is not a list of patterns")
-    names = [field.name for field in fields(Retention)]
-    unknown = sorted(set(entry) - {"channels", *names})
-    if unknown:
-        raise SettingsError(f"{where}: {', '.join(unknown)} is unknown; there are {', '.join(names)}")
-    bounds = {name: _bound(entry[name], name, where) for name in names if name in entry}
-    if not bounds:
-        raise SettingsError(f"{where}: says neither of {', '.join(names)}")
-    return HistoryRule(tuple(rule_pattern(each, where) for each in patterns), bounds, where)
+    patterns, entry = read_table(entry, where, list(_KINDS))
+    bounds = {name: _bound(entry[name], name, where) for name in _KINDS if name in entry}
+    return HistoryRule(patterns, bounds, where)
 
 
 def _bound(value: object, name: str, where: str) -> Any:

@@ -296,14 +296,7 @@ def parse_rules(text: str, source: str = "HUB_RULES") -> tuple[Rule, ...]:
 
 
 def _rule(entry: object, where: str) -> Rule:
-    if not isinstance(entry, dict):
-        raise SettingsError(f"{where}: is not a table")
-    patterns = entry.get("channels")
-    if not isinstance(patterns, list) or not patterns or not all(isinstance(each, str) for each in patterns):
-        raise SettingsError(f"{where}: channels is not a list of patterns")
-    unknown = sorted(set(entry) - {"channels", *ACTIONS})
-    if unknown:
-        raise SettingsError(f"{where}: {', '.join(unknown)} is unknown; there are {', '.join(ACTIONS)}")
+    patterns, entry = read_table(entry, where, ACTIONS)
     needs: dict[Action, Need] = {}
     for action in ACTIONS:
         if action in entry:
@@ -311,13 +304,28 @@ def _rule(entry: object, where: str) -> Rule:
             if need not in NEEDS:
                 raise SettingsError(f"{where}: {action} is not one of {', '.join(NEEDS)}")
             needs[action] = need
-    if not needs:
-        raise SettingsError(f"{where}: says neither of {', '.join(ACTIONS)}")
-    return Rule(tuple(rule_pattern(each, where) for each in patterns), needs, where)
+    return Rule(patterns, needs, where)
 
 
-def rule_pattern(text: str, where: str) -> str:
-    """A pattern of a rules file, with its slash; raises SettingsError that begins with `where`."""
+def read_table(entry: object, where: str, names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The patterns of a table of a rules file, and the table, which says one of `names` at least and nothing else.
+
+    Raises SettingsError that begins with `where`.
+    """
+    if not isinstance(entry, dict):
+        raise SettingsError(f"{where}: is not a table")
+    channels = entry.get("channels")
+    if not isinstance(channels, list) or not channels or not all(isinstance(each, str) for each in channels):
+        raise SettingsError(f"{where}: channels is not a list of patterns")
+    unknown = sorted(set(entry) - {"channels", *names})
+    if unknown:
+        raise SettingsError(f"{where}: {', '.join(unknown)} is unknown; there are {', '.join(names)}")
+    if len(entry) < 2:
+        raise SettingsError(f"{where}: says neither of {', '.join(names)}")
+    return tuple(_pattern(each, where) for each in channels), entry
+
+
+def _pattern(text: str, where: str) -> str:
     pattern = text if text.startswith("/") else "/" + text
     if _RULE_PATTERN.fullmatch(pattern) is None or "**" in pattern.removesuffix("/**"):
         raise SettingsError(f"{where}: {text!r} is not a pattern such as team-*, team/*/news or team/**")

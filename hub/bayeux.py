@@ -92,6 +92,7 @@ LIMITS = {
     "messages": "messages and items refused because there were too many in a request",
     "large": "messages and bodies refused because they were too long",
     "deep": "publications refused because they were nested too deeply",
+    "values": "bodies and batches refused because they had too many values",
     "channels": "channel names refused because they were too long or had too many segments",
     "heads": "connections ended because a request's head was too long or did not come in time",
     "bodies": "requests refused because the body did not come in time",

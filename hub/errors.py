@@ -77,6 +77,11 @@ class TooDeep(BadMessage):
     limit = "deep"
 
 
+class TooDense(BadMessage):
+    text = "Too many values"
+    limit = "values"
+
+
 class VersionMismatch(ProtocolError):
     code = 300
     text = "Version mismatch"

@@ -86,8 +86,9 @@ def key_of(channel: str, id: str) -> str:
 def parse(body: bytes, *, channel: str | None = None, limits: Limits = Limits()) -> list[Item]:
     """The items of a body, all of them valid. `channel`: the one the URL names, for items that name none.
 
-    Raises BadMessage, InvalidChannel, TooLarge (an item's data) or TooMany (items); nothing else.
+    Raises BadMessage (TooDense among it), InvalidChannel, TooLarge (an item's data) or TooMany (items); nothing else.
     """
+    messages.check_values(body)
     try:
         value = messages.loads(body)
     except BadMessage:

@@ -46,10 +46,13 @@ _TAIL = b"\x00\x00\xff\xff"
 #: An empty last block: after the tail it ends the stream if, and only if, the message was whole.
 _LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 
-#: Bytes that one read may inflate to, however many messages share it: a read of 256 KiB could
-#: otherwise hold a thousand messages, each just below the limit. Text shrinks tenfold, so an
-#: honest read stays below.
-_MIN_INFLATE_BUDGET = 4 * 1024 * 1024
+#: Bytes that one `feed` inflates, however many messages share it: half a millisecond of work. A compressed byte
+#: can become a thousand, so that a read of 4 KiB could otherwise be 4 MiB.
+INFLATE_STEP = 256 * 1024
+
+#: Text shrinks tenfold. What is longer than this, and was packed tighter than a hundredfold, is a bomb.
+_BOMB_BYTES = 1024 * 1024
+_BOMB_RATIO = 100
 
 #: Bytes of a read that `read_short` takes: above a handshake and below any sensible limit.
 _SHORT = 1031
@@ -145,6 +148,9 @@ class Reader:
 
     limit: bytes a message may have, after inflating; a frame that announces more is refused
     before any of it is kept. deflate: whether permessage-deflate was agreed on.
+
+    While it is `unfinished` after a feed, feed it b"" before anything else comes, as often as that is so: a feed
+    inflates INFLATE_STEP bytes at the most, and others may have a turn between two.
     """
 
     __slots__ = (
@@ -167,7 +173,8 @@ class Reader:
         self._limit = limit
         self._deflate = deflate
         self._done = False
-        # The start of a frame that can't be judged yet: a header, or a control frame. Under 132 bytes.
+        # The start of a frame that can't be judged yet: a header, or a control frame, under 132 bytes. Or what is
+        # left of a feed that has inflated all it may.
         self._pending = b""
         # The message under way: its opcode (0: none), and what is known of it.
         self._opcode = 0
@@ -185,6 +192,11 @@ class Reader:
     def idle(self) -> bool:
         """Whether a new Reader would do as well. Never again after a close frame or an error."""
         return not (self._pending or self._opcode or self._done)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last feed left something that the next one can go on with."""
+        return self._inflated >= INFLATE_STEP and bool(self._pending) and not self._done
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Return what became complete, in order: (TEXT or BINARY, message), (PING, PONG or CLOSE, payload).
@@ -215,10 +227,10 @@ class Reader:
             if self._left:
                 at = self._continue_frame(data, at, end)
                 if self._left:
-                    return
+                    break
                 if self._final:
                     messages.append(self._finish())
-            if end - at < 2:
+            if end - at < 2 or self._inflated >= INFLATE_STEP:
                 break
             first, size = data[at], data[at + 1] - 128
             if size < 0:
@@ -301,16 +313,17 @@ class Reader:
         self._pending = data[at:]
 
     def _continue_frame(self, data: bytes, at: int, end: int) -> int:
-        """Take what data has of the frame's payload; return where it ends."""
+        """Take what data has of the frame's payload, as far as it may be inflated; return where that ends."""
         stop = min(at + self._left, end)
         chunk = unmask(self._mask, data[at:stop])
+        if self._inflater is not None:
+            chunk = self._inflate(self._inflater, chunk, INFLATE_STEP - self._inflated)
+            stop -= len(self._inflater.unconsumed_tail)
         taken = stop - at
         self._left -= taken
         turn = taken & 3
         if turn:
             self._mask = self._mask[turn:] + self._mask[:turn]
-        if self._inflater is not None:
-            chunk = self._inflate(self._inflater, chunk)
         self._message += chunk
         if self._opcode == TEXT:
             self._check_text(final=False)
@@ -321,7 +334,8 @@ class Reader:
         inflater = self._inflater
         # RFC 7692 §7.2.3.6 wants a byte for an empty message; a client that sends none means the same.
         if inflater is not None and self._wire and not inflater.eof:
-            self._message += self._inflate(inflater, _TAIL + _LAST_BLOCK)
+            # Besides the tail, what a step ended short of: a match, and what a few bits may say.
+            self._message += self._inflate(inflater, _TAIL + _LAST_BLOCK, INFLATE_STEP)
             if not _is_whole(inflater):
                 raise FrameError(INVALID_DATA, "compressed data ends too early")
         opcode = self._opcode
@@ -339,15 +353,16 @@ class Reader:
         self._inflater = None
         self._left = 0
 
-    def _inflate(self, inflater: zlib._Decompress, chunk: bytes) -> bytes:
+    def _inflate(self, inflater: zlib._Decompress, chunk: bytes, most: int) -> bytes:
         # One byte more than there is room for tells too much from just enough.
         room = self._limit - len(self._message) + 1
         try:
-            chunk = inflater.decompress(chunk, room)
+            chunk = inflater.decompress(chunk, min(room, most))
         except zlib.error:
             raise FrameError(INVALID_DATA, "not deflate") from None
         self._inflated += len(chunk)
-        if len(chunk) >= room or self._inflated > max(4 * self._limit, _MIN_INFLATE_BUDGET):
+        size = len(self._message) + len(chunk)
+        if len(chunk) >= room or size > max(_BOMB_BYTES, _BOMB_RATIO * self._wire):
             raise FrameError(TOO_BIG, "message too big when inflated")
         # A block marked as the last is allowed, with the padding of RFC 7692 §7.2.3.4 after it.
         if inflater.eof and inflater.unused_data not in (b"", b"\x00"):

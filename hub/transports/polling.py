@@ -103,6 +103,7 @@ class Polling:
         try:
             messages = parse_body(body)
         except BadMessage as error:
+            self._node.bayeux.count(error)
             return _text(400, error.wire(), cors)
         if not messages and self._like_faye:
             return Answer(200, replied(cors), b"[]")

@@ -154,24 +154,31 @@ class Connection(asyncio.Protocol):
                 return
             self._reader = Reader(self.limit, self.window > 0)
         if len(data) <= PIECE:
-            self._feed(self._reader, data)
-        else:
-            # Forty thousand frames fit into one read; nobody else would be served while they are looked at.
-            self._rest = memoryview(data)
-            self.transport.pause_reading()
-            self._go_on()
+            reader = self._reader
+            self._feed(reader, data)
+            if not reader.unfinished:
+                return
+            data = b""
+        # Forty thousand frames fit into one read, and four megabytes into a compressed piece; nobody else would be
+        # served while they are looked at.
+        self._rest = memoryview(data)
+        self.transport.pause_reading()
+        self._go_on()
 
     def _go_on(self) -> None:
         """Look at what was received, piece by piece, for as long as a turn may take."""
         rest, reader, time = self._rest, self._reader, self.node.time
         turn_ends = time() + TURN_SECONDS
-        while rest and reader is not None:
-            self._feed(reader, bytes(rest[:PIECE]))
-            rest = rest[PIECE:]
+        while reader is not None and (rest or reader.unfinished):
+            if reader.unfinished:
+                self._feed(reader, b"")
+            elif rest:
+                self._feed(reader, bytes(rest[:PIECE]))
+                rest = rest[PIECE:]
             reader = self._reader = self._reader or (Reader(self.limit, self.window > 0) if rest else None)
             if time() >= turn_ends:
                 break
-        if rest and reader is not None and not self.transport.is_closing():
+        if reader is not None and (rest or reader.unfinished) and not self.transport.is_closing():
             self._rest = rest
             asyncio.get_running_loop().call_soon(self._go_on)
             return
@@ -360,6 +367,7 @@ class BayeuxSocket(Connection):
 
     def _refuse(self, error: BadMessage) -> None:
         self._bad += 1
+        self.node.bayeux.count(error)
         self.send([dumps({"successful": False, "error": error.wire()})])
         if self._bad >= MAX_BAD_BATCHES:
             self.leave(1007, "not Bayeux")

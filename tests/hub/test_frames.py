@@ -48,7 +48,15 @@ def packed(payload: bytes) -> bytes:
 
 def read(*data: bytes, limit: int = LIMIT, deflate: bool = False) -> list[tuple[int, bytes]]:
     reader = Reader(limit, deflate)
-    return [message for piece in data for message in reader.feed(piece)]
+    return [message for piece in data for message in fed(reader, piece)]
+
+
+def fed(reader: Reader, data: bytes) -> list[tuple[int, bytes]]:
+    """Fed to the end, in as many turns as it takes."""
+    messages = reader.feed(data)
+    while reader.unfinished:
+        messages += reader.feed(b"")
+    return messages
 
 
 def refused(*data: bytes, limit: int = LIMIT, deflate: bool = False) -> int:
@@ -67,7 +75,7 @@ def outcome(pieces: Iterable[bytes], limit: int, deflate: bool) -> tuple[list[tu
     messages = []
     try:
         for piece in pieces:
-            messages += reader.feed(piece)
+            messages += fed(reader, piece)
     except FrameError as error:
         return messages + error.messages, True
     return messages, False
@@ -369,11 +377,42 @@ def test_blocks_that_inflate_to_nothing_are_counted() -> None:
     assert caught.value.close_code == frames.TOO_BIG
 
 
-def test_many_bombs_in_one_read_have_a_bound_together() -> None:
-    """A thousand messages, each just below the limit, would be 100 MB from one read."""
-    bombs = sent(BINARY, packed(b"\0" * LIMIT), reserved=0x40) * 1000
-    assert len(bombs) < 256 * 1024
-    assert peak(lambda: refused(bombs, deflate=True)) < 16 * 1024 * 1024
+@pytest.mark.parametrize("size", [LIMIT, frames.INFLATE_STEP, frames.INFLATE_STEP + 1, 3 * frames.INFLATE_STEP])
+def test_a_feed_inflates_a_step_and_the_next_ones_the_rest(size: int) -> None:
+    """A thousand messages, from one read, are a hundred megabytes and more."""
+    bombs = sent(BINARY, packed(b"\0" * size), reserved=0x40) * 100 + sent(PING, b"x")
+    reader = Reader(size, deflate=True)
+    longest = whole = 0
+    messages = reader.feed(bombs)
+    while reader.unfinished:
+        # What is complete now may have been begun before.
+        longest = max(longest, sum(len(payload) for _, payload in messages))
+        whole += messages.count((BINARY, b"\0" * size))
+        messages = reader.feed(b"")
+    whole += messages.count((BINARY, b"\0" * size))
+    assert (whole, messages[-1]) == (100, (PING, b"x"))
+    assert longest <= frames.INFLATE_STEP + 2 * size
+    assert reader.idle
+
+
+def test_bytes_that_come_while_a_step_is_unfinished_go_behind_it() -> None:
+    size = 4 * frames.INFLATE_STEP
+    stream = sent(TEXT, packed(b"a" * size), reserved=0x40)
+    reader = Reader(size, deflate=True)
+    messages = reader.feed(stream)
+    assert reader.unfinished
+    messages += fed(reader, sent(PING, b"x"))
+    assert messages == [(TEXT, b"a" * size), (PING, b"x")]
+
+
+def test_what_is_long_and_was_packed_far_too_well_is_1009() -> None:
+    limit = 8 * 1024 * 1024
+    text = (b'{"channel":"/chat/room","data":"%d"}' * 40_000) % tuple(range(40_000))
+    assert len(text) > 1024 * 1024
+    assert read(sent(TEXT, packed(text), reserved=0x40), limit=limit, deflate=True) == [(TEXT, text)]
+    million = sent(TEXT, packed(b" " * 1_000_000), reserved=0x40)
+    assert read(million, limit=limit, deflate=True) == [(TEXT, b" " * 1_000_000)]
+    assert refused(sent(TEXT, packed(b" " * 2_000_000), reserved=0x40), limit=limit, deflate=True) == frames.TOO_BIG
 
 
 def test_a_message_in_tiny_pieces_costs_little_more_than_its_size() -> None:

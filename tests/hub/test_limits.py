@@ -106,6 +106,20 @@ class TestSizes:
                 assert message.data == 1009
             assert await counted(http, url, "large") == 1
 
+    async def test_batch_of_too_many_values_is_400_in_every_way_in(self) -> None:
+        async with limited() as (url, _, http):
+            dense = b"[" + b"[]," * 200_000 + b"1]"
+            refusal = {"successful": False, "error": "400::Too many values"}
+            async with http.post(f"{url}/bayeux", data=dense) as response:
+                assert (response.status, await response.text()) == (400, "400::Too many values\n")
+            async with http.ws_connect(f"{url}/bayeux", compress=15) as socket:
+                await socket.send_str(dense.decode())
+                assert await socket.receive_json() == [refusal]
+            headers = {"Authorization": f"Bearer {tokens.sign(REALM, KEY, time.time())}"}
+            async with http.post(f"{url}/publish/", data=dense, headers=headers) as response:
+                assert (response.status, await response.text()) == (400, "Too many values\n")
+            assert await counted(http, url, "values") == 3
+
     async def test_nesting_ends_where_the_setting_says(self) -> None:
         async with limited(max_depth=5) as (url, _, http):
             client = await shake(http, url)

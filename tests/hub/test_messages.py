@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.errors import BadMessage
-from hub.protocol.messages import dumps, loads, parse_batch
+from hub.errors import BadMessage, TooDense
+from hub.protocol.messages import MAX_VALUES, dumps, loads, parse_batch
 from hub.protocol.publications import Position, Publication, conflate
 from hub.transports.polling import parse_body
 
@@ -119,3 +119,20 @@ def test_what_is_kept_of_encoded_data_takes_little_more_than_its_bytes() -> None
     pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     assert len(kept) == 20_000
     assert pages < 5000
+
+
+@pytest.mark.parametrize("text", [b"[],", b"{},", b'{"a":1},'])
+def test_a_text_that_is_not_long_and_has_too_many_values_is_refused(text: bytes) -> None:
+    """A byte of `[],` costs thirty of memory, and 8 MiB of it took seconds."""
+    few = b"[" + text * (MAX_VALUES // 10 // 2) + b"1]"
+    assert len(parse_batch(few)) == MAX_VALUES // 10 // 2 + 1
+    many = b"[" + text * (MAX_VALUES // 10) + b"1]"
+    with pytest.raises(TooDense):
+        parse_batch(many)
+    with pytest.raises(TooDense):
+        parse_batch(many.decode())
+
+
+def test_a_megabyte_of_numbers_or_of_prose_is_taken() -> None:
+    assert len(parse_batch(b"[" + b"1," * 500_000 + b"1]")) == 500_001
+    assert parse_batch(dumps({"data": "Well, yes [she said], " * 40_000}))

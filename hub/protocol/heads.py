@@ -14,8 +14,8 @@ import hashlib
 import re
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 from ..errors import HeadError
 from .frames import negotiate_deflate, window_bits
@@ -28,6 +28,10 @@ MAX_FIELDS = 100
 
 #: RFC 6455 §1.3: proves that the server understood the upgrade.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+#: How the key's field begins, as every browser spells it, and how long its value is.
+_KEY_FIELD = b"\r\nSec-WebSocket-Key: "
+_KEY_BYTES = 24
 
 _TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #: Control bytes but tab, which may stand in a value; CR and LF are looked at as pairs.
@@ -61,8 +65,7 @@ class Head:
         return self._fields.get(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Upgrade:
+class Upgrade(NamedTuple):
     """An upgrade that may be accepted.
 
     accept: the answer to the key. deflate: the extension header to answer with, or None.
@@ -76,6 +79,24 @@ class Upgrade:
     window: int
     origin: bytes | None
     protocols: tuple[str, ...]
+
+    def with_key(self, key: bytes) -> Upgrade:
+        """The same upgrade, asked for with another key that `split_key` gave."""
+        return Upgrade(key, _accept(key), self.deflate, self.window, self.origin, self.protocols)
+
+
+def split_key(buffer: bytes) -> tuple[bytes, bytes] | None:
+    """The Sec-WebSocket-Key of a head, and the head without it; None if there is none that one can be sure of.
+
+    The connections of one browser build differ by it alone. So if a whole head was read and `upgrade` took it, the
+    same rest with another key means the same upgrade, but for the key (`Upgrade.with_key`).
+    """
+    start = buffer.find(_KEY_FIELD) + len(_KEY_FIELD)
+    end = start + _KEY_BYTES
+    key = buffer[start:end]
+    if start < len(_KEY_FIELD) or not _is_key(key):
+        return None
+    return key, buffer[:start] + buffer[end:]
 
 
 def read_head(buffer: bytes | bytearray, limit: int = HEAD_BYTES) -> tuple[Head, int] | None:
@@ -192,7 +213,7 @@ def upgrade(head: Head, smallest: int = 15) -> Upgrade:
     deflate = None if extensions is None else negotiate_deflate(extensions.decode("latin-1"), smallest)
     return Upgrade(
         key,
-        b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False),
+        _accept(key),
         deflate,
         0 if deflate is None else window_bits(deflate),
         get(b"origin"),
@@ -240,12 +261,16 @@ def _has_token(value: bytes, token: bytes) -> bool:
 
 def _is_key(key: bytes) -> bool:
     """Whether it is sixteen bytes in base64."""
-    if len(key) != 24:
+    if len(key) != _KEY_BYTES:
         return False
     try:
         return len(a2b_base64(key, strict_mode=True)) == 16
     except Error:
         return False
+
+
+def _accept(key: bytes) -> bytes:
+    return b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 
 def _split_protocols(value: bytes) -> tuple[str, ...]:

@@ -15,13 +15,13 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import cast
+from typing import NamedTuple, cast
 
 from aiohttp import web
 
 from ..errors import HeadError
 from ..node import Node
-from ..protocol.heads import Head, Upgrade, is_upgrade, read_head, refusal, switching, upgrade
+from ..protocol.heads import Head, Upgrade, is_upgrade, read_head, refusal, split_key, switching, upgrade
 from ..realms import Directory
 from .origins import Origins
 from .websocket import Connection
@@ -31,6 +31,13 @@ access = logging.getLogger("hub.access")
 
 #: Bytes a request's head may have before we decide; aiohttp's own bound is 8,190 a line.
 HEAD_BYTES = 16 * 1024
+
+#: Heads of upgrades remembered with what they mean, up to so long a one each: browsers of one build send the same.
+MAX_WAYS = 512
+WAY_BYTES = 2048
+
+#: Fields that tell one visitor from another, as a query can (it may have a token): such heads are not remembered.
+_PERSONAL = (b"authorization", b"cookie", b"x-forwarded-for")
 
 #: Makes the connection object of an accepted upgrade; `window` is the compression agreed on, 0 for none.
 MakeConnection = Callable[[Head, int], Connection]
@@ -61,6 +68,15 @@ class Entrance:
         return self.visitor(cookie.decode("latin-1"))
 
 
+class Way(NamedTuple):
+    """An upgrade that may be had as far as its head tells: to what, and how it is answered."""
+
+    head: Head
+    entrance: Entrance
+    make: MakeConnection
+    accepted: Upgrade
+
+
 @dataclass(slots=True)
 class Door:
     """What every new connection shares, whichever realm it is for.
@@ -86,6 +102,8 @@ class Door:
     # HTTP connections, with their addresses, empty for those that are not counted by it.
     _peers: dict[object, str] = field(default_factory=dict, init=False)
     _watching: bool = field(default=False, init=False)
+    # By the head without its key.
+    _ways: dict[bytes, Way] = field(default_factory=dict, init=False)
 
     @property
     def node(self) -> Node:
@@ -97,11 +115,39 @@ class Door:
         """WebSockets open, of all realms."""
         return sum(entrance.node.sockets for _, entrance in self.entrances)
 
-    def find(self, head: Head) -> tuple[Entrance, MakeConnection] | None:
-        """Where an upgrade leads, None if nowhere."""
+    def find(self, head: Head) -> Way | None:
+        """Where an upgrade leads, None if nowhere; HeadError with the answer if its head is reason to refuse it."""
         entrance, path = self.entrances.find(_path(head.target), _text(head.get(b"host")))
         make = None if entrance is None else entrance.paths.get(path)
-        return None if entrance is None or make is None else (entrance, make)
+        if entrance is None or make is None:
+            return None
+        try:
+            accepted = upgrade(head, smallest=9)
+            if not entrance.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
+                raise HeadError(403, entrance.origins.refusal)
+        except HeadError:
+            self.refused += 1
+            raise
+        return Way(head, entrance, make, accepted)
+
+    def recall(self, buffer: bytes) -> Way | None:
+        """As `find`, for a buffer that is a whole head and differs from a remembered one by its key alone."""
+        parts = split_key(buffer) if len(buffer) <= WAY_BYTES else None
+        if parts is None:
+            return None
+        key, rest = parts
+        way = self._ways.get(rest)
+        return None if way is None else way._replace(accepted=way.accepted.with_key(key))
+
+    def remember(self, buffer: bytes, way: Way) -> None:
+        """Remember where a buffer that is a whole head leads, unless that is for one visitor alone."""
+        head = way.head
+        parts = split_key(buffer) if len(buffer) <= WAY_BYTES else None
+        if parts is None or b"?" in head.target or any(head.get(name) is not None for name in _PERSONAL):
+            return
+        if len(self._ways) >= MAX_WAYS:
+            self._ways.clear()
+        self._ways[parts[1]] = way
 
     def protocol(self) -> Front:
         """The protocol factory for `loop.create_server`."""
@@ -234,15 +280,11 @@ class Door:
             logger.exception("visitor not identified")
             return None
 
-    def admit(
-        self, head: Head, entrance: Entrance, make: MakeConnection, transport: asyncio.BaseTransport | None
-    ) -> tuple[Connection, Upgrade]:
-        """The connection object for an upgrade that may be had, else HeadError with the answer."""
+    def admit(self, way: Way, transport: asyncio.BaseTransport | None) -> Connection:
+        """The connection object for an upgrade that may be had now, else HeadError with the answer."""
+        head, entrance, make, accepted = way
         address = self.address(transport, _text(head.get(b"x-forwarded-for")))
         try:
-            accepted = upgrade(head, smallest=9)
-            if not entrance.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
-                raise HeadError(403, entrance.origins.refusal)
             if entrance.node.draining:
                 raise HeadError(503, "Going away", (("Retry-After", "1"),))
             self.check_room(address)
@@ -254,7 +296,7 @@ class Door:
         if address:
             connection.address = address
             entrance.node.count_address(address, 1)
-        return connection, accepted
+        return connection
 
     async def take_over(self, request: web.Request) -> web.StreamResponse:
         """An upgrade on a connection that already carried other requests.
@@ -267,10 +309,10 @@ class Door:
         # One connection is not to be counted twice.
         address = self.leave(request.protocol)
         try:
-            found = self.find(head)
-            if found is None:
+            way = self.find(head)
+            if way is None:
                 raise HeadError(404, "No WebSocket here")
-            connection, accepted = self.admit(head, *found, request.transport)
+            connection = self.admit(way, request.transport)
         except HeadError as error:
             self.enter(request.protocol, address)
             return web.Response(status=error.status, text=error.text + "\n", headers=dict(error.headers))
@@ -289,7 +331,7 @@ class Door:
             handler.connection_lost(None)
 
         connection.on_closed = closed
-        _continue(transport, connection, accepted, head, bytes(rest.data))
+        _continue(transport, connection, way, bytes(rest.data))
         await ended
         return web.Response()
 
@@ -324,6 +366,10 @@ class Front(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer = self._buffer + data if self._buffer else data
+        known = self._door.recall(buffer)
+        if known is not None:
+            self._upgrade(known, b"")
+            return
         # aiohttp has its own answers for what isn't HTTP; but it would wait for the rest of a head for ever.
         whole = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES) >= 0 or not b"A" <= buffer[:1] <= b"Z"
         # Only a GET can be an upgrade; anything else needs no look at its head.
@@ -345,23 +391,29 @@ class Front(asyncio.Protocol):
         if not is_upgrade(head):
             self._hand_over(buffer)
             return
-        leads = self._door.find(head)
-        if leads is None:
+        try:
+            way = self._door.find(head)
+        except HeadError as error:
+            self._refuse(error)
+            return
+        if way is None:
             self._hand_over(buffer)
             return
-        self._upgrade(head, buffer[end:], *leads)
+        if end == len(buffer):
+            self._door.remember(buffer, way)
+        self._upgrade(way, buffer[end:])
 
-    def _upgrade(self, head: Head, rest: bytes, entrance: Entrance, make: MakeConnection) -> None:
+    def _upgrade(self, way: Way, rest: bytes) -> None:
         transport = self._transport
         if transport is None:
             return
         try:
-            connection, accepted = self._door.admit(head, entrance, make, transport)
+            connection = self._door.admit(way, transport)
         except HeadError as error:
             self._refuse(error)
             return
         self._leave()
-        _continue(transport, connection, accepted, head, rest)
+        _continue(transport, connection, way, rest)
 
     def _hand_over(self, buffer: bytes) -> None:
         transport, door = self._transport, self._door
@@ -407,14 +459,14 @@ class _Rest:
         pass
 
 
-def _continue(transport: asyncio.Transport, connection: Connection, accepted: Upgrade, head: Head, rest: bytes) -> None:
+def _continue(transport: asyncio.Transport, connection: Connection, way: Way, rest: bytes) -> None:
     """Make the transport a WebSocket's."""
     transport.set_protocol(connection)
-    transport.write(switching(accepted))
+    transport.write(switching(way.accepted))
     connection.connection_made(transport)
     if access.isEnabledFor(logging.INFO):
         peer = transport.get_extra_info("peername")
-        access.info("upgraded", extra={"peer": peer, "target": head.target.decode("latin-1")})
+        access.info("upgraded", extra={"peer": peer, "target": way.head.target.decode("latin-1")})
     if rest:
         connection.data_received(rest)
 

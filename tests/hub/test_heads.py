@@ -197,6 +197,41 @@ def test_the_same_length_twice_is_taken() -> None:
 # Upgrades
 
 
+@given(st.binary(min_size=16, max_size=16))
+def test_heads_that_differ_by_the_key_alone_mean_the_same_but_for_the_key(nonce: bytes) -> None:
+    key = base64.b64encode(nonce)
+    other = asking("Origin: http://example.com", Sec_WebSocket_Key=key.decode())
+    first = asking("Origin: http://example.com")
+    found, known = heads.split_key(other), heads.split_key(first)
+    assert found is not None
+    assert known is not None
+    assert found == (key, known[1])
+    assert accepted(first).with_key(found[0]) == accepted(other)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        asking(Sec_WebSocket_Key=None),
+        asking(Sec_WebSocket_Key="AAAA"),
+        asking(Sec_WebSocket_Key="AAAA\r\nA: AAAAAAAAAAAAA=="),
+        asking("sec-websocket-key: " + KEY.decode(), Sec_WebSocket_Key=None),
+        asking().partition(b"==")[0],
+    ],
+)
+def test_no_key_is_split_off_that_is_not_surely_one(head: bytes) -> None:
+    assert heads.split_key(head) is None
+
+
+def test_two_heads_without_their_keys_are_different_if_the_keys_stood_elsewhere() -> None:
+    second = asking("Sec-WebSocket-Key: " + KEY.decode())
+    found, known = heads.split_key(second), heads.split_key(asking())
+    assert found is not None
+    assert known is not None
+    assert found[1] != known[1]
+    assert turned_away(second).status == 400
+
+
 def test_the_example_of_rfc_6455_is_accepted() -> None:
     upgrade = accepted(asking("Origin: http://example.com"))
     assert upgrade == Upgrade(KEY, ACCEPT, None, 0, b"http://example.com", ())

@@ -93,6 +93,7 @@ LIMITS = {
     "large": "messages and bodies refused because they were too long",
     "deep": "publications refused because they were nested too deeply",
     "values": "bodies and batches refused because they had too many values",
+    "claims": "connections closed because too much waited while their session was asked for",
     "channels": "channel names refused because they were too long or had too many segments",
     "heads": "connections ended because a request's head was too long or did not come in time",
     "bodies": "requests refused because the body did not come in time",

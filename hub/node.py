@@ -236,7 +236,7 @@ class Node:
         self._leaving: WeakKeyDictionary[Session, tuple[int, str]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         # Links whose session is being claimed, and what they sent meanwhile.
-        self._claiming: dict[Link, deque[tuple[Sequence[object], str]]] = {}
+        self._claiming: dict[Link, _Claiming] = {}
         # Bound once: an entry of the wheel then costs no method object.
         #: Extensions that see each publication once, before it is encoded for all.
         self.published: list[Passing] = []
@@ -292,8 +292,10 @@ class Node:
 
     # Requests
 
-    def accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None = None) -> None:
-        """Take a batch of Bayeux messages; `to.send` gets the answer, now or when it is ready.
+    def accept(
+        self, messages: Sequence[object], transport: str, to: Answers, link: Link | None = None, size: int = 0
+    ) -> None:
+        """Take a batch of Bayeux messages; `to.send` gets the answer, now or when it is ready. size: its bytes.
 
         A poll gets exactly one answer. A WebSocket (`link`) may get several: replies at once, a
         held connect's later. Nothing here can be cancelled half-way: what must wait runs in a
@@ -301,14 +303,20 @@ class Node:
         """
         if self.broker.keeps_sessions:
             queue = None if link is None else self._claiming.get(link)
-            if queue is not None:
+            if link is not None and queue is not None:
                 # A socket's batches keep their order: what comes during a claim waits for it.
-                queue.append((messages, transport))
+                queue.batches.append((messages, transport, size))
+                queue.bytes += size
+                if len(queue.batches) > self.bounds.queue_count or queue.bytes > self.bounds.queue_bytes:
+                    # None of them is taken: that they are not answered tells the client so.
+                    del self._claiming[link]
+                    self.bayeux.limited["claims"] += 1
+                    link.leave(SLOW, "try again later")
                 return
             wanted = self._wanted(messages, link)
             if wanted:
                 if link is not None:
-                    self._claiming[link] = deque()
+                    self._claiming[link] = _Claiming()
                 self.spawn(self._accept_when_claimed(wanted, messages, transport, to, link))
                 return
         self._accept(messages, transport, to, link)
@@ -833,10 +841,16 @@ class Node:
         except BrokerUnavailable:
             # What is known here still works; what is not is told to start anew.
             logger.debug("session not claimed")
+        if link is None:
+            self._accept(messages, transport, to, link)
+            return
+        queue = self._claiming.pop(link, None)
+        if queue is None:
+            # The link has gone meanwhile. A session that went on with it would have nobody and never expire.
+            return
         self._accept(messages, transport, to, link)
-        if link is not None:
-            for later, its_transport in self._claiming.pop(link, ()):
-                self.accept(later, its_transport, to, link)
+        for later, its_transport, size in queue.batches:
+            self.accept(later, its_transport, to, link, size)
 
     async def _claim(self, client_id: str) -> None:
         """Continue a session here: from its record, if it was elsewhere since this node saved it."""
@@ -1184,6 +1198,16 @@ async def drain(nodes: Iterable[Node]) -> None:
             link.leave(GOING_AWAY, "going away")
     if links:
         await asyncio.sleep(0)
+
+
+class _Claiming:
+    """The batches of a link that wait for a session to be claimed."""
+
+    __slots__ = ("batches", "bytes")
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[Sequence[object], str, int]] = []
+        self.bytes = 0
 
 
 class Poll:

@@ -360,7 +360,7 @@ class BayeuxSocket(Connection):
             # Faye before 1.3 keeps its socket alive with empty batches.
             self.write(text_frame(b"[]"))
             return
-        self.node.accept(messages, WEBSOCKET, self, self)
+        self.node.accept(messages, WEBSOCKET, self, self, len(payload))
 
     # Some clients (CometD's Java one) can be told to send binary frames.
     binary = text

@@ -345,6 +345,27 @@ class TestTime:
             assert hub.node.bayeux.limited["bodies"] == 1
 
 
+class TestClaims:
+    async def test_socket_that_sends_on_while_the_broker_stalls_is_told_to_come_back(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with limited(queue_count=10) as (url, hub, http):
+            answers = asyncio.Event()
+
+            async def claim(session_id: str, worker: str) -> None:
+                await answers.wait()
+
+            monkeypatch.setattr(hub.node.broker, "keeps_sessions", True)
+            monkeypatch.setattr(hub.node.broker, "claim_session", claim)
+            async with http.ws_connect(f"{url}/bayeux") as socket:
+                for _ in range(12):
+                    await socket.send_json([{"channel": "/a", "clientId": "a" * 40, "data": 1}])
+                message = await socket.receive()
+                assert (message.type, message.data) == (WSMsgType.CLOSE, 1013)
+            assert await counted(http, url, "claims") == 1
+            answers.set()
+
+
 class TestReaders:
     async def test_client_that_asks_and_does_not_read_is_not_read_from(self) -> None:
         """Its answers piled up in the write buffer for as long as it went on asking."""

@@ -494,3 +494,74 @@ def test_forked_processes_make_different_ids() -> None:
     os.close(writing)
     with os.fdopen(reading) as told:
         assert told.read() not in {new_id() for _ in range(100)}
+
+
+class StallingBroker(MemoryBroker):
+    """Keeps sessions, and takes its time to say what it knows of one."""
+
+    keeps_sessions = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def claim_session(self, session_id: str, worker: str) -> bytes | None:
+        await self.answers.wait()
+        return None
+
+
+class TestClaims:
+    """What a WebSocket sends while the broker is asked for its session."""
+
+    @contextlib.asynccontextmanager
+    async def claiming(self, **bounds: Any) -> AsyncIterator[tuple[Node, StallingBroker, Client]]:
+        broker = StallingBroker()
+        node = Node(broker, new_rules(), Bounds(tick=0.0, **bounds))
+        await node.start()
+        try:
+            alice = Client(node)
+            alice.id = new_id()
+            node.attach(alice.wire)
+            alice.connect(id="0")
+            yield node, broker, alice
+        finally:
+            await node.stop()
+
+    async def settled(self, node: Node) -> None:
+        while node._tasks:
+            await asyncio.wait(node._tasks, timeout=5)
+
+    async def test_batches_wait_for_the_claim_and_keep_their_order(self) -> None:
+        async with self.claiming(queue_count=100) as (node, broker, alice):
+            for number in range(1, 101):
+                alice.connect(id=str(number))
+            assert alice.wire.messages == []
+            broker.answers.set()
+            await self.settled(node)
+            assert [reply["id"] for reply in alice.wire.take()] == [str(number) for number in range(101)]
+            assert alice.wire.left is None
+
+    @pytest.mark.parametrize(("bounds", "size"), [({"queue_count": 100}, 0), ({"queue_bytes": 2000}, 20)])
+    async def test_too_many_of_them_close_the_link_and_none_is_taken(self, bounds: dict[str, int], size: int) -> None:
+        async with self.claiming(**bounds) as (node, broker, alice):
+            message = alice.meta("connect", connectionType=WEBSOCKET)
+            for _ in range(100):
+                node.accept([message], WEBSOCKET, alice.wire, alice.wire, size)
+            assert alice.wire.left is None
+            node.accept([message], WEBSOCKET, alice.wire, alice.wire, size)
+            assert alice.wire.left == (1013, "try again later")
+            assert node.bayeux.limited["claims"] == 1
+            broker.answers.set()
+            await self.settled(node)
+            assert alice.wire.messages == []
+
+    async def test_link_that_goes_meanwhile_leaves_no_session_with_it(self) -> None:
+        """The session would have been attached to a dead connection, which nothing ever ends."""
+        async with self.claiming() as (node, broker, alice):
+            types = {"version": "1.0", "supportedConnectionTypes": [WEBSOCKET]}
+            alice.say({"channel": "/meta/handshake"} | types)
+            node.detach(alice.wire, None)
+            broker.answers.set()
+            await self.settled(node)
+            assert not node.registry.sessions
+            assert alice.wire.messages == []

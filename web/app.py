@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -33,12 +33,15 @@ def create_app(
     database: Database | None = None,
     hasher: PasswordHasher | None = None,
     max_body: int = _MAX_BODY,
+    body_timeout: float = 30.0,
+    when_late: Callable[[], None] = lambda: None,
 ) -> web.Application:
     """The site as an application, to be served alone or with a hub beside it.
 
     settings: with a secret. publisher: where hints go; closed by whoever made it. database: one that
     is started and closed elsewhere; else the settings' own is, with the application. hasher:
-    cheaper than the library's own, for tests. max_body: bytes of a request that a neighbour may read.
+    cheaper than the library's own, for tests. max_body: bytes of a request that a neighbour may read. body_timeout:
+    seconds a form may take to arrive; when_late is called for one that did not.
     """
     if settings.secret is None:
         raise ValueError("the site needs a secret: settings.with_secret()")
@@ -68,6 +71,8 @@ def create_app(
     app[keys.assets] = Assets(_ROOT / "static")
     app[keys.signer] = Signer(settings.secret, secure=settings.is_https)
     app[keys.passwords] = Passwords(hasher)
+    app[keys.body_timeout] = body_timeout
+    app[keys.when_late] = when_late
     app[keys.answers] = Shared()
     app[keys.event_ids] = Shared()
     app[events.comment_limiter] = Limiter(settings.comment_rate, 60.0)

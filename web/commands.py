@@ -65,7 +65,13 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
 
     async def work(sock: socket.socket | None, announce: Callable[[str], None] | None) -> None:
         hub = Hub(hub_settings)
-        app = create_app(settings, hub.publisher, max_body=hub_settings.body_bytes)
+        app = create_app(
+            settings,
+            hub.publisher,
+            max_body=hub_settings.body_bytes,
+            body_timeout=hub_settings.body_timeout,
+            when_late=lambda: hub.door.count("bodies"),
+        )
         hub.setup(app)
         database = app[keys.database]
         hub.checks.append(database.check)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from hub.publisher import Publisher
@@ -22,3 +24,6 @@ passwords = web.AppKey("passwords", Passwords)
 answers: web.AppKey[Shared[bytes]] = web.AppKey("answers", Shared)
 #: Ids of events by slug.
 event_ids: web.AppKey[Shared[int]] = web.AppKey("event ids", Shared)
+#: Seconds a form may take to arrive, and whom to tell of one that did not.
+body_timeout = web.AppKey("body timeout", float)
+when_late: web.AppKey[Callable[[], None]] = web.AppKey("when late")

@@ -45,6 +45,7 @@ _ERRORS = {
         "The address may be mistyped, or the event was renamed. Everything that is on is on the home page.",
     ),
     405: ("That can’t be done here", "Go back and use the page’s own buttons and links."),
+    408: ("That took too long", "Check the connection and send it again."),
     409: ("Someone was faster", "Reload the page to see what changed, then try again."),
     413: ("That is too long", "Shorten it and send it again."),
     415: ("That can’t be read", "Send a form, or a JSON object of strings."),
@@ -144,7 +145,11 @@ def _refusal(request: web.Request, error: web.HTTPException) -> web.Response:
         return web.Response(status=error.status, headers=kept)
     default = f"{error.status}: {error.reason}"
     reason = error.text if error.text not in {None, default} and error.status != 413 else None
-    return _error(request, error.status, reason=reason, headers=kept)
+    response = _error(request, error.status, reason=reason, headers=kept)
+    if error.status == 408:
+        # What is still to come of the body would be taken for another request.
+        response.force_close()
+    return response
 
 
 def _error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import unicodedata
@@ -46,8 +47,8 @@ def wants_page(request: web.Request) -> bool:
 async def read_fields(request: web.Request) -> dict[str, str]:
     """The fields of a form, or of a JSON object whose values are strings; read once, then remembered.
 
-    Raises HTTPUnsupportedMediaType for what is neither, HTTPBadRequest for what can't be read, and
-    HTTPRequestEntityTooLarge beyond MAX_FORM.
+    Raises HTTPUnsupportedMediaType for what is neither, HTTPBadRequest for what can't be read,
+    HTTPRequestEntityTooLarge beyond MAX_FORM, and HTTPRequestTimeout for what doesn't arrive in time.
     """
     if FIELDS in request:
         return request[FIELDS]
@@ -57,8 +58,15 @@ async def read_fields(request: web.Request) -> dict[str, str]:
     if (request.content_length or 0) > MAX_FORM:
         raise web.HTTPRequestEntityTooLarge(MAX_FORM, request.content_length or 0)
     bounded = request.clone(client_max_size=MAX_FORM)
+    read = _read_json if request.content_type == "application/json" else _read_form
     try:
-        fields = await (_read_json(bounded) if request.content_type == "application/json" else _read_form(bounded))
+        async with asyncio.timeout(request.app[keys.body_timeout]):
+            fields = await read(bounded)
+    except TimeoutError:
+        request.app[keys.when_late]()
+        # Told that there is no more, aiohttp does not wait for it before it closes the connection.
+        request.content.feed_eof()
+        raise web.HTTPRequestTimeout(text="The form did not arrive in time.") from None
     except (ValueError, LookupError):
         # LookupError is a charset that nobody knows.
         raise web.HTTPBadRequest(text="The form can't be read.") from None

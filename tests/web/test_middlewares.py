@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -109,6 +110,26 @@ async def test_a_body_that_is_too_long_is_413(browser: Browser, concert: Event, 
     response = await browser.client.post(POST, data=chunks() if chunked else body, headers=headers)
     assert response.status == 413
     assert (await response.json())["next"] == "Shorten it and send it again."
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/x-www-form-urlencoded", "application/x-www-form-urlencoded; a=b"]
+)
+async def test_a_form_that_stalls_is_408_and_closes(
+    settings: Settings, database: Database, publisher: RecordingPublisher, content_type: str
+) -> None:
+    late: list[int] = []
+    app = create_app(settings, publisher, database=database, body_timeout=0.2, when_late=lambda: late.append(1))
+    async with TestServer(app) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"POST /login HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\nContent-Type: {content_type}\r\n"
+        writer.write(head.encode() + b"Content-Length: 999\r\n\r\n[")
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"The form did not arrive in time." in answer
+    assert late == [1]
 
 
 # Headers

@@ -130,6 +130,9 @@ def read_short(data: bytes) -> list[bytes] | None:
             start = at + 8
             if size < 126:
                 return None
+        elif size == 127:
+            # Eight bytes of length follow; nothing short says it so.
+            return None
         at = start + size
         if not 0 < size < _SHORT or at > end:
             return None

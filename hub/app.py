@@ -18,6 +18,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -58,6 +59,9 @@ from .transports.websocket import BayeuxSocket
 logger = logging.getLogger(__name__)
 
 MOUNT = "/bayeux"
+
+#: What the HTTP API is, where the hub is served from a checkout.
+DESCRIPTION = Path(__file__).resolve().parents[1] / "docs" / "openapi.json"
 
 #: Open files that are no client's connections: databases', Redis', the log, listening sockets.
 OTHER_FILES = 100
@@ -264,6 +268,8 @@ class Hub:
             roster.add_routes(app, self._directory.map(lambda realm: realm.roster))
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
+        if DESCRIPTION.is_file():
+            app.router.add_get("/openapi.json", _describe)
         if self.settings.metrics:
             app.router.add_get("/metrics", self._metrics)
         # Before whatever the application has already: who publishes starts after the hub and stops before it.
@@ -354,6 +360,11 @@ class Hub:
                 reason = health.reason or "not well"
                 return reason if realm.node is self.node else f"realm {name}: {reason}"
         return ""
+
+
+async def _describe(request: web.Request) -> web.StreamResponse:
+    # Tools that show it are pages of other sites.
+    return web.FileResponse(DESCRIPTION, headers={"Access-Control-Allow-Origin": "*"})
 
 
 def check_files(settings: Settings) -> None:

@@ -162,6 +162,9 @@ async def _page(request: web.Request, form: CommentForm, status: int = 200) -> w
 async def _find(request: web.Request) -> int:
     """The id of the event that the path names; a renamed one is found by its old name for a moment longer."""
     slug = request.match_info["slug"]
+    if "\0" in slug:
+        # PostgreSQL has no text with a NUL in it, and would fail rather than find nothing.
+        raise web.HTTPNotFound(text="There is no such event.")
 
     async def find() -> int:
         async with request.app[keys.database].reading() as session:

@@ -156,14 +156,15 @@ class Connection(asyncio.Protocol):
         if len(data) <= PIECE:
             reader = self._reader
             self._feed(reader, data)
-            if not reader.unfinished:
-                return
-            data = b""
-        # Forty thousand frames fit into one read, and four megabytes into a compressed piece; nobody else would be
-        # served while they are looked at.
-        self._rest = memoryview(data)
-        self.transport.pause_reading()
-        self._go_on()
+            if reader.unfinished:
+                self._rest = memoryview(b"")
+                self.transport.pause_reading()
+                asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            # Forty thousand frames fit into one read; nobody else would be served while they are looked at.
+            self._rest = memoryview(data)
+            self.transport.pause_reading()
+            self._go_on()
 
     def _go_on(self) -> None:
         """Look at what was received, piece by piece, for as long as a turn may take."""
@@ -176,7 +177,8 @@ class Connection(asyncio.Protocol):
                 self._feed(reader, bytes(rest[:PIECE]))
                 rest = rest[PIECE:]
             reader = self._reader = self._reader or (Reader(self.limit, self.window > 0) if rest else None)
-            if time() >= turn_ends:
+            if time() >= turn_ends or (reader is not None and reader.unfinished):
+                # A step of inflating is a turn: eight peers with bombs would else be served for 16 ms before anybody.
                 break
         if reader is not None and (rest or reader.unfinished) and not self.transport.is_closing():
             self._rest = rest

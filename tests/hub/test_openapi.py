@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
@@ -24,17 +25,24 @@ from hub.protocol import tokens
 DESCRIPTION = json.loads((Path(__file__).parents[2] / "docs/openapi.json").read_text(encoding="utf-8"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
-schema = schemathesis.openapi.from_dict(DESCRIPTION)
+# The site's are its own tests' (tests/web/test_openapi.py).
+schema = schemathesis.openapi.from_dict(DESCRIPTION).exclude(tag="site")
 
 
 class Subject(Fanfare):
+    rules = ""
+
     def environment(self) -> dict[str, str]:
-        return {**super().environment(), "HUB_CONNECT_TIMEOUT": "50ms"}
+        return {**super().environment(), "HUB_CONNECT_TIMEOUT": "50ms", "HUB_RULES": self.rules}
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with Subject().running(0) as (_, port):
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    rules = tmp_path_factory.mktemp("openapi") / "rules.toml"
+    rules.write_text('[[rule]]\nchannels = ["**"]\npresence = "open"\n', encoding="utf-8")
+    subject = Subject()
+    subject.rules = str(rules)
+    with subject.running(0) as (_, port):
         yield f"http://{HOST}:{port}"
 
 
@@ -48,3 +56,10 @@ def test_answers_are_as_described(case: Any, url: str) -> None:
     if len(str((case.path_parameters or {}).get("realm", ""))) % 2:
         case.path_parameters["realm"] = Fanfare.realm
     case.call_and_validate(base_url=url, headers=headers, checks=CHECKS, timeout=10)
+
+
+def test_the_hub_serves_its_description(url: str) -> None:
+    response = requests.get(f"{url}/openapi.json", timeout=30)
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert response.json() == DESCRIPTION

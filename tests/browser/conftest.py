@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 from argon2 import PasswordHasher
 from playwright.async_api import Browser, Page
 from road import Road, road_to
@@ -59,7 +60,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+# On the loop of the module, where the browser is.
+@pytest_asyncio.fixture(loop_scope="module")
 async def site(tables: Path, tmp_path: Path) -> AsyncIterator[Site]:
     """The site with one event, /events/brass, and a hub; it polls every second while the hub is away."""
     path = tmp_path / "site.db"
@@ -101,14 +103,14 @@ async def site(tables: Path, tmp_path: Path) -> AsyncIterator[Site]:
     await database.close()
 
 
-@pytest.fixture
-async def open_page(chromium: Browser, site: Site) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_page(shared_chromium: Browser, site: Site) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
     """Opens pages, each in a browser context of its own: another visitor. Errors of their scripts fail the test."""
     errors: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
 
         async def new() -> Page:
-            context = await chromium.new_context(base_url=site.road.url)
+            context = await shared_chromium.new_context(base_url=site.road.url)
             stack.push_async_callback(context.close)
             page = await context.new_page()
             # A fetch that fails while there is no network is reported too, as it should be.

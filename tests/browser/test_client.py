@@ -17,6 +17,8 @@ from web.models import Status
 if TYPE_CHECKING:
     from conftest import Site
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 Open = Callable[[], Awaitable[Page]]
 
 PAGE = "/events/brass"
@@ -203,7 +205,7 @@ async def test_a_page_without_subscriptions_does_not_connect(open_page: Open, si
 
 @pytest.mark.parametrize("status", ["websocket", "long-polling"])
 async def test_a_page_of_another_origin_written_for_fanout_needs_only_the_host(
-    open_page: Open, site: Site, aiohttp_server: Callable[[web.Application], Awaitable[TestServer]], status: str
+    open_page: Open, site: Site, status: str
 ) -> None:
     """Air Mozilla's way: Fanout's Faye with transportMode, and a subscription to /channel."""
     site.road.refuses_sockets = status == "long-polling"
@@ -217,30 +219,30 @@ async def test_a_page_of_another_origin_written_for_fanout_needs_only_the_host(
     app = web.Application()
     app.router.add_get("/", old_page)
     # Another port is another origin. (Browsers keep pages of other hosts from loopback addresses.)
-    old = await aiohttp_server(app)
-    await page.goto(str(old.make_url("/")))
-    await page.evaluate(
-        """async (url) => {
-            window.heard = [];
-            const client = new Faye.Client(url, { transportMode: 'fallback' });
-            client.on('transport:up', () => window.heard.push('up'));
-            await client.subscribe('/chat/old', (data) => window.heard.push(data));
-            await client.publish('/chat/old', { text: 'ünïcödé 😀' });
-        }""",
-        site.road.url + "/bayeux",
-    )
-    await page.wait_for_function("() => window.heard.length === 2")
-    assert await page.evaluate("() => window.heard") == ["up", {"text": "ünïcödé 😀"}]
-    assert bool(site.hub.node.links) == (status == "websocket")
-    assert not site.road.seen("OPTIONS")
+    async with TestServer(app) as old:
+        await page.goto(str(old.make_url("/")))
+        await page.evaluate(
+            """async (url) => {
+                window.heard = [];
+                const client = new Faye.Client(url, { transportMode: 'fallback' });
+                client.on('transport:up', () => window.heard.push('up'));
+                await client.subscribe('/chat/old', (data) => window.heard.push(data));
+                await client.publish('/chat/old', { text: 'ünïcödé 😀' });
+            }""",
+            site.road.url + "/bayeux",
+        )
+        await page.wait_for_function("() => window.heard.length === 2")
+        assert await page.evaluate("() => window.heard") == ["up", {"text": "ünïcödé 😀"}]
+        assert bool(site.hub.node.links) == (status == "websocket")
+        assert not site.road.seen("OPTIONS")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 async def test_a_comment_of_one_long_word_breaks_instead_of_widening_the_page(
-    chromium: Browser, site: Site, width: int
+    shared_chromium: Browser, site: Site, width: int
 ) -> None:
     await site.comment("x" * 300)
-    page = await (await chromium.new_context(viewport={"width": width, "height": 900})).new_page()
+    page = await (await shared_chromium.new_context(viewport={"width": width, "height": 900})).new_page()
     await page.goto(site.road.url + "/events/" + site.event.slug)
     await expect(page.locator(".comment-text")).to_be_visible()
     assert await page.evaluate("() => document.documentElement.scrollWidth") <= width

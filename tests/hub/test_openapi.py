@@ -33,7 +33,12 @@ class Subject(Fanfare):
     rules = ""
 
     def environment(self) -> dict[str, str]:
-        return {**super().environment(), "HUB_CONNECT_TIMEOUT": "50ms", "HUB_RULES": self.rules}
+        return {
+            **super().environment(),
+            "HUB_CONNECT_TIMEOUT": "50ms",
+            "HUB_ORDER_WAIT": "50ms",
+            "HUB_RULES": self.rules,
+        }
 
 
 @pytest.fixture(scope="module")

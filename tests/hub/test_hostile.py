@@ -244,8 +244,6 @@ class TestLies:
             alice, mallory = await handshake(hub), await handshake(hub)
             me = {"clientId": alice, "connectionType": "long-polling"}
             await said(hub, {"channel": "/meta/subscribe", "clientId": alice, "subscription": "/a"})
-            # The first connect is answered at once; the next is held until there is something to say.
-            await said(hub, {"channel": "/meta/connect"} | me)
             lies = {
                 "advice": {"reconnect": "none"},
                 "successful": False,

@@ -45,6 +45,9 @@ SLICE = 512
 #: Seconds between turns of the timer wheel: the precision of holds, pings and expiry.
 STEP = 0.1
 
+#: Seconds the loop may be late before it counts as halted: a process that was stopped, a machine that stood still.
+HALT = 1.0
+
 #: Seconds a session that never sent a connect is kept. A client connects right after its handshake;
 #: what does not is a flood.
 UNCONNECTED_SECONDS = 10.0
@@ -148,9 +151,12 @@ class Wheel:
 
     Entries are never cancelled; whoever is called looks whether there is still something to do.
     The loop is only woken while the wheel is not empty.
+
+    awake: since when the loop has turned without a halt (loop time). Who counts somebody's silence counts
+    it from then on: what came during a halt is read only after the timers.
     """
 
-    __slots__ = ("_at", "_call", "_loop", "_slots")
+    __slots__ = ("_at", "_call", "_due", "_loop", "_slots", "awake")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -158,13 +164,15 @@ class Wheel:
         self._slots: dict[int, dict[Callable[[Any], None], list[Any]]] = {}
         self._call: asyncio.TimerHandle | None = None
         self._at = 0
+        self._due = 0.0
+        self.awake = 0.0
 
     def add(self, when: float, callback: Callable[[Any], None], thing: Any) -> None:
         """Call `callback(thing)` at `when` (loop time), up to STEP late."""
         slot = int(when / STEP) + 1
         if self._call is None:
             self._at = int(self._loop.time() / STEP)
-            self._call = self._loop.call_later(STEP, self._turn)
+            self._arm()
         slot = max(slot, self._at + 1)
         entries = self._slots.get(slot)
         if entries is None:
@@ -183,7 +191,13 @@ class Wheel:
             self._call.cancel()
             self._call = None
 
+    def _arm(self) -> None:
+        self._due = self._loop.time() + STEP
+        self._call = self._loop.call_later(STEP, self._turn)
+
     def _turn(self) -> None:
+        if self._loop.time() - self._due > HALT:
+            self.awake = self._loop.time()
         # `_call` stays set meanwhile: else an entry that a callback adds would start a second timer, and
         # move `_at` over slots whose turn is yet to come when the loop is late.
         now = int(self._loop.time() / STEP)
@@ -196,7 +210,10 @@ class Wheel:
                     except Exception:
                         # One entry's bug must not stop everybody's timers.
                         logger.exception("timer failed")
-        self._call = self._loop.call_later(STEP, self._turn) if self._slots else None
+        if self._slots:
+            self._arm()
+        else:
+            self._call = None
 
 
 class Node:
@@ -1179,13 +1196,14 @@ class Node:
             return
         now = self.time()
         ttl = self.bounds.session_ttl if session.connected else min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
+        seen = max(session.seen, self.wheel.awake)
         if session.reachable:
             self.wheel.add(now + ttl, self._session_is_due, session)
-        elif session.seen + ttl <= now:
+        elif seen + ttl <= now:
             self.counters.expired += 1
             self.end_session(session, "expired")
         else:
-            self.wheel.add(session.seen + ttl, self._session_is_due, session)
+            self.wheel.add(seen + ttl, self._session_is_due, session)
 
 
 async def drain(nodes: Iterable[Node]) -> None:

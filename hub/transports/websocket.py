@@ -311,7 +311,9 @@ def _ping_due(connection: Connection) -> None:
     if connection.closing:
         return
     now = connection.node.time()
-    silent = now - connection.seen
+    # What a peer said while this process stood still has not been read yet: that was no silence.
+    heard = max(connection.seen, connection.node.wheel.awake)
+    silent = now - heard
     if silent >= 2 * connection.interval - 0.2:
         connection.closing = True
         connection.transport.abort()
@@ -322,7 +324,7 @@ def _ping_due(connection: Connection) -> None:
         connection.write(frame(PING, mark) if mark else _EMPTY_PING)
     if not quiet:
         # Counted from what came last: a fixed beat can miss the ping, and find two intervals of silence next time.
-        connection.node.wheel.add(connection.seen + connection.interval, _ping_due, connection)
+        connection.node.wheel.add(heard + connection.interval, _ping_due, connection)
         return
     connection.node.wheel.add(now + connection.interval, _ping_due, connection)
 

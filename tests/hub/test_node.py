@@ -391,6 +391,20 @@ class TestBounds:
             assert node.registry.audiences == {}
             assert node.counters.expired == 1
 
+    async def test_session_does_not_expire_for_what_was_not_read_while_the_process_stood_still(self) -> None:
+        """Pollers came back after 40 s of a machine that stood still, and were unknown."""
+        async with new_node(Bounds(tick=0.0, session_ttl=5.0)) as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a")
+            session = alice.session
+            session.seen -= 40.0
+            node.wheel.awake = node.time()
+            node._session_due(session)
+            assert not session.ended
+            node.wheel.awake -= 40.0
+            node._session_due(session)
+            assert session.ended
+
     async def test_session_without_a_connect_is_a_flood_s_and_soon_forgotten(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from hub.node import STEP, Wheel
+from hub.node import HALT, STEP, Wheel
 
 
 class Loop:
@@ -69,3 +69,19 @@ def test_there_is_one_timer_whatever_callbacks_add_and_none_when_nothing_is_due(
         loop.run(STEP)
     loop.run(STEP)
     assert not loop.timers
+
+
+def test_wheel_knows_since_when_the_loop_has_turned_without_a_halt() -> None:
+    loop = Loop()
+    wheel = Wheel(cast(Any, loop))
+    seen: list[float] = []
+    for seconds in (1, 2, 60, 61):
+        wheel.add(loop.now + seconds, lambda _: seen.append(wheel.awake), None)
+    for _ in range(10):
+        loop.run(HALT)
+    assert seen == [0.0, 0.0]
+    loop.run(40.0)
+    began = loop.now
+    for _ in range(60):
+        loop.run(HALT)
+    assert seen == [0.0, 0.0, began, began]

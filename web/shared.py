@@ -31,12 +31,12 @@ class _Answer(Generic[T]):
 
 
 class Shared(Generic[T]):
-    """Answers by key. `made` counts those that had to be made."""
+    """Answers by key. `made` counts those that had to be made; `seconds` is how long one is given again."""
 
     def __init__(
         self, *, seconds: float = SECONDS, most: int = MOST, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._most = most
         self._clock = clock
         self._answers: dict[Hashable, _Answer[T]] = {}
@@ -52,7 +52,7 @@ class Shared(Generic[T]):
             return await make()
         now = self._clock()
         answer = self._answers.get(key)
-        if answer is None or answer.position != position or answer.asked <= now - self._seconds:
+        if answer is None or answer.position != position or answer.asked <= now - self.seconds:
             answer = _Answer(position, now, asyncio.create_task(self._make(key, make)))
             # If all who asked have left, nobody is there to hear of its error.
             answer.task.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -118,6 +119,8 @@ async def test_answers_are_bounded() -> None:
 @pytest.mark.parametrize("path", ["/", "/events/brass-on-the-quay/about", "/events/brass-on-the-quay/comments.json"])
 async def test_a_hundred_browsers_are_one_query(browser: Browser, concert: Event, path: str) -> None:
     app = browser.client.server.app  # type: ignore[attr-defined]  # TestServer's, which BaseTestServer lacks
+    # A busy machine took longer than an answer's second for the hundred, and made two.
+    app[keys.answers].seconds = math.inf
     found = await asyncio.gather(*(browser.client.get(path) for _ in range(100)))
     assert {response.status for response in found} == {200}
     assert app[keys.answers].made == 1

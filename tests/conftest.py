@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -45,6 +46,11 @@ MARKS = {
     "node": "node",
     "node_modules": "node",
 }
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a shell has it for what it runs in the background; programs that the tests start would ignore Ctrl-C too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -186,8 +192,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 async def launched() -> AsyncIterator[object]:
     """A running Chromium as a playwright Browser."""
     program = need(services.chromium_program)
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
+    # What must come sooner says so; five seconds, the default, are a slow machine's business.
+    expect.set_options(timeout=30_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=program,

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Seconds a server may take until it answers; a loaded CI machine needs some.
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 #: Seconds between two looks at a server that starts.
 _LOOK_SECONDS = 0.01

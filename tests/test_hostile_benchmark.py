@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from benchmarks.hostile import ATTACKS, MARKS, PAGE, run, table
 
 
-@pytest.mark.timeout(120)
 async def test_others_are_served_and_memory_stays_bounded_through_attacks() -> None:
     names = ["handshakes", "frames", "batch"]
     results = await run(names, 1.0, 1)

@@ -14,7 +14,6 @@ from benchmarks.ledger.accounts import Account
 SHORT = ["worker kill -9", "Redis CLIENT KILL", "Redis restart, data gone", "all reconnect at once", "rolling restart"]
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.redis
 @pytest.mark.node
 @pytest.mark.parametrize("fault", SHORT)

@@ -47,7 +47,7 @@ class Driven(ABC):
     async def _next(self) -> dict[str, Any]:
         """The next event it says."""
 
-    async def hear(self, event: str, seconds: float = 30.0, **more: Any) -> dict[str, Any]:
+    async def hear(self, event: str, seconds: float = 60.0, **more: Any) -> dict[str, Any]:
         """The next event of this kind (with these fields); what came before it is kept for other calls."""
         seen = 0
         async with asyncio.timeout(seconds):
@@ -60,7 +60,7 @@ class Driven(ABC):
                     seen += 1
                 self._said.append(await self._next())
 
-    async def messages(self, count: int, seconds: float = 30.0) -> list[Any]:
+    async def messages(self, count: int, seconds: float = 60.0) -> list[Any]:
         """The data of the next so many messages."""
         return [(await self.hear("message", seconds))["data"] for _ in range(count)]
 
@@ -253,7 +253,7 @@ async def scene(modules: Path, origin: str, **changes: Any) -> AsyncIterator[Sce
         await runner.cleanup()
 
 
-async def until(fact: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(fact: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until `fact()` is true: of what has no event."""
     async with asyncio.timeout(seconds):
         while not fact():

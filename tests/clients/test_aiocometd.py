@@ -11,7 +11,6 @@ from aiocometd_ng.exceptions import ServerError
 from clients.driven import restartable, until
 
 pytestmark = [
-    pytest.mark.timeout(60),
     # It calls aiohttp's ws_connect as one did in 2024.
     pytest.mark.filterwarnings("ignore:.* is deprecated, please use:DeprecationWarning"),
     pytest.mark.parametrize(
@@ -39,7 +38,7 @@ class Replay(Extension):  # type: ignore[misc]  # Any to mypy
 
 async def take(client: Client, count: int) -> list[Any]:
     """The data of the next messages."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [(await client.receive())["data"] for _ in range(count)]
 
 

@@ -16,8 +16,6 @@ FAYE = [("faye", "websocket"), ("faye", "long-polling"), ("faye-1.1.2", "websock
 COMETD = [("cometd", "websocket"), ("cometd", "long-polling")]
 EVERY = pytest.mark.parametrize(("library", "transport"), FAYE + COMETD)
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @EVERY
 async def test_library_receives_what_server_code_publishes(

@@ -13,7 +13,7 @@ import pytest
 from clients.driven import Scene, Visit, scene, until, visiting
 from playwright.async_api import Browser, Error
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FAYE = ["faye", "faye-1.1.2"]
 
@@ -78,7 +78,7 @@ async def converse(visit: Visit, there: Scene) -> None:
 
 async def uses(visit: Visit, transport: str) -> None:
     """Wait until Faye has changed over to this transport: it asks them one after the other, beside its work."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         visit.tell("state")
         while (await visit.hear("state"))["transport"] != transport:
             await asyncio.sleep(0.05)

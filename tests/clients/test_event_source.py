@@ -10,7 +10,7 @@ from playwright.async_api import Browser
 
 from hub.publisher import HttpPublisher
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize("origin", ["same", "listed"])

@@ -35,7 +35,7 @@ async def run_script(*command: str, **environ: str) -> str:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             output, complaints = await process.communicate()
     finally:
         if process.returncode is None:

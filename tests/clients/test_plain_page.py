@@ -24,7 +24,7 @@ BLOCKS = re.findall(
 LISTENERS = [(language, code) for language, code in BLOCKS if "/publish/" not in code]
 (PUBLISH,) = (code for _, code in BLOCKS if "/publish/" in code)
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: Gives what has been printed so far, without spaces and quotes, in which the languages differ.
 Printed = Callable[[], str]

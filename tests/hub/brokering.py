@@ -27,14 +27,14 @@ class Ear(Receiver):
         self.losses.append(channels)
         self._changed.set()
 
-    async def until(self, true: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, true: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until something heard makes `true` true."""
         async with asyncio.timeout(seconds):
             while not true():
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def hear(self, count: int, channel: str | None = None, seconds: float = 10.0) -> list[Publication]:
+    async def hear(self, count: int, channel: str | None = None, seconds: float = 60.0) -> list[Publication]:
         """Wait for so many publications, of one channel or of all, and return them."""
         await self.until(lambda: len(self.of(channel)) >= count, seconds)
         return self.of(channel)

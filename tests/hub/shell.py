@@ -49,7 +49,7 @@ class Shell:
             input=input,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
 
@@ -100,7 +100,7 @@ class Shell:
             if process.poll() is None:
                 process.terminate()
             try:
-                process.communicate(timeout=20)
+                process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()

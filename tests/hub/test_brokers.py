@@ -282,7 +282,7 @@ async def test_history_is_bounded_by_age(new_broker: NewBroker) -> None:
     begin = await broker.position("/n")
     (published,) = await broker.publish([draft("/n", 1)])
     assert (await broker.history("/n", begin)).recovered
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await broker.history("/n", begin)).recovered:
             await asyncio.sleep(0.1)
     assert (await broker.history("/n", published.position)).recovered

@@ -13,8 +13,6 @@ from listening import serving
 from hub.bayeux import MAX_BROWSERS
 from hub.transports.browsers import browser_of
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Tab:
     """A page's session; its browser is the HTTP client with its cookies. script: it polls by JSONP."""

@@ -34,7 +34,7 @@ def test_publish_reaches_subscribe_through_a_hub(shell: Shell) -> None:
             assert said.returncode == 0, said.stderr
         assert shell.run("publish", "comments-17", '{"id": [3, null]}').returncode == 0
         assert shell.run("publish", "comments-17", "-", "--hint", input="17\n").returncode == 0
-        printed, complaints = listening.communicate(timeout=20)
+        printed, complaints = listening.communicate(timeout=60)
     assert (listening.returncode, complaints) == (0, "")
     lines = [json.loads(line) for line in printed.splitlines()]
     assert [(line["channel"], line["data"]) for line in lines][-2:] == [
@@ -69,7 +69,7 @@ def test_subscribe_continues_after_the_hub_was_restarted(shell: Shell) -> None:
             assert listening.stdout is not None
             listening.stdout.readline()
         with shell.serving():
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while listening.poll() is None and time.monotonic() < deadline:
                 shell.run("publish", "a", "2")
             assert listening.returncode == 0
@@ -84,7 +84,7 @@ def test_subscribe_continues_after_the_hub_was_restarted(shell: Shell) -> None:
 
 def test_the_hub_is_what_python_m_hub_serves_and_ends_at_sigterm(shell: Shell) -> None:
     with shell.serving() as process:
-        with urlopen(f"{shell.url}/ready", timeout=5) as answer:
+        with urlopen(f"{shell.url}/ready", timeout=60) as answer:
             assert json.load(answer)["ready"]
         assert (shell.folder / "var" / "fanout.key").stat().st_mode & 0o777 == 0o600
         process.terminate()
@@ -116,7 +116,7 @@ def test_workers_share_a_port_and_are_replaced(shell: Shell, redis_url: str) -> 
         children = worker_pids(process.pid)
         assert len(children) == 2
         os.kill(children[0], signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while worker_pids(process.pid)[:1] in ([], children[:1]) or len(worker_pids(process.pid)) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)

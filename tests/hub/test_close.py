@@ -35,7 +35,7 @@ async def publish(http: ClientSession, url: str, *items: dict[str, Any]) -> str:
 async def goodbye(socket: ClientWebSocketResponse) -> tuple[list[Any], int | None, Any]:
     """The data that comes until the socket is closed, the code, and the reason."""
     data = []
-    while (message := await asyncio.wait_for(socket.receive(), 10)).type is WSMsgType.TEXT:
+    while (message := await asyncio.wait_for(socket.receive(), 60)).type is WSMsgType.TEXT:
         data.append(message.json().get("data"))
     assert message.type is WSMsgType.CLOSE
     return data, socket.close_code, message.extra
@@ -81,7 +81,7 @@ async def test_streams_of_the_channel_end_and_sockets_stay() -> None:
             await publish(http, url, {"channel": "a", "json-object": 1, **END})
             (event,) = await events(stream, 1)
             assert '"data":1' in event["data"]
-            assert await asyncio.wait_for(stream.content.read(), 10) == b""
+            assert await asyncio.wait_for(stream.content.read(), 60) == b""
         assert (await socket.receive_json())["data"] == 1
         await publish(http, url, {"channel": "a", "json-object": 2})
         assert (await socket.receive_json())["data"] == 2

@@ -22,7 +22,7 @@ def head(key: bytes, *lines: str, target: str = "/bayeux") -> bytes:
 async def answer(url: str, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     writer.write(data)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         said = await reader.readuntil(b"\r\n\r\n")
     writer.close()
     return said
@@ -50,7 +50,7 @@ class TestWays:
             await answer(url, head(KEYS[0]))
             reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
             writer.write(head(KEYS[1]) + b"\x89\x81\0\0\0\0p")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await reader.readuntil(b"\r\n\r\n")
                 assert await reader.readexactly(3) == b"\x8a\x01p"
             writer.close()

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import itertools
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, ClientSession
 from listening import serving
+from stopwatch import Stopwatch
 from test_feed import bearer, items
 
 from hub import hearing
@@ -50,7 +50,7 @@ class Workers:
 
     async def until(self, url: str, since: str, expected: list[tuple[str, str]]) -> str:
         """Wait until exactly this has changed since; the cursor after it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 cursor, found = await self.heard(url, since)
                 assert isinstance(cursor, str), f"cursor refused: {cursor}"
@@ -71,7 +71,7 @@ async def workers(redis_url: str) -> AsyncIterator[Workers]:
 
 
 async def next_line(stream: ClientResponse, prefix: str) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             line = await stream.content.readline()
             assert line, "the stream has ended"
@@ -125,9 +125,9 @@ async def test_a_worker_that_is_gone_hears_nothing(workers: Workers, redis_url: 
         assert found == [("dead", "subscribed")]
         hub.node.wheel.stop()
         await hub.node.broker.close()
-        began = time.monotonic()
-        await workers.until(workers.one, cursor, [("dead", "unsubscribed")])
-        assert time.monotonic() - began < 2 * hearing.PACE.silence
+        with Stopwatch() as watch:
+            await workers.until(workers.one, cursor, [("dead", "unsubscribed")])
+        assert watch.seconds < 2 * hearing.PACE.silence
 
 
 async def test_after_a_loss_readers_begin_anew(workers: Workers) -> None:
@@ -143,7 +143,7 @@ async def test_workers_tell_nothing_when_nobody_asks(redis_url: str, monkeypatch
     monkeypatch.setattr(hearing, "LEASE", 0.5)
     async with serving(redis_url=redis_url) as one, serving(redis_url=redis_url) as two, ClientSession() as http:
         workers = Workers(http, one, two)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while workers.hub.node.registry.on_change or workers.other.node.registry.on_change:
                 await asyncio.sleep(0.05)
         monkeypatch.setattr(hearing, "LEASE", 30.0)

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import ClientSession, WSMsgType
 from conversation import TYPES, Talk, new_rules
 from listening import KEY, REALM, listening, serving
+from stopwatch import Stopwatch
 
 from hub.app import Hub
 from hub.node import Poll
@@ -39,7 +40,7 @@ async def handshake(hub: Hub) -> str:
     return client
 
 
-async def raw(url: str, data: bytes, *, seconds: float = 5.0) -> bytes:
+async def raw(url: str, data: bytes, *, seconds: float = 60.0) -> bytes:
     """What the hub answers to bytes on a connection that stays open, until the hub closes it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     writer.write(data)
@@ -403,13 +404,12 @@ async def test_others_are_served_while_it_all_happens() -> None:
                     assert response.status == 400
 
         floods = [asyncio.create_task(flood()) for _ in range(5)]
-        loop = asyncio.get_running_loop()
         waits = []
         for number in range(20):
-            began = loop.time()
-            await hub.publisher.publish("quiet", number)
-            assert await alice.take(1) == [("/quiet", number)]
-            waits.append(loop.time() - began)
+            with Stopwatch() as watch:
+                await hub.publisher.publish("quiet", number)
+                assert await alice.take(1) == [("/quiet", number)]
+            waits.append(watch.seconds)
         stop.set()
         await asyncio.gather(*floods)
         assert sorted(waits)[-2] < 1.0, waits

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 from listening import KEY, REALM, serving
+from stopwatch import Stopwatch
 
 from hub.app import Hub
 from hub.protocol import tokens
@@ -82,7 +83,7 @@ def desk_of(hub: Hub) -> Desk:
 
 async def until(said: Any) -> None:
     """Wait until a condition holds that the loop is about to bring about."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not said():
             await asyncio.sleep(0.001)
 
@@ -370,7 +371,6 @@ class TestSlowness:
 
     async def test_crumbs_do_not_buy_a_head_more_time(self) -> None:
         async with serving(head_timeout=0.3) as (url, _), line(url) as talk:
-            began = time.monotonic()
             talk.say(b"POST /bayeux HTTP/1.1\r\nX: ")
 
             async def drip() -> None:
@@ -380,10 +380,10 @@ class TestSlowness:
                         await asyncio.sleep(0.05)
 
             dripping = asyncio.create_task(drip())
-            with contextlib.suppress(ConnectionError):
+            with Stopwatch() as watch, contextlib.suppress(ConnectionError):
                 assert await talk.reader.read() == b""
             dripping.cancel()
-            assert time.monotonic() - began < 2
+            assert watch.seconds < 2
 
     @pytest.mark.parametrize("path", ["/bayeux", PUBLISH])
     async def test_body_that_stalls_is_told_so(self, path: str) -> None:
@@ -430,6 +430,6 @@ async def test_remembered_heads_are_bounded_and_tokens_in_them_still_expire() ->
         for number in range(1100):
             desk_of(hub).plan(post("/bayeux", b"", f"X: {number}"))
         assert len(desk_of(hub)._plans) <= 1024
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await talk.ask(post(PUBLISH, ITEM, brief)))[0] == 200:
                 await asyncio.sleep(0.05)

@@ -41,7 +41,7 @@ async def say(node: Node, *messages: dict[str, Any]) -> list[dict[str, Any]]:
     answered: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
     poll.when_sent(answered.set_result)
     node.accept(messages, LONG_POLLING, poll)
-    return [loads(part) for part in await asyncio.wait_for(answered, 10)]
+    return [loads(part) for part in await asyncio.wait_for(answered, 60)]
 
 
 async def start(node: Node, *patterns: str) -> str:

@@ -129,7 +129,7 @@ class TestHolding:
                 began = loop.time()
             status, (reply,), _ = await held
             assert (status, reply["advice"]["reconnect"]) == (200, "retry")
-            assert loop.time() - began < 3
+            assert loop.time() - began < 15
 
 
 class TestCallbackPolling:

@@ -165,7 +165,7 @@ async def test_history_that_was_asked_for_once_is_not_lost_without_a_word() -> N
         alice.start()
         before = ping(node, alice)
         alice.say(alice.meta("subscribe", subscription="/a", ext={"replay": {"/a": -2}}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while alice.wire.data() != [1, 2]:
                 await asyncio.sleep(0.01)
         assert before is not None

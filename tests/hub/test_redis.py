@@ -7,13 +7,13 @@ import contextlib
 import logging
 import re
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from brokering import Ear, Relay, draft
 from services import Redis, RedisFactory, Server, free_port, redis_program
+from stopwatch import Stopwatch
 
 import hub.brokers.redis as redis_module
 from hub.brokers import Health
@@ -32,7 +32,7 @@ async def opened(url: str, **options: object) -> AsyncIterator[tuple[RedisBroker
         await broker.close()
 
 
-async def insist(broker: RedisBroker, *drafts: Draft, seconds: float = 20.0) -> list[Position]:
+async def insist(broker: RedisBroker, *drafts: Draft, seconds: float = 60.0) -> list[Position]:
     """Publish, again and again until it is accepted. For drafts with keys."""
     async with asyncio.timeout(seconds):
         while True:
@@ -42,7 +42,7 @@ async def insist(broker: RedisBroker, *drafts: Draft, seconds: float = 20.0) -> 
                 await asyncio.sleep(0.05)
 
 
-async def until_health(broker: RedisBroker, well: bool, seconds: float = 10.0) -> Health:
+async def until_health(broker: RedisBroker, well: bool, seconds: float = 60.0) -> Health:
     async with asyncio.timeout(seconds):
         while broker.health.well is not well:
             await asyncio.sleep(0.01)
@@ -56,7 +56,6 @@ def log_key(broker: RedisBroker, channel: str) -> str:
 # Connections that end
 
 
-@pytest.mark.timeout(90)
 async def test_nothing_is_lost_when_connections_are_killed(redis_server: Redis, redis_url: str) -> None:
     """12,000 publications while every connection is killed 20 times: each is heard, once and in order."""
     async with opened(redis_url) as (broker, ear), opened(redis_url) as (_, other_ear):
@@ -75,7 +74,7 @@ async def test_nothing_is_lost_when_connections_are_killed(redis_server: Redis, 
             count += 50
             await asyncio.sleep(0.001 if count < 12_000 else 0.05)
         for hearer in (ear, other_ear):
-            await hearer.hear(count, seconds=20)
+            await hearer.hear(count)
             assert len(hearer.heard) == count
             assert {int(publication.data) for publication in hearer.heard} == set(range(count))
             hearer.check_order()
@@ -175,17 +174,16 @@ async def test_lost_redis_is_told_to_publishers_in_time_and_found_again(new_redi
     async with opened(redis.url) as (broker, ear):
         (before,) = await broker.publish([draft("/n", 1)])
         await asyncio.to_thread(redis.kill)
-        begun = time.monotonic()
-        with pytest.raises(BrokerUnavailable, match=f"127.0.0.1:{redis.port}"):
+        with Stopwatch() as watch, pytest.raises(BrokerUnavailable, match=f"127.0.0.1:{redis.port}"):
             await broker.publish([draft("/n", 2)])
-        assert time.monotonic() - begun < redis_module.COMMAND_SECONDS + 0.5
+        assert watch.seconds < redis_module.COMMAND_SECONDS + 1
         assert f"127.0.0.1:{redis.port}" in (await until_health(broker, False)).reason
-        begun = time.monotonic()
-        for attempt in (broker.publish([draft("/n", 3)]), broker.position("/n"), broker.history("/n", None)):
-            with pytest.raises(BrokerUnavailable):
-                await attempt
+        with Stopwatch() as watch:
+            for attempt in (broker.publish([draft("/n", 3)]), broker.position("/n"), broker.history("/n", None)):
+                with pytest.raises(BrokerUnavailable):
+                    await attempt
         # It has been away for a while: nobody waits any more.
-        assert time.monotonic() - begun < 1
+        assert watch.seconds < 1
         await asyncio.to_thread(redis.start)
         await until_health(broker, True)
         (after,) = await insist(broker, draft("/n", 4, key="k"))
@@ -202,12 +200,12 @@ async def test_silent_redis_is_told_in_time_and_forgiven(new_redis: RedisFactory
         await broker.publish([draft("/n", 1)])
         redis.pause()
         try:
-            begun = time.monotonic()
-            results = await asyncio.gather(
-                broker.publish([draft("/n", 2)]), broker.position("/n"), return_exceptions=True
-            )
+            with Stopwatch() as watch:
+                results = await asyncio.gather(
+                    broker.publish([draft("/n", 2)]), broker.position("/n"), return_exceptions=True
+                )
             assert [type(result) for result in results] == [BrokerUnavailable, BrokerUnavailable]
-            assert time.monotonic() - begun < redis_module.COMMAND_SECONDS + 1
+            assert watch.seconds < redis_module.COMMAND_SECONDS + 1
             health = await until_health(broker, False)
             assert f"127.0.0.1:{redis.port}" in health.reason
         finally:
@@ -222,7 +220,7 @@ async def test_deaf_reader_makes_the_node_not_ready_and_comes_back(
     new_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is open, and carries nothing: found within DEAF_SECONDS."""
-    monkeypatch.setattr(redis_module, "DEAF_SECONDS", 0.6)
+    monkeypatch.setattr(redis_module, "DEAF_SECONDS", 2.0)
     monkeypatch.setattr(redis_module, "CANARY_SECONDS", 0.2)
     redis = await asyncio.to_thread(new_redis)
     async with Relay(redis.port) as relay, opened(relay.url) as (broker, ear), opened(redis.url) as (other, _):
@@ -236,10 +234,11 @@ async def test_deaf_reader_makes_the_node_not_ready_and_comes_back(
 
 
 async def test_quiet_hub_is_not_deaf(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_module, "DEAF_SECONDS", 0.6)
+    # A halt of more than CANARY_SECONDS + 1 is allowed for; a shorter one counts as silence.
+    monkeypatch.setattr(redis_module, "DEAF_SECONDS", 2.0)
     monkeypatch.setattr(redis_module, "CANARY_SECONDS", 0.2)
     async with opened(redis_url) as (broker, _):
-        for _ in range(20):
+        for _ in range(30):
             await asyncio.sleep(0.1)
             assert broker.health.well
         assert (broker.deaf, broker.reconnects) == (0, 0)
@@ -428,7 +427,7 @@ async def test_emptied_database_is_told_under_an_open_connection(new_redis: Redi
             (after,) = await broker.publish([draft("/n", 2)])
             assert after.position.epoch != before.position.epoch
         for hearer in (ear, other_ear):
-            await hearer.until(lambda hearer=hearer: bool(hearer.losses), seconds=5)
+            await hearer.until(lambda hearer=hearer: bool(hearer.losses))
             if followed:
                 await hearer.hear(2)
                 assert hearer.heard[-1].position == after.position
@@ -454,7 +453,7 @@ async def test_entries_trimmed_unread_are_told_under_an_open_connection(
         redis.command("XTRIM", log_key(broker, "/n"), "MAXLEN", 0)
         if followed:
             await broker.publish([draft("/n", 3)])
-        await ear.until(lambda: bool(ear.losses), seconds=5)
+        await ear.until(lambda: bool(ear.losses))
         await broker.publish([draft("/n", 4)])
         await ear.until(lambda: ear.heard[-1].data == b"4")
         assert ear.losses == [None]
@@ -629,7 +628,7 @@ async def test_everything_but_logs_and_epochs_expires(redis_server: Redis, redis
     async with opened(redis_url) as (broker, _):
         await broker.publish([draft("/n", 1, key="k")])
         await broker.save_session("s", "w", b"1", 60)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while b"canary" not in (keys := redis_server.command("KEYS", "*")):
                 await asyncio.sleep(0.05)
         names = [name.decode() for name in keys.split(b"\r\n") if name.startswith((b"{", b"hub"))]
@@ -772,7 +771,6 @@ class SentinelServer(Server):
         return self
 
 
-@pytest.mark.timeout(60)
 async def test_sentinel_says_where_the_primary_is_before_and_after_a_failover(
     new_redis: RedisFactory, tmp_path: Path
 ) -> None:
@@ -783,7 +781,7 @@ async def test_sentinel_says_where_the_primary_is_before_and_after_a_failover(
         await asyncio.to_thread(sentinel.start)
         url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/hub/0"
         broker, ear = RedisBroker(url), Ear()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await broker.open(ear)
@@ -794,12 +792,12 @@ async def test_sentinel_says_where_the_primary_is_before_and_after_a_failover(
             await broker.publish([draft("/n", 1)])
             await ear.hear(1)
             # Sentinel learns of replicas every ten seconds; without one it would not fail over.
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while b"slaves=1" not in _ask(sentinel.port, "INFO", "sentinel"):
                     await asyncio.sleep(0.1)
             await asyncio.to_thread(primary.kill)
             await until_health(broker, False)
-            await until_health(broker, True, seconds=20)
+            await until_health(broker, True)
             await insist(broker, draft("/n", 2, key="k"))
             await ear.hear(2)
             assert ear.losses == [None]

@@ -16,6 +16,7 @@ from conversation import TYPES
 from listening import KEY, REALM, serving
 from services import RedisFactory
 from shell import Shell
+from stopwatch import Stopwatch
 
 from hub.app import Hub
 from hub.cli import main
@@ -91,7 +92,7 @@ async def state(url: str, channel: str, **query: str) -> dict[str, Any]:
         return found
 
 
-async def until(url: str, channel: str, users: list[str], count: int, seconds: float = 20.0) -> None:
+async def until(url: str, channel: str, users: list[str], count: int, seconds: float = 60.0) -> None:
     """Wait until the state is this; fail with what it is."""
     found: dict[str, Any] = {}
     for _ in range(round(seconds / 0.05)):
@@ -103,7 +104,7 @@ async def until(url: str, channel: str, users: list[str], count: int, seconds: f
     raise AssertionError(found)
 
 
-async def hear(socket: ClientWebSocketResponse, name: str, user: str, seconds: float = 20.0) -> dict[str, Any]:
+async def hear(socket: ClientWebSocketResponse, name: str, user: str, seconds: float = 60.0) -> dict[str, Any]:
     """The next event that says that a user joined or left."""
     async with asyncio.timeout(seconds):
         while True:
@@ -167,7 +168,8 @@ async def test_bayeux_session_is_present_while_it_has_a_connection(rules: Path) 
 
 
 async def test_page_that_is_loaded_again_is_no_leave(rules: Path) -> None:
-    async with serving(rules=rules, presence_leave=1.0) as (url, _), browsing(url) as page:
+    # Longer than a machine stands still between the two.
+    async with serving(rules=rules, presence_leave=4.0) as (url, _), browsing(url) as page:
         watcher = await page.come("presence/comments-17")
         for _ in range(3):
             alice = await page.come("comments-17", "alice")
@@ -175,7 +177,7 @@ async def test_page_that_is_loaded_again_is_no_leave(rules: Path) -> None:
             await alice.close()
         await page.come("comments-17", "bob")
         events = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not events or "alice" not in events[-1]["left"]:
                 events.append((await watcher.receive_json())["data"])
         assert sum("alice" in each["joined"] for each in events) == 1
@@ -232,7 +234,7 @@ async def test_wildcard_hears_of_nobody_whom_it_may_not_see(rules: Path) -> None
         assert (await hear(watcher, "joined", "carol"))["count"] == 1
         # Had they been told, it would have been at the same tick or the next.
         await page.come("comments-18", "dora")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "dora" not in (message := await watcher.receive_json())["data"]["joined"]:
                 assert message["channel"].startswith("presence/comments-")
 
@@ -292,7 +294,7 @@ async def test_long_list_is_cut_and_metrics_count(rules: Path) -> None:
         here = hub.realms[REALM].reporter.rules.here
         for number in range(1010):
             here.came(f"s{number}", f"user{number}", "/comments-17")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (found := await state(url, "comments-17"))["count"] != 1010:
                 await asyncio.sleep(0.05)
         assert (len(found["users"]), found["more"]) == (1000, 5)
@@ -344,7 +346,7 @@ async def test_every_worker_tells_the_same(redis_url: str, rules: Path) -> None:
         await again.close()
         await here.come("comments-1", "alice")
         await there.come("comments-1", "carol")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "carol" not in (message := await watcher.receive_json())["data"]["joined"]:
                 assert "alice" not in message["data"]["joined"] + message["data"]["left"]
         for url in (one, two):
@@ -388,10 +390,10 @@ async def test_users_of_a_worker_that_dies_leave(redis_url: str, rules: Path) ->
         # Without a word: neither reads nor writes the log any more.
         dying.node.wheel.stop()
         await dying.node.broker.close()
-        began = time.monotonic()
-        event = await hear(watcher, "left", "alice")
+        with Stopwatch() as watch:
+            event = await hear(watcher, "left", "alice")
         assert (event["left"], event["users"], event["count"]) == (["alice"], 1, 1)
-        assert time.monotonic() - began < 10
+        assert watch.seconds < 10
         await until(two, "comments-2", ["bob"], 1)
         assert hub.realms[REALM].reporter is not None
         assert len(hub.realms[REALM].reporter.rules.everywhere.workers) == 1
@@ -440,7 +442,7 @@ async def test_hub_that_restarts_tells_of_who_did_not_come_back(redis_url: str, 
         await page.come("comments-4", "alice")
         async with ClientSession() as http:
             names: list[str] = []
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while "bob" not in names:
                     query = {"channel": "presence/comments-4", "position": place}
                     async with http.get(f"{url}/poll", params=query) as response:

@@ -153,7 +153,7 @@ async def test_a_redis_that_is_away_is_waited_for(new_redis: RedisFactory) -> No
 
 async def test_a_connection_that_stalls_is_given_up_for_another(redis_server: Redis, redis_url: str) -> None:
     async with heard(redis_url) as ear, Relay(redis_server.port) as relay:
-        with straight(relay.url, timeout=0.2, patience=0.0) as publisher:
+        with straight(relay.url, timeout=2.0, patience=0.0) as publisher:
             await asyncio.to_thread(publisher.publish, "a", 1)
             relay.mute()
             await asyncio.to_thread(publisher.publish, "a", 2)
@@ -164,7 +164,7 @@ async def test_a_connection_that_stalls_is_given_up_for_another(redis_server: Re
 async def test_a_redis_that_stands_still_is_told_in_the_time_allowed(new_redis: RedisFactory) -> None:
     redis = await asyncio.to_thread(new_redis)
     async with heard(redis.url):
-        with straight(redis.url, timeout=0.2, patience=0.0) as publisher:
+        with straight(redis.url, timeout=1.0, patience=0.0) as publisher:
             await asyncio.to_thread(publisher.publish, "a", 1)
             redis.pause()
             with pytest.raises(BrokerUnavailable, match=f"Redis at 127.0.0.1:{redis.port}"):

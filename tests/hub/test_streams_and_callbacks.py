@@ -6,14 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-import pytest
 from aiohttp import ClientResponse, ClientSession
 from listening import serving
 
 from hub.app import Hub
 from hub.settings import Settings
-
-pytestmark = pytest.mark.timeout(60)
 
 
 class Client:
@@ -54,7 +51,7 @@ class Client:
 async def event(response: ClientResponse) -> tuple[str, list[Any]]:
     """The next event's id and data."""
     identity = ""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for line in response.content:
             if line.startswith(b"id: "):
                 identity = line[4:].decode().strip()
@@ -98,7 +95,7 @@ class TestStreams:
             assert (await event(response))[1] == [1]
             # A later one means that its client has given the stream up, and may have missed what went into it.
             assert data(await client.say(connect | {"id": "2"})) == [1]
-            assert b"data" not in await asyncio.wait_for(response.read(), 10)
+            assert b"data" not in await asyncio.wait_for(response.read(), 60)
 
     async def test_stream_that_died_is_continued_after_the_event_that_was_seen_last(self) -> None:
         async with serving() as (url, hub), ClientSession() as http:
@@ -127,7 +124,7 @@ class TestStreams:
             await hub.publisher.publish("a", 1)
             await event(first)
             second = await client.stream()
-            assert b"data" not in await asyncio.wait_for(second.read(), 10)
+            assert b"data" not in await asyncio.wait_for(second.read(), 60)
             (reply,) = await client.connect("2")
             assert reply["error"].startswith("402:")
             assert reply["advice"]["reconnect"] == "handshake"

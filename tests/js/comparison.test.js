@@ -87,7 +87,7 @@ async function script(Faye, url, transport) {
 const absent = missing("faye") || missing("faye-websocket");
 
 for (const transport of ["websocket", "long-polling"]) {
-  test(`${transport}, on Faye's server: npm faye and ours see the same`, { skip: absent, timeout: 60_000 }, async () => {
+  test(`${transport}, on Faye's server: npm faye and ours see the same`, { skip: absent, timeout: 240_000 }, async () => {
     const server = await new FayeServer().start();
     try {
       const theirs = await script(require("faye"), server.url, transport);
@@ -99,7 +99,7 @@ for (const transport of ["websocket", "long-polling"]) {
     }
   });
 
-  test(`${transport}, on the hub: npm faye and ours see the same`, { skip: absent || missing("hub"), timeout: 60_000 }, async () => {
+  test(`${transport}, on the hub: npm faye and ours see the same`, { skip: absent || missing("hub"), timeout: 240_000 }, async () => {
     const server = await new HubServer().start();
     // The hub has no channel /no; a name its grammar refuses stands in for it.
     try {

@@ -7,7 +7,7 @@ const net = require("node:net");
 const { HubServer, make, missing, until } = require("./servers.js");
 
 const absent = missing("faye-websocket") || missing("hub");
-const SECONDS = { skip: absent, timeout: 60_000 };
+const SECONDS = { skip: absent, timeout: 240_000 };
 
 /** A TCP proxy before the hub: `cut` ends its connections, `open = false` refuses new ones, `stall` keeps
  * them open and carries nothing, as a network does that went away without a word. */

@@ -39,7 +39,7 @@ function freePort() {
 }
 
 /** Waits for `fact()` to be true; it is looked at, not waited for, because it is another process's. */
-async function until(fact, what, seconds = 20) {
+async function until(fact, what, seconds = 60) {
   const end = Date.now() + seconds * 1000;
   while (!(await fact())) {
     if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);

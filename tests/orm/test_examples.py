@@ -7,7 +7,6 @@ import base64
 import os
 import re
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 from aiohttp import web
+from stopwatch import Stopwatch
 
 from hub.app import Hub, running
 from hub.orm.postgres import Watch, install
@@ -57,7 +57,7 @@ async def process(*command: str, cwd: Path, env: dict[str, str], url: str) -> As
         *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
-        async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as client:
             while True:
                 assert server.returncode is None, (await server.communicate())[0].decode()
                 try:
@@ -84,9 +84,9 @@ async def run(*command: str, cwd: Path, env: dict[str, str]) -> str:
 
 async def shows(page: Any, text: str) -> float:
     """Milliseconds until the page shows a text."""
-    began = time.monotonic()
-    await page.wait_for_function("text => document.body.innerText.includes(text)", arg=text, timeout=10_000)
-    return (time.monotonic() - began) * 1000
+    with Stopwatch() as watch:
+        await page.wait_for_function("text => document.body.innerText.includes(text)", arg=text, timeout=60_000)
+    return watch.seconds * 1000
 
 
 async def test_django_saves_from_anywhere_reach_another_browser_within_a_second(
@@ -172,7 +172,7 @@ async def test_curl_publishes_and_listens(tmp_path: Path) -> None:
             "sh", "listen.sh", "comments-17", cwd=EXAMPLES / "curl", env=env, stdout=asyncio.subprocess.PIPE
         )
         assert listener.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             # The stream's first words: from here on it hears everything.
             heard = await listener.stdout.readline()
             output = await run("sh", "publish.sh", "comments-17", '{"id": 17}', cwd=EXAMPLES / "curl", env=env)

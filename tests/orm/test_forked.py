@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
-import pytest
 from aiohttp import web
 from lines import KEY, REALM, Base, Line
 from shop import driver
@@ -27,7 +26,6 @@ from hub.settings import Settings
 HERE = Path(__file__).parent
 
 
-@pytest.mark.timeout(120)
 async def test_ten_thousand_hints_of_forked_workers_and_short_lived_processes_all_arrive(
     database_url: str, unused_tcp_port: int
 ) -> None:
@@ -59,11 +57,11 @@ async def test_ten_thousand_hints_of_forked_workers_and_short_lived_processes_al
                     answers = await asyncio.gather(*[client.get("/100") for _ in range(10)])
                     assert [answer.status for answer in answers] == [200] * 10
             server.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert await server.wait() == 0
-        async with process("prefork.py", env=env) as short, asyncio.timeout(40):
+        async with process("prefork.py", env=env) as short, asyncio.timeout(60):
             assert await short.wait() == 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await notify.counts()).waiting:
                 await asyncio.sleep(0.05)
         told = [json.loads(one.data) for one in (await hub.broker.history("/lines", None)).publications]
@@ -90,7 +88,7 @@ async def process(*arguments: str, env: dict[str, str]) -> AsyncIterator[asyncio
 
 
 async def answering(client: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 async with client.get("/1"):

@@ -25,7 +25,7 @@ from hub.settings import Settings
 KILLS = 200
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_every_commit_is_told_once_and_in_order_though_200_savers_are_killed(database_url: str) -> None:
     engine = create_async_engine(driver(database_url))
     async with engine.begin() as connection:

@@ -27,9 +27,9 @@ def shell(tmp_path: Path) -> Shell:
 def test_serve_makes_everything_on_its_first_run_and_nothing_on_its_second(shell: Shell) -> None:
     with shell.serving("serve"):
         first = shell.said
-        with urlopen(f"{shell.url}/", timeout=5) as page:
+        with urlopen(f"{shell.url}/", timeout=60) as page:
             assert b"<title>" in page.read()
-        with urlopen(f"{shell.url}/ready", timeout=5) as answer:
+        with urlopen(f"{shell.url}/ready", timeout=60) as answer:
             assert json.load(answer)["ready"]
         assert shell.run("publish", "events", "true").returncode == 0
         checked = shell.run("check")
@@ -65,7 +65,7 @@ def test_what_a_command_saved_is_told_by_whoever_serves_the_site(
     assert " waiting, the oldest for " in said
     with shell.serving("serve"):
         until(lambda: outbox() == (0, "0 waiting; 0 refused by the hub\n", ""))
-        with urlopen(f"{shell.url}/metrics", timeout=5) as answer:
+        with urlopen(f"{shell.url}/metrics", timeout=60) as answer:
             assert b"\nhub_outbox_waiting 0.0\n" in answer.read()
 
 
@@ -96,14 +96,14 @@ def test_the_site_is_not_ready_while_its_database_is_away(
 def probe(shell: Shell, name: str) -> tuple[int, Any]:
     """What a load balancer sees."""
     try:
-        with urlopen(f"{shell.url}/{name}", timeout=5) as answer:
+        with urlopen(f"{shell.url}/{name}", timeout=60) as answer:
             return answer.status, json.load(answer)
     except HTTPError as error:
         with error:
             return error.code, json.load(error)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for another process to get there."""
     limit = time.monotonic() + seconds
     while not condition():
@@ -166,7 +166,6 @@ def test_what_is_asked_wrongly_ends_with_2(
     assert said.startswith(f"fanfare: {complaint}")
 
 
-@pytest.mark.timeout(120)
 async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres_url: str) -> None:
     """A trigger writes the outbox, `outbox --sweep` hears of it and publishes."""
     shell.environ["DATABASE_URL"] = postgres_url
@@ -192,11 +191,11 @@ async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres
                 while "nobody" in shell.run("publish", "nothing", "1").stdout and hearing.poll() is None:
                     # Heard once it has subscribed, whenever that was.
                     await connection.execute("UPDATE comments SET text = text || '!' WHERE id = $1", comment["id"])
-                heard = json.loads(hearing.communicate(timeout=20)[0])
+                heard = json.loads(hearing.communicate(timeout=60)[0])
                 assert (heard["channel"], heard["data"]) == (channel, comment["id"])
             finally:
                 sweeping.terminate()
-                sweeping.communicate(timeout=20)
+                sweeping.communicate(timeout=60)
     finally:
         await connection.close()
     assert sweeping.returncode == 0

@@ -100,7 +100,6 @@ def sign_in(session: requests.Session, url: str) -> str:
 
 @schema.parametrize()
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@pytest.mark.timeout(120)
 def test_answers_are_as_described(case: Any, site: Site) -> None:
     headers = {"Accept": "application/json", "X-CSRF-Token": site.token}
     # What is made up for a cookie would hide what is behind it; others test what happens without.

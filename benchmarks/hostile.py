@@ -458,19 +458,24 @@ async def turn(name: str, port: int, quiet: Quiet, server: Server, seconds: floa
 
 async def run(names: Sequence[str], seconds: float, rounds: int) -> dict[str, dict[str, Any]]:
     """Every attack's turn, round by round; the medians."""
-    first, *others = sorted(os.sched_getaffinity(0))
+    cores = os.sched_getaffinity(0)
+    first, *others = sorted(cores)
     core = others[0] if others else first
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     subject = Subject()
     with subject.running(first) as (server, port):
         os.sched_setaffinity(0, {core})
-        async with Quiet(port, subject) as quiet:
-            await quiet.take(2)
-            for number in range(rounds):
-                for name in names:
-                    figures = await turn(name, port, quiet, server, seconds, core)
-                    found[name].append(figures)
-                    print(f"{number + 1}/{rounds} {name:14} {json.dumps(figures)}", file=sys.stderr)
+        try:
+            async with Quiet(port, subject) as quiet:
+                await quiet.take(2)
+                for number in range(rounds):
+                    for name in names:
+                        figures = await turn(name, port, quiet, server, seconds, core)
+                        found[name].append(figures)
+                        print(f"{number + 1}/{rounds} {name:14} {json.dumps(figures)}", file=sys.stderr)
+        finally:
+            # A test process, and what it started, had one core from here to its end.
+            os.sched_setaffinity(0, cores)
     return {
         name: {
             key: median(each[key] for each in turns) if isinstance(value, int | float) else value

@@ -66,6 +66,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         callspec = getattr(item, "callspec", None)
         if callspec is not None and callspec.params.get("database_url") == "postgresql":
             item.add_marker("postgres")
+    items[:] = spread(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def spread(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The long tests first, shared among the workers: one that is begun last keeps the others waiting for its end.
+
+    pytest-xdist begins by giving each worker one part of the list.
+    """
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    found: list[pytest.Item] = []
+    for worker in range(workers):
+        part = long[worker::workers]
+        size = len(items) // workers + (worker < len(items) % workers)
+        room = size - len(part)
+        found += part + others[:room]
+        others = others[room:]
+    return found + others
 
 
 def need(find: Callable[[], T]) -> T:

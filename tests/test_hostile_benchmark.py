@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from benchmarks.hostile import ATTACKS, MARKS, PAGE, run, table
 
 
+@pytest.mark.long
 async def test_others_are_served_and_memory_stays_bounded_through_attacks() -> None:
-    names = ["handshakes", "frames", "batch"]
+    names, cores = ["handshakes", "frames", "batch"], os.sched_getaffinity(0)
     results = await run(names, 1.0, 1)
+    assert os.sched_getaffinity(0) == cores, "what comes after it has the whole machine"
     for name in names:
         figures = results[name]
         assert figures["sent"] > 0
-        assert figures["p99"] < 5000, "a loaded machine is slow, a starved client is for ever"
+        assert figures["p99"] < 15_000, "a loaded machine is slow, a starved client is for ever"
         assert figures["after"] < figures["before"] + 100 * 2**20
     assert table(results).count("\n") == 1 + len(names)
 

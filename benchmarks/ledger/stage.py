@@ -196,7 +196,7 @@ class Stage:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**20,
         )  # fmt: skip
         self._tasks.append(asyncio.create_task(self._hear_scripts()))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*(client.subscribed.wait() for client in self.clients))
         self._tasks.append(asyncio.create_task(self._publish()))
 

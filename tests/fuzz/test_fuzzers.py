@@ -24,7 +24,7 @@ async def test_a_short_run_finds_nothing(name: str, tmp_path: Path) -> None:
         # Of conversations a hundred a second are fuzzed, of frames thousands.
         "-max_total_time=2",
         "-seed=1",
-        "-timeout=5",
+        "-timeout=60",
         "-max_len=1024",
         f"-artifact_prefix={tmp_path}/",
         cwd=ROOT,

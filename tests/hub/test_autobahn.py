@@ -65,6 +65,7 @@ async def echoing() -> AsyncIterator[str]:
 # The suite leaves its own test data open.
 @pytest.mark.filterwarnings("ignore:unclosed file .*kosoku:ResourceWarning")
 @pytest.mark.timeout(900)
+@pytest.mark.long
 @pytest.mark.parametrize("group", GROUPS)
 async def test_a_connection_passes_autobahn(group: str) -> None:
     async with echoing() as url:

@@ -50,13 +50,13 @@ def relay(rule: Rule) -> web.Application:
     return app
 
 
-async def sent(rule: Rule) -> Phase:
-    """Forty messages to five subscribers of a server with this rule."""
+async def sent(rule: Rule, stall: float = 30.0) -> Phase:
+    """Forty messages to five subscribers of a server with this rule; `stall` seconds without a delivery end it."""
     server = TestServer(relay(rule), host="127.0.0.1")
     await server.start_server()
     try:
         assert server.port is not None
-        load = Load("127.0.0.1", server.port, "websocket", "/sub", "websocket", "/pub", marker(100), stall=1.0)
+        load = Load("127.0.0.1", server.port, "websocket", "/sub", "websocket", "/pub", marker(100), stall=stall)
         return await asyncio.to_thread(send, load)
     finally:
         await server.close()
@@ -84,7 +84,7 @@ async def test_a_message_sent_twice_spoils_the_run() -> None:
 
 async def test_a_lost_message_spoils_the_run() -> None:
     with pytest.raises(LoadFailed, match=r"nothing arrived .* 5 missing"):
-        await sent(lambda number, text: [] if number == 7 else [text])
+        await sent(lambda number, text: [] if number == 7 else [text], stall=2.0)
 
 
 async def test_messages_in_the_wrong_order_spoil_the_run() -> None:

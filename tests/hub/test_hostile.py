@@ -90,9 +90,11 @@ class TestVanished:
             for _ in range(50):
                 ids.append(await handshake(hub))
                 await said(hub, {"channel": "/meta/disconnect", "clientId": ids[-1]})
+            began = time.monotonic()
             replies = [(await said(hub, {"channel": "/a", "clientId": each, "data": 1}))[0] for each in ids]
             assert not hub.node.registry.sessions
-            assert sum(reply["successful"] for reply in replies) <= 6, "all ended ids share one allowance"
+            allowed = 5 + 2 * (time.monotonic() - began)
+            assert sum(reply["successful"] for reply in replies) <= allowed, "all ended ids share one allowance"
 
 
 class TestFloods:
@@ -105,12 +107,14 @@ class TestFloods:
                     reply: dict[str, Any] = (await response.json())[0]
                     return reply
 
+            began = time.monotonic()
             replies = [await shake("192.0.2.1") for _ in range(60)]
-            assert 30 <= sum(reply["successful"] for reply in replies) < 40
+            taken = sum(reply["successful"] for reply in replies)
+            assert 30 <= taken <= 31 + 3 * (time.monotonic() - began)
             assert replies[-1]["error"] == "429::Too many handshakes"
             assert replies[-1]["advice"]["interval"] >= 1000, "it may come back, but not at once"
             assert (await shake("192.0.2.2"))["successful"]
-            assert hub.node.bayeux.limited["handshakes"] >= 20
+            assert hub.node.bayeux.limited["handshakes"] == 60 - taken
             async with http.get(f"{url}/metrics") as response:
                 assert "hub_handshakes_refused_total" in await response.text()
 

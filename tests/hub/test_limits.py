@@ -219,8 +219,10 @@ class TestOpening:
             async def open_one() -> ClientResponse:
                 return await http.get(f"{url}/sse?channel=a", headers=headers)
 
-            answers = [await open_one() for _ in range(12)]
-            assert [answer.status for answer in answers][:10] == [200] * 10
+            answers = [await open_one()]
+            while answers[-1].status == 200 and len(answers) < 100:
+                answers.append(await open_one())
+            assert len(answers) > 10
             assert answers[-1].status == 429
             for answer in answers:
                 answer.close()

@@ -724,12 +724,13 @@ async def test_limits_of_sessions_and_handshakes_are_of_all_realms_together(real
         assert found == [True, True, False, False]
     async with serving(realms=realms, handshake_rate=1, proxies=1) as (url, hub), ClientSession() as http:
         stranger = {"X-Forwarded-For": "203.0.113.7"}
-        found = []
-        for number in range(12):
+        found, began = [], time.monotonic()
+        for number in range(40):
             name = (A, B)[number % 2]
             async with http.post(f"{url}/r/{name}/bayeux", json=[HANDSHAKE], headers=stranger) as response:
                 found.append((await response.json())[0]["successful"])
-        assert found.count(True) in (10, 11), "ten are saved up, whichever realm they are for"
+        most = 11 + time.monotonic() - began
+        assert 10 <= found.count(True) <= most, "ten are saved up, whichever realm they are for"
         assert hub.realms[A].node.bayeux.limited["handshakes"] + hub.realms[B].node.bayeux.limited["handshakes"] > 0
 
 

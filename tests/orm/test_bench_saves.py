@@ -37,7 +37,9 @@ def test_the_cost_of_a_hint_is_measured_on_postgresql_through_redis(
     found = json.loads(capsys.readouterr().out)
     assert [found[name]["count"] for name in ("without", "hinting", "heard")] == [200, 200, 100]
     assert found["ratio"] == found["hinting"]["p50"] / found["without"]["p50"]
-    assert 0 < found["heard"]["p50"] <= found["heard"]["p99"] < 1000
+    # Of a hundred the 99th is one that a machine may have kept waiting.
+    assert 0 < found["heard"]["p50"] <= found["heard"]["p99"]
+    assert found["heard"]["p50"] < 1000
     assert tables(url) == []
 
 

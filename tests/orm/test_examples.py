@@ -116,7 +116,7 @@ async def test_django_saves_from_anywhere_reach_another_browser_within_a_second(
             await psql.execute("INSERT INTO comments_article (title) VALUES ('Tuesday')")
             reader = await (await chromium.new_context()).new_page()
             await reader.goto(f"{site}/1/")
-            await reader.wait_for_function("Fanout.status === 'websocket'")
+            await reader.wait_for_function("window.Fanout?.status === 'websocket'")
 
             admin = await (await chromium.new_context()).new_page()
             await admin.goto(f"{site}/admin/comments/comment/add/")
@@ -157,7 +157,7 @@ async def test_flask_s_page_follows_a_comment_made_elsewhere(
         async with process(*command, "app:app", cwd=EXAMPLES / "flask", env=env, url=f"{site}/"):
             reader = await (await chromium.new_context()).new_page()
             await reader.goto(f"{site}/")
-            await reader.wait_for_function("Fanout.status === 'websocket'")
+            await reader.wait_for_function("window.Fanout?.status === 'websocket'")
             async with aiohttp.ClientSession() as client:
                 for text in ("first", "second"):
                     async with client.post(f"{site}/", data={"text": text}):

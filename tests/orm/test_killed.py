@@ -26,6 +26,7 @@ KILLS = 200
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 async def test_every_commit_is_told_once_and_in_order_though_200_savers_are_killed(database_url: str) -> None:
     engine = create_async_engine(driver(database_url))
     async with engine.begin() as connection:

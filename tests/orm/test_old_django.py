@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.long
 def test_django_4_2_does_what_the_newest_does(old_django: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(old_django)}
     # A database is enough: what PostgreSQL does otherwise does not depend on Django's version.

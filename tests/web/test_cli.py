@@ -69,6 +69,7 @@ def test_what_a_command_saved_is_told_by_whoever_serves_the_site(
             assert b"\nhub_outbox_waiting 0.0\n" in answer.read()
 
 
+@pytest.mark.long
 def test_the_site_is_not_ready_while_its_database_is_away(
     shell: Shell, services_folder: Path, postgres_server: Postgres
 ) -> None:
@@ -166,6 +167,7 @@ def test_what_is_asked_wrongly_ends_with_2(
     assert said.startswith(f"fanfare: {complaint}")
 
 
+@pytest.mark.long
 async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres_url: str) -> None:
     """A trigger writes the outbox, `outbox --sweep` hears of it and publishes."""
     shell.environ["DATABASE_URL"] = postgres_url

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
 from argon2 import PasswordHasher
 from playwright.async_api import Browser, Page, Route, expect
 from visiting import PASSWORD, Calendar
 
 from hub.app import Hub, running
+from hub.publisher import RecordingPublisher
 from hub.settings import Settings as HubSettings
 from web.accounts import create_user
 from web.app import create_app
@@ -18,37 +21,51 @@ from web.models import Category, Event, Status
 from web.settings import Settings
 from web.visitors import Passwords
 
-pytestmark = pytest.mark.parametrize("site_url", ["sqlite"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("site_url", ["sqlite"], indirect=True),
+    # They share a browser, which takes longer to start than most of them do.
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 PAGE = "/events/brass-on-the-quay"
 
 
+@dataclass
 class Site:
-    """Where it is served, and its database, whose saves tell the hub."""
+    """Where it is served, its database, whose saves tell the hub, and one event, /events/brass-on-the-quay."""
 
-    def __init__(self, url: str, database: Database) -> None:
-        self.url = url
-        self.database = database
+    url: str
+    database: Database
+    calendar: Calendar
+    music: Category
+    concert: Event
 
 
-@pytest.fixture
-async def site(settings: Settings, concert: Event, passwords: Passwords, site_url: str) -> AsyncIterator[Site]:
+# On the loop of the module, where the browser is.
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(settings: Settings, passwords: Passwords, site_url: str) -> AsyncIterator[Site]:
     hub = Hub(HubSettings(drain_timeout=1.0))
     database = Database(site_url, hub.publisher)
     await create_user(database, passwords, "ada", PASSWORD)
+    publisher = RecordingPublisher()
+    calendar = Calendar(Database(site_url, publisher), publisher)
+    music = await calendar.category("Music")
+    concert = await calendar.event("Brass on the Quay", music, description="Three bands.\n\nOne wall.")
+    await calendar.database.notifier.flush()
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     app = create_app(settings, hub.publisher, database=database, hasher=hasher)
     hub.setup(app)
     async with running(app, hub) as url:
         await database.start()
-        yield Site(url, database)
+        yield Site(url, database, calendar, music, concert)
+    await calendar.database.close()
     await database.close()
 
 
-@pytest.fixture
-async def page(chromium: Browser, site: Site) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(shared_chromium: Browser, site: Site) -> AsyncIterator[Page]:
     """A page of a browser; an error of our scripts, or something the policy forbids, fails the test."""
-    page = await (await chromium.new_context(base_url=site.url)).new_page()
+    page = await (await shared_chromium.new_context(base_url=site.url)).new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if "Security Policy" in message.text else None)
@@ -59,7 +76,7 @@ async def page(chromium: Browser, site: Site) -> AsyncIterator[Page]:
 
 async def connected(page: Page) -> None:
     """Wait until the page hears the hub."""
-    await page.wait_for_function("() => window.Fanout.status === 'websocket'")
+    await page.wait_for_function("() => window.Fanout?.status === 'websocket'")
 
 
 async def manage(page: Page) -> None:
@@ -71,8 +88,8 @@ async def manage(page: Page) -> None:
     await connected(page)
 
 
-async def test_a_comment_is_posted_without_leaving_the_page(page: Page, chromium: Browser, site: Site) -> None:
-    other = await (await chromium.new_context(base_url=site.url)).new_page()
+async def test_a_comment_is_posted_without_leaving_the_page(page: Page, shared_chromium: Browser, site: Site) -> None:
+    other = await (await shared_chromium.new_context(base_url=site.url)).new_page()
     await other.goto(PAGE)
     await connected(other)
     await page.goto(PAGE)
@@ -102,7 +119,7 @@ async def test_a_refused_comment_is_kept_with_the_reason(page: Page, site: Site)
     await expect(page.locator("#text-error")).to_have_count(0)
 
 
-async def test_a_refresh_that_fails_is_tried_again(page: Page, site: Site, concert: Event) -> None:
+async def test_a_refresh_that_fails_is_tried_again(page: Page, site: Site) -> None:
     """The hint that asked for it won't come twice."""
     failed: list[str] = []
 
@@ -117,25 +134,24 @@ async def test_a_refresh_that_fails_is_tried_again(page: Page, site: Site, conce
     await connected(page)
     await page.route("**/about", fail_once)
     async with site.database.saving() as session:
-        (await session.get_one(Event, concert.id)).status = Status.LIVE
+        (await session.get_one(Event, site.concert.id)).status = Status.LIVE
     await expect(page.locator("#event .status")).to_have_text("Live")
     assert len(failed) == 1
 
 
-async def test_an_event_moves_on_the_home_page_when_its_status_changes(page: Page, site: Site, concert: Event) -> None:
+async def test_an_event_moves_on_the_home_page_when_its_status_changes(page: Page, site: Site) -> None:
     await page.goto("/")
     await connected(page)
     await expect(page.locator("#upcoming article")).to_have_count(1)
     async with site.database.saving() as session:
-        (await session.get_one(Event, concert.id)).status = Status.LIVE
+        (await session.get_one(Event, site.concert.id)).status = Status.LIVE
     await expect(page.locator("#live article")).to_have_count(1)
     await expect(page.locator("#upcoming article")).to_have_count(0)
 
 
-async def test_the_status_is_set_in_place_and_the_focus_stays(
-    page: Page, site: Site, calendar: Calendar, music: Category
-) -> None:
-    await calendar.event("Another", music)
+async def test_the_status_is_set_in_place_and_the_focus_stays(page: Page, site: Site) -> None:
+    await site.calendar.event("Another", site.music)
+    await site.calendar.database.notifier.flush()
     await manage(page)
     row = page.locator("tr[data-event-id]", has_text="Brass on the Quay")
     button = row.get_by_role("button", name="Live")

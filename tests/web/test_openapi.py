@@ -110,7 +110,7 @@ def test_answers_are_as_described(case: Any, site: Site) -> None:
         parameters["slug"] = site.slug
     if "id" in parameters and str(parameters["id"])[-1:] in "13579":
         parameters["id"] = site.id
-    case.call_and_validate(base_url=site.url, session=site.session, headers=headers, checks=CHECKS, timeout=30)
+    case.call_and_validate(base_url=site.url, session=site.session, headers=headers, checks=CHECKS, timeout=60)
 
 
 @pytest.mark.parametrize("slug", ["%00", "a%00b", "%ED%A0%80", "%F0%9F%8E%BA", "x" * 3000])

@@ -69,7 +69,7 @@ from redis.sentinel import SentinelConnectionPool as BlockingSentinelPool
 from ..errors import BadWire, BrokerUnavailable, SettingsError
 from ..histories import Histories
 from ..protocol.channels import home
-from ..protocol.publications import Draft, History, Position, Publication, Published
+from ..protocol.publications import Draft, History, Position, Publication, Published, identifies
 from . import KEY_SECONDS, Broker, Health, Receiver
 
 logger = logging.getLogger(__name__)
@@ -454,8 +454,9 @@ class RedisBroker(Broker):
                             for request, _ in part:
                                 request.fail(self._unavailable(reply))
                         else:
-                            for (request, index), (epoch, offset, repeated) in zip(part, reply, strict=True):
-                                request.answer(index, Published(Position(epoch.decode(), offset), repeated == 1))
+                            accepted = _accepted([request.drafts[index] for request, index in part], reply)
+                            for (request, index), published in zip(part, accepted, strict=True):
+                                request.answer(index, published)
         except TimeoutError:
             failure = self._unavailable(fault or self._publishing.fault or TimeoutError("does not answer"))
             for request, _ in everyone:
@@ -485,26 +486,32 @@ class RedisBroker(Broker):
 
     def _call(self, shard: int, drafts: Sequence[Draft]) -> Command:
         tag = self._tags[shard]
+        numbers: dict[str, int] = {}
+        own: list[str] = []
+        arguments: list[Any] = []
+        for channel, data, key, hint, ext in drafts:
+            number = numbers.get(channel)
+            if number is None:
+                number = numbers[channel] = len(numbers) + 1
+            form = 1 if hint else 0
+            if ext:
+                form += 2
+            if key is not None:
+                form += 12 if identifies(channel, key) else 4
+                own.append(f"{tag}i:{key}")
+            arguments += (number, form, data, ext) if ext else (number, form, data)
         keys = [tag + "log", tag + "ep"]
-        arguments: list[Any] = [len(drafts), _epoch(), LOG_LENGTH, LOG_BYTES, META_SECONDS, round(KEY_SECONDS)]
+        bounds: list[Any] = []
         longest = 0.0
-        for draft in drafts:
-            keep = self._histories.of(draft.channel)
+        for channel in numbers:
+            keep = self._histories.of(channel)
             longest = max(longest, keep.seconds)
-            keys += (f"{tag}m:{draft.channel}", f"{tag}h:{draft.channel}", f"{tag}i:{draft.key or ''}")
-            arguments += (
-                draft.channel,
-                draft.data,
-                b"1" if draft.hint else b"",
-                draft.ext or b"",
-                b"" if draft.key is None else b"2" if draft.identified else b"1",
-                keep.count,
-                keep.seconds,
-                keep.bytes,
-            )
+            keys += (f"{tag}m:{channel}", f"{tag}h:{channel}")
+            bounds += (channel, keep.count, keep.seconds, keep.bytes)
         # A position must outlive what it points at, so that "lost" is certain.
-        arguments[4] = max(META_SECONDS, round(longest * 2))
-        return self._publish_script.call(keys, arguments)
+        remembered = max(META_SECONDS, round(longest * 2))
+        head = (len(drafts), len(numbers), _epoch(), LOG_LENGTH, LOG_BYTES, remembered, round(KEY_SECONDS))
+        return self._publish_script.call(keys + own, (*head, *bounds, *arguments))
 
     # Questions
 
@@ -967,9 +974,9 @@ class RedisCaller:
             # The hub has other shards now, or realms, and nobody may read where this was written.
             raise _Stale("its layout has changed")
         results = {
-            index: Published(Position(epoch.decode(), offset), repeated == 1)
+            index: published
             for (_, part), reply in zip(parts, replies[: len(calls)], strict=True)
-            for index, (epoch, offset, repeated) in zip(part, reply, strict=True)
+            for index, published in zip(part, _accepted([drafts[index] for index in part], reply), strict=True)
         }
         return [results[index] for index in range(len(drafts))]
 
@@ -1173,6 +1180,28 @@ async def _run(connection: Connection, commands: Iterable[Command]) -> list[Any]
 def _publication(fields: list[bytes]) -> Publication:
     position = Position(fields[3].decode(), int(fields[5]))
     return Publication(fields[1].decode(), fields[7], position, fields[9] != b"", fields[11] or None)
+
+
+def _accepted(drafts: Sequence[Draft], reply: list[list[Any]]) -> list[Published]:
+    """What became of the drafts of one call, by what `publish.lua` returned."""
+    begun, known = reply
+    repeated = {known[at]: (known[at + 1], known[at + 2]) for at in range(0, len(known), 3)}
+    # Of each channel, in the order of their first drafts: its epoch, and the offset that is next.
+    firsts = iter(zip(begun[::2], begun[1::2], strict=True))
+    channels: dict[str, list[Any]] = {}
+    accepted = []
+    for index, draft in enumerate(drafts):
+        state = channels.get(draft.channel)
+        if state is None:
+            epoch, offset = next(firsts)
+            state = channels[draft.channel] = [epoch.decode(), offset]
+        if index in repeated:
+            epoch, offset = repeated[index]
+            accepted.append(Published(Position(epoch.decode(), offset), True))
+        else:
+            accepted.append(Published(Position(state[0], state[1])))
+            state[1] += 1
+    return accepted
 
 
 def _settled(replies: list[Any]) -> list[_Settled]:

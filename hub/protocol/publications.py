@@ -61,8 +61,12 @@ class Draft(NamedTuple):
     @property
     def identified(self) -> bool:
         """Whether the key is an id in this channel, as `fanout.key_of` makes them: others may wait for it."""
-        key = self.key
-        return key is not None and key.startswith(self.channel) and key[len(self.channel) :].startswith(" ")
+        return self.key is not None and identifies(self.channel, self.key)
+
+
+def identifies(channel: str, key: str) -> bool:
+    """Whether a key is an id in a channel, as `fanout.key_of` makes them."""
+    return key.startswith(channel) and key[len(channel) :].startswith(" ")
 
 
 class Published(NamedTuple):

@@ -46,8 +46,10 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -224,12 +226,15 @@ class _Line:
         self.fault = None
         return found
 
-    async def run(self, commands: Iterable[Command]) -> list[Any]:
-        """The replies; an error that Redis answers with is one of them. Raises, and hangs up, when the line breaks."""
+    async def run(self, commands: Iterable[Command], take: Callable[[Any], None] | None = None) -> list[Any]:
+        """The replies; an error that Redis answers with is one of them. Raises, and hangs up, when the line breaks.
+
+        take: is given each reply as it comes, and what it was given counts even if the line breaks afterwards.
+        """
         if self._connection is None:
             raise RedisConnectionError("connection closed")
         try:
-            return await _run(self._connection, commands)
+            return await _run(self._connection, commands, take)
         except BaseException as error:
             if isinstance(error, Exception):
                 self.fault = error
@@ -244,14 +249,13 @@ class _Line:
 
 
 class _Request:
-    """One call of `publish`: its drafts, and what became of them."""
+    """One call of `publish`: what became of its drafts."""
 
-    __slots__ = ("asked", "drafts", "future", "left", "results")
+    __slots__ = ("asked", "future", "left", "results")
 
-    def __init__(self, drafts: Sequence[Draft], future: asyncio.Future[list[Published]], now: float) -> None:
-        self.drafts = drafts
-        self.results: list[Published | None] = [None] * len(drafts)
-        self.left = len(drafts)
+    def __init__(self, count: int, future: asyncio.Future[list[Published]], now: float) -> None:
+        self.results: list[Published | None] = [None] * count
+        self.left = count
         self.future = future
         self.asked = now
 
@@ -259,14 +263,17 @@ class _Request:
         self.results[index] = published
         self.left -= 1
         if not self.left and not self.future.done():
-            self.future.set_result([result for result in self.results if result is not None])
+            self.future.set_result(cast(list[Published], self.results))
 
     def fail(self, error: Exception) -> None:
         _fail(self.future, error)
 
 
-#: A draft that waits: the request it belongs to, and its place there.
-_Entry = tuple[_Request, int]
+#: A draft that waits: the request it belongs to, its place there, and itself.
+_Entry = tuple[_Request, int, Draft]
+
+#: What one Lua call accepts: its shard, and its drafts in order.
+_Part = tuple[int, list[_Entry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +314,8 @@ class RedisBroker(Broker):
         self._publish_script = _Script("publish.lua")
         self._history_script = _Script("history.lua")
         self._settle_script = _Script("settle.lua")
+        # Names repeat, and this is asked of every draft.
+        self._shard = lru_cache(maxsize=32768)(self._find_shard)
         self._tags = [f"{{{prefix}:{shard}}}:" for shard in range(shards)]
         self._streams = [f"{tag}log".encode() for tag in self._tags]
         self._shard_of_stream = {stream: shard for shard, stream in enumerate(self._streams)}
@@ -369,7 +378,7 @@ class RedisBroker(Broker):
             # Again if need be: redis-py asks sentinels by `asyncio.wait_for` (see _Server).
             _, tasks = await asyncio.wait(tasks, timeout=0.5)
         stopping = BrokerUnavailable("the hub is stopping")
-        for request, _ in self._drafts:
+        for request, _, _ in self._drafts:
             request.fail(stopping)
         for question in self._questions:
             _fail(question.future, stopping)
@@ -389,13 +398,13 @@ class RedisBroker(Broker):
         self._refuse_while_away()
         if not drafts:
             return []
-        size = sum(_size(draft) for draft in drafts)
+        size = sum(map(_size, drafts))
         if self._drafts and self._draft_bytes + size > MAX_WAITING_BYTES:
             raise BrokerUnavailable(f"Redis at {self._server.address}: too much waits for it")
         loop = asyncio.get_running_loop()
-        request = _Request(drafts, loop.create_future(), time.monotonic())
+        request = _Request(len(drafts), loop.create_future(), time.monotonic())
         self._draft_bytes += size
-        self._drafts += [(request, index) for index in range(len(drafts))]
+        self._drafts += [(request, index, draft) for index, draft in enumerate(drafts)]
         self._drafted.set()
         return await request.future
 
@@ -413,16 +422,16 @@ class RedisBroker(Broker):
                 if entries:
                     await self._write(entries)
             except asyncio.CancelledError:
-                for request, _ in batch:
+                for request, _, _ in batch:
                     request.fail(BrokerUnavailable("the hub is stopping"))
                 raise
             except Exception as error:
                 # A bug, but the writer must live: whoever waits is told, and the next batch is written.
                 logger.exception("publishing failed")
-                for request, _ in batch:
+                for request, _, _ in batch:
                     request.fail(self._unavailable(error))
             finally:
-                self._draft_bytes -= sum(_size(request.drafts[index]) for request, index in batch)
+                self._draft_bytes -= sum([_size(draft) for _, _, draft in batch])
 
     async def _write(self, entries: list[_Entry]) -> None:
         patience = COMMAND_SECONDS - (time.monotonic() - entries[0][0].asked)
@@ -433,51 +442,63 @@ class RedisBroker(Broker):
                 while entries:
                     await self._open(self._publishing)
                     parts = self._parts(entries)
-                    entries = []
+                    again: list[_Entry] = []
+                    unanswered = iter(parts)
+
+                    def take(reply: Any, unanswered: Iterator[_Part] = unanswered, again: list[_Entry] = again) -> None:
+                        # Who is answered publishes the next while Redis is at the parts that follow.
+                        again += self._take(next(unanswered)[1], reply)
+
                     try:
-                        replies = await self._publishing.run(
-                            self._call(shard, [request.drafts[index] for request, index in part])
-                            for shard, part in parts
+                        await self._publishing.run(
+                            (self._call(shard, [draft for _, _, draft in part]) for shard, part in parts), take
                         )
                     except _FAULTS as error:
                         fault = error
                         # Perhaps they were accepted: only what has a key can be repeated without harm.
-                        for _, part in parts:
-                            entries += self._keyed(part, error)
-                        continue
-                    for (_, part), reply in zip(parts, replies, strict=True):
-                        if isinstance(reply, NoScriptError):
-                            # Redis lost its scripts, and nothing was done; a new connection brings them.
+                        for _, part in unanswered:
+                            again += self._keyed(part, error)
+                    else:
+                        if again:
+                            # A new connection brings the scripts.
                             await self._publishing.hang_up()
-                            entries += part
-                        elif isinstance(reply, Exception):
-                            for request, _ in part:
-                                request.fail(self._unavailable(reply))
-                        else:
-                            accepted = _accepted([request.drafts[index] for request, index in part], reply)
-                            for (request, index), published in zip(part, accepted, strict=True):
-                                request.answer(index, published)
+                    entries = again
         except TimeoutError:
             failure = self._unavailable(fault or self._publishing.fault or TimeoutError("does not answer"))
-            for request, _ in everyone:
+            for request, _, _ in everyone:
                 request.fail(failure)
+
+    def _take(self, part: list[_Entry], reply: Any) -> list[_Entry]:
+        """Tell those who wait what became of a part; returns what must be published again."""
+        if isinstance(reply, NoScriptError):
+            # Redis lost its scripts, and nothing was done.
+            return part
+        if isinstance(reply, Exception):
+            for request, _, _ in part:
+                request.fail(self._unavailable(reply))
+        else:
+            accepted = _accepted([draft for _, _, draft in part], reply)
+            for (request, index, _), published in zip(part, accepted, strict=True):
+                request.answer(index, published)
+        return []
 
     def _keyed(self, part: list[_Entry], error: BaseException) -> list[_Entry]:
         """The drafts that can be repeated; the others are told that nobody knows."""
         keyed = []
-        for request, index in part:
-            if request.drafts[index].key is None:
+        for entry in part:
+            request, _, draft = entry
+            if draft.key is None:
                 request.fail(self._unavailable(error))
             elif not request.future.done():
-                keyed.append((request, index))
+                keyed.append(entry)
         return keyed
 
-    def _parts(self, entries: list[_Entry]) -> list[tuple[int, list[_Entry]]]:
-        """One part for each Lua call: its shard, and its drafts in order."""
-        by_shard: dict[int, list[_Entry]] = {}
+    def _parts(self, entries: list[_Entry]) -> list[_Part]:
+        """One part for each Lua call."""
+        by_shard: defaultdict[int, list[_Entry]] = defaultdict(list)
+        shard_of = self._shard
         for entry in entries:
-            shard = self._shard(entry[0].drafts[entry[1]].channel)
-            by_shard.setdefault(shard, []).append(entry)
+            by_shard[shard_of(entry[2].channel)].append(entry)
         return [
             (shard, found[start : start + SCRIPT_DRAFTS])
             for shard, found in by_shard.items()
@@ -891,7 +912,7 @@ class RedisBroker(Broker):
             reason = f"refused: {reason}"
         return BrokerUnavailable(f"Redis at {self._server.address}: {reason}")
 
-    def _shard(self, channel: str) -> int:
+    def _find_shard(self, channel: str) -> int:
         return crc32(home(channel).encode()) % self._shards
 
 
@@ -1151,7 +1172,9 @@ def _exchange(connection: BlockingConnection, commands: Sequence[Command]) -> li
     return replies
 
 
-async def _run(connection: Connection, commands: Iterable[Command]) -> list[Any]:
+async def _run(
+    connection: Connection, commands: Iterable[Command], take: Callable[[Any], None] | None = None
+) -> list[Any]:
     """Send commands as one pipeline; returns the replies as they come, errors among them, nothing decoded."""
     # A long batch goes out in pieces, so that Redis works on the first while the next is made.
     count, pieces, size = 0, [], 0
@@ -1168,12 +1191,15 @@ async def _run(connection: Connection, commands: Iterable[Command]) -> list[Any]
     replies: list[Any] = []
     for _ in range(count):
         try:
-            replies.append(await connection.read_response())
+            reply = await connection.read_response()
         except ReadOnlyError as error:
             # The primary was demoted under us; the next connection looks for the new one.
             raise RedisConnectionError("became a replica") from error
         except ResponseError as error:
-            replies.append(error)
+            reply = error
+        replies.append(reply)
+        if take is not None:
+            take(reply)
     return replies
 
 

@@ -211,6 +211,36 @@ async def test_key_repeated_in_one_call_counts_once(new_broker: NewBroker) -> No
     assert ear.losses == []
 
 
+async def test_drafts_of_every_form_pass_in_one_call(new_broker: NewBroker) -> None:
+    broker, ear = await new_broker()
+    (known,) = await broker.publish([draft("/m", 0, key="known")])
+    forms = [
+        Draft(channel, b"%d" % number, key, hint, ext)
+        for number, (hint, ext, key, channel) in enumerate(
+            (hint, ext, key, channel)
+            for hint in (False, True)
+            for ext in (None, b'{"a":1}')
+            for key in (None, "key", "/n id")
+            for channel in ("/n", "/m")
+        )
+    ]
+    # A key names the first draft that has it, so each has its own.
+    drafts = [each._replace(key=each.key and f"{each.key} {number}") for number, each in enumerate(forms)]
+    published = await broker.publish([*drafts, draft("/m", 100, key="known")])
+    assert published[-1] == (known.position, True)
+    assert [(result.position.offset, result.repeated) for result in published[:-1]] == [
+        (number // 2 + (2 if each.channel == "/m" else 1), False) for number, each in enumerate(drafts)
+    ]
+    heard = (await ear.hear(1 + len(drafts)))[1:]
+    told = [(each.channel, each.data, each.hint, each.ext) for each in heard]
+    for channel in ("/n", "/m"):
+        assert [each for each in told if each[0] == channel] == [
+            (each.channel, each.data, each.hint, each.ext) for each in drafts if each.channel == channel
+        ]
+        kept = (await broker.history(channel, None)).publications
+        assert kept[-12:] == tuple(each for each in heard if each.channel == channel)
+
+
 # History
 
 

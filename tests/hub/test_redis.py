@@ -7,8 +7,9 @@ import contextlib
 import logging
 import re
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from brokering import Ear, Relay, draft
@@ -114,6 +115,23 @@ async def test_publish_whose_answer_was_lost_is_repeated_only_with_a_key(
             assert (published.position.offset, published.repeated) == (2, True)
         await other.publish([draft("/n", 3)])
         assert [publication.data for publication in await ear.hear(3)] == [b"1", b"2", b"3"]
+
+
+async def test_what_was_answered_before_the_line_broke_counts(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(redis_url) as (broker, ear):
+        run = broker._publishing.run
+
+        async def break_after_the_first(commands: Iterable[Any], take: Callable[[Any], None]) -> None:
+            take((await run(commands))[0])
+            raise ConnectionResetError
+
+        monkeypatch.setattr(broker._publishing, "run", break_after_the_first)
+        assert broker._shard("/a") != broker._shard("/b")
+        publishing = [broker.publish([draft(channel, 1)]) for channel in ("/a", "/b")]
+        (accepted,), unknown = await asyncio.gather(*publishing, return_exceptions=True)
+        assert accepted.position.offset == 1
+        assert isinstance(unknown, BrokerUnavailable)
+        assert len(await ear.hear(2)) == 2
 
 
 async def test_what_was_published_during_an_absence_is_heard_afterwards(new_redis: RedisFactory) -> None:

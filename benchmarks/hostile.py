@@ -42,7 +42,7 @@ RATE = 40
 LISTENERS = 20
 
 #: Seconds after an attack until what it left has expired: HUB_SESSION_TTL below, and a little.
-AFTER = 4.0
+AFTER = 3.0
 
 SHAKE = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["websocket", "long-polling"]}
 UPGRADE = (
@@ -509,8 +509,8 @@ def write(text: str, path: Path = PAGE) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long each attack lasts")
-    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="turns of each attack; medians are shown")
+    parser.add_argument("--seconds", type=float, default=1.5, metavar="S", help="how long each attack lasts")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each attack; medians are shown")
     parser.add_argument(
         "--only", action="append", choices=list(ATTACKS), metavar="NAME", help="an attack; again for more"
     )

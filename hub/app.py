@@ -55,6 +55,7 @@ from .transports.roster import Roster
 from .transports.routes import Handler, of_clients
 from .transports.static import Static
 from .transports.websocket import BayeuxSocket
+from .turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Realm:
             queue_bytes=settings.queue_bytes,
             session_ttl=settings.session_ttl,
         )
-        self.node = Node(broker, bayeux, bounds, door.addresses)
+        self.node = Node(broker, bayeux, bounds, door.addresses, door.turns)
         #: Extensions that see each publication before it is encoded: `hub.published.append(extension)`.
         self.published = self.node.published
         self.publisher = BrokerPublisher(broker)
@@ -222,6 +223,7 @@ class Hub:
             proxies=settings.proxies,
             local=settings.development,
             identify=identify,
+            turns=Turns(settings.turn),
         )
         crowd = Crowd()
         own = Realm(settings, broker or _broker(settings), self.door, crowd, listed=False)

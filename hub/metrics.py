@@ -98,6 +98,11 @@ class HubMetrics(Collector):
                 yield _counter(f"broker_{name}", words, sum(values))
         yield _counter("upgrades", "WebSockets opened", self._door.upgraded)
         yield _counter("upgrades_refused", "WebSocket upgrades refused", self._door.refused)
+        turns = self._door.turns
+        yield _counter("turns", "pieces of costly work that waited for their turn", turns.taken)
+        yield _counter("turns_cut", "rounds of the loop that left costly work for the next one", turns.cut)
+        yield _counter("turns_waited_seconds", "time that costly work waited for its turn", turns.waited)
+        yield _gauge("turns_waiting", "pieces of costly work that wait for their turn", len(turns))
         for name, words in LIMITS.items():
             yield _counter(f"{name}_refused", words, sum(node.bayeux.limited[name] for node in nodes))
         for name, words in _RECENT_COUNTERS.items():

@@ -35,6 +35,7 @@ from .protocol.dialects import wire
 from .protocol.messages import dumps
 from .protocol.publications import Draft, History, Position, Publication, Published
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
+from .turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +221,12 @@ class Node:
     """One realm of the hub in one process. Made inside a running loop; `start` before use, `stop` at the end."""
 
     def __init__(
-        self, broker: Broker, bayeux: Bayeux, bounds: Bounds | None = None, addresses: dict[str, int] | None = None
+        self,
+        broker: Broker,
+        bayeux: Bayeux,
+        bounds: Bounds | None = None,
+        addresses: dict[str, int] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.broker = broker
         self.bayeux = bayeux
@@ -232,6 +238,8 @@ class Node:
         #: WebSockets open, and how many connections an address has, by address, at all nodes of the process.
         self.sockets = 0
         self.addresses: dict[str, int] = {} if addresses is None else addresses
+        #: The costly work of all nodes of the process.
+        self.turns = Turns() if turns is None else turns
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.wheel = Wheel(self._loop)

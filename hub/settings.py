@@ -438,6 +438,14 @@ class Settings:
         "how long deliveries to a socket may wait for more; 0 writes each by itself",
         maximum=1,
     )
+    turn: float = setting(
+        "HUB_TURN",
+        SECONDS,
+        # hub.turns.TURN_SECONDS.
+        0.001,
+        "what costly work may take of a round of the event loop, before quiet connections are served",
+        maximum=1,
+    )
     order_wait: float = setting(
         "HUB_ORDER_WAIT",
         SECONDS,

@@ -157,7 +157,8 @@ class Fpp:
         if callback is None:
             if request.method != hdrs.METH_POST:
                 return _Asked(request.method, fields, b"", None)
-            return _Asked(request.method, fields, await read_body(request, FORM_BYTES, self._body_timeout), None)
+            form = await read_body(request, FORM_BYTES, self._body_timeout, self._node.turns)
+            return _Asked(request.method, fields, form, None)
         # Pushpin's names begin with an underscore, those of Fanout's own script don't.
         method, body = (request.query.get(f"_{name}") or request.query.get(name, "") for name in ("method", "body"))
         return _Asked(method.upper() or hdrs.METH_GET, fields, body.encode("utf-8", "replace"), callback)

@@ -23,6 +23,7 @@ from ..errors import HeadError
 from ..node import Node
 from ..protocol.heads import Head, Upgrade, is_upgrade, read_head, refusal, split_key, switching, upgrade
 from ..realms import Directory
+from ..turns import Turns
 from .origins import Origins
 from .websocket import Connection
 
@@ -82,6 +83,7 @@ class Door:
     """What every new connection shares, whichever realm it is for.
 
     entrances: of the realms; set before the first connection. addresses: how many connections an address has.
+    turns: where costly work waits.
     posts: makes the protocol of a connection that begins with a POST. waiting: who has not sent a
     head yet, with when it must have come. local: whether only this machine can connect.
     """
@@ -98,6 +100,7 @@ class Door:
     refused: int = 0
     upgraded: int = 0
     addresses: dict[str, int] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
     entrances: Directory[Entrance] = field(init=False)
     # HTTP connections, with their addresses, empty for those that are not counted by it.
     _peers: dict[object, str] = field(default_factory=dict, init=False)

@@ -57,6 +57,11 @@ HEAD_BYTES = 16 * 1024
 #: Bytes read ahead of the request under way before the connection is not read any more.
 AHEAD_BYTES = 64 * 1024
 
+#: Bytes of a body that may be costly to decode, and seconds between two requests of a connection that asks much:
+#: such requests wait for their turn. A browser's poll is 200 bytes, and its next one as long away as a message.
+LARGE_BYTES = 8 * 1024
+HASTE_SECONDS = 0.005
+
 #: Heads remembered with what they mean, up to so long a one each: a client repeats its own.
 MAX_PLANS = 1024
 PLAN_BYTES = 2048
@@ -193,7 +198,7 @@ class Desk:
     def close(self) -> None:
         """Close every connection that waits for a request; the others follow when they have been answered."""
         for connection in list(self.connections):
-            if not connection.busy:
+            if not connection.busy and not connection.waits:
                 connection.close()
 
 
@@ -209,7 +214,9 @@ class Lean(asyncio.Protocol):
         "_paused",
         "_plan",
         "_poll",
+        "_served",
         "_transport",
+        "_waits",
         "busy",
     )
 
@@ -223,6 +230,9 @@ class Lean(asyncio.Protocol):
         self._poll: LeanPoll | None = None
         self._blocked = False
         self._paused = False
+        # Whether a request waits for its turn, and when the last one was served (loop time).
+        self._waits = False
+        self._served = 0.0
         # When something must have happened, 0 while a poll is held; and when the wheel looks next.
         self._deadline = 0.0
         self._armed = 0.0
@@ -249,11 +259,16 @@ class Lean(asyncio.Protocol):
         else:
             # From the second piece on; bytes would be copied for every piece of a body that comes in crumbs.
             self._buffer = bytearray(buffer) + data
-        if not self.busy and not self._blocked:
+        if not self.busy and not self._blocked and not self._waits:
             self._serve()
         elif len(self._buffer) > AHEAD_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a whole request waits for its turn."""
+        return self._waits
 
     def eof_received(self) -> None:
         return None
@@ -268,23 +283,31 @@ class Lean(asyncio.Protocol):
 
     # Requests
 
-    def _serve(self) -> None:
-        """Answer what is there, one request after the other."""
+    def _take_turn(self) -> bool:
+        self._waits = False
+        self._serve(granted=True)
+        return False
+
+    def _serve(self, *, granted: bool = False) -> None:
+        """Answer what is there, one request after the other. granted: whether the first need not wait for its turn."""
+        if self._waits:
+            return
         try:
             while self._buffer and not self.busy and not self._blocked and self._transport is not None:
-                if not self._serve_one():
+                if not self._serve_one(granted):
                     break
+                granted = False
         except Exception:
             # A bug must not leave the client waiting, nor the loop with a traceback of the transport's.
             logger.exception("request failed")
             self._fail(500, "Internal server error")
             return
-        if self._paused and not self.busy and not self._blocked and self._transport is not None:
+        if self._paused and not (self.waits or self.busy or self._blocked) and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
 
-    def _serve_one(self) -> bool:
-        """Take one whole request from the buffer and begin to answer it; False while it is incomplete."""
+    def _serve_one(self, granted: bool) -> bool:
+        """Take one whole request from the buffer and begin to answer it; False while it is incomplete, or must wait."""
         desk, buffer = self._desk, self._buffer
         plan, start = self._plan, 0
         if plan is None:
@@ -315,6 +338,12 @@ class Lean(asyncio.Protocol):
                 self._plan, self._buffer = plan, bytearray(buffer[start:])
                 self._expect(desk.body_timeout, again=True)
             return False
+        now = desk.node.time()
+        if not granted and (plan.length > LARGE_BYTES or now - self._served < HASTE_SECONDS):
+            self._waits, self._deadline = True, 0.0
+            desk.door.turns.add(self._take_turn)
+            return False
+        self._served = now
         body = bytes(buffer[start:size])
         self._buffer = bytes(buffer[size:])
         self._plan, self.busy, self._deadline = plan, True, 0.0

@@ -65,7 +65,7 @@ class Polling:
         if refusal is not None:
             return response(refusal)
         try:
-            body = await read_body(request, self._body_bytes, self._body_timeout)
+            body = await read_body(request, self._body_bytes, self._body_timeout, self._node.turns)
         except BadMessage as error:
             return response(_text(400, error.wire(), cors, close=True))
         except TooLarge as error:

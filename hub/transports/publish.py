@@ -152,7 +152,7 @@ class Endpoint:
         if refusal is not None:
             return response(refusal)
         try:
-            body = await read_body(request, self._body_bytes, self._body_timeout)
+            body = await read_body(request, self._body_bytes, self._body_timeout, self._node.turns)
         except BadMessage as error:
             answer = response(_text(400, error.text))
             answer.force_close()
@@ -285,7 +285,7 @@ class Endpoint:
         if refusal is not None:
             return response(refusal)
         try:
-            told = loads(await read_body(request, _KICK_BYTES, self._body_timeout))
+            told = loads(await read_body(request, _KICK_BYTES, self._body_timeout, self._node.turns))
             user = told.get("user") if isinstance(told, dict) else None
             if not isinstance(user, str) or not user or not user.isprintable():
                 raise BadMessage(text="Send an object with a user")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import cast
 
 from ..bayeux import WEBSOCKET
@@ -42,10 +43,10 @@ FRAME_BYTES = 512 * 1024
 #: Batches that aren't JSON before the peer is told to go (1007): a client that means well sends none.
 MAX_BAD_BATCHES = 5
 
-#: Bytes of what came in one read that are looked at before the clock is; and how long one connection's turn
-#: lasts. Of the smallest frames, such a piece has 700, or two milliseconds of work.
-PIECE = 4096
-TURN_SECONDS = 0.002
+#: Bytes of what came in one read that are looked at before the clock is; and seconds after which other connections'
+#: costly work goes first (`hub.turns`). Of the smallest frames, such a piece has 350, or a millisecond of work.
+PIECE = 2048
+PIECE_SECONDS = 0.0005
 
 #: RFC 6455 §7.4.1: the message is too big.
 TOO_BIG = 1009
@@ -159,17 +160,17 @@ class Connection(asyncio.Protocol):
             if reader.unfinished:
                 self._rest = memoryview(b"")
                 self.transport.pause_reading()
-                asyncio.get_running_loop().call_soon(self._go_on)
+                self.node.turns.add(self._go_on)
         else:
             # Forty thousand frames fit into one read; nobody else would be served while they are looked at.
             self._rest = memoryview(data)
             self.transport.pause_reading()
-            self._go_on()
+            self.node.turns.add(self._go_on)
 
-    def _go_on(self) -> None:
-        """Look at what was received, piece by piece, for as long as a turn may take."""
-        rest, reader, time = self._rest, self._reader, self.node.time
-        turn_ends = time() + TURN_SECONDS
+    def _go_on(self) -> bool:
+        """Look at some of what was received; whether there is more."""
+        rest, reader, time = self._rest, self._reader, monotonic
+        ends = time() + PIECE_SECONDS
         while reader is not None and (rest or reader.unfinished):
             if reader.unfinished:
                 self._feed(reader, b"")
@@ -177,15 +178,15 @@ class Connection(asyncio.Protocol):
                 self._feed(reader, bytes(rest[:PIECE]))
                 rest = rest[PIECE:]
             reader = self._reader = self._reader or (Reader(self.limit, self.window > 0) if rest else None)
-            if time() >= turn_ends or (reader is not None and reader.unfinished):
-                # A step of inflating is a turn: eight peers with bombs would else be served for 16 ms before anybody.
+            if time() >= ends or (reader is not None and reader.unfinished):
+                # A step of inflating is a piece: eight peers with bombs would else be served for 16 ms before anybody.
                 break
         if reader is not None and (rest or reader.unfinished) and not self.transport.is_closing():
             self._rest = rest
-            asyncio.get_running_loop().call_soon(self._go_on)
-            return
+            return True
         self._rest = None
         self._listen()
+        return False
 
     def _listen(self) -> None:
         """Read on, unless there is a reason not to."""

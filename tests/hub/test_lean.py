@@ -144,6 +144,14 @@ def beginning(hub: Hub, *, refuses: bool = False) -> tuple[Lean, Wire, Framework
     return lean, wire, framework
 
 
+async def its_turn(lean: Lean) -> None:
+    """Return when nothing that came on a lean connection waits."""
+    async with asyncio.timeout(10):
+        # Between two requests it waits for a round of the loop, too.
+        while lean.waits or (lean._buffer and not lean.busy and lean._plan is None and b"\r\n\r\n" in lean._buffer):
+            await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "fields"),
     [
@@ -277,20 +285,58 @@ async def test_smuggled_request_is_refused_and_never_answered(data: bytes) -> No
 async def test_requests_may_be_split_anywhere() -> None:
     async with serving() as (_, hub):
         data = post(PUBLISH, ITEM, token()) + post("/bayeux/", b"[", "Origin: http://hub.example")
-        _, wire, _ = beginning(hub)
         lean, wire, _ = beginning(hub)
         lean.data_received(data)
+        await its_turn(lean)
         whole = re.sub(rb"Date: [^\r]*", b"", wire.written)
         for at in range(1, len(data)):
             lean, wire, framework = beginning(hub)
             lean.data_received(data[:at])
             lean.data_received(data[at:])
+            await its_turn(lean)
             assert re.sub(rb"Date: [^\r]*", b"", wire.written) == whole
             assert not framework.got
         lean, wire, _ = beginning(hub)
         for byte in data:
             lean.data_received(bytes([byte]))
+        await its_turn(lean)
         assert re.sub(rb"Date: [^\r]*", b"", wire.written) == whole
+
+
+async def test_one_who_asks_without_a_pause_waits_for_its_turn_and_keeps_its_order() -> None:
+    async with serving() as (_, hub):
+        lean, wire, _ = beginning(hub)
+        for number in range(20):
+            lean.data_received(post("/bayeux", b'[{"channel":"/meta/connect","clientId":"x","id":"%d"}]' % number))
+        assert wire.written.count(b"HTTP/1.1 200") == 1
+        assert lean.waits
+        await its_turn(lean)
+        assert re.findall(rb'"id":"(\d+)"', wire.written) == [b"%d" % number for number in range(20)]
+
+
+async def test_quiet_one_is_served_before_the_large_that_came_earlier() -> None:
+    async with serving() as (_, hub):
+        busy = [beginning(hub) for _ in range(8)]
+        for lean, _, _ in busy:
+            lean.data_received(post("/bayeux", b"[" + b"0," * 20_000 + b"0]"))
+        quiet, wire, _ = beginning(hub)
+        quiet.data_received(post(PUBLISH, ITEM, token()))
+        assert wire.written.startswith(b"HTTP/1.1 200")
+        assert not any(each.written for _, each, _ in busy)
+        for lean, each, _ in busy:
+            await its_turn(lean)
+            assert each.written.startswith(b"HTTP/1.1 200")
+        assert hub.door.turns.taken == 8
+
+
+async def test_one_that_leaves_while_it_waits_is_forgotten() -> None:
+    async with serving() as (_, hub):
+        lean, wire, _ = beginning(hub)
+        lean.data_received(post("/bayeux", b"[" + b"0," * 20_000 + b"0]"))
+        lean.connection_lost(None)
+        await its_turn(lean)
+        assert not wire.written
+        assert not hub.desk or lean not in hub.desk.connections
 
 
 class TestHeldPolls:
@@ -404,6 +450,7 @@ class TestSlowness:
             assert not wire.reading
             assert not wire.written
             lean.resume_writing()
+            await its_turn(lean)
             assert wire.reading
             assert wire.written.count(b"HTTP/1.1 400 ") == AHEAD_BYTES // len(request) + 1
 

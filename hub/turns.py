@@ -1,0 +1,107 @@
+"""Whose turn it is: costly work of all connections together gets a small part of each round of the event loop.
+
+A connection that asks for little is served as soon as it is read. What is costly waits here, first come, first
+served, in pieces; when the pieces of one round have taken `TURN_SECONDS`, the loop goes round before the next.
+So a hundred busy connections keep a quiet one waiting for as long as one busy connection does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+#: Seconds of costly work in one round of the loop, unless HUB_TURN says otherwise. The last piece of a round may end
+#: later: work that can't be divided, such as decoding a body, takes as long as it takes, but there is one such piece
+#: in a round.
+TURN_SECONDS = 0.001
+
+#: Does a piece of work, and says whether there is more of it.
+Work = Callable[[], bool]
+
+
+def _soon(callback: Callable[[], None]) -> None:
+    # The loop looks at its sockets before it calls what was added during a round.
+    asyncio.get_running_loop().call_soon(callback)
+
+
+class Turns:
+    """The queue of a process's costly work. A connection has one piece in it at most, so connections bound it.
+
+    seconds: of costly work in a round. soon: calls a function in the loop's next round. `cut` counts rounds that left
+    work for the next one, `taken` pieces of work, `waited` the seconds that they waited in all.
+    """
+
+    __slots__ = ("_clock", "_end", "_ordered", "_queue", "_seconds", "_soon", "cut", "taken", "waited")
+
+    def __init__(
+        self,
+        seconds: float = TURN_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        soon: Callable[[Callable[[], None]], None] = _soon,
+    ) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._soon = soon
+        self._queue: deque[tuple[Work, float]] = deque()
+        self._ordered = False
+        # Whether the turn under way is over whatever its time.
+        self._end = False
+        self.cut = 0
+        self.taken = 0
+        self.waited = 0.0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, work: Work) -> None:
+        """Have `work` called in a later round, and again until it returns False. What it raises is logged."""
+        self._queue.append((work, self._clock()))
+        self._order()
+
+    async def wait(self) -> None:
+        """Return when the caller may do something costly; nobody else is let in for the rest of the round."""
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def grant() -> bool:
+            if not granted.done():
+                granted.set_result(None)
+                self._end = True
+            return False
+
+        self.add(grant)
+        await granted
+
+    def _order(self) -> None:
+        if not self._ordered:
+            self._ordered = True
+            self._soon(self._turn)
+
+    def _turn(self) -> None:
+        clock, queue = self._clock, self._queue
+        self._ordered = self._end = False
+        now = clock()
+        ends = now + self._seconds
+        # At least one, however little time they have: else nothing would ever be done.
+        while queue:
+            work, since = queue.popleft()
+            self.taken += 1
+            self.waited += now - since
+            try:
+                more = work()
+            except Exception:
+                # A bug in the work of one must not take the turns of all.
+                logger.exception("work failed")
+                more = False
+            now = clock()
+            if more:
+                queue.append((work, now))
+            if now >= ends or self._end:
+                break
+        if queue:
+            self.cut += 1
+            self._order()

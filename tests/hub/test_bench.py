@@ -97,7 +97,7 @@ async def test_messages_in_the_wrong_order_spoil_the_run() -> None:
         return [text, kept[0]] if number == 6 else [text]
 
     with pytest.raises(LoadFailed, match="out of order"):
-        await sent(swap)
+        await sent(swap, stall=2.0)
 
 
 async def test_a_refused_upgrade_spoils_the_run() -> None:

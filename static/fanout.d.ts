@@ -6,6 +6,9 @@ export type Position = string;
 /** Any JSON value. */
 export type Data = any;
 
+/** A JWT that the site made for this visitor, or nothing. */
+export type Token = string | null | undefined;
+
 export interface WatchOptions {
   /**
    * The channel's position from before the page read its data. What came after it is recovered, in order.
@@ -45,10 +48,18 @@ export interface Here {
 
 export interface Fanout {
   /**
-   * Name the hub, before the first subscribe. Default: the script tag's data-url, or /bayeux on the
-   * script's own origin. Throws Error for another option, and once something is subscribed.
+   * `url` names the hub, before the first subscribe. Default: the script tag's data-url, or /bayeux on the
+   * script's own origin.
+   *
+   * `token` is shown with handshakes, subscribes and requests for presence, for channels whose rule takes one; or a
+   * function that returns it or a promise of it (null for none), called before each handshake and subscribe, once
+   * for those of the same moment, so that a page which is open for days always has one that is not expired. If it
+   * throws, rejects or takes 10 s, that is an error of the page, and the client tries again as after a lost connection.
+   * May be called at any time with a newer one.
+   *
+   * Throws Error for another option, and for another url once something is subscribed.
    */
-  configure(options: { url?: string }): void;
+  configure(options: { url?: string; token?: string | null | (() => Token | Promise<Token>) }): void;
 
   /**
    * Call back when something comes on a channel ("comments-17" or "/comments-17", or a pattern that ends in

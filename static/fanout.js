@@ -35,6 +35,8 @@
   // Clients that were told "lost" together refetch within this time, not at once.
   const LOST = 1000;
   const SHOWN = 200;
+  // The hub's words for a token that it does not take, or no longer.
+  const BAD_TOKEN = /^401:.*token/i;
 
   // What the client needs of the world. Tests bring their own.
   const WORLD = {
@@ -411,7 +413,10 @@
       if (this.clientId) return this._hello();
       const message = { channel: HANDSHAKE, version: "1.0", supportedConnectionTypes: this._types() };
       this._transmit([this._request(message, (reply) => {
-        if (!reply.successful) return this.fail();
+        if (!reply.successful) {
+          if (BAD_TOKEN.test(reply.error)) this.world.report(new Error("Fanout: handshake refused: " + reply.error));
+          return this.fail();
+        }
         this.clientId = reply.clientId;
         this._hello();
       })]);
@@ -609,8 +614,8 @@
       if (named && !meta && message.data !== undefined) this._deliver(message);
       if (meta && advice) Object.assign(this.advice, advice);
       const reconnect = meta && advice && !this.ended && advice.reconnect;
-      // Too many clients, or a fault of the hub, is no reason to stay away for ever.
-      if (reconnect === "none" && !/^(429|5\d\d):/.test(message.error)) return this.stop();
+      // Too many clients, a fault of the hub, or a token of yesterday is no reason to stay away for ever.
+      if (reconnect === "none" && !/^(429|5\d\d):/.test(message.error) && !BAD_TOKEN.test(message.error)) return this.stop();
       if (entry) this._answer(entry, message);
       if (reconnect === "handshake" && this.socket && this.clientId) this._renew();
     }
@@ -693,6 +698,7 @@
     const isHidden = () => Boolean(world.document && world.document.hidden);
     let config = {};
     let session = null;
+    let asking = null;
 
     /** One callback on one channel, with its throttle, its slow poll and its patience while hidden. */
     class Watch {
@@ -815,14 +821,46 @@
       const old = world.document && world.document.querySelector("fanout-config[data-client-url]");
       const url = config.url || (old && old.getAttribute("data-client-url")) || world.url || "/bayeux";
       session = new Session(world, url, () => watches.forEach((watch) => watch.schedule()));
+      session.extensions.push({ outgoing: showToken });
       return session;
+    }
+
+    // What the page shows of itself: asked for once for all that goes out at the same moment, null without one.
+    function askToken() {
+      const { token } = config;
+      if (typeof token !== "function") return Promise.resolve(token || null);
+      if (!asking) {
+        asking = new Promise((resolve, reject) => {
+          const timer = world.later(() => reject(new Error("Fanout: no token after 10 s")), REPLY);
+          Promise.resolve().then(token).finally(() => world.cancel(timer)).then(resolve, reject);
+        });
+        const done = () => { asking = null; };
+        asking.then(done, done);
+      }
+      return asking;
+    }
+
+    function showToken(message, pass) {
+      if (!config.token || (message.channel !== HANDSHAKE && message.channel !== SUBSCRIBE)) return pass(message);
+      const show = (token) => pass(token ? { ...message, ext: { ...message.ext, token } } : message);
+      if (typeof config.token !== "function") return show(config.token);
+      const { socket } = session;
+      // Without its token the hub would refuse for good what the page may hear once it has it again.
+      askToken().then(show, (error) => {
+        if (socket !== session.socket) return;
+        world.report(error);
+        session.fail();
+      });
     }
 
     return {
       configure(options) {
-        for (const name of Object.keys(options)) if (name !== "url") throw new Error("Unrecognized option: " + name);
-        if (session && options.url !== session.url) throw new Error("Fanout: configure before the first subscribe");
-        config = { ...options };
+        for (const name of Object.keys(options)) {
+          if (name !== "url" && name !== "token") throw new Error("Unrecognized option: " + name);
+        }
+        const { url } = options;
+        if (session && url !== undefined && url !== session.url) throw new Error("Fanout: name the hub before the first subscribe");
+        config = { ...config, ...options };
       },
 
       subscribe(channel, callback, options = {}) {
@@ -854,7 +892,8 @@
         };
         const load = async () => {
           early = early || [];
-          const answer = await world.fetch(url, { cache: "no-store" });
+          const token = await askToken();
+          const answer = await world.fetch(url + (token ? "&token=" + encodeURIComponent(token) : ""), { cache: "no-store" });
           if (!answer.ok) throw new Error(`Fanout: presence of ${name}: ${answer.status}`);
           const state = await answer.json();
           const later = early.filter(({ at }) => !at || isBehind(parse(state.position), at)).map(({ data }) => data);

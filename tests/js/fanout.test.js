@@ -518,6 +518,77 @@ test("configure names the hub, until something is subscribed", async () => {
   assert.throws(() => Fanout.configure({ url: "/other" }), /before the first/);
 });
 
+test("a page's token is shown with handshakes and subscribes, and a newer one takes its place", async () => {
+  const { make, clock, hub } = makeWorld();
+  const { Fanout } = make();
+  const shown = (channel) => hub.seen(channel).map(({ ext }) => ext && ext.token);
+  Fanout.configure({ token: "first" });
+  Fanout.subscribe("private-1", () => {}, { position: "" });
+  await clock.pass(100);
+  Fanout.configure({ token: "second" });
+  Fanout.subscribe("private-2", () => {});
+  await clock.pass(100);
+  assert.deepEqual([shown("/meta/handshake"), shown("/meta/subscribe")], [["first"], ["first", "second"]]);
+  assert.deepEqual(hub.seen("/meta/subscribe")[0].ext, { position: { "/private-1": null }, token: "first" });
+  assert.deepEqual([...new Set(shown("/meta/connect"))], [undefined]);
+});
+
+test("a function is asked for a token once a moment, and for a fresh one when the hub forgot the session", async () => {
+  const { make, clock, hub } = makeWorld();
+  const { Fanout } = make();
+  let asked = 0;
+  Fanout.configure({ token: async () => `token ${++asked}` });
+  const heard = [];
+  for (const name of ["private-1", "private-2"]) Fanout.subscribe(name, (data) => heard.push(data));
+  await clock.pass(100);
+  const shown = (channel) => hub.seen(channel).map(({ ext }) => ext.token);
+  assert.deepEqual([shown("/meta/handshake"), shown("/meta/subscribe")], [["token 1"], ["token 2", "token 2"]]);
+  hub.forget();
+  hub.cut();
+  await clock.pass(5000);
+  assert.equal(shown("/meta/handshake").length, 2);
+  hub.publish("/private-1", "again");
+  await clock.pass(600);
+  assert.equal(heard.at(-1), "again");
+});
+
+for (const [what, broken] of [
+  ["fails", () => Promise.reject(new Error("no session"))],
+  ["throws", () => { throw new Error("no session"); }],
+  ["never answers", () => new Promise(() => {})],
+]) {
+  test(`a token that ${what} is an error of the page, and asked for again`, async () => {
+    const { make, clock, hub, errors } = makeWorld();
+    const { Fanout } = make();
+    let token = broken;
+    Fanout.configure({ token: () => token() });
+    const heard = [];
+    Fanout.subscribe("private-1", (data) => heard.push(data), { poll: 0 });
+    await clock.pass(11_000);
+    assert.equal(hub.seen("/meta/handshake").length, 0);
+    assert.match(errors[0].message, /no session|no token after 10 s/);
+    token = () => "good";
+    await clock.pass(60_000);
+    hub.publish("/private-1", "heard");
+    await clock.pass(10);
+    assert.equal(heard.at(-1), "heard");
+    assert.equal(hub.seen("/meta/subscribe").at(-1).ext.token, "good");
+  });
+}
+
+test("a handshake refused for its token is an error of the page, and tried again with the next", async () => {
+  const { make, clock, hub, errors } = makeWorld();
+  const { Fanout } = make();
+  hub.accepts = (token) => token === "new";
+  Fanout.configure({ token: "expired" });
+  Fanout.subscribe("private-1", () => {});
+  await clock.pass(1000);
+  assert.match(errors[0].message, /handshake refused: 401::Token expired/);
+  Fanout.configure({ token: "new" });
+  await clock.pass(60_000);
+  assert.match(Fanout.status, /websocket|long-polling/);
+});
+
 test("a fanout-config element of an old page names the hub", async () => {
   const { world, make, clock, hub } = makeWorld();
   world.document.querySelector = () => ({ getAttribute: () => "https://realm.test/bayeux" });

@@ -192,4 +192,26 @@ describe("the client and the hub", { concurrency: 4 }, () => {
       await hub.end();
     }
   });
+
+  test("a page's token opens its channel, and the next one keeps it open", SECONDS, async () => {
+    const hub = await new HubServer().start();
+    const { Fanout } = make({ url: hub.url });
+    let asked = 0;
+    let lost = 0;
+    // Those of the handshake and the subscribe are good for three seconds: thirty are allowed for clocks that differ.
+    const token = () => hub.sign(++asked > 2 ? 600 : -27, { channels: ["private-7"] });
+    Fanout.configure({ token });
+    const heard = [];
+    const watch = Fanout.subscribe("private-7", (data) => heard.push(data), { raw: true, poll: 0, position: "", lost: () => lost++ });
+    try {
+      await until(() => lost, "subscribed, and told that its beginning is unknown");
+      await until(() => asked > 3, "greeted anew, and subscribed, after the token expired", 60);
+      await hub.publish("private-7", "heard by the next token");
+      await until(() => heard.length, "heard");
+      assert.deepEqual([heard, lost], [["heard by the next token"], 1]);
+    } finally {
+      watch.cancel();
+      await hub.end();
+    }
+  });
 });

@@ -8,7 +8,7 @@ const { makeWorld } = require("./world.js");
 const EVENTS = "/presence/rooms/1";
 
 /** A page that asks who is in rooms/1. `heard` is what its callback got; `answers` are taken one a request. */
-async function ask(answers) {
+async function ask(answers, options = {}) {
   const w = makeWorld();
   const asked = [];
   const heard = [];
@@ -21,6 +21,7 @@ async function ask(answers) {
     return { ok: state !== 503, status: 503, json: async () => state };
   };
   const { Fanout } = w.make();
+  Fanout.configure(options);
   const watch = Fanout.presence("rooms/1", (here) => heard.push([here.users.join(), here.count]));
   await w.clock.pass(100);
   return { ...w, Fanout, watch, asked, heard };
@@ -41,6 +42,11 @@ test("the page is told who is there and who comes and goes", async () => {
   await clock.pass(100);
   assert.equal(Fanout.status, "idle");
   assert.equal(asked.length, 1);
+});
+
+test("a page that has a token shows it for the state too", async () => {
+  const { asked } = await ask([(at) => state(at, 1, "alice")], { token: async () => "a+b" });
+  assert.match(asked[0], /\/presence\?channel=rooms%2F1&token=a%2Bb$/);
 });
 
 test("what changes between the state and the subscription is recovered", async () => {

@@ -73,6 +73,7 @@ test("a page that uses every part type-checks, and mistakes don't", { skip: abse
     const where: string | null = watch.position;
     watch.cancel();
     if (window.Fanout.status === "websocket") window.Fanout.configure({ url: where || "" });
+    window.Fanout.configure({ token: async () => (where ? "jwt" : null) });
     const client = new window.Faye.Client("/bayeux", { transportMode: "fallback", timeout: 60 });
     client.on("transport:up", () => {}).bind("transport:down", () => {}, null);
     client.subscribe("/a/*", (data) => data.x).withChannel((channel, data) => channel.length + data)
@@ -89,5 +90,6 @@ test("a page that uses every part type-checks, and mistakes don't", { skip: abse
     'window.Fanout.subscribe("a", () => {}, { pol: 5 });',
     'new window.Faye.Client("/bayeux", { retries: 1 });',
     'window.Fanout.configure({ uri: "/" });',
+    "window.Fanout.configure({ token: () => 7 });",
   ]) assert.equal(check(start + mistake).length, 1, mistake);
 });

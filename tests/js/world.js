@@ -81,6 +81,7 @@ class Hub {
     this.heartbeats = false; // true: every connect's answer names the tops
     this.kept = Infinity; // publications that the history reaches back
     this.refused = new Map();
+    this.accepts = () => true; // a handshake's token
     this.deaf = false;
     this.made = 0;
   }
@@ -176,6 +177,8 @@ class Hub {
       const refuse = (error, more) => replies.push({ channel, id, successful: false, error, ...more });
       if (this.refused.has(channel)) {
         refuse(this.refused.get(channel));
+      } else if (channel === "/meta/handshake" && !this.accepts((message.ext || {}).token)) {
+        refuse("401::Token expired", { advice: { reconnect: "none" } });
       } else if (channel === "/meta/handshake") {
         const clientId = "client" + ++this.made;
         this.sessions.set(clientId, { id: clientId, patterns: new Set(), queue: [], hold: null, socket: null });

@@ -436,7 +436,10 @@ async def turn(name: str, port: int, quiet: Quiet, server: Server, seconds: floa
         *("--seconds", str(seconds)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
-        preexec_fn=lambda: (os.sched_setaffinity(0, {core}), os.nice(10)),
+        preexec_fn=lambda: (
+            os.sched_setaffinity(0, {core}),
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)),
+        ),
     )
     # Python starts for a second of it.
     await asyncio.sleep(1)

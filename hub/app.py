@@ -88,6 +88,7 @@ class Realm:
             session_ttl=settings.session_ttl,
             message_bytes=settings.message_bytes,
             max_messages=settings.max_messages,
+            max_values=settings.max_values,
             max_depth=settings.max_depth,
             max_subscriptions=settings.max_subscriptions,
             max_sessions=settings.max_sessions,

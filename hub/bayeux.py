@@ -119,6 +119,7 @@ class Limits:
     session_ttl: float = 30.0
     message_bytes: int = 1024 * 1024
     max_messages: int = 1000
+    max_values: int = 200_000
     max_depth: int = 64
     max_subscriptions: int = 1000
     max_sessions: int = 0
@@ -322,7 +323,8 @@ class Bayeux:
         answered = most * ANSWERED
         handshakes = () if alone else [each for each in messages[:answered] if _channel_of(each) == HANDSHAKE]
         for number, message in enumerate(messages):
-            if number >= answered:
+            # What is no message has no sender that waits for an answer.
+            if number >= answered or (number >= most and not isinstance(message, dict)):
                 rest = TooMany(text="Too many messages in one request", limit="messages")
                 self.count(rest)
                 outcome.replies.append({"successful": False, "error": wire(rest, self.dialect)})

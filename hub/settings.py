@@ -493,6 +493,13 @@ class Settings:
         minimum=256,
     )
     max_messages: int = setting("HUB_MAX_MESSAGES", COUNT, 1000, "messages or items in one request", minimum=1)
+    max_values: int = setting(
+        "HUB_MAX_VALUES",
+        COUNT,
+        200_000,
+        "JSON values in a client's message or request; a list or an object counts as ten",
+        minimum=10,
+    )
     max_depth: int = setting("HUB_MAX_DEPTH", COUNT, 64, "nesting of what is published", minimum=4, maximum=250)
     max_channel: int = setting(
         # Stores of Faye's time take 255.

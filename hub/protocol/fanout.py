@@ -88,7 +88,7 @@ def parse(body: bytes, *, channel: str | None = None, limits: Limits = Limits())
 
     Raises BadMessage (TooDense among it), InvalidChannel, TooLarge (an item's data) or TooMany (items); nothing else.
     """
-    messages.check_values(body)
+    messages.check_values(body, messages.MAX_KEYED_VALUES)
     try:
         value = messages.loads(body)
     except BadMessage:

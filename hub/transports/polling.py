@@ -15,7 +15,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadMessage, TooLarge
 from ..node import Poll
-from ..protocol.messages import dumps, join, looks_like_json, parse_batch
+from ..protocol.messages import MAX_VALUES, dumps, join, looks_like_json, parse_batch
 from .answers import NO_STORE, Answer, response, script, text
 from .bodies import read_body
 from .browsers import browser_of
@@ -101,7 +101,7 @@ class Polling:
     def read(self, body: bytes, cors: dict[str, str]) -> list[object] | Answer:
         """The messages of a POST, at least one, or the refusal."""
         try:
-            messages = parse_body(body)
+            messages = parse_body(body, self._node.bayeux.limits.max_values)
         except BadMessage as error:
             self._node.bayeux.count(error)
             return _text(400, error.wire(), cors)
@@ -122,7 +122,8 @@ class Polling:
         if len(callback) > _MAX_CALLBACK or _CALLBACK.fullmatch(callback) is None:
             return response(_text(400, "Bad request: jsonp is not the name of a function", {}))
         try:
-            messages = [message for each in texts for message in parse_batch(each)]
+            most = self._node.bayeux.limits.max_values
+            messages = [message for each in texts for message in parse_batch(each, most)]
         except BadMessage as error:
             return response(_text(400, error.wire(), {}))
         if not messages:
@@ -180,8 +181,8 @@ def replied(cors: dict[str, str]) -> dict[str, str]:
     return {**NO_STORE, **cors, "Content-Type": "application/json"}
 
 
-def parse_body(body: bytes) -> list[object]:
-    """The messages of a POST body; raises BadMessage.
+def parse_body(body: bytes, most: int = MAX_VALUES) -> list[object]:
+    """The messages of a POST body; raises BadMessage. most: values that a text in it may have.
 
     JSON if it looks like it (python-bayeux sends no Content-Type, Faye's cross-origin transport
     text/plain), else a form whose `message` fields, each a message or an array, count in order.
@@ -189,7 +190,7 @@ def parse_body(body: bytes) -> list[object]:
     if not body.strip():
         raise BadMessage(text="Empty body")
     if looks_like_json(body):
-        return parse_batch(body)
+        return parse_batch(body, most)
     try:
         fields = parse_qsl(body.decode("utf-8"), strict_parsing=True, errors="strict", max_num_fields=1000)
     except ValueError:
@@ -197,7 +198,7 @@ def parse_body(body: bytes) -> list[object]:
     texts = [value for name, value in fields if name == "message"]
     if not texts:
         raise BadMessage("message", text="Missing field")
-    return [message for each in texts for message in parse_batch(each)]
+    return [message for each in texts for message in parse_batch(each, most)]
 
 
 def _text(status: int, words: str, headers: dict[str, str], *, close: bool = False) -> Answer:

@@ -354,7 +354,7 @@ class BayeuxSocket(Connection):
 
     def text(self, payload: bytes) -> None:
         try:
-            messages = parse_batch(payload)
+            messages = parse_batch(payload, self.node.bayeux.limits.max_values)
         except BadMessage as error:
             self._refuse(error)
             return

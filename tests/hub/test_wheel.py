@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, cast
 
-from hub.node import HALT, STEP, Wheel
+import pytest
+
+from hub import node
+from hub.node import HALT, STEP, TIMERS, TIMERS_SECONDS, Wheel
 
 
 class Loop:
@@ -21,6 +25,8 @@ class Loop:
     def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
         self.timers.append(callback)
         return self
+
+    call_soon = functools.partialmethod(call_later, 0.0)
 
     def cancel(self) -> None:
         self.timers.clear()
@@ -85,3 +91,33 @@ def test_wheel_knows_since_when_the_loop_has_turned_without_a_halt() -> None:
     for _ in range(60):
         loop.run(HALT)
     assert seen == [0.0, 0.0, began, began]
+
+
+def test_the_loop_gets_its_turn_among_timers_that_fall_due_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of a flood, thousands of them, ended in one go, and everybody waited for 20 ms."""
+    loop, clock = Loop(), Loop()
+    monkeypatch.setattr(node.time, "monotonic", clock.time)
+    wheel = Wheel(cast(Any, loop))
+    called: list[object] = []
+
+    def work(thing: object) -> None:
+        called.append(thing)
+        clock.now += TIMERS_SECONDS / TIMERS
+
+    for number in range(10 * TIMERS):
+        wheel.add(loop.now, work, number)
+    loop.run(1.0)
+    rounds = 1
+    while len(called) < 10 * TIMERS:
+        assert len(called) <= rounds * 2 * TIMERS
+        assert len(loop.timers) == 1
+        # What is added meanwhile is not lost.
+        wheel.add(loop.now, called.append, "late")
+        loop.run(0.0)
+        rounds += 1
+    assert rounds >= 5
+    assert called == [*range(10 * TIMERS)]
+    loop.run(0.0)
+    loop.run(1.0)
+    assert called[10 * TIMERS :] == ["late"] * (rounds - 1)
+    assert not loop.timers

@@ -414,7 +414,8 @@ TARGETS: tuple[Target, ...] = (
         timed=True,
     ),
     Target("idle: bytes each", 3000.0, _own("idle", "bytes"), ("idle",), most=True),
-    Target("connects a CPU second", 10_000.0, _own("connects", "cpu_rate"), ("connects",)),
+    # 10,000 a CPU second were promised for a machine on which Faye makes 3,000: what carries over is the ratio.
+    Target("connects: times Faye", 3.33, _ratio("connects", "Faye"), ("connects",)),
     Target("held polls: times Faye", 1.5, _ratio("polls", "Faye"), ("polls",)),
     Target("publishes with a token: times Faye without", 1.0, _ratio("publishes", "Faye"), ("publishes",)),
     Target(

@@ -51,7 +51,7 @@ def test_a_latency_beside_other_work_is_neither_shown_nor_judged() -> None:
 
 
 def test_cpu_seconds_beside_other_work_are_marked() -> None:
-    found = {"connects": {"Fanfare": {"cpu_rate": 9450.0, **BUSY}}}
+    found = {"connects": {"Fanfare": {"cpu_rate": 9450.0, **BUSY}, "Faye": {"cpu_rate": 3380.0, **BUSY}}}
     assert r"9,450\*" in table(found)
     assert r"**missed**\*" in targets(found)
     assert "up to 40%" in page(found, ABOUT)

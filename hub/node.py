@@ -27,7 +27,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
-from .bayeux import SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Service
+from .bayeux import CONNECT, SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Service
 from .brokers import KEY_SECONDS, Broker, Health
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Grant, Who
@@ -1122,7 +1122,8 @@ class Node:
             to.session = session
         hold = outcome.hold
         if session is not None and hold is None and not session.ended:
-            reply = next(reply for reply in outcome.replies if reply["channel"] == "/meta/connect")
+            # Not a refused one's; and what is no message has a reply without a channel.
+            reply = next(each for each in outcome.replies if each.get("channel") == CONNECT and each.get("successful"))
             parts = self._parts(session, reply, to)
         if self.bayeux.outgoing:
             parts += [self._encode(reply, outcome.senders.get(id(reply), NOBODY)) for reply in outcome.replies]

@@ -103,6 +103,18 @@ class TestDelivery:
             await publish(node, "/a", 1, 2)
             assert alice.wire.data() == [1, 2]
 
+    async def test_connect_is_answered_whatever_else_is_in_its_batch(self) -> None:
+        """What is no message has a reply without a channel, which was asked for it: the whole batch got no answer."""
+        async with new_node() as node:
+            alice = Client(node)
+            alice.handshake(ext={"ack": True})
+            connect = alice.meta("connect", connectionType="websocket")
+            alice.say(7, connect | {"connectionType": "iframe"}, connect)  # type: ignore[arg-type]  # a bad client's
+            nothing, refused, answered = alice.wire.take()
+            assert [each["successful"] for each in (nothing, refused, answered)] == [False, False, True]
+            assert "ext" not in refused
+            assert answered["ext"] == {"ack": 1}
+
     async def test_publication_waits_for_the_next_connect_of_a_poll(self) -> None:
         async with new_node() as node:
             alice = Client(node, LONG_POLLING)

@@ -386,6 +386,10 @@ class Bayeux:
         if self.limits.max_sessions and self.crowd.sessions >= self.limits.max_sessions:
             raise TooMany(text="Too many sessions", limit="sessions")
 
+    def new_session(self, now: float, visitor: str | None) -> Session:
+        """A session with an id of its own, not remembered yet."""
+        return Session(self._new_id(), now, visitor)
+
     def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
         """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
         new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
@@ -485,7 +489,7 @@ class Bayeux:
             raise NoCommonTransport(",".join(str(name)[:40] for name in offered[:5]))
         self.check_opening(getattr(request.to, "address", ""), request.now)
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
-        session = Session(self._new_id(), request.now, getattr(request.to, "visitor", None))
+        session = self.new_session(request.now, getattr(request.to, "visitor", None))
         self._take_token(session, message, request)
         # Clients of Salesforce look for this before they ask for a replay.
         reply["ext"] = {"replay": True}

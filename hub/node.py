@@ -37,6 +37,7 @@ from .protocol.messages import dumps
 from .protocol.publications import Draft, History, Position, Publication, Published
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
 from .turns import Turns
+from .usual import Usual
 
 logger = logging.getLogger(__name__)
 
@@ -278,6 +279,12 @@ class Node:
         self._room = asyncio.Event()
         self._room.set()
         self._tops: dict[str, Position] = {}
+        # None where a session's record is kept before its replies go out, which takes waiting.
+        self._usual = (
+            None
+            if broker.keeps_sessions
+            else Usual(bayeux, broker.try_position, tops=self._tops_of, opened=self._opened)
+        )
         # What publishers said of connections, and sessions that go when they have what waits for them.
         self._closings: list[Publication] = []
         self._leaving: WeakKeyDictionary[Session, tuple[int, str]] = WeakKeyDictionary()
@@ -348,6 +355,11 @@ class Node:
         held connect's later. Nothing here can be cancelled half-way: what must wait runs in a
         task of the node, whatever becomes of the request.
         """
+        if self._usual is not None and link is not None and len(messages) == 1 and not self._pending:
+            reply = self._usual.answer(messages[0], self.time(), link)
+            if reply is not None:
+                link.send([reply])
+                return
         if self.broker.keeps_sessions:
             queue = None if link is None else self._claiming.get(link)
             if link is not None and queue is not None:
@@ -1106,14 +1118,17 @@ class Node:
         if outcome.granted is not None:
             self._watch_grant(outcome.granted)
         if outcome.opened is not None:
-            self.counters.opened += 1
-            first = min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
-            self.wheel.add(self.time() + first, self._session_is_due, outcome.opened)
+            self._opened(outcome.opened)
         for session, reason in outcome.ended:
             session.link = None
             if self.broker.keeps_sessions:
                 self.spawn(self._bury(session))
             logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})
+
+    def _opened(self, session: Session) -> None:
+        self.counters.opened += 1
+        first = min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
+        self.wheel.add(self.time() + first, self._session_is_due, session)
 
     def _respond(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
         parts: list[bytes] = []
@@ -1185,12 +1200,17 @@ class Node:
         if session.tracks:
             if session.lost:
                 ext["lost"], session.lost = sorted(session.lost), None
-            tops = {name: str(self._tops[name]) for name in session.patterns if name in self._tops}
+            tops = self._tops_of(session)
             if tops:
                 ext["tops"] = tops
         if ext:
             reply["ext"] = reply.get("ext", {}) | ext
         return [publication.message for publication in publications]
+
+    def _tops_of(self, session: Session) -> dict[str, str]:
+        """The newest positions of a session's channels, of those that had a publication lately."""
+        tops = self._tops
+        return {name: str(tops[name]) for name in session.patterns if name in tops}
 
     # What is due
 
@@ -1300,21 +1320,18 @@ def _subscribes(message: object) -> bool:
 
 
 class _Dice:
-    """Random bytes of the kernel's, fetched for many ids at once: each fetch is a system call."""
+    """Ids of the kernel's random bytes, made a hundred at a time: each fetch is a system call."""
 
     def __init__(self) -> None:
-        self._bytes = b""
+        self._ids: list[str] = []
         # A forked process must not roll the same.
-        os.register_at_fork(after_in_child=self._forget)
+        os.register_at_fork(after_in_child=self._ids.clear)
 
-    def take(self, count: int) -> bytes:
-        if len(self._bytes) < count:
-            self._bytes = secrets.token_bytes(100 * count)
-        taken, self._bytes = self._bytes[:count], self._bytes[count:]
-        return taken
-
-    def _forget(self) -> None:
-        self._bytes = b""
+    def roll(self) -> str:
+        if not self._ids:
+            digits = secrets.token_hex(100 * ID_CHARS // 2)
+            self._ids += (digits[at : at + ID_CHARS] for at in range(0, len(digits), ID_CHARS))
+        return self._ids.pop()
 
 
 _dice = _Dice()
@@ -1322,4 +1339,4 @@ _dice = _Dice()
 
 def new_id() -> str:
     """A clientId: 160 random bits in ID_CHARS letters and digits (Bayeux asks for at least 128)."""
-    return _dice.take(ID_CHARS // 2).hex()
+    return _dice.roll()

@@ -140,7 +140,10 @@ class Door:
             return None
         key, rest = parts
         way = self._ways.get(rest)
-        return None if way is None else way._replace(accepted=way.accepted.with_key(key))
+        if way is None:
+            return None
+        # Not `_replace`, which takes three times as long.
+        return Way(way.head, way.entrance, way.make, way.accepted.with_key(key))
 
     def remember(self, buffer: bytes, way: Way) -> None:
         """Remember where a buffer that is a whole head leads, unless that is for one visitor alone."""

@@ -222,7 +222,8 @@ async def oversize_nesting(line: Line) -> tuple[str, int]:
 
 
 async def oversize_batch(line: Line) -> tuple[str, int]:
-    return outcome((await line.post(b"[" + b"1," * 500_000 + b"1]"))[1]), 1
+    status, body = await line.post(b"[" + b"1," * 500_000 + b"1]")
+    return status if status != "200" else outcome(body), 1
 
 
 async def oversize_head(line: Line) -> tuple[str, int]:
@@ -425,7 +426,14 @@ async def watch(server: Server, peak: list[int]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def turn(name: str, port: int, quiet: Quiet, server: Server, seconds: float, core: int) -> dict[str, Any]:
+def leave_to_others() -> None:
+    """Run when nobody else would."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+async def turn(
+    name: str, port: int, quiet: Quiet, server: Server, seconds: float, core: int, behave: Callable[[], object]
+) -> dict[str, Any]:
     """One attack's turn: its figures."""
     calm = await quiet.take(seconds / 2)
     before = server.resident()
@@ -436,10 +444,7 @@ async def turn(name: str, port: int, quiet: Quiet, server: Server, seconds: floa
         *("--seconds", str(seconds)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
-        preexec_fn=lambda: (
-            os.sched_setaffinity(0, {core}),
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)),
-        ),
+        preexec_fn=lambda: (os.sched_setaffinity(0, {core}), behave()),
     )
     # Python starts for a second of it.
     await asyncio.sleep(1)
@@ -459,8 +464,10 @@ async def turn(name: str, port: int, quiet: Quiet, server: Server, seconds: floa
     }
 
 
-async def run(names: Sequence[str], seconds: float, rounds: int) -> dict[str, dict[str, Any]]:
-    """Every attack's turn, round by round; the medians."""
+async def run(
+    names: Sequence[str], seconds: float, rounds: int, behave: Callable[[], object] = leave_to_others
+) -> dict[str, dict[str, Any]]:
+    """Every attack's turn, round by round; the medians. behave: called by the attacking process first of all."""
     cores = os.sched_getaffinity(0)
     first, *others = sorted(cores)
     core = others[0] if others else first
@@ -473,7 +480,7 @@ async def run(names: Sequence[str], seconds: float, rounds: int) -> dict[str, di
                 await quiet.take(2)
                 for number in range(rounds):
                     for name in names:
-                        figures = await turn(name, port, quiet, server, seconds, core)
+                        figures = await turn(name, port, quiet, server, seconds, core, behave)
                         found[name].append(figures)
                         print(f"{number + 1}/{rounds} {name:14} {json.dumps(figures)}", file=sys.stderr)
         finally:

@@ -12,7 +12,8 @@ from benchmarks.hostile import ATTACKS, MARKS, PAGE, run, table
 @pytest.mark.long
 async def test_others_are_served_and_memory_stays_bounded_through_attacks() -> None:
     names, cores = ["handshakes", "frames", "batch"], os.sched_getaffinity(0)
-    results = await run(names, 1.0, 1)
+    # On a machine that is never idle an attacker that leaves it to others would never attack.
+    results = await run(names, 1.0, 1, lambda: os.nice(10))
     assert os.sched_getaffinity(0) == cores, "what comes after it has the whole machine"
     for name in names:
         figures = results[name]

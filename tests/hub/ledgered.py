@@ -38,7 +38,9 @@ class World:
             messages, self.now, WEBSOCKET if socket else LONG_POLLING, wire, wire if socket else None
         )
         answered = len(outcome.replies) + (outcome.hold is not None)
-        assert answered == min(len(messages), 51), "every message is answered once"
+        # Of those beyond the bound, what is no message ends the answers with one for the rest.
+        ends = (at for at, each in enumerate(messages) if at >= 5 and not isinstance(each, dict))
+        assert answered == min(len(messages), 51, next(ends, 51) + 1), "every message is answered once"
         for reply in outcome.replies:
             self._note(reply)
         if outcome.hold is not None:

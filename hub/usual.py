@@ -116,8 +116,6 @@ class Usual:
             return None
         session.seen = now
         registry.subscribe(session, pattern)
-        if told:
-            session.settle()
         reply = (
             f'{{"channel":"/meta/subscribe","successful":true,"id":"{number}","clientId":"{session.id}",'
             f'"subscription":"{pattern}"{told}}}'
@@ -143,14 +141,12 @@ class Usual:
             or len(message) != 4
             or message.get("connectionType") != WEBSOCKET
             or not _is_plain(number)
-            # Only the first connect of a session, on a link that has none: nothing is taken over, nothing waits.
+            # Only the first connect of a session, which so holds nothing and waits for no acknowledgement; that never
+            # had a link, on a link that has no session: nothing is taken over. And only if nothing waits.
             or session.connected
-            or session.link is not None
-            or link.session is not None
             or session.arrived is not None
-            or session.hold is not None
+            or link.session is not None
             or session.queue is not None
-            or session.unacked is not None
             or session.ack is not None
             or session.lost is not None
         ):
@@ -174,4 +170,4 @@ class Usual:
 
 def _is_plain(number: object) -> bool:
     """Whether it is an id as clients make them, which JSON writes as it is."""
-    return isinstance(number, str) and len(number) <= MAX_ID_CHARS and number.isalnum() and number.isascii()
+    return isinstance(number, str) and len(number) <= MAX_ID_CHARS and number.isalnum()

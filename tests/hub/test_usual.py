@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hub.bayeux import LONG_POLLING, WEBSOCKET, Bayeux
 from hub.brokers.memory import MemoryBroker
 from hub.node import Bounds, Node, Poll
+from hub.protocol.access import Access, parse_rules
 from hub.protocol.publications import Position
-from hub.sessions import Session
+from hub.sessions import Batch, Session
 from hub.usual import Usual
 
 CHANNELS = (
@@ -31,9 +32,20 @@ CHANNELS = (
     "a",
     "/ä",
 )
+RULES = parse_rules(
+    """
+    [[rule]]
+    channels = ["/chat/unkept"]
+    history = "closed"
+    [[rule]]
+    channels = ["/chat/kept"]
+    subscribe = "closed"
+    history = "open"
+    """
+)
 #: Of a session; its hold is looked into.
 REMEMBERED = sorted({*Session.__slots__} - {"__weakref__", "hold"})
-CLIENTS = ("client1", "client2", "client3", "client4")
+CLIENTS = ("client1", "client2", "client3")
 
 
 class Socket(Wire):
@@ -49,13 +61,19 @@ class Socket(Wire):
         super().send(parts)
         self.sent.extend(parts)
 
+    def offer(self, batch: Batch) -> None:
+        super().offer(batch)
+        self.sent.extend(publication.message for publication in batch.publications)
+
 
 class Side:
     """A node with two sockets, of which the second is that of somebody the site knows; long: without the short way."""
 
     def __init__(self, limits: dict[str, Any], *, long: bool, extended: bool) -> None:
         self.broker = MemoryBroker()
-        self.node = Node(self.broker, new_rules(**limits), Bounds())
+        rules = new_rules(**limits)
+        rules.access = rules.registry.access = Access(["/chat/**", "/*"], RULES)
+        self.node = Node(self.broker, rules, Bounds())
         if long:
             self.node._usual = None
         if extended:
@@ -77,6 +95,12 @@ class Side:
             self.node.detach(socket, socket.session)
             self.old.append(socket)
             self.sockets[at] = Socket(socket.visitor)
+        elif kind == "lose":
+            self.node.lost([rest[0]])
+        elif kind == "stream":
+            session = self.node.registry.get(rest[0])
+            if session is not None:
+                self.node.move(session, socket, "")
         elif kind == "block":
             socket.blocked = not socket.blocked
             if socket.session is not None:
@@ -146,8 +170,8 @@ async def both(steps: list[tuple[Any, ...]], limits: dict[str, Any], *, extended
             await side.node.stop()
 
 
-IDS = st.sampled_from(["1", "a7", "x" * 128, "x" * 129, "", '"', "é", "a-b", 7, True, None])
-CLIENT = st.sampled_from([*CLIENTS[:3], CLIENTS[0], CLIENTS[0], "unknown", 7, None])
+IDS = st.just("1") | st.sampled_from(["1", "a7", "x" * 128, "x" * 129, "", '"', "é", "a-b", 7, True, None])
+CLIENT = st.sampled_from([*CLIENTS[:1] * 6, *CLIENTS, "unknown", 7, None])
 PATTERN = st.sampled_from(CHANNELS)
 #: Most have no field but the usual ones: else hardly a run would come as far as a second message.
 MORE = st.one_of(
@@ -253,20 +277,92 @@ def test_both_ways_send_and_remember_the_same(
     asyncio.run(both([HELLO, *steps], limits, extended=extended))
 
 
-async def test_channel_that_had_publications_is_told_of_by_both_ways() -> None:
-    ask = {"channel": "/meta/subscribe", "clientId": "client1", "id": "2", "subscription": "/chat/b"}
-    publish = {"channel": "/chat/b", "clientId": "client1", "data": 1}
-    connect = {"channel": "/meta/connect", "clientId": "client1", "connectionType": "websocket", "id": "3"}
-    steps = [
-        HELLO,
-        ("say", 0, [publish]),
-        ("turn", 0),
-        ("say", 0, [ask | {"ext": {"position": {"/chat/b": None}}}]),
-        ("say", 0, [connect]),
-        ("say", 0, [publish]),
-        ("turn", 0),
-    ]
-    await both(steps, {}, extended=False)
+def ask(pattern: str, **fields: Any) -> dict[str, Any]:
+    return {"channel": "/meta/subscribe", "clientId": "client1", "id": "2", "subscription": pattern} | fields
+
+
+def ask_where(pattern: str) -> dict[str, Any]:
+    return ask(pattern, ext={"position": {pattern: None}})
+
+
+def connect(client: str = "client1", **fields: Any) -> dict[str, Any]:
+    return {"channel": "/meta/connect", "clientId": client, "connectionType": "websocket", "id": "3"} | fields
+
+
+def shake(**fields: Any) -> dict[str, Any]:
+    return {"channel": "/meta/handshake", "id": "1", "version": "1.0", "supportedConnectionTypes": TYPES} | fields
+
+
+PUBLISH = {"channel": "/chat/b", "clientId": "client1", "data": 1}
+TURN = ("turn", 0)
+
+#: Conversations in which something is not as usual, or just is; messages are said on the first socket.
+CONVERSATIONS: dict[str, list[Any]] = {
+    "nothing unusual": [shake(), ask("/a"), ask_where("/chat/b"), connect(), PUBLISH, TURN],
+    "the same subscription twice": [shake(), ask("/a"), ask("/a"), connect()],
+    "publications before": [shake(), PUBLISH, TURN, ask_where("/chat/b"), connect()],
+    "publications between": [shake(), ask_where("/chat/b"), PUBLISH, TURN, connect(), PUBLISH, TURN],
+    "a subscription while something waits": [shake(), ask("/chat/b"), PUBLISH, TURN, ask("/a"), ask_where("/a")],
+    "publications of this tick": [shake(), ask("/chat/b"), PUBLISH, PUBLISH, ask_where("/chat/b"), TURN],
+    "acknowledgements": [shake(ext={"ack": True}), ask("/a"), connect()],
+    "more of a handshake": [shake(advice={"timeout": 0}), shake(minimumVersion="2.0"), shake(ext={"token": "no"})],
+    "more of a connect": [shake(), connect(ext={"timesync": {"tc": 1}})],
+    "more of a subscription": [shake(), ask("/a", ext={"token": "no"}), ask("/a", ext={"position": {"/b": None}})],
+    "more beside a position": [shake(), ask("/a", ext={"position": {"/a": None}, "timesync": {"tc": 1}})],
+    "a second connect": [shake(), connect(), connect(id="4"), connect(id="4")],
+    "another session on the socket": [shake(), connect(), shake(), connect("client2"), connect("client1")],
+    "a lost connection": [shake(), ask("/chat/b"), connect(), PUBLISH, TURN, ("break", 0), connect(), TURN],
+    "a held poll": [shake(), ("poll", 0, [connect(connectionType="long-polling")]), connect()],
+    "an unanswered poll": [
+        shake(),
+        ask("/chat/b"),
+        PUBLISH,
+        TURN,
+        ("poll", 0, [connect(connectionType="long-polling")]),
+        connect(),
+    ],
+    "a stream that has it": [shake(), ask("/chat/b"), ("stream", 1, "client1"), connect(), PUBLISH, TURN],
+    "a stream that had it": [
+        shake(),
+        ask("/chat/b"),
+        ("stream", 1, "client1"),
+        PUBLISH,
+        TURN,
+        ("break", 1),
+        connect(),
+        TURN,
+    ],
+    "a full buffer": [shake(), ask("/chat/b"), ("block", 0), connect(), PUBLISH, TURN, ask("/a"), ("block", 0), TURN],
+    "a pattern's position": [shake(), ask_where("/a/*"), ask_where("/**")],
+    "what takes a token": [shake(), ask("/private-x"), ask_where("/private-x")],
+    "what may be heard and not recovered": [shake(), ask("/chat/unkept"), ask_where("/chat/unkept")],
+    "what may be recovered and not heard": [shake(), ask("/chat/kept"), ask_where("/chat/kept")],
+    "versions": [shake(version=each) for each in ("1.1", "0.9", 1, None)],
+    "several patterns": [shake(), ask("/a") | {"subscription": ["/a", "/b"]}, ask("/a") | {"subscription": {"a": 1}}],
+    "more beside the extension": [shake(), ask_where("/a") | {"advice": {}}, ask_where("/b") | {"more": 1}],
+    "connects by other ways": [shake(), *(connect(connectionType=each) for each in ("iframe", None, "long-polling"))],
+    "a loss": [shake(), ask_where("/a"), ("lose", 0, "/a"), connect()],
+    "types that are none": [shake(supportedConnectionTypes=each) for each in ("my-websocket", "websocket", 7, [7])],
+    "a poll that was answered": [
+        shake(),
+        ask("/chat/b"),
+        PUBLISH,
+        TURN,
+        ("poll", 0, [connect(connectionType="long-polling"), {"channel": "/meta/x"}]),
+        connect(),
+    ],
+    "no channel of anybody's": [shake(), ask("/meta/x"), ask("/service/x"), ask("a"), ask("/ä")],
+    "ids of many kinds": [shake(id=each) for each in ("é", '"', "x" * 129, "", 7, None, True, "a-b")],
+    "somebody the site knows": [("say", 1, [shake()]), ("say", 1, [ask("/a")]), ("say", 1, [connect()])],
+}
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_subscriptions": 1}, {"max_sessions": 1, "handshake_rate": 0.3}])
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize("name", CONVERSATIONS)
+async def test_both_ways_agree_where_something_is_unusual(name: str, extended: bool, limits: dict[str, Any]) -> None:
+    steps = [each if isinstance(each, tuple) else ("say", 0, [each]) for each in CONVERSATIONS[name]]
+    await both(steps, limits, extended=extended)
 
 
 def new_usual(rules: Bayeux, position: Position | None = None) -> Usual:
@@ -282,11 +378,7 @@ class TestWhatIsUsual:
 
     def test_first_messages_of_faye_and_of_our_own_client(self, usual: Usual) -> None:
         wire = Wire()
-        shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": TYPES, "id": "1"}
-        ask = {"channel": "/meta/subscribe", "clientId": "client1", "subscription": "/a", "id": "2"}
-        asked = ask | {"subscription": "/b", "ext": {"position": {"/b": None}}}
-        connect = {"channel": "/meta/connect", "clientId": "client1", "connectionType": "websocket", "id": "3"}
-        for message in (shake, ask, asked, connect):
+        for message in (shake(), ask("/a"), ask_where("/b"), connect()):
             reply = usual.answer(message, 0.0, wire)
             assert reply is not None
             assert orjson.loads(reply)["successful"]
@@ -295,14 +387,13 @@ class TestWhatIsUsual:
         rules = new_rules()
         rules.incoming.append(lambda message, who: None)
         usual = new_usual(rules)
-        assert usual.answer(HELLO[2][0], 0.0, Wire()) is None  # type: ignore[index]  # the steps are of many kinds
+        assert usual.answer(shake(), 0.0, Wire()) is None
 
     def test_subscribe_whose_position_takes_waiting_is_not(self) -> None:
         rules = new_rules()
         usual = new_usual(rules)
         session = rules.new_session(0.0, None)
         rules.registry.add(session)
-        ask = {"channel": "/meta/subscribe", "clientId": session.id, "subscription": "/a", "id": "2"}
-        assert usual.answer(ask | {"ext": {"position": {"/a": None}}}, 0.0, Wire()) is None
+        assert usual.answer(ask_where("/a"), 0.0, Wire()) is None
         assert not session.patterns
         assert not session.tracks

@@ -303,13 +303,14 @@ class AsyncEngineStore:
                 lost()
 
             assert driver is not None
-            await driver.add_listener(NOTIFY_CHANNEL, notified)
-            driver.add_termination_listener(terminated)
             try:
+                await driver.add_listener(NOTIFY_CHANNEL, notified)
+                driver.add_termination_listener(terminated)
                 yield
             finally:
                 driver.remove_termination_listener(terminated)
-                # Not given back to the pool: it would go on listening there.
+                # Not given back to the pool: it would go on listening there, or, if it broke while it began to,
+                # be given out again and again, as SQLAlchemy has not seen it break.
                 await connection.invalidate()
 
     async def _run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:

@@ -235,6 +235,31 @@ async def test_a_listener_that_is_cut_off_listens_again(psql: asyncpg.Connection
             await asyncio.sleep(0.005)
 
 
+async def test_a_listener_that_is_cut_off_as_it_begins_listens_again(
+    psql: asyncpg.Connection, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never did: the pool gave it the broken connection for ever, and nothing was told until a restart."""
+    begin = asyncpg.Connection.add_listener
+    cuts = 0
+
+    async def cut_off(connection: asyncpg.Connection, *args: Any) -> None:
+        nonlocal cuts
+        if not cuts:
+            cuts += 1
+            await psql.execute(f"SELECT pg_terminate_backend({connection.get_server_pid()})")
+        await begin(connection, *args)
+
+    monkeypatch.setattr(asyncpg.Connection, "add_listener", cut_off)
+    publisher = RecordingPublisher()
+    notify = AsyncNotifier(publisher, poll=3600.0)
+    notify.bind(async_sessionmaker(engine))
+    async with notify, asyncio.timeout(60):
+        await psql.execute(add_event(1))
+        while len(publisher.items) < 2:
+            await asyncio.sleep(0.005)
+    assert cuts == 1
+
+
 @pytest.fixture
 def sync_notify(psql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, dsn: str) -> Iterator[SyncNotify]:
     """A thread that tells, whose next poll is an hour away, and what it has told."""

@@ -258,6 +258,9 @@ def refusal(decision: Decision, pattern: str) -> ForbiddenChannel:
 
 def covers(rule: str, pattern: str) -> bool:
     """Whether every name that a subscription's pattern matches is matched by a rule's pattern."""
+    if "*" not in pattern:
+        # Most are names, and one match is a tenth of looking at each segment.
+        return _names(rule).fullmatch(pattern) is not None
     own, asked = rule.split("/")[1:], pattern.split("/")[1:]
     for at, segment in enumerate(own):
         if segment == "**" and at == len(own) - 1:
@@ -356,5 +359,14 @@ def _touch(rule: str, pattern: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
+def _names(rule: str) -> re.Pattern[str]:
+    """The names that a rule's pattern matches."""
+    *parents, last = rule.split("/")[1:]
+    segments = [_glob(segment).pattern for segment in parents]
+    segments.append(".*" if last == "**" else _glob(last).pattern)
+    return re.compile("".join("/" + segment for segment in segments), re.DOTALL)
+
+
+@lru_cache(maxsize=1024)
 def _glob(segment: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in segment.split("*")), re.DOTALL)
+    return re.compile("[^/]*".join(re.escape(part) for part in segment.split("*")))

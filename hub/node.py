@@ -4,8 +4,8 @@ The rules (`bayeux`) decide, the broker keeps the log; the node does what is lef
 reads histories, holds connects, fans out what the broker received, expires the silent and
 drains at the end. Transports hand it requests and links; it knows neither HTTP nor frames.
 
-Fan-out. What the broker delivers within a tick goes out together: the first messages after a
-quiet tick when the turn of the loop that brought them ends, what follows within `tick` seconds as
+Fan-out. What the broker delivers within a tick goes out together: the first messages after a pause when
+the turn of the loop that brought them ends, what follows within `tick` seconds or less (`PAUSE`) as
 one batch per channel, each batch encoded once. Batches to more than `SLICE` sessions are written in
 slices, between which the loop serves everyone else.
 """
@@ -40,6 +40,12 @@ from .turns import Turns
 from .usual import Usual
 
 logger = logging.getLogger(__name__)
+
+#: Fan-outs that a pause after one is as long as (`pause`).
+PAUSE = 4
+
+#: Seconds that what comes in a pause waits at least: uvloop's timers know no shorter time.
+LATER = 0.001
 
 #: Sessions written to before the loop gets its turn. A write is 3 to 6 µs on one core, so a slice
 #: keeps pings, publishes and other channels waiting for about 3 ms at the most.
@@ -273,7 +279,10 @@ class Node:
         # What takes the publications of meta channels.
         self._takers: dict[str, Callable[[Sequence[Publication]], None]] = {KICK: self._kicked}
         self._waiting = 0
-        self._flushed = 0.0
+        # When the last fan-out began, and until when what comes after it waits; by a clock of microseconds, while
+        # uvloop's loop time is whole milliseconds.
+        self._began = 0.0
+        self._pause_ends = 0.0
         self._flush_call: asyncio.Handle | None = None
         self._jobs: deque[tuple[Batch, Iterator[Session]]] = deque()
         self._room = asyncio.Event()
@@ -616,7 +625,7 @@ class Node:
         while len(tops) > MAX_TOPS:
             del tops[next(iter(tops))]
         if self._flush_call is None and not self._jobs:
-            wait = self._flushed + self.bounds.tick - self._loop.time()
+            wait = self._pause_ends - time.monotonic()
             if not self.bounds.tick:
                 self._flush()
             elif wait <= 0:
@@ -624,7 +633,7 @@ class Node:
                 # in flight to 1,000 sockets the first of them went alone, and a third of the writes was its.
                 self._flush_call = self._loop.call_soon(self._flush)
             else:
-                self._flush_call = self._loop.call_later(wait, self._flush)
+                self._flush_call = self._loop.call_later(min(self.bounds.tick, max(wait, LATER)), self._flush)
 
     def _pass_out(self, publications: Sequence[Publication]) -> list[Publication]:
         """Let code of the site change publications, or drop them, for this process's subscribers."""
@@ -692,8 +701,11 @@ class Node:
         if self._flush_call is not None:
             self._flush_call.cancel()
             self._flush_call = None
-        self._flushed = self._loop.time()
+        now = self._loop.time()
         working = bool(self._jobs)
+        if not working:
+            self._began = time.monotonic()
+            self._pause_ends = self._began + self.bounds.tick
         self.counters.flushes += 1
         pending, self._pending = self._pending, {}
         self._waiting = 0
@@ -703,7 +715,7 @@ class Node:
                 if channel.startswith(META):
                     self._told(channel, publications)
                 continue
-            self.registry.recent.add(channel, publications, self._flushed)
+            self.registry.recent.add(channel, publications, now)
             batch = Batch(channel, publications)
             self.counters.delivered += len(audience) * len(publications)
             if len(audience) <= SLICE and not self._jobs:
@@ -716,20 +728,21 @@ class Node:
             self._loop.call_soon(self._work)
 
     def _quiet(self) -> None:
-        """Fan-out is done, but for what the loop writes when this turn ends: the tick begins after that.
+        """Fan-out is done, but for what the loop writes when this turn ends: the pause begins after that.
 
         Counted from the beginning, every message that follows a large fan-out would look like a lone
         one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
         """
         self.registry.recent.written = self.registry.recent.newest
-        self._loop.call_soon(self._begin_tick)
+        self._loop.call_soon(self._begin_pause)
         if self._closings:
             self._close_links()
         if not self._room.is_set():
             self._room.set()
 
-    def _begin_tick(self) -> None:
-        self._flushed = self._loop.time()
+    def _begin_pause(self) -> None:
+        now = time.monotonic()
+        self._pause_ends = now + pause(self.bounds.tick, now - self._began)
 
     def _work(self) -> None:
         """Write one slice of the batches under way; then let the loop go round."""
@@ -1255,6 +1268,16 @@ class Node:
             self.end_session(session, "expired")
         else:
             self.wheel.add(seen + ttl, self._session_is_due, session)
+
+
+def pause(tick: float, took: float) -> float:
+    """Seconds after a fan-out in which the next waits for company, if it took so many; a tick at the most.
+
+    As long as four of them, so that writing takes a fifth of the time or less, and a quarter of a tick at least.
+    With a whole tick after 10 sockets, whose writes take 0.2 ms, nine in ten of 400 messages a second to 10,000
+    channels waited for nothing, the median 1.3 ms.
+    """
+    return min(tick, max(tick / PAUSE, took * PAUSE))
 
 
 async def drain(nodes: Iterable[Node]) -> None:

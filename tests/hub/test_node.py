@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hub.bayeux import LONG_POLLING, WEBSOCKET
 from hub.brokers.memory import MemoryBroker
 from hub.errors import LinkClosed
-from hub.node import Bounds, Node, Poll, new_id
+from hub.node import Bounds, Node, Poll, new_id, pause
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
 from hub.sessions import Batch, Session
@@ -206,6 +206,13 @@ class TestDelivery:
             skip(60.0)
             await until(lambda: bool(alice.wire.messages))
             assert alice.wire.data() == [2, 3, 4]
+
+    def test_pause_after_a_fan_out_is_as_long_as_it_was_costly(self) -> None:
+        # A whole tick after ten sockets made nine in ten of 400 messages a second wait, for nobody's good.
+        assert pause(0.002, took=0.00025) == 0.001
+        assert pause(0.002, took=0.003) == 0.002, "a tick at the most"
+        assert pause(0.002, took=0.00001) == 0.0005, "what is published in a row to one socket shares its writes"
+        assert pause(0.0, took=1.0) == 0.0
 
     async def test_large_audience_is_served_in_slices_in_order(self) -> None:
         async with new_node() as node:

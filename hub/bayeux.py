@@ -16,6 +16,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from .errors import (
@@ -81,7 +82,7 @@ MAX_BROWSERS = 10_000
 
 #: Messages of a request that are answered one by one, as a multiple of how many it may have; a client that
 #: sends more than that is told so once.
-ANSWERED = 10
+ANSWERED = 2
 
 #: The limits whose refusals are counted, by name in the metrics, and what is refused.
 LIMITS = {
@@ -93,7 +94,7 @@ LIMITS = {
     "large": "messages and bodies refused because they were too long",
     "deep": "publications refused because they were nested too deeply",
     "values": "bodies and batches refused because they had too many values",
-    "claims": "connections closed because too much waited while their session was asked for",
+    "claims": "connections closed because too much waited for what they had sent before",
     "channels": "channel names refused because they were too long or had too many segments",
     "heads": "connections ended because a request's head was too long or did not come in time",
     "bodies": "requests refused because the body did not come in time",
@@ -215,19 +216,30 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Request:
-    """One batch on its way through the rules."""
+class Request:
+    """One batch on its way through the rules: `Bayeux.step` takes its messages one by one.
 
+    handshake: the first of a batch, beside which nothing else is taken. taken: messages that have been. patterns: that
+    were asked for so far.
+    """
+
+    messages: Sequence[object]
     transport: str
     to: Answers
     link: Link | None
     now: float
-    alone: bool
     outcome: Outcome
+    handshake: object = None
+    taken: int = 0
     patterns: int = 0
 
+    @property
+    def alone(self) -> bool:
+        """Whether it has one message."""
+        return len(self.messages) == 1
 
-_Handler = Callable[["Bayeux", Message, Message, _Request], None]
+
+_Handler = Callable[["Bayeux", Message, Message, Request], None]
 
 
 class Crowd:
@@ -315,45 +327,61 @@ class Bayeux:
         to: where answers go. link: the WebSocket it came through, if any. Raises nothing: every message gets its
         own reply, and one that is refused has changed nothing.
         """
-        outcome = Outcome()
-        alone = len(messages) == 1
-        request = _Request(transport, to, link, now, alone, outcome)
+        request = self.begin(messages, now, transport, to, link)
+        while self.step(request):
+            pass
+        return request.outcome
+
+    def begin(
+        self, messages: Sequence[object], now: float, transport: str, to: Answers, link: Link | None = None
+    ) -> Request:
+        """As `receive`, for a batch whose messages are taken by `step`, for as long as the caller has time."""
+        request = Request(messages, transport, to, link, now, Outcome())
         # A lone message is most of the traffic; only a batch can have something beside a handshake.
-        most = self.limits.max_messages
-        answered = most * ANSWERED
-        handshakes = () if alone else [each for each in messages[:answered] if _channel_of(each) == HANDSHAKE]
-        for number, message in enumerate(messages):
-            # What is no message has no sender that waits for an answer.
-            if number >= answered or (number >= most and not isinstance(message, dict)):
-                rest = TooMany(text="Too many messages in one request", limit="messages")
-                self.count(rest)
-                outcome.replies.append({"successful": False, "error": wire(rest, self.dialect)})
-                break
-            if not isinstance(message, dict):
-                outcome.replies.append({"successful": False, "error": self._no_message})
-                continue
-            channel = message.get("channel")
-            # A name too long to be one is not repeated whole.
-            shown = channel[:MAX_CHARS] if isinstance(channel, str) else None
-            reply: Message = {"channel": shown, "successful": True}
-            sender = self.registry.get(message.get("clientId")) if self.outgoing else None
-            try:
-                if number >= most:
-                    raise TooMany(text="Too many messages in one request", limit="messages")
-                _echo_id(message, reply)
-                if handshakes and message is not handshakes[0]:
-                    # "A server MUST ignore any other message sent in the same request as a handshake":
-                    # ignored, but answered, because Faye repeats what gets no answer.
-                    raise BadMessage(text="Not allowed with handshake")
-                if self.incoming:
-                    self._pass_in(message)
-                self._dispatch(message, reply, request)
-            except ProtocolError as error:
-                self._refuse(message, reply, error)
-                outcome.replies.append(reply)
-            if self.outgoing and (sender := sender or outcome.opened) is not None:
-                outcome.senders[id(reply)] = sender.who
-        return outcome
+        if len(messages) > 1:
+            answered = islice(messages, self.limits.max_messages * ANSWERED)
+            request.handshake = next((each for each in answered if _channel_of(each) == HANDSHAKE), None)
+        return request
+
+    def step(self, request: Request) -> bool:
+        """Apply the rules to the next message of a request; False if there was none left. Raises nothing."""
+        number, outcome, most = request.taken, request.outcome, self.limits.max_messages
+        if number == len(request.messages):
+            return False
+        message = request.messages[number]
+        request.taken += 1
+        # What is no message has no sender that waits for an answer.
+        if number >= most * ANSWERED or (number >= most and not isinstance(message, dict)):
+            rest = TooMany(text="Too many messages in one request", limit="messages")
+            self.count(rest)
+            outcome.replies.append({"successful": False, "error": wire(rest, self.dialect)})
+            request.taken = len(request.messages)
+            return True
+        if not isinstance(message, dict):
+            outcome.replies.append({"successful": False, "error": self._no_message})
+            return True
+        channel = message.get("channel")
+        # A name too long to be one is not repeated whole.
+        shown = channel[:MAX_CHARS] if isinstance(channel, str) else None
+        reply: Message = {"channel": shown, "successful": True}
+        sender = self.registry.get(message.get("clientId")) if self.outgoing else None
+        try:
+            if number >= most:
+                raise TooMany(text="Too many messages in one request", limit="messages")
+            _echo_id(message, reply)
+            if request.handshake is not None and message is not request.handshake:
+                # "A server MUST ignore any other message sent in the same request as a handshake":
+                # ignored, but answered, because Faye repeats what gets no answer.
+                raise BadMessage(text="Not allowed with handshake")
+            if self.incoming:
+                self._pass_in(message)
+            self._dispatch(message, reply, request)
+        except ProtocolError as error:
+            self._refuse(message, reply, error)
+            outcome.replies.append(reply)
+        if self.outgoing and (sender := sender or outcome.opened) is not None:
+            outcome.senders[id(reply)] = sender.who
+        return True
 
     def too_large(self, messages: Sequence[object]) -> list[Message]:
         """The replies to a batch that is too long as a whole, one a message: Faye repeats what gets none."""
@@ -438,7 +466,7 @@ class Bayeux:
             self.registry.end(session)
         return dumps(refusal)
 
-    def _dispatch(self, message: Message, reply: Message, request: _Request) -> None:
+    def _dispatch(self, message: Message, reply: Message, request: Request) -> None:
         channel = message.get("channel")
         if not isinstance(channel, str):
             raise InvalidChannel() if "channel" in message else BadMessage("channel", text="Missing field")
@@ -473,7 +501,7 @@ class Bayeux:
             reply["subscription"] = _subscription_echo(message)
 
     # MUST: channel, version, supportedConnectionTypes. MAY: minimumVersion, ext, id.
-    def _handshake(self, message: Message, reply: Message, request: _Request) -> None:
+    def _handshake(self, message: Message, reply: Message, request: Request) -> None:
         if "version" not in message:
             raise BadMessage("version", text="Missing field")
         if not _speaks_1(message["version"]) or not _accepts_1(message.get("minimumVersion", "1.0")):
@@ -504,7 +532,7 @@ class Bayeux:
         request.outcome.replies.append(reply)
 
     # MUST: channel, clientId, connectionType. MAY: ext, id, advice.timeout.
-    def _connect(self, message: Message, reply: Message, request: _Request) -> None:
+    def _connect(self, message: Message, reply: Message, request: Request) -> None:
         session = self._session(message)
         kind = message.get("connectionType")
         if kind is None:
@@ -538,7 +566,7 @@ class Bayeux:
             return
         session.hold = request.outcome.hold = Hold(session, reply.get("id"), request.now + timeout, request.to)
 
-    def _is_crowded(self, session: Session, request: _Request) -> bool:
+    def _is_crowded(self, session: Session, request: Request) -> bool:
         """Whether other sessions of this one's browser hold as many polls as it may have.
 
         A browser opens six connections to a host: with a held poll in each tab, the seventh page does not load.
@@ -578,7 +606,7 @@ class Bayeux:
             reply["ext"] = {"timesync": hold.sync | {"p": max(0, self._milliseconds() - hold.sync["ts"])}}
         return reply
 
-    def _synchronise(self, asked: object, reply: Message, request: _Request) -> None:
+    def _synchronise(self, asked: object, reply: Message, request: Request) -> None:
         """CometD's timesync: when this arrived, and how long it was here (`p`, ms)."""
         sync = _synchronised(asked, self._milliseconds())
         if sync is None:
@@ -592,7 +620,7 @@ class Bayeux:
     def _milliseconds(self) -> int:
         return round(self.wall() * 1000)
 
-    def _take_token(self, session: Session, message: Message, request: _Request) -> None:
+    def _take_token(self, session: Session, message: Message, request: Request) -> None:
         """Let a session do what its token says; a newer token takes the place of the older. Raises BadToken."""
         ext = message.get("ext")
         if not isinstance(ext, dict) or "token" not in ext:
@@ -602,7 +630,7 @@ class Bayeux:
             session.grant = grant
             request.outcome.granted = session
 
-    def _acknowledge(self, session: Session, message: Message, request: _Request) -> None:
+    def _acknowledge(self, session: Session, message: Message, request: Request) -> None:
         """Forget what the client has, put back what it has not."""
         unacked, session.unacked = session.unacked, None
         if not unacked:
@@ -618,7 +646,7 @@ class Bayeux:
         session.got([item for number, items in unacked if number <= batch for item in items])
         session.put_back([item for number, items in unacked if number > batch for item in items])
 
-    def _take_over(self, session: Session, message: Message, request: _Request, kind: str) -> None:
+    def _take_over(self, session: Session, message: Message, request: Request, kind: str) -> None:
         """Make the connection of this connect the session's only one. Raises UnknownClient if it can't go on."""
         held, session.hold = session.hold, None
         if held is not None and not (held.id == message.get("id") and held.to is request.to):
@@ -653,7 +681,7 @@ class Bayeux:
         session.settle()
 
     # MUST: channel, clientId. MAY: ext, id.
-    def _disconnect(self, message: Message, reply: Message, request: _Request) -> None:
+    def _disconnect(self, message: Message, reply: Message, request: Request) -> None:
         session = self._session(message)
         reply["clientId"] = session.id
         if session.hold is not None:
@@ -666,7 +694,7 @@ class Bayeux:
         request.outcome.replies.append(reply)
 
     # MUST: channel, clientId, subscription (string or array). MAY: ext, id.
-    def _subscribe(self, message: Message, reply: Message, request: _Request) -> None:
+    def _subscribe(self, message: Message, reply: Message, request: Request) -> None:
         session = self._session(message)
         # All are checked before any is added, so that a refused message has changed nothing.
         patterns = self._patterns(message, request)
@@ -707,7 +735,7 @@ class Bayeux:
         request.outcome.replies.append(reply)
 
     # As subscribe.
-    def _unsubscribe(self, message: Message, reply: Message, request: _Request) -> None:
+    def _unsubscribe(self, message: Message, reply: Message, request: Request) -> None:
         session = self._session(message)
         patterns = self._patterns(message, request)
         session.seen = request.now
@@ -720,7 +748,7 @@ class Bayeux:
 
     # MUST: channel, data. MAY: clientId, id, ext. What else a publisher sends goes nowhere: Faye forwards
     # `advice`, and one publish with {"reconnect": "none"} silences its every long-polling subscriber.
-    def _publish(self, channel: str, message: Message, reply: Message, request: _Request) -> None:
+    def _publish(self, channel: str, message: Message, reply: Message, request: Request) -> None:
         client_id = message.get("clientId")
         if client_id is None:
             raise NoClientId()
@@ -792,7 +820,7 @@ class Bayeux:
             raise UnknownClient(_shown_id(client_id))
         return session
 
-    def _patterns(self, message: Message, request: _Request) -> list[str]:
+    def _patterns(self, message: Message, request: Request) -> list[str]:
         subscription = message.get("subscription")
         if subscription is None:
             raise BadMessage("subscription", text="Missing field")

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any
@@ -27,7 +28,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
-from .bayeux import CONNECT, SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Service
+from .bayeux import CONNECT, SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Request, Service
 from .brokers import KEY_SECONDS, Broker, Health
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Grant, Who
@@ -91,6 +92,11 @@ KICK = "/meta/kick"
 
 #: Characters of a clientId that `new_id` made; nothing else is looked for in the broker.
 ID_CHARS = 40
+
+#: Messages of a request that are taken whatever time they need; and seconds for those of a larger one before other
+#: connections have their turn. Ten thousand that were refused kept the loop for 50 ms.
+FEW_MESSAGES = 16
+PIECE_SECONDS = 0.0005
 
 #: Sessions one request may claim. Clients send their own; more is somebody guessing.
 MAX_CLAIMS = 4
@@ -298,8 +304,8 @@ class Node:
         self._closings: list[Publication] = []
         self._leaving: WeakKeyDictionary[Session, tuple[int, str]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
-        # Links whose session is being claimed, and what they sent meanwhile.
-        self._claiming: dict[Link, _Claiming] = {}
+        # Links whose last batch is not done with, and what they sent meanwhile.
+        self._later: dict[Link, _Later] = {}
         # Bound once: an entry of the wheel then costs no method object.
         #: Extensions that see each publication once, before it is encoded for all.
         self.published: list[Passing] = []
@@ -364,36 +370,105 @@ class Node:
         held connect's later. Nothing here can be cancelled half-way: what must wait runs in a
         task of the node, whatever becomes of the request.
         """
+        queue = self._later.get(link) if self._later and link is not None else None
+        if link is not None and queue is not None:
+            # A socket's batches keep their order: what comes before one is done with waits for it.
+            queue.batches.append((messages, transport, size))
+            queue.bytes += size
+            if len(queue.batches) > self.bounds.queue_count or queue.bytes > self.bounds.queue_bytes:
+                # None of them is taken: that they are not answered tells the client so.
+                del self._later[link]
+                self.bayeux.limited["claims"] += 1
+                link.leave(SLOW, "try again later")
+            return
         if self._usual is not None and link is not None and len(messages) == 1 and not self._pending:
             reply = self._usual.answer(messages[0], self.time(), link)
             if reply is not None:
                 link.send([reply])
                 return
         if self.broker.keeps_sessions:
-            queue = None if link is None else self._claiming.get(link)
-            if link is not None and queue is not None:
-                # A socket's batches keep their order: what comes during a claim waits for it.
-                queue.batches.append((messages, transport, size))
-                queue.bytes += size
-                if len(queue.batches) > self.bounds.queue_count or queue.bytes > self.bounds.queue_bytes:
-                    # None of them is taken: that they are not answered tells the client so.
-                    del self._claiming[link]
-                    self.bayeux.limited["claims"] += 1
-                    link.leave(SLOW, "try again later")
-                return
             wanted = self._wanted(messages, link)
             if wanted:
                 if link is not None:
-                    self._claiming[link] = _Claiming()
+                    self._later[link] = _Later()
                 self.spawn(self._accept_when_claimed(wanted, messages, transport, to, link))
                 return
         self._accept(messages, transport, to, link)
 
+    def is_busy(self, link: Link, ready: Callable[[], None]) -> bool:
+        """Whether what comes from this link now would wait; then calls `ready` when it would not any more."""
+        if not self._later or link not in self._later:
+            return False
+        self._later[link].ready = ready
+        return True
+
     def _accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
+        if len(messages) > FEW_MESSAGES:
+            self._accept_in_pieces(messages, transport, to, link)
+            return
         if self._pending and any(_subscribes(message) for message in messages):
             # What waits for the end of the tick was published before, and is for those who subscribed before.
             self._flush()
-        outcome = self.bayeux.receive(messages, self.time(), transport, to, link)
+        self._carry_out(self.bayeux.receive(messages, self.time(), transport, to, link), to, link)
+
+    def _accept_in_pieces(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
+        """As `_accept`, for a batch that may take long: after PIECE_SECONDS its rest waits for a turn of the loop."""
+        request = self.bayeux.begin(messages, self.time(), transport, to, link)
+        if not self._take_some(request):
+            self._carry_out(request.outcome, to, link)
+            return
+        if link is not None:
+            self._later[link] = _Later()
+        self.turns.go_on(partial(self._go_on, request))
+
+    def _go_on(self, request: Request) -> bool:
+        """Do another piece of a batch, and have the next one done before what waits; False, as `Turns` has no more."""
+        to, link = request.to, request.link
+        # With a link that has gone meanwhile no session must go on: it would have nobody and never expire.
+        more = link is None or link in self._later
+        try:
+            more = more and self._take_some(request)
+        except Exception:
+            # A bug. What was taken till then is carried out, and the link not left waiting.
+            logger.exception("request failed")
+            more = False
+        if more:
+            self.turns.go_on(partial(self._go_on, request))
+            return False
+        try:
+            self._carry_out(request.outcome, to, link)
+        finally:
+            if link is not None:
+                self._take_later(link, to)
+        return False
+
+    def _take_some(self, request: Request) -> bool:
+        """Apply the rules to some more messages of a request; whether there may be more."""
+        ends = time.monotonic() + PIECE_SECONDS
+        messages, bayeux = request.messages, self.bayeux
+        while request.taken < len(messages):
+            if self._pending and _subscribes(messages[request.taken]):
+                self._flush()
+            bayeux.step(request)
+            if time.monotonic() >= ends:
+                return True
+        return False
+
+    def _take_later(self, link: Link, to: Answers) -> None:
+        """Take what a link sent while its batch before was worked off."""
+        queue = self._later.pop(link, None)
+        if queue is None:
+            # It has gone meanwhile.
+            return
+        for messages, transport, size in queue.batches:
+            self.accept(messages, transport, to, link, size)
+        if link in self._later:
+            self._later[link].ready = queue.ready
+        elif queue.ready is not None:
+            queue.ready()
+
+    def _carry_out(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
+        """Do what the rules left to do, and answer."""
         if outcome.resumed is not None and self.registry.attendance is not None:
             self.registry.attendance.back(outcome.resumed)
         if outcome.ended or outcome.released or outcome.replaced or outcome.opened or outcome.granted:
@@ -408,6 +483,7 @@ class Node:
 
     def abandon(self, poll: Poll) -> None:
         """A poll's client is gone, or its answer could not be written: what it held or took is kept."""
+        poll.gone = True
         session = poll.session
         if session is None or session.ended:
             return
@@ -513,7 +589,7 @@ class Node:
     def detach(self, link: Link, session: Session | None) -> None:
         """A link is gone. Its session lives on for `session_ttl`."""
         self.links.discard(link)
-        self._claiming.pop(link, None)
+        self._later.pop(link, None)
         if session is not None and session.link is link:
             session.link = session.sink = None
             session.seen = self.time()
@@ -916,13 +992,17 @@ class Node:
         if link is None:
             self._accept(messages, transport, to, link)
             return
-        queue = self._claiming.pop(link, None)
-        if queue is None:
+        if link not in self._later:
             # The link has gone meanwhile. A session that went on with it would have nobody and never expire.
             return
+        queue = self._later.pop(link)
         self._accept(messages, transport, to, link)
-        for later, its_transport, size in queue.batches:
-            self.accept(later, its_transport, to, link, size)
+        if link in self._later:
+            # Taken in pieces; what came meanwhile is still behind it.
+            self._later[link] = queue
+        else:
+            self._later[link] = queue
+            self._take_later(link, to)
 
     async def _claim(self, client_id: str) -> None:
         """Continue a session here: from its record, if it was elsewhere since this node saved it."""
@@ -1159,6 +1239,10 @@ class Node:
             parts += [dumps(reply) for reply in outcome.replies]
         if hold is None or parts:
             to.send(parts)
+        if isinstance(to, Poll) and to.gone:
+            # Before its answer was ready, so that nobody could say what it took.
+            self.abandon(to)
+            return
         if session is not None and link is not None:
             self._flush_queue(session)
         if outcome.close and link is not None:
@@ -1292,12 +1376,13 @@ async def drain(nodes: Iterable[Node]) -> None:
         await asyncio.sleep(0)
 
 
-class _Claiming:
-    """The batches of a link that wait for a session to be claimed."""
+class _Later:
+    """The batches of a link that wait until the one before is done with."""
 
-    __slots__ = ("batches", "bytes")
+    __slots__ = ("batches", "bytes", "ready")
 
     def __init__(self) -> None:
+        self.ready: Callable[[], None] | None = None
         self.batches: list[tuple[Sequence[object], str, int]] = []
         self.bytes = 0
 
@@ -1307,15 +1392,16 @@ class Poll:
 
     session and taken: whose queue the answer carries, for `Node.abandon`. address: whose request it
     is, empty where handshakes are not counted. visitor: the site's visitor, if it knows one. browser: which
-    one it is of, empty where their polls are not counted.
+    one it is of, empty where their polls are not counted. gone: whether the client is.
     """
 
-    __slots__ = ("_sent", "address", "browser", "parts", "session", "taken", "visitor")
+    __slots__ = ("_sent", "address", "browser", "gone", "parts", "session", "taken", "visitor")
 
     def __init__(self, address: str = "", visitor: str | None = None) -> None:
         self.address = address
         self.visitor = visitor
         self.browser = ""
+        self.gone = False
         self.session: Session | None = None
         self.taken: list[Publication] = []
         self._sent: Callable[[list[bytes]], None] | None = None

@@ -72,8 +72,10 @@ class Connection(asyncio.Protocol):
         "_deaf",
         "_reader",
         "_rest",
+        "_stalled",
         "address",
         "blocked",
+        "busy",
         "closing",
         "interval",
         "limit",
@@ -99,6 +101,8 @@ class Connection(asyncio.Protocol):
         # What was received and is not looked at yet; whether the peer is not read from, because it does not read.
         self._rest: memoryview | None = None
         self._deaf = False
+        # Whether a batch is under way, and what was received after it waits for that.
+        self.busy = self._stalled = False
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.seen = 0.0
 
@@ -169,6 +173,8 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> bool:
         """Look at some of what was received; whether there is more."""
+        if self._stall():
+            return False
         rest, reader, time = self._rest, self._reader, monotonic
         ends = time() + PIECE_SECONDS
         while reader is not None and (rest or reader.unfinished):
@@ -178,20 +184,40 @@ class Connection(asyncio.Protocol):
                 self._feed(reader, bytes(rest[:PIECE]))
                 rest = rest[PIECE:]
             reader = self._reader = self._reader or (Reader(self.limit, self.window > 0) if rest else None)
-            if time() >= ends or (reader is not None and reader.unfinished):
+            if self.busy or time() >= ends or (reader is not None and reader.unfinished):
                 # A step of inflating is a piece: eight peers with bombs would else be served for 16 ms before anybody.
                 break
         if reader is not None and (rest or reader.unfinished) and not self.transport.is_closing():
             self._rest = rest
-            return True
+            return not self._stall()
         self._rest = None
         self._listen()
         return False
 
     def _listen(self) -> None:
         """Read on, unless there is a reason not to."""
-        if self._rest is None and not self._deaf and not self.transport.is_closing():
+        if self._rest is None and not (self._deaf or self.busy) and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def _stall(self) -> bool:
+        """Whether the rest waits for what the peer sent before; `ready` goes on with it."""
+        self._stalled = self.busy
+        return self.busy
+
+    def wait(self) -> None:
+        """Look at no more of what the peer sends until `ready`: what it sent last is still worked off."""
+        self.busy = True
+        self.transport.pause_reading()
+
+    def ready(self) -> None:
+        """Look at what came after that."""
+        self.busy = False
+        self.seen = self.node.time()
+        if self._stalled:
+            self._stalled = False
+            self.node.turns.add(self._go_on)
+        else:
+            self._listen()
 
     def _feed(self, reader: Reader, data: bytes) -> None:
         try:
@@ -322,8 +348,9 @@ def _ping_due(connection: Connection) -> None:
     if connection.closing:
         return
     now = connection.node.time()
-    # What a peer said while this process stood still has not been read yet: that was no silence.
-    heard = max(connection.seen, connection.node.wheel.awake)
+    # What a peer said while this process stood still, or had its last batch to do, has not been read yet: that was
+    # no silence.
+    heard = now if connection.busy else max(connection.seen, connection.node.wheel.awake)
     silent = now - heard
     if silent >= 2 * connection.interval - 0.2:
         connection.closing = True
@@ -376,6 +403,8 @@ class BayeuxSocket(Connection):
             self.write(text_frame(b"[]"))
             return
         self.node.accept(messages, WEBSOCKET, self, self, len(payload))
+        if self.node.is_busy(self, self.ready):
+            self.wait()
 
     # Some clients (CometD's Java one) can be told to send binary frames.
     binary = text

@@ -323,10 +323,11 @@ async def test_quiet_one_is_served_before_the_large_that_came_earlier() -> None:
         quiet.data_received(post(PUBLISH, ITEM, token()))
         assert wire.written.startswith(b"HTTP/1.1 200")
         assert not any(each.written for _, each, _ in busy)
-        for lean, each, _ in busy:
-            await its_turn(lean)
-            assert each.written.startswith(b"HTTP/1.1 200")
-        assert hub.door.turns.taken == 8
+        async with asyncio.timeout(60):
+            # Taken in pieces, each of them.
+            while not all(each.written.startswith(b"HTTP/1.1 200") for _, each, _ in busy):
+                await asyncio.sleep(0)
+        assert hub.door.turns.taken >= 8
 
 
 async def test_one_that_leaves_while_it_waits_is_forgotten() -> None:

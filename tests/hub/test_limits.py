@@ -169,7 +169,7 @@ class TestCounts:
         """An answer of seventy bytes to two of the request's made 28 MB of one body."""
         talk = Talk(new_rules(max_messages=10))
         replies = talk.say(*[{}] * 100_000).replies
-        assert len(replies) == 101
+        assert len(replies) == 21
         assert replies[-1] == {"successful": False, "error": "429::Too many messages in one request"}
 
     async def test_what_is_no_message_is_not_answered_beyond_the_bound(self) -> None:
@@ -355,24 +355,28 @@ class TestTime:
 
 
 class TestClaims:
-    async def test_socket_that_sends_on_while_the_broker_stalls_is_told_to_come_back(
+    async def test_socket_that_sends_on_while_the_broker_stalls_is_not_read_from_and_then_answered(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async with limited(queue_count=10) as (url, hub, http):
-            answers = asyncio.Event()
+        """It was told to come back (1013) when 1,000 batches waited, for what the broker had done."""
+        async with limited(queue_count=30) as (url, hub, http):
+            asked, answers = asyncio.Event(), asyncio.Event()
 
             async def claim(session_id: str, worker: str) -> None:
+                asked.set()
                 await answers.wait()
 
             monkeypatch.setattr(hub.node.broker, "keeps_sessions", True)
             monkeypatch.setattr(hub.node.broker, "claim_session", claim)
             async with http.ws_connect(f"{url}/bayeux") as socket:
-                for _ in range(12):
-                    await socket.send_json([{"channel": "/a", "clientId": "a" * 40, "data": 1}])
-                message = await socket.receive()
-                assert (message.type, message.data) == (WSMsgType.CLOSE, 1013)
-            assert await counted(http, url, "claims") == 1
-            answers.set()
+                await socket.send_json([{"channel": "/a", "clientId": "a" * 40, "data": 1, "id": 0}])
+                await asked.wait()
+                for number in range(1, 50):
+                    await socket.send_json([{"channel": "/a", "clientId": "a" * 40, "data": 1, "id": number}])
+                answers.set()
+                for number in range(50):
+                    (reply,) = await socket.receive_json()
+                    assert (reply["id"], reply["error"][:3]) == (number, "402")
 
 
 class TestReaders:

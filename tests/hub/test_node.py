@@ -13,7 +13,7 @@ from conversation import Wire, new_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.bayeux import LONG_POLLING, WEBSOCKET
+from hub.bayeux import LONG_POLLING, WEBSOCKET, Request
 from hub.brokers.memory import MemoryBroker
 from hub.errors import LinkClosed
 from hub.node import Bounds, Node, Poll, new_id, pause
@@ -93,6 +93,116 @@ async def until(fact: Callable[[], object]) -> None:
 
 async def publish(node: Node, channel: str, *data: Any, hint: bool = False) -> None:
     await node.publish([Draft(channel, str(item).encode(), hint=hint) for item in data])
+
+
+class TestLongBatches:
+    """A batch that takes its time is worked off in pieces, between which everybody else is served."""
+
+    @pytest.fixture(autouse=True)
+    def _small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("hub.node.PIECE_SECONDS", 0.0)
+
+    @staticmethod
+    def subscribes(client: Client, count: int = 50) -> list[dict[str, Any]]:
+        return [client.meta("subscribe", subscription=f"/a/{number}", id=number) for number in range(count)]
+
+    @pytest.mark.parametrize("transport", [WEBSOCKET, LONG_POLLING])
+    async def test_others_are_served_meanwhile_and_it_gets_one_answer(self, transport: str) -> None:
+        async with new_node() as node:
+            alice, bob = Client(node, transport), Client(node)
+            alice.start()
+            alice.say(*self.subscribes(alice))
+            assert 0 < len(alice.session.patterns) < 50
+            bob.start("/b")
+            await publish(node, "/b", 1)
+            assert bob.wire.data() == [1]
+            assert not alice.wire.messages
+            answers = alice.wire.answers
+            await until(lambda: alice.wire.messages)
+            assert alice.wire.answers == answers + 1
+            assert [each["id"] for each in alice.wire.take()] == list(range(50))
+
+    async def test_batches_of_a_socket_keep_their_order(self) -> None:
+        async with new_node() as node:
+            alice = Client(node)
+            alice.start()
+            ready: list[bool] = []
+            alice.say(*self.subscribes(alice, 20))
+            assert node.is_busy(alice.wire, lambda: ready.append(True))
+            alice.say(alice.meta("unsubscribe", subscription="/a/19", id="alone"))
+            alice.say(*(alice.meta("unsubscribe", subscription=f"/a/{number}", id=number) for number in range(18)))
+            alice.say(alice.meta("subscribe", subscription="/c", id="last"))
+            await until(lambda: ready)
+            assert [each["id"] for each in alice.wire.take()] == [*range(20), "alone", *range(18), "last"]
+            assert alice.session.patterns == ["/a/18", "/c"]
+            assert not node.is_busy(alice.wire, lambda: None)
+
+    async def test_socket_that_goes_meanwhile_keeps_no_session(self) -> None:
+        """Its session would have a link that nobody hears of again, and never expire."""
+        async with new_node(Bounds(tick=0.0, session_ttl=0.1)) as node:
+            alice = Client(node)
+            alice.start()
+            rest = self.subscribes(alice)
+            alice.say(alice.meta("connect", connectionType=WEBSOCKET), *rest)
+            node.detach(alice.wire, alice.session)
+            await until(lambda: not len(node.turns))
+            assert alice.session.link is None
+            assert len(alice.session.patterns) < 50
+            await until(lambda: node.counters.expired == 1)
+
+    async def test_handshake_of_a_socket_that_goes_meanwhile_expires(self) -> None:
+        async with new_node(Bounds(tick=0.0, session_ttl=0.1)) as node:
+            alice = Client(node)
+            shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": [WEBSOCKET]}
+            alice.say(shake, *[{"channel": "/a"}] * 50)
+            assert len(node.registry.sessions) == 1
+            node.detach(alice.wire, None)
+            await until(lambda: node.counters.expired == 1)
+
+    async def test_poll_that_goes_meanwhile_takes_nothing_with_it(self) -> None:
+        async with new_node() as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/b")
+            await publish(node, "/b", 1)
+            poll = alice.say(alice.meta("connect", connectionType=LONG_POLLING, id="gone"), *self.subscribes(alice))
+            assert poll is not None
+            node.abandon(poll)
+            await until(lambda: poll.parts is not None)
+            alice.wire.take()
+            alice.connect(id="next")
+            assert alice.wire.data() == [1]
+
+    async def test_socket_that_sends_on_and_on_meanwhile_is_told_to_come_back(self) -> None:
+        async with new_node(Bounds(tick=0.0, queue_count=3)) as node:
+            alice = Client(node)
+            alice.start()
+            alice.say(*self.subscribes(alice))
+            for number in range(4):
+                alice.say(alice.meta("subscribe", subscription="/b", id=number))
+            assert alice.wire.left == (1013, "try again later")
+            assert node.bayeux.limited["claims"] == 1
+            await until(lambda: not len(node.turns))
+            assert "/b" not in alice.session.patterns
+
+    async def test_bug_in_the_midst_leaves_nobody_waiting(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with new_node() as node:
+            alice = Client(node)
+            alice.start()
+            step = node.bayeux.step
+
+            def fail(request: Request) -> bool:
+                if request.taken == 30:
+                    raise ZeroDivisionError
+                return step(request)
+
+            monkeypatch.setattr(node.bayeux, "step", fail)
+            alice.say(*self.subscribes(alice))
+            alice.say(alice.meta("subscribe", subscription="/b", id="next"))
+            await until(lambda: "/b" in alice.session.patterns)
+            assert [each["id"] for each in alice.wire.take()] == [*range(30), "next"]
+            assert "request failed" in caplog.text
 
 
 class TestDelivery:

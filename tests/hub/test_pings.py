@@ -74,6 +74,23 @@ def test_peer_that_answers_nothing_is_cut_after_two_intervals() -> None:
     assert (transport.pings, clock.now) == (1, 24.0)
 
 
+def test_peer_is_not_cut_while_it_is_not_read_from_for_what_it_sent_before() -> None:
+    clock, transport = Clock(), Transport()
+    connection = Connection(cast(Any, clock), limit=1000, interval=12.0)
+    connection.transport = cast(Any, transport)
+    connection.busy = True
+    clock.due = 12.0
+    while clock.now < 60:
+        clock.now = clock.due
+        _ping_due(connection)
+    connection.busy = False
+    connection.seen = clock.now
+    while not transport.cut:
+        clock.now = clock.due
+        _ping_due(connection)
+    assert 60 + 24 <= clock.now <= 60 + 36
+
+
 def test_peer_is_not_cut_for_what_was_not_read_while_the_process_stood_still() -> None:
     """A machine that stood still for 40 s cut 3,671 of 4,500 sockets as it went on, before it read their pongs."""
     clock, transport = Clock(), Transport()

@@ -84,6 +84,27 @@ def test_who_has_more_to_do_goes_behind_the_others() -> None:
     assert rounds.idle
 
 
+def test_what_has_begun_can_be_done_with_before_the_next_begins() -> None:
+    rounds = Rounds()
+
+    def begin(name: str, pieces: int) -> None:
+        def piece() -> bool:
+            rounds.now += TURN_SECONDS
+            rounds.done.append(name)
+            nonlocal pieces
+            pieces -= 1
+            if pieces:
+                rounds.turns.go_on(piece)
+            return False
+
+        rounds.turns.add(piece)
+
+    begin("long", 3)
+    begin("short", 1)
+    assert [rounds.go_round() for _ in range(4)] == [["long"], ["long"], ["long"], ["short"]]
+    assert rounds.idle
+
+
 def test_a_round_has_one_piece_if_there_is_no_time_for_any() -> None:
     rounds = Rounds(0.0)
     rounds.work("a", 2, 0.0)

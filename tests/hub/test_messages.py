@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import BadMessage, TooDense
-from hub.protocol.messages import MAX_VALUES, dumps, loads, parse_batch
+from hub.protocol.messages import MAX_VALUES, dumps, loads, parse_batch, without_strings
 from hub.protocol.publications import Position, Publication, conflate
 from hub.transports.polling import parse_body
 
@@ -135,6 +135,28 @@ def test_a_text_that_is_not_long_and_has_too_many_values_is_refused(text: bytes)
 
 def test_many_numbers_and_a_megabyte_of_prose_are_taken() -> None:
     assert len(parse_batch(b"[" + b"1," * (MAX_VALUES - 10) + b"1]")) == MAX_VALUES - 9
-    assert parse_batch(
-        dumps({"data": "Well, yes [she said], and went on with her work as if nothing had happened. " * 12_000})
-    )
+    prose = 'Well, yes [she said], "and {went} on" with C:\\ as if nothing, nothing had happened. '
+    body = dumps({"data": prose * 1200, "more": prose[:22] * 20_000})
+    assert body.count(b",") + 10 * body.count(b"[") > MAX_VALUES
+    for text in (body, body.decode()):
+        assert parse_batch(text) == [loads(body)]
+
+
+def test_values_behind_a_string_count() -> None:
+    for start in (b'["a\\\\",', b'["\\"",', b'["\\\\\\"",', b'["",', b'["\\u005c",'):
+        assert loads(start + b"1]")
+        with pytest.raises(TooDense):
+            parse_batch(start + b"[]," * (MAX_VALUES // 10) + b"1]")
+
+
+@given(JSON)
+def test_of_a_text_without_its_strings_everything_else_is_left(value: object) -> None:
+    def blank(value: object) -> object:
+        if isinstance(value, dict):
+            # Keys must not become one.
+            return {" " * at: blank(each) for at, each in enumerate(value.values())}
+        if isinstance(value, list):
+            return [blank(each) for each in value]
+        return "" if isinstance(value, str) else value
+
+    assert without_strings(dumps(value)) == dumps(blank(value)).replace(b'"', b"").replace(b" ", b"")

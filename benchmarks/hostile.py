@@ -226,6 +226,10 @@ async def oversize_batch(line: Line) -> tuple[str, int]:
     return status if status != "200" else outcome(body), 1
 
 
+async def empty_messages(line: Line) -> tuple[str, int]:
+    return await line.say(*[{}] * 3000), 3000
+
+
 async def oversize_head(line: Line) -> tuple[str, int]:
     line.writer.write(b"GET /bayeux HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
     return (await line.answer())[0], 1
@@ -314,6 +318,7 @@ ATTACKS = {
     "body": Attack("2 MiB bodies", oversize_body, 4),
     "nesting": Attack("a million brackets", oversize_nesting, 4, kept=False),
     "batch": Attack("500,000 messages in a request", oversize_batch, 2),
+    "empty": Attack("3,000 empty messages in a request", empty_messages, 4),
     "head": Attack("heads without end", oversize_head, kept=False),
     "name": Attack("channel names of 200,000 characters", oversize_name),
     "frames": Attack("a million tiny frames", tiny_frames, 4, kept=False),
@@ -519,7 +524,7 @@ def write(text: str, path: Path = PAGE) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.5, metavar="S", help="how long each attack lasts")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long each attack lasts")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each attack; medians are shown")
     parser.add_argument(
         "--only", action="append", choices=list(ATTACKS), metavar="NAME", help="an attack; again for more"

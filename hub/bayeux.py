@@ -120,7 +120,7 @@ class Limits:
     session_ttl: float = 30.0
     message_bytes: int = 1024 * 1024
     max_messages: int = 1000
-    max_values: int = 200_000
+    max_values: int = 50_000
     max_depth: int = 64
     max_subscriptions: int = 1000
     max_sessions: int = 0

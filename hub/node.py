@@ -18,7 +18,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from itertools import groupby, islice
@@ -93,8 +93,8 @@ KICK = "/meta/kick"
 #: Characters of a clientId that `new_id` made; nothing else is looked for in the broker.
 ID_CHARS = 40
 
-#: Messages of a request that are taken whatever time they need; and seconds for those of a larger one before other
-#: connections have their turn. Ten thousand that were refused kept the loop for 50 ms.
+#: Messages of a request that are taken at once; and seconds for those of a larger one before other connections have
+#: their turn. Ten thousand that were refused kept the loop for 50 ms.
 FEW_MESSAGES = 16
 PIECE_SECONDS = 0.0005
 
@@ -412,11 +412,8 @@ class Node:
         self._carry_out(self.bayeux.receive(messages, self.time(), transport, to, link), to, link)
 
     def _accept_in_pieces(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
-        """As `_accept`, for a batch that may take long: after PIECE_SECONDS its rest waits for a turn of the loop."""
+        """As `_accept`, for a batch that may take long: in pieces of PIECE_SECONDS, none in the turn of decoding it."""
         request = self.bayeux.begin(messages, self.time(), transport, to, link)
-        if not self._take_some(request):
-            self._carry_out(request.outcome, to, link)
-            return
         if link is not None:
             self._later[link] = _Later()
         self.turns.go_on(partial(self._go_on, request))
@@ -797,7 +794,7 @@ class Node:
             if len(audience) <= SLICE and not self._jobs:
                 self._deliver(batch, list(audience))
             else:
-                self._jobs.append((batch, iter(list(audience))))
+                self._jobs.append((batch, iter(_live_first(audience))))
         if not self._jobs:
             self._quiet()
         elif not working:
@@ -1362,6 +1359,17 @@ def pause(tick: float, took: float) -> float:
     channels waited for nothing, the median 1.3 ms.
     """
     return min(tick, max(tick / PAUSE, took * PAUSE))
+
+
+def _live_first(audience: Collection[Session]) -> list[Session]:
+    """An audience, with those in front whom a publication reaches at once: for the rest it is put aside.
+
+    Ten thousand sessions whose clients had gone kept the others waiting for 5 ms a message.
+    """
+    live = [session for session in audience if session.sink is not None or session.hold is not None]
+    if len(live) < len(audience):
+        live += [session for session in audience if session.sink is None and session.hold is None]
+    return live
 
 
 async def drain(nodes: Iterable[Node]) -> None:

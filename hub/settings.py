@@ -496,7 +496,7 @@ class Settings:
     max_values: int = setting(
         "HUB_MAX_VALUES",
         COUNT,
-        200_000,
+        50_000,
         "JSON values in a client's message or request; a list or an object counts as ten",
         minimum=10,
     )

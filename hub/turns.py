@@ -25,15 +25,17 @@ Work = Callable[[], bool]
 
 
 def _soon(callback: Callable[[], None]) -> None:
-    # The loop looks at its sockets before it calls what was added during a round.
-    asyncio.get_running_loop().call_soon(callback)
+    # The loop looks at its sockets before it calls what was added during a round, in the order of that: a round later,
+    # what a quiet connection's request has led to, such as a fan-out, goes before the costly work too.
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, callback)
 
 
 class Turns:
     """The queue of a process's costly work. A connection has one piece in it at most, so connections bound it.
 
-    seconds: of costly work in a round. soon: calls a function in the loop's next round. `cut` counts rounds that left
-    work for the next one, `taken` pieces of work, `waited` the seconds that they waited in all.
+    seconds: of costly work in a round. soon: calls a function in one of the loop's next rounds. `cut` counts rounds
+    that left work for the next one, `taken` pieces of work, `waited` the seconds that they waited in all.
     """
 
     __slots__ = ("_clock", "_end", "_ordered", "_queue", "_seconds", "_soon", "cut", "taken", "waited")

@@ -180,10 +180,10 @@ class TestFloods:
             assert (await socket.receive_json())[0]["error"] == "403::Too many subscriptions"
             assert not hub.node.registry.audiences
 
-    async def test_ten_thousand_messages_in_a_request_are_cut_at_the_bound(self) -> None:
+    async def test_three_thousand_messages_in_a_request_are_cut_at_the_bound(self) -> None:
         async with serving(client_publish=("/**",), publish_rate=0) as (url, hub), ClientSession() as http:
             client = await handshake(hub)
-            batch = [{"channel": "/a", "clientId": client, "data": 1}] * 10_000
+            batch = [{"channel": "/a", "clientId": client, "data": 1}] * 3000
             async with http.post(f"{url}/bayeux", json=batch) as response:
                 replies = await response.json()
             assert [reply["successful"] for reply in replies] == [True] * 1000 + [False] * 1001

@@ -21,7 +21,6 @@ import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -516,12 +515,6 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write(text: str, path: Path = PAGE) -> None:
-    """Put the text between the page's marks."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
-    path.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", encoding="utf-8")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long each attack lasts")
@@ -545,7 +538,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(text)
     if args.write:
-        write(text)
+        report.put(PAGE, MARKS, text + "\n")
     return 0
 
 

@@ -37,9 +37,10 @@ from hub.errors import BrokerUnavailable
 from hub.protocol.publications import Draft, Publication
 
 from .ledger.stage import RedisProcess
+from .report import put
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks-redis.md"
-BEGIN, END = "<!-- figures begin -->", "<!-- figures end -->"
+MARKS = ("<!-- figures begin -->", "<!-- figures end -->")
 
 #: The targets: milliseconds idle, publications a second.
 IDLE_P50, IDLE_P99, THROUGHPUT = 1.0, 5.0, 30_000
@@ -287,8 +288,7 @@ def main() -> int:
     report = f"{table}\n\n{kept}\n\n{machine()}"
     print(report)
     if args.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{report}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        put(PAGE, MARKS, report + "\n")
     return int(args.strict and not all(met for _, met in targets))
 
 

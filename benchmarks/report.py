@@ -136,19 +136,17 @@ def page(results: Results, about: Mapping[str, str]) -> str:
 
 def write_pages(text: str) -> list[Path]:
     """Put `text` between the marks of every page that has them; returns those pages."""
-    begin, end = MARKS
-    written = []
-    for path in PAGES:
-        if not path.exists():
-            continue
-        old = path.read_text(encoding="utf-8")
-        before, found, rest = old.partition(begin)
-        if not found or end not in rest:
-            continue
-        after = rest.partition(end)[2]
-        path.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")
-        written.append(path)
-    return written
+    return [path for path in PAGES if put(path, MARKS, text)]
+
+
+def put(path: Path, marks: tuple[str, str], text: str) -> bool:
+    """Put lines between the marks of a page; False if there is no such page, or it does not have them."""
+    begin, end = marks
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin) if path.exists() else ("", "", "")
+    if not found or end not in rest:
+        return False
+    path.write_text(f"{before}{begin}\n{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
+    return True
 
 
 def plot(results: Results, path: Path) -> bool:

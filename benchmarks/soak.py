@@ -39,7 +39,7 @@ from hub.bench import cores
 from hub.protocol import tokens
 
 from .calm import Watch
-from .report import circumstances
+from .report import circumstances, put
 from .servers import HOST, ROOT, Fanfare
 
 CHANNELS = 100
@@ -434,16 +434,6 @@ def words(samples: Sequence[Sample], warm: float, others: float | None) -> str:
     return textwrap.fill(told, 118, break_on_hyphens=False) + "\n\n![Memory and file descriptors](soak.svg)\n"
 
 
-def write_page(text: str) -> bool:
-    """Put `text` between the marks of docs/benchmarks.md; False when they are missing."""
-    begin, end = MARKS
-    before, found, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-    if not found or end not in rest:
-        return False
-    PAGE.write_text(f"{before}{begin}\n{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
-    return True
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600.0)
@@ -465,7 +455,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw(samples)
     text = words(samples, args.warm, others)
     print(text)
-    if not write_page(text):
+    if not put(PAGE, MARKS, text):
         print(f"{PAGE.name} has no marks for it", file=sys.stderr)
     wrong += verdict(samples, args.warm) or []
     for each in wrong:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import sys
+import textwrap
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..report import circumstances, put
+from ..servers import ROOT
 from .accounts import percentile
 from .faults import FAULTS
 from .stage import Stage
+
+MARKS = ("<!-- ledger begin -->", "<!-- ledger end -->")
 
 HEADS = (
     "fault",
@@ -86,6 +93,12 @@ def histogram(arrivals: tuple[float, ...], width: float = 0.5) -> str:
     return "\n".join(f"{n * width:5.1f} s {count:6} {'#' * round(count * 50 / most)}" for n, count in enumerate(bins))
 
 
+def command(words: Sequence[str]) -> str:
+    """How to make this run again."""
+    words = [word for word in words if word != "--write"]
+    return f'make chaos ARGS="{shlex.join(words)}"' if words else "make chaos"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=__doc__)
     parser.add_argument("--clients", type=int, default=200)
@@ -96,8 +109,10 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="how long faults last, of their usual time")
     parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
     parser.add_argument("--histogram", action="store_true", help="print when clients came back")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
     found = parser.parse_args()
-    print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
+    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    print("\n".join(lines), flush=True)
     began = time.monotonic()
     rows = []
     for name in found.fault or FAULTS:
@@ -113,7 +128,8 @@ def main() -> int:
             )
         )
         rows.append(row)
-        print("| " + " | ".join(row.cells()) + " |", flush=True)
+        lines.append("| " + " | ".join(row.cells()) + " |")
+        print(lines[-1], flush=True)
         if found.histogram:
             print(histogram(row.arrivals), file=sys.stderr, flush=True)
         for hole in row.holes:
@@ -128,8 +144,20 @@ def main() -> int:
         max(row.p50 for row in rows),
         max(row.p99 for row in rows),
     )
-    print("| " + " | ".join(total.cells()) + " |")
-    print(f"\n{found.clients} clients, {found.workers} workers, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    lines.append("| " + " | ".join(total.cells()) + " |")
+    print(lines[-1])
+    seconds = time.monotonic() - began
+    print(f"\n{found.clients} clients, {found.workers} workers, {seconds:.0f} s", file=sys.stderr)
+    if found.write:
+        about = circumstances(())
+        text = (
+            f"Measured on {about['date']} at commit {about['commit']}: {about['machine']}; {seconds / 60:.0f} minutes. "
+            f"{found.clients} clients (WebSockets of Bayeux and plain, long-polling, Server-Sent Events, fanout.js), "
+            f"{found.workers} workers, {found.channels} channels with up to {found.rate:g} changes a second each: "
+            f"`{command(sys.argv[1:])}`."
+        )
+        table = "\n".join(lines)
+        put(ROOT / "README.md", MARKS, f"{table}\n\n{textwrap.fill(text, 120)}\n")
     return 1 if total.silent else 0
 
 

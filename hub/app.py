@@ -493,6 +493,7 @@ async def running(
             listener.close()
             # Before aiohttp waits for its handlers: held connects are handlers.
             await hub.drain()
+            await hub.door.last_heads()
             if hub.desk is not None:
                 hub.desk.close()
     finally:

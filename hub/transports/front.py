@@ -37,6 +37,9 @@ HEAD_BYTES = 16 * 1024
 MAX_WAYS = 512
 WAY_BYTES = 2048
 
+#: Seconds that who was let in right before this process goes has to say what it wants.
+LAST_SECONDS = 1.0
+
 #: Fields that tell one visitor from another, as a query can (it may have a token): such heads are not remembered.
 _PERSONAL = (b"authorization", b"cookie", b"x-forwarded-for")
 
@@ -179,6 +182,20 @@ class Door:
                 return
             del self.waiting[front]
             self.count("heads")
+            front.give_up()
+
+    async def last_heads(self) -> None:
+        """Wait until who was let in lately has said what it wants, LAST_SECONDS at the most; then cut the others.
+
+        Else a client that came right before this process goes would get no answer.
+        """
+        while self.waiting:
+            let_in = self.waiting[next(reversed(self.waiting))] - self.head_timeout
+            if self.node.time() - let_in > LAST_SECONDS:
+                break
+            await asyncio.sleep(LAST_SECONDS / 50)
+        # A browser opens connections that it may need.
+        for front in list(self.waiting):
             front.give_up()
 
     def serve_by(self, server: web.Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 
 import pytest
 from listening import serving
@@ -61,6 +62,39 @@ class TestWays:
             hub.node.draining = True
             assert (await answer(url, head(KEYS[1]))).startswith(b"HTTP/1.1 503 ")
             hub.node.draining = False
+
+    @pytest.mark.parametrize(
+        ("asked", "status"),
+        [
+            (head(KEYS[0]), b"503"),
+            (b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n", b"200"),
+            (b"POST /bayeux HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n[]", b"400"),
+        ],
+    )
+    async def test_who_was_let_in_right_before_the_process_goes_is_answered(self, asked: bytes, status: bytes) -> None:
+        """In a rolling restart one of 2,000 connections was closed without a word."""
+        async with contextlib.AsyncExitStack() as stack, asyncio.timeout(60):
+            url, hub = await stack.enter_async_context(serving())
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            while not hub.door.waiting:
+                await asyncio.sleep(0)
+            leaving = asyncio.create_task(stack.pop_all().aclose())
+            while not hub.node.draining:
+                await asyncio.sleep(0)
+            writer.write(asked)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 " + status)
+            writer.close()
+            await leaving
+
+    async def test_who_says_nothing_keeps_no_process_from_going(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(front, "LAST_SECONDS", 0.05)
+        async with asyncio.timeout(60):
+            async with serving() as (url, hub):
+                reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+                while not hub.door.waiting:
+                    await asyncio.sleep(0)
+            assert await reader.read() == b""
+            writer.close()
 
     async def test_other_origin_is_refused_each_time(self) -> None:
         async with serving() as (url, hub):

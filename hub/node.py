@@ -3,11 +3,6 @@
 The rules (`bayeux`) decide, the broker keeps the log; the node does what is left: it publishes,
 reads histories, holds connects, fans out what the broker received, expires the silent and
 drains at the end. Transports hand it requests and links; it knows neither HTTP nor frames.
-
-Fan-out. What the broker delivers within a tick goes out together: the first messages after a pause when
-the turn of the loop that brought them ends, what follows within `tick` seconds or less (`PAUSE`) as
-one batch per channel, each batch encoded once. Batches to more than `SLICE` sessions are written in
-slices, between which the loop serves everyone else.
 """
 
 from __future__ import annotations
@@ -17,11 +12,10 @@ import logging
 import os
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,38 +24,20 @@ import orjson
 
 from .bayeux import CONNECT, SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Request, Service
 from .brokers import KEY_SECONDS, Broker, Health
+from .counters import Counters
+from .delivery import Delivery
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Grant, Who
-from .protocol.channels import META, home, is_meta, is_wild
+from .protocol.channels import home, is_meta, is_wild
 from .protocol.dialects import wire
-from .protocol.messages import dumps
+from .protocol.messages import dumps, dumps_all
 from .protocol.publications import Draft, History, Position, Publication, Published
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
 from .turns import Turns
 from .usual import Usual
+from .wheel import Wheel
 
 logger = logging.getLogger(__name__)
-
-#: Fan-outs that a pause after one is as long as (`pause`).
-PAUSE = 4
-
-#: Seconds that what comes in a pause waits at least: uvloop's timers know no shorter time.
-LATER = 0.001
-
-#: Sessions written to before the loop gets its turn. A write is 3 to 6 µs on one core, so a slice
-#: keeps pings, publishes and other channels waiting for about 3 ms at the most.
-SLICE = 512
-
-#: Seconds between turns of the timer wheel: the precision of holds, pings and expiry.
-STEP = 0.1
-
-#: Seconds of timers that fall due together before the loop gets its turn, looked at after so many of them: a flood of
-#: sessions ends as suddenly as it came.
-TIMERS_SECONDS = 0.001
-TIMERS = 32
-
-#: Seconds the loop may be late before it counts as halted: a process that was stopped, a machine that stood still.
-HALT = 1.0
 
 #: Seconds a session that never sent a connect is kept. A client connects right after its handshake;
 #: what does not is a flood.
@@ -70,16 +46,10 @@ UNCONNECTED_SECONDS = 10.0
 #: Seconds after which this node's reader has certainly passed what a history read returned.
 FLOOR_SECONDS = 5.0
 
-#: Publications waiting for fan-out beyond which publishers wait too.
-BACKLOG = 20_000
-
 #: Links told to go a second while draining: a quarter of what one core was measured to accept, with
 #: handshake, subscribe and connect (docs/benchmarks.md); and how many of them at once.
 DRAIN_RATE = 2000
 DRAIN_SLICE = 100
-
-#: Channels whose newest position is remembered for heartbeats.
-MAX_TOPS = 50_000
 
 #: Seconds a service channel's answer may take; a client waits for 10 s (CometD's maxNetworkDelay) and more.
 SERVICE_SECONDS = 8.0
@@ -96,7 +66,7 @@ ID_CHARS = 40
 #: Messages of a request that are taken at once; and seconds for those of a larger one before other connections have
 #: their turn. Ten thousand that were refused kept the loop for 50 ms.
 FEW_MESSAGES = 16
-PIECE_SECONDS = 0.0005
+PIECE_SECONDS = 0.00025
 
 #: Sessions one request may claim. Clients send their own; more is somebody guessing.
 MAX_CLAIMS = 4
@@ -117,139 +87,9 @@ class Bounds:
     session_ttl: float = 30.0
 
 
-class Counters:
-    """What has happened since the start; read by /metrics."""
-
-    __slots__ = (
-        "adopted",
-        "delivered",
-        "dropped",
-        "expired",
-        "flushes",
-        "held",
-        "lost",
-        "opened",
-        "overdue",
-        "published",
-        "received",
-        "recovered",
-        "slow",
-        "unheld",
-        "unrecovered",
-        "withheld",
-    )
-
-    def __init__(self) -> None:
-        for name in self.__slots__:
-            setattr(self, name, 0)
-
-    adopted: int
-    opened: int
-    expired: int
-    published: int
-    received: int
-    delivered: int
-    flushes: int
-    slow: int
-    lost: int
-    recovered: int
-    unrecovered: int
-    held: int
-    overdue: int
-    dropped: int
-    unheld: int
-    withheld: int
-
-
 #: Sees a publication before this process's subscribers do: what it returns is delivered, None drops it. It
 #: may give other data (`Publication.with_data`), keeps channel and position, and must not wait.
 Passing = Callable[[Publication], Publication | None]
-
-
-class Wheel:
-    """One timer for everything that is due some time: holds, pings, expiry.
-
-    Entries are never cancelled; whoever is called looks whether there is still something to do.
-    The loop is only woken while the wheel is not empty.
-
-    awake: since when the loop has turned without a halt (loop time). Who counts somebody's silence counts
-    it from then on: what came during a halt is read only after the timers.
-    """
-
-    __slots__ = ("_at", "_call", "_due", "_entries", "_loop", "_slots", "_until", "awake")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        # By callback, so that an entry costs one reference: every idle connection has three.
-        self._slots: dict[int, dict[Callable[[Any], None], list[Any]]] = {}
-        self._call: asyncio.Handle | None = None
-        # The slot whose entries are called, and the one up to which they are due.
-        self._at = 0
-        self._until = 0
-        self._entries: Iterator[tuple[Callable[[Any], None], Any]] = iter(())
-        self._due = 0.0
-        self.awake = 0.0
-
-    def add(self, when: float, callback: Callable[[Any], None], thing: Any) -> None:
-        """Call `callback(thing)` at `when` (loop time), up to STEP late."""
-        slot = int(when / STEP) + 1
-        if self._call is None:
-            self._at = int(self._loop.time() / STEP)
-            self._arm()
-        slot = max(slot, self._at + 1)
-        entries = self._slots.get(slot)
-        if entries is None:
-            self._slots[slot] = {callback: [thing]}
-            return
-        things = entries.get(callback)
-        if things is None:
-            entries[callback] = [thing]
-        else:
-            things.append(thing)
-
-    def stop(self) -> None:
-        """Forget everything."""
-        self._slots.clear()
-        self._entries = iter(())
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _arm(self) -> None:
-        self._due = self._loop.time() + STEP
-        self._call = self._loop.call_later(STEP, self._turn)
-
-    def _turn(self) -> None:
-        if self._loop.time() - self._due > HALT:
-            self.awake = self._loop.time()
-        self._until = int(self._loop.time() / STEP)
-        self._entries = self._fall_due()
-        self._go_on()
-
-    def _fall_due(self) -> Iterator[tuple[Callable[[Any], None], Any]]:
-        while self._at < self._until:
-            self._at += 1
-            for callback, things in self._slots.pop(self._at, {}).items():
-                for thing in things:
-                    yield callback, thing
-
-    def _go_on(self) -> None:
-        # `_call` stays set meanwhile: else an entry that a callback adds would start a second timer, and
-        # move `_at` over slots whose turn is yet to come when the loop is late.
-        ends = time.monotonic() + TIMERS_SECONDS
-        for number, (callback, thing) in enumerate(self._entries, 1):
-            try:
-                callback(thing)
-            except Exception:
-                # One entry's bug must not stop everybody's timers.
-                logger.exception("timer failed")
-            if number % TIMERS == 0 and time.monotonic() >= ends:
-                self._call = self._loop.call_soon(self._go_on)
-                return
-        if self._slots:
-            self._arm()
-        else:
-            self._call = None
 
 
 class Node:
@@ -278,22 +118,11 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.wheel = Wheel(self._loop)
-        # Fan-out: what came since the last flush, and batches still being written.
-        self._pending: dict[str, list[Publication]] = {}
+        self.delivery = Delivery(self.registry, self.counters, self.bounds.tick, self)
         #: Called when publications may have been missed.
         self.when_lost: list[Callable[[], None]] = []
         # What takes the publications of meta channels.
         self._takers: dict[str, Callable[[Sequence[Publication]], None]] = {KICK: self._kicked}
-        self._waiting = 0
-        # When the last fan-out began, and until when what comes after it waits; by a clock of microseconds, while
-        # uvloop's loop time is whole milliseconds.
-        self._began = 0.0
-        self._pause_ends = 0.0
-        self._flush_call: asyncio.Handle | None = None
-        self._jobs: deque[tuple[Batch, Iterator[Session]]] = deque()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._tops: dict[str, Position] = {}
         # None where a session's record is kept before its replies go out, which takes waiting.
         self._usual = (
             None
@@ -349,8 +178,7 @@ class Node:
             await self.registry.attendance.stop()
         await self.broker.close()
         self.wheel.stop()
-        if self._flush_call is not None:
-            self._flush_call.cancel()
+        self.delivery.stop()
 
     @property
     def health(self) -> Health:
@@ -381,7 +209,7 @@ class Node:
                 self.bayeux.limited["claims"] += 1
                 link.leave(SLOW, "try again later")
             return
-        if self._usual is not None and link is not None and len(messages) == 1 and not self._pending:
+        if self._usual is not None and link is not None and len(messages) == 1 and not self.delivery.pending:
             reply = self._usual.answer(messages[0], self.time(), link)
             if reply is not None:
                 link.send([reply])
@@ -406,9 +234,9 @@ class Node:
         if len(messages) > FEW_MESSAGES:
             self._accept_in_pieces(messages, transport, to, link)
             return
-        if self._pending and any(_subscribes(message) for message in messages):
+        if self.delivery.pending and any(_subscribes(message) for message in messages):
             # What waits for the end of the tick was published before, and is for those who subscribed before.
-            self._flush()
+            self.delivery.flush()
         self._carry_out(self.bayeux.receive(messages, self.time(), transport, to, link), to, link)
 
     def _accept_in_pieces(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
@@ -444,8 +272,8 @@ class Node:
         ends = time.monotonic() + PIECE_SECONDS
         messages, bayeux = request.messages, self.bayeux
         while request.taken < len(messages):
-            if self._pending and _subscribes(messages[request.taken]):
-                self._flush()
+            if self.delivery.pending and _subscribes(messages[request.taken]):
+                self.delivery.flush()
             bayeux.step(request)
             if time.monotonic() >= ends:
                 return True
@@ -499,16 +327,14 @@ class Node:
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
         """Publish drafts; raises BrokerUnavailable. Waits while fan-out is far behind."""
-        if self._waiting > BACKLOG:
-            self._room.clear()
-            await self._room.wait()
+        await self.delivery.room()
         published = await self.broker.publish(drafts)
         self.counters.published += len(published)
         return published
 
     def try_publish(self, drafts: Sequence[Draft]) -> list[Published] | None:
         """Publish without waiting, or None: then nothing was done, and it takes `publish`."""
-        if self._waiting > BACKLOG:
+        if self.delivery.is_behind:
             return None
         published = self.broker.try_publish(drafts)
         if published is not None:
@@ -532,46 +358,6 @@ class Node:
             for session in list(self.registry.sessions.values()):
                 if session.user == user or (session.grant is not None and session.grant.user == user):
                     self.end_session(session, "kicked")
-
-    def _told(self, channel: str, publications: Sequence[Publication]) -> None:
-        """Another node, or this one, says what all are to do."""
-        taker = self._takers.get(channel)
-        if taker is not None:
-            taker(publications)
-        elif home(channel) != channel:
-            # Later: what was published to the channel before may still be on its way through `_jobs`.
-            self._closings += publications
-
-    def _close_links(self) -> None:
-        """End the connections of plain clients, by channel and format, as their publishers said."""
-        closings, self._closings = self._closings, []
-        for publication in closings:
-            told = orjson.loads(publication.data)
-            sessions = [
-                session
-                for session in self.registry.audiences.get(home(publication.channel), ())
-                if session.link is not None and session.link.closed_by in told
-            ]
-            if sessions:
-                self.spawn(self._close_each(sessions, told))
-
-    async def _close_each(self, sessions: Sequence[Session], told: dict[str, tuple[int, str]]) -> None:
-        for number, session in enumerate(sessions, 1):
-            if session.link is not None:
-                code, words = told[session.link.closed_by]
-                self._leaving[session] = (code, words)
-                self._flush_queue(session)
-            if number % DRAIN_SLICE == 0:
-                await asyncio.sleep(0)
-
-    def _leave(self, session: Session) -> None:
-        """Send a session away that was told to go, once it has what was published before."""
-        link = session.link
-        if session.queue is not None or session.recovering or link is None:
-            return
-        code, words = self._leaving.pop(session)
-        link.leave(code, words)
-        self.end_session(session, "closed by a publisher")
 
     def subscribers(self, channel: str) -> int:
         """How many sessions of this process a publication of the channel reaches."""
@@ -665,8 +451,8 @@ class Node:
         """
         session.recovering += 1
         session.settle()
-        if self._pending:
-            self._flush()
+        if self.delivery.pending:
+            self.delivery.flush()
         try:
             for pattern in positions:
                 self.registry.subscribe(session, pattern)
@@ -682,31 +468,11 @@ class Node:
     # The broker's receiver
 
     def receive(self, publications: Sequence[Publication]) -> None:
-        """Take what the broker accepted; flush after this turn of the loop if the tick was quiet, else at its end."""
+        """Take what the broker accepted, and deliver it."""
         self.counters.received += len(publications)
         if self.published:
             publications = self._pass_out(publications)
-        pending, tops = self._pending, self._tops
-        for publication in publications:
-            waiting = pending.get(publication.channel)
-            if waiting is None:
-                pending[publication.channel] = [publication]
-            else:
-                waiting.append(publication)
-            tops[publication.channel] = publication.position
-        self._waiting += len(publications)
-        while len(tops) > MAX_TOPS:
-            del tops[next(iter(tops))]
-        if self._flush_call is None and not self._jobs:
-            wait = self._pause_ends - time.monotonic()
-            if not self.bounds.tick:
-                self._flush()
-            elif wait <= 0:
-                # Not before this turn of the loop ends: what was read together goes out together. With 4 messages
-                # in flight to 1,000 sockets the first of them went alone, and a third of the writes was its.
-                self._flush_call = self._loop.call_soon(self._flush)
-            else:
-                self._flush_call = self._loop.call_later(min(self.bounds.tick, max(wait, LATER)), self._flush)
+        self.delivery.take(publications)
 
     def _pass_out(self, publications: Sequence[Publication]) -> list[Publication]:
         """Let code of the site change publications, or drop them, for this process's subscribers."""
@@ -736,12 +502,12 @@ class Node:
         """Publications may have been missed: every subscriber is told to refetch, in its own way."""
         self.counters.lost += 1
         if channels is None:
-            self._tops.clear()
+            self.delivery.tops.clear()
             affected = {session: set(session.patterns) for session in self.registry.sessions.values()}
         else:
             affected = {}
             for channel in channels:
-                self._tops.pop(channel, None)
+                self.delivery.tops.pop(channel, None)
                 for session in self.registry.audience(channel):
                     affected.setdefault(session, set()).add(channel)
         for session, names in affected.items():
@@ -767,86 +533,9 @@ class Node:
         if session.hold is not None:
             self._answer(session)
 
-    # Fan-out
+    # What delivery leaves to the node
 
-    def _flush(self) -> None:
-        """Begin to deliver what is pending, behind what is being delivered."""
-        if self._flush_call is not None:
-            self._flush_call.cancel()
-            self._flush_call = None
-        now = self._loop.time()
-        working = bool(self._jobs)
-        if not working:
-            self._began = time.monotonic()
-            self._pause_ends = self._began + self.bounds.tick
-        self.counters.flushes += 1
-        pending, self._pending = self._pending, {}
-        self._waiting = 0
-        for channel, publications in pending.items():
-            audience = self.registry.audience(channel)
-            if not audience:
-                if channel.startswith(META):
-                    self._told(channel, publications)
-                continue
-            self.registry.recent.add(channel, publications, now)
-            batch = Batch(channel, publications)
-            self.counters.delivered += len(audience) * len(publications)
-            if len(audience) <= SLICE and not self._jobs:
-                self._deliver(batch, list(audience))
-            else:
-                self._jobs.append((batch, iter(_live_first(audience))))
-        if not self._jobs:
-            self._quiet()
-        elif not working:
-            self._loop.call_soon(self._work)
-
-    def _quiet(self) -> None:
-        """Fan-out is done, but for what the loop writes when this turn ends: the pause begins after that.
-
-        Counted from the beginning, every message that follows a large fan-out would look like a lone
-        one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
-        """
-        self.registry.recent.written = self.registry.recent.newest
-        self._loop.call_soon(self._begin_pause)
-        if self._closings:
-            self._close_links()
-        if not self._room.is_set():
-            self._room.set()
-
-    def _begin_pause(self) -> None:
-        now = time.monotonic()
-        self._pause_ends = now + pause(self.bounds.tick, now - self._began)
-
-    def _work(self) -> None:
-        """Write one slice of the batches under way; then let the loop go round."""
-        left = SLICE
-        while self._jobs and left:
-            batch, sessions = self._jobs[0]
-            turn = list(islice(sessions, left))
-            self._deliver(batch, turn)
-            left -= len(turn)
-            if left:
-                self._jobs.popleft()
-        if self._jobs:
-            self._loop.call_soon(self._work)
-            return
-        self._quiet()
-        if self._pending and self._flush_call is None:
-            self._flush_call = self._loop.call_later(self.bounds.tick, self._flush)
-
-    def _deliver(self, batch: Batch, sessions: Sequence[Session]) -> None:
-        for session in sessions:
-            sink = session.sink
-            try:
-                if sink is not None:
-                    sink.offer(batch)
-                elif not session.ended:
-                    self._queue(session, batch.publications)
-            except Exception as error:  # noqa: BLE001  # logged there
-                # One link's failure must not keep the batch from everybody behind it.
-                self._not_delivered(session, batch, error)
-
-    def _not_delivered(self, session: Session, batch: Batch, error: Exception) -> None:
+    def not_delivered(self, session: Session, batch: Batch, error: Exception) -> None:
         """A link could not be written to: usually it is closed, and has not been told yet."""
         if session.ended:
             return
@@ -856,12 +545,12 @@ class Node:
                 session.hold = None
             session.link = session.sink = None
             session.seen = self.time()
-            self._queue(session, batch.publications)
+            self.put_aside(session, batch.publications)
         else:
             logger.error("delivery failed", exc_info=error)
             self.end_session(session, "failed")
 
-    def _queue(self, session: Session, publications: Sequence[Publication]) -> None:
+    def put_aside(self, session: Session, publications: Sequence[Publication]) -> None:
         """The slow path: what can't be written at once waits in the session's queue."""
         try:
             session.enqueue(publications, self.bounds.queue_count, self.bounds.queue_bytes)
@@ -876,6 +565,20 @@ class Node:
             self._flush_queue(session)
         elif session.floors is None:
             session.settle()
+
+    def told(self, channel: str, publications: Sequence[Publication]) -> None:
+        """Another node, or this one, says what all are to do."""
+        taker = self._takers.get(channel)
+        if taker is not None:
+            taker(publications)
+        elif home(channel) != channel:
+            # Later: what was published to the channel before may still be on its way.
+            self._closings += publications
+
+    def done(self) -> None:
+        """Everything that came has been delivered: now connections end that are to end after it."""
+        if self._closings:
+            self._close_links()
 
     def _flush_queue(self, session: Session) -> None:
         """Write a queue to its link, if there is one that takes it; then batches go straight there again."""
@@ -894,6 +597,37 @@ class Node:
         if self._leaving and session in self._leaving:
             self._leave(session)
 
+    def _close_links(self) -> None:
+        """End the connections of plain clients, by channel and format, as their publishers said."""
+        closings, self._closings = self._closings, []
+        for publication in closings:
+            told = orjson.loads(publication.data)
+            sessions = [
+                session
+                for session in self.registry.audiences.get(home(publication.channel), ())
+                if session.link is not None and session.link.closed_by in told
+            ]
+            if sessions:
+                self.spawn(self._close_each(sessions, told))
+
+    async def _close_each(self, sessions: Sequence[Session], told: dict[str, tuple[int, str]]) -> None:
+        for number, session in enumerate(sessions, 1):
+            if session.link is not None:
+                code, words = told[session.link.closed_by]
+                self._leaving[session] = (code, words)
+                self._flush_queue(session)
+            if number % DRAIN_SLICE == 0:
+                await asyncio.sleep(0)
+
+    def _leave(self, session: Session) -> None:
+        """Send a session away that was told to go, once it has what was published before."""
+        link = session.link
+        if session.queue is not None or session.recovering or link is None:
+            return
+        code, words = self._leaving.pop(session)
+        link.leave(code, words)
+        self.end_session(session, "closed by a publisher")
+
     # What waits
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -910,7 +644,7 @@ class Node:
     def _try_finish(self, outcome: Outcome) -> bool:
         """Do what is left of a request if none of it has to wait; else do nothing and return False."""
         broker, recoveries = self.broker, outcome.recoveries
-        if outcome.calls or self._waiting > BACKLOG or (outcome.changed and broker.keeps_sessions):
+        if outcome.calls or self.delivery.is_behind or (outcome.changed and broker.keeps_sessions):
             return False
         if outcome.publishes:
             if recoveries:
@@ -1232,6 +966,8 @@ class Node:
             parts = self._parts(session, reply, to)
         if self.bayeux.outgoing:
             parts += [self._encode(reply, outcome.senders.get(id(reply), NOBODY)) for reply in outcome.replies]
+        elif len(outcome.replies) > FEW_MESSAGES and not outcome.calls:
+            parts.append(dumps_all(outcome.replies))
         else:
             parts += [dumps(reply) for reply in outcome.replies]
         if hold is None or parts:
@@ -1303,7 +1039,7 @@ class Node:
 
     def _tops_of(self, session: Session) -> dict[str, str]:
         """The newest positions of a session's channels, of those that had a publication lately."""
-        tops = self._tops
+        tops = self.delivery.tops
         return {name: str(tops[name]) for name in session.patterns if name in tops}
 
     # What is due
@@ -1349,27 +1085,6 @@ class Node:
             self.end_session(session, "expired")
         else:
             self.wheel.add(seen + ttl, self._session_is_due, session)
-
-
-def pause(tick: float, took: float) -> float:
-    """Seconds after a fan-out in which the next waits for company, if it took so many; a tick at the most.
-
-    As long as four of them, so that writing takes a fifth of the time or less, and a quarter of a tick at least.
-    With a whole tick after 10 sockets, whose writes take 0.2 ms, nine in ten of 400 messages a second to 10,000
-    channels waited for nothing, the median 1.3 ms.
-    """
-    return min(tick, max(tick / PAUSE, took * PAUSE))
-
-
-def _live_first(audience: Collection[Session]) -> list[Session]:
-    """An audience, with those in front whom a publication reaches at once: for the rest it is put aside.
-
-    Ten thousand sessions whose clients had gone kept the others waiting for 5 ms a message.
-    """
-    live = [session for session in audience if session.sink is not None or session.hold is not None]
-    if len(live) < len(audience):
-        live += [session for session in audience if session.sink is None and session.hold is None]
-    return live
 
 
 async def drain(nodes: Iterable[Node]) -> None:

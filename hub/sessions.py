@@ -79,7 +79,7 @@ class Link(Protocol):
         """Write a batch now; raises LinkClosed. Called only while the link is a session's `sink`."""
 
     def send(self, parts: list[bytes]) -> None:
-        """Write encoded Bayeux messages as one batch."""
+        """Write encoded Bayeux messages as one batch (`messages.join`)."""
 
     def tell_lost(self, channels: Iterable[str]) -> bool:
         """Say that publications of these channels may have been missed; False if a connect's reply must."""
@@ -92,7 +92,7 @@ class Answers(Protocol):
     """Where the answer to a request goes: a WebSocket, or the one response of a poll."""
 
     def send(self, parts: list[bytes]) -> None:
-        """Send encoded Bayeux messages as one batch."""
+        """Send encoded Bayeux messages as one batch (`messages.join`)."""
 
 
 class Hold:

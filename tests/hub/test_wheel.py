@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from hub import node
-from hub.node import HALT, STEP, TIMERS, TIMERS_SECONDS, Wheel
+from hub.wheel import HALT, STEP, TIMERS, TIMERS_SECONDS, Wheel
 
 
 class Loop:

@@ -1,0 +1,216 @@
+"""Fan-out: what the broker delivers is written to those who subscribe to it, once a tick.
+
+The first publications after a pause go out together when the turn of the loop that brought them ends, what follows
+within a tick or less (`pause`) as one batch per channel, each batch encoded once. Batches to more than `SLICE` sessions
+are written in slices, between which the loop serves everyone else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from typing import Protocol
+
+from .counters import Counters
+from .protocol.channels import META
+from .protocol.publications import Position, Publication
+from .sessions import Batch, Registry, Session
+
+#: Fan-outs that a pause after one is as long as (`pause`).
+PAUSE = 4
+
+#: Seconds that what comes in a pause waits at least: uvloop's timers know no shorter time.
+LATER = 0.001
+
+#: Sessions written to before the loop gets its turn. A write is 3 to 6 µs on one core, so a slice
+#: keeps pings, publishes and other channels waiting for about 3 ms at the most.
+SLICE = 512
+
+#: Publications waiting for fan-out beyond which publishers wait too.
+BACKLOG = 20_000
+
+#: Channels whose newest position is remembered for heartbeats.
+MAX_TOPS = 50_000
+
+
+class Keeper(Protocol):
+    """Takes what is not written to a link at once."""
+
+    def put_aside(self, session: Session, publications: Sequence[Publication]) -> None:
+        """Keep publications of a channel for a session that can't be written to now."""
+
+    def not_delivered(self, session: Session, batch: Batch, error: Exception) -> None:
+        """A session's link failed at this batch; others still get it."""
+
+    def told(self, channel: str, publications: Sequence[Publication]) -> None:
+        """Publications of a meta channel, to which nobody subscribes."""
+
+    def done(self) -> None:
+        """Everything that was taken has been delivered."""
+
+
+class Delivery:
+    """What is published, on its way to the sessions of one node.
+
+    tick: seconds a publication may wait for others; 0 delivers each at once. keeper: the node. `pending`: what came
+    since the last flush, by channel; `waiting`: how many that is. `tops`: channels' newest positions, of MAX_TOPS.
+    """
+
+    def __init__(self, registry: Registry, counters: Counters, tick: float, keeper: Keeper) -> None:
+        self.pending: dict[str, list[Publication]] = {}
+        self.waiting = 0
+        self.tops: dict[str, Position] = {}
+        self._registry = registry
+        self._counters = counters
+        self._tick = tick
+        self._keeper = keeper
+        self._loop = asyncio.get_running_loop()
+        # When the last fan-out began, and until when what comes after it waits; by a clock of microseconds, while
+        # uvloop's loop time is whole milliseconds.
+        self._began = 0.0
+        self._pause_ends = 0.0
+        self._call: asyncio.Handle | None = None
+        # Batches that are being written.
+        self._jobs: deque[tuple[Batch, Iterator[Session]]] = deque()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits that publishers should wait too."""
+        return self.waiting > BACKLOG
+
+    async def room(self) -> None:
+        """Return when fan-out has caught up."""
+        if self.is_behind:
+            self._room.clear()
+            await self._room.wait()
+
+    def stop(self) -> None:
+        """Deliver no more."""
+        if self._call is not None:
+            self._call.cancel()
+
+    def take(self, publications: Sequence[Publication]) -> None:
+        """Take what the broker accepted; flush after this turn of the loop if the tick was quiet, else at its end."""
+        pending, tops = self.pending, self.tops
+        for publication in publications:
+            waiting = pending.get(publication.channel)
+            if waiting is None:
+                pending[publication.channel] = [publication]
+            else:
+                waiting.append(publication)
+            tops[publication.channel] = publication.position
+        self.waiting += len(publications)
+        while len(tops) > MAX_TOPS:
+            del tops[next(iter(tops))]
+        if self._call is None and not self._jobs:
+            wait = self._pause_ends - time.monotonic()
+            if not self._tick:
+                self.flush()
+            elif wait <= 0:
+                # Not before this turn of the loop ends: what was read together goes out together. With 4 messages
+                # in flight to 1,000 sockets the first of them went alone, and a third of the writes was its.
+                self._call = self._loop.call_soon(self.flush)
+            else:
+                self._call = self._loop.call_later(min(self._tick, max(wait, LATER)), self.flush)
+
+    def flush(self) -> None:
+        """Begin to deliver what is pending, behind what is being delivered."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        now = self._loop.time()
+        working = bool(self._jobs)
+        if not working:
+            self._began = time.monotonic()
+            self._pause_ends = self._began + self._tick
+        self._counters.flushes += 1
+        pending, self.pending = self.pending, {}
+        self.waiting = 0
+        for channel, publications in pending.items():
+            audience = self._registry.audience(channel)
+            if not audience:
+                if channel.startswith(META):
+                    self._keeper.told(channel, publications)
+                continue
+            self._registry.recent.add(channel, publications, now)
+            batch = Batch(channel, publications)
+            self._counters.delivered += len(audience) * len(publications)
+            if len(audience) <= SLICE and not self._jobs:
+                self._deliver(batch, list(audience))
+            else:
+                self._jobs.append((batch, iter(_live_first(audience))))
+        if not self._jobs:
+            self._quiet()
+        elif not working:
+            self._loop.call_soon(self._work)
+
+    def _quiet(self) -> None:
+        """Fan-out is done, but for what the loop writes when this turn ends: the pause begins after that.
+
+        Counted from the beginning, every message that follows a large fan-out would look like a lone
+        one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
+        """
+        self._registry.recent.written = self._registry.recent.newest
+        self._loop.call_soon(self._begin_pause)
+        self._keeper.done()
+        if not self._room.is_set():
+            self._room.set()
+
+    def _begin_pause(self) -> None:
+        now = time.monotonic()
+        self._pause_ends = now + pause(self._tick, now - self._began)
+
+    def _work(self) -> None:
+        """Write one slice of the batches under way; then let the loop go round."""
+        left = SLICE
+        while self._jobs and left:
+            batch, sessions = self._jobs[0]
+            turn = list(islice(sessions, left))
+            self._deliver(batch, turn)
+            left -= len(turn)
+            if left:
+                self._jobs.popleft()
+        if self._jobs:
+            self._loop.call_soon(self._work)
+            return
+        self._quiet()
+        if self.pending and self._call is None:
+            self._call = self._loop.call_later(self._tick, self.flush)
+
+    def _deliver(self, batch: Batch, sessions: Sequence[Session]) -> None:
+        for session in sessions:
+            sink = session.sink
+            try:
+                if sink is not None:
+                    sink.offer(batch)
+                elif not session.ended:
+                    self._keeper.put_aside(session, batch.publications)
+            except Exception as error:  # noqa: BLE001  # logged by the keeper
+                # One link's failure must not keep the batch from everybody behind it.
+                self._keeper.not_delivered(session, batch, error)
+
+
+def pause(tick: float, took: float) -> float:
+    """Seconds after a fan-out in which the next waits for company, if it took so many; a tick at the most.
+
+    As long as four of them, so that writing takes a fifth of the time or less, and a quarter of a tick at least.
+    With a whole tick after 10 sockets, whose writes take 0.2 ms, nine in ten of 400 messages a second to 10,000
+    channels waited for nothing, the median 1.3 ms.
+    """
+    return min(tick, max(tick / PAUSE, took * PAUSE))
+
+
+def _live_first(audience: Collection[Session]) -> list[Session]:
+    """An audience, with those in front whom a publication reaches at once: for the rest it is put aside.
+
+    Ten thousand sessions whose clients had gone kept the others waiting for 5 ms a message.
+    """
+    live = [session for session in audience if session.sink is not None or session.hold is not None]
+    if len(live) < len(audience):
+        live += [session for session in audience if session.sink is None and session.hold is None]
+    return live

@@ -93,7 +93,7 @@ def _parse_seconds(text: str) -> float:
 
 
 def _show_seconds(seconds: float) -> str:
-    return f"{round(seconds * 1000)}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+    return f"{round(seconds * 1000, 3):g}ms" if 0 < seconds < 1 else f"{seconds:g}s"
 
 
 def _parse_flag(text: str) -> bool:
@@ -442,7 +442,7 @@ class Settings:
         "HUB_TURN",
         SECONDS,
         # hub.turns.TURN_SECONDS.
-        0.001,
+        0.0005,
         "what costly work may take of a round of the event loop, before quiet connections are served",
         maximum=1,
     )

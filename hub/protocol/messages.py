@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import orjson
@@ -51,8 +52,10 @@ def check_values(text: bytes | str, most: int = MAX_VALUES) -> None:
         return
     if isinstance(text, str):
         text = text.encode("utf-8", "surrogatepass")
-    if _values(text, most) > most and _values(without_strings(text), most) > most:
-        raise TooDense
+    if _values(text, most) > most:
+        bare = without_strings(text)
+        if len(bare) == len(text) or _values(bare, most) > most:
+            raise TooDense
 
 
 def _values(text: bytes, most: int) -> int:
@@ -75,7 +78,7 @@ def without_strings(text: bytes) -> bytes:
     """
     bare = text
     # A backslash that is escaped escapes no quote.
-    for escape in (b"\\\\", b'\\"'):
+    for escape in (b"\\\\", b'\\"') if b"\\" in text else ():
         if _few(bare, escape) == _FEW:
             return text
         bare = bare.replace(escape, b"")
@@ -107,6 +110,17 @@ def dumps(value: object) -> bytes:
     # A copy of the right size. orjson's own lies in a buffer of 4 KiB that is cut to size but leaves a hole
     # which nothing fills: each publication that a history keeps would take a page of memory.
     return b"%b" % text
+
+
+def dumps_all(values: Sequence[Message]) -> bytes:
+    """Encode values with commas between them, for `join`, in a twentieth of the time of `dumps` for each.
+
+    Of values that have no NaN: our own words, and what clients sent.
+    """
+    try:
+        return orjson.dumps(values)[1:-1]
+    except TypeError:
+        return b",".join(map(dumps, values))
 
 
 def looks_like_json(body: bytes) -> bool:
@@ -144,7 +158,7 @@ def is_deeper(value: object, limit: int) -> bool:
 
 
 def join(parts: list[bytes]) -> bytes:
-    """Encoded messages as one encoded batch."""
+    """Encoded messages as one encoded batch. parts: each is a message, or several with commas between."""
     return b"[" + b",".join(parts) + b"]"
 
 

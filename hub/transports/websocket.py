@@ -46,7 +46,7 @@ MAX_BAD_BATCHES = 5
 #: Bytes of what came in one read that are looked at before the clock is; and seconds after which other connections'
 #: costly work goes first (`hub.turns`). Of the smallest frames, such a piece has 350, or a millisecond of work.
 PIECE = 2048
-PIECE_SECONDS = 0.0005
+PIECE_SECONDS = 0.00025
 
 #: RFC 6455 §7.4.1: the message is too big.
 TOO_BIG = 1009

@@ -10,6 +10,7 @@ import orjson
 
 from hub.bayeux import LONG_POLLING, WEBSOCKET, Bayeux, Limits, Outcome
 from hub.protocol.access import Access
+from hub.protocol.messages import join
 from hub.sessions import Batch, Registry, Session
 
 TYPES = ["websocket", "long-polling", "callback-polling"]
@@ -29,7 +30,7 @@ class Wire:
 
     def send(self, parts: list[bytes]) -> None:
         self.answers += 1
-        self.messages.extend(orjson.loads(part) for part in parts)
+        self.messages.extend(orjson.loads(join(parts)))
 
     def offer(self, batch: Batch) -> None:
         self.messages.extend(orjson.loads(publication.message) for publication in batch.publications)

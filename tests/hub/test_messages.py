@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import BadMessage, TooDense
-from hub.protocol.messages import MAX_VALUES, dumps, loads, parse_batch, without_strings
+from hub.protocol.messages import MAX_VALUES, dumps, dumps_all, join, loads, parse_batch, without_strings
 from hub.protocol.publications import Position, Publication, conflate
 from hub.transports.polling import parse_body
 
@@ -147,6 +147,15 @@ def test_values_behind_a_string_count() -> None:
         assert loads(start + b"1]")
         with pytest.raises(TooDense):
             parse_batch(start + b"[]," * (MAX_VALUES // 10) + b"1]")
+
+
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=5))
+def test_values_encoded_together_are_what_each_is(values: list[dict[str, object]]) -> None:
+    assert join([dumps_all(values)]) == join([dumps(value) for value in values])
+
+
+def test_values_encoded_together_may_have_half_an_emoji() -> None:
+    assert dumps_all([{"id": "\ud83d"}, {"id": 1}]) == b'{"id":"\\ud83d"},{"id":1}'
 
 
 @given(JSON)

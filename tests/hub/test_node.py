@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from hub.bayeux import LONG_POLLING, WEBSOCKET, Request
 from hub.brokers.memory import MemoryBroker
+from hub.delivery import pause
 from hub.errors import LinkClosed
-from hub.node import Bounds, Node, Poll, new_id, pause
+from hub.node import Bounds, Node, Poll, new_id
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
 from hub.sessions import Batch, Session
@@ -280,7 +281,7 @@ class TestDelivery:
     async def test_large_audience_under_way_keeps_its_order_when_somebody_subscribes(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.node.SLICE", 2)
+        monkeypatch.setattr("hub.delivery.SLICE", 2)
         async with new_node() as node:
             clients = [Client(node) for _ in range(5)]
             for client in clients:

@@ -76,6 +76,8 @@ def without_strings(text: bytes) -> bytes:
 
     So that a megabyte of prose is no list of ten thousand.
     """
+    if b'"' not in text:
+        return text
     bare = text
     # A backslash that is escaped escapes no quote.
     for escape in (b"\\\\", b'\\"') if b"\\" in text else ():

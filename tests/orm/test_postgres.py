@@ -201,6 +201,24 @@ async def test_what_the_orm_has_told_the_trigger_does_not_repeat(psql: asyncpg.C
     )
 
 
+LISTENS = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+
+
+async def until_listening(psql: asyncpg.Connection, other_than: int | None = None) -> int:
+    """The process id of the connection that listens, once there is one."""
+    async with asyncio.timeout(60):
+        while (found := await psql.fetchval(f"SELECT pid {LISTENS}")) in {None, other_than}:
+            await asyncio.sleep(0.01)
+    return int(found)
+
+
+async def until_told(publisher: RecordingPublisher) -> None:
+    """The event and its list are two."""
+    async with asyncio.timeout(60):
+        while len(publisher.items) < 2:
+            await asyncio.sleep(0.005)
+
+
 async def test_notify_wakes_the_sweeper(psql: asyncpg.Connection, engine: AsyncEngine) -> None:
     """The next poll is an hour away: only NOTIFY can be what wakes it."""
     publisher = RecordingPublisher()
@@ -210,9 +228,7 @@ async def test_notify_wakes_the_sweeper(psql: asyncpg.Connection, engine: AsyncE
         assert await notify.flush()
         with Stopwatch() as watch:
             await psql.execute(add_event(1))
-            async with asyncio.timeout(60):
-                while len(publisher.items) < 2:
-                    await asyncio.sleep(0.005)
+            await until_told(publisher)
         assert watch.seconds < 1
     assert [channel for channel, _ in publisher.published] == ["events", "event-1"]
 
@@ -221,18 +237,13 @@ async def test_a_listener_that_is_cut_off_listens_again(psql: asyncpg.Connection
     publisher = RecordingPublisher()
     notify = AsyncNotifier(publisher, poll=3600.0)
     notify.bind(async_sessionmaker(engine))
-    listens = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
-    async with notify, asyncio.timeout(60):
-        cut = None
-        while cut is None:
-            cut = await psql.fetchval(f"SELECT pid {listens}")
+    async with notify:
+        cut = await until_listening(psql)
         await psql.execute(f"SELECT pg_terminate_backend({cut})")
-        while await psql.fetchval(f"SELECT pid {listens}") in {None, cut}:
-            await asyncio.sleep(0.02)
+        await until_listening(psql, cut)
         assert await notify.flush()
         await psql.execute(add_event(1))
-        while len(publisher.items) < 2:
-            await asyncio.sleep(0.005)
+        await until_told(publisher)
 
 
 async def test_a_listener_that_is_cut_off_as_it_begins_listens_again(
@@ -253,10 +264,9 @@ async def test_a_listener_that_is_cut_off_as_it_begins_listens_again(
     publisher = RecordingPublisher()
     notify = AsyncNotifier(publisher, poll=3600.0)
     notify.bind(async_sessionmaker(engine))
-    async with notify, asyncio.timeout(60):
+    async with notify:
         await psql.execute(add_event(1))
-        while len(publisher.items) < 2:
-            await asyncio.sleep(0.005)
+        await until_told(publisher)
     assert cuts == 1
 
 
@@ -276,25 +286,13 @@ def sync_notify(psql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, dsn: 
     engine.dispose()
 
 
-LISTENS = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
-
-
-async def until_listening(psql: asyncpg.Connection, other_than: int | None = None) -> int:
-    async with asyncio.timeout(60):
-        while (found := await psql.fetchval(f"SELECT pid {LISTENS}")) in {None, other_than}:
-            await asyncio.sleep(0.01)
-    return int(found)
-
-
 async def test_notify_wakes_a_thread(psql: asyncpg.Connection, sync_notify: SyncNotify) -> None:
     notify, publisher = sync_notify
     await until_listening(psql)
     assert await asyncio.to_thread(notify.flush)
     with Stopwatch() as watch:
         await psql.execute(add_event(1))
-        async with asyncio.timeout(60):
-            while len(publisher.items) < 2:
-                await asyncio.sleep(0.005)
+        await until_told(publisher)
     assert watch.seconds < 1
     await asyncio.to_thread(notify.close)
     async with asyncio.timeout(60):
@@ -309,9 +307,7 @@ async def test_a_thread_that_is_cut_off_listens_again(psql: asyncpg.Connection, 
     await until_listening(psql, cut)
     assert await asyncio.to_thread(notify.flush)
     await psql.execute(add_event(1))
-    async with asyncio.timeout(60):
-        while len(publisher.items) < 2:
-            await asyncio.sleep(0.005)
+    await until_told(publisher)
 
 
 async def test_a_forked_child_leaves_its_parents_ear_alone(psql: asyncpg.Connection, sync_notify: SyncNotify) -> None:
@@ -328,9 +324,7 @@ async def test_a_forked_child_leaves_its_parents_ear_alone(psql: asyncpg.Connect
     assert os.waitstatus_to_exitcode(status) == 0
     assert await asyncio.to_thread(notify.flush)
     await psql.execute(add_event(1))
-    async with asyncio.timeout(60):
-        while len(publisher.items) < 2:
-            await asyncio.sleep(0.005)
+    await until_told(publisher)
     assert await until_listening(psql) == ear
 
 

@@ -131,6 +131,7 @@ class Delivery:
         self._counters.flushes += 1
         pending, self.pending = self.pending, {}
         self.waiting = 0
+        left = SLICE
         for channel, publications in pending.items():
             audience = self._registry.audience(channel)
             if not audience:
@@ -140,7 +141,8 @@ class Delivery:
             self._registry.recent.add(channel, publications, now)
             batch = Batch(channel, publications)
             self._counters.delivered += len(audience) * len(publications)
-            if len(audience) <= SLICE and not self._jobs:
+            if len(audience) <= left and not self._jobs:
+                left -= len(audience)
                 self._deliver(batch, list(audience))
             else:
                 self._jobs.append((batch, iter(_live_first(audience))))

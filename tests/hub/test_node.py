@@ -349,6 +349,19 @@ class TestDelivery:
                 await asyncio.sleep(0)
             assert all(client.wire.data() == [1, 2] for client in clients)
 
+    async def test_many_small_audiences_are_served_in_slices_too(self) -> None:
+        """A batch for a thousand channels of a hundred sockets was one turn of the loop, of half a second."""
+        async with new_node() as node:
+            clients = [Client(node) for _ in range(800)]
+            for number, client in enumerate(clients):
+                client.start(f"/a/{number // 100}")
+            await node.publish([Draft(f"/a/{number}", b"1") for number in range(8)])
+            assert [bool(client.wire.messages) for client in clients] == [True] * 500 + [False] * 300
+            await publish(node, "/a/7", 2)
+            await until(lambda: len(clients[-1].wire.messages) == 2)
+            assert clients[-1].wire.data() == [1, 2]
+            assert all(client.wire.data() == [1] for client in clients[:700])
+
     async def test_those_who_hear_at_once_are_served_before_those_who_may_be_gone(self) -> None:
         """A flood of sessions without a client listened to the channel of those who had one."""
         async with new_node() as node:

@@ -230,20 +230,22 @@ class Node:
         self._later[link].ready = ready
         return True
 
-    def _accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
+    def _accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> bool:
+        """Take a batch; whether that goes on in later turns of the loop."""
         if len(messages) > FEW_MESSAGES:
             self._accept_in_pieces(messages, transport, to, link)
-            return
+            return True
         if self.delivery.pending and any(_subscribes(message) for message in messages):
             # What waits for the end of the tick was published before, and is for those who subscribed before.
             self.delivery.flush()
         self._carry_out(self.bayeux.receive(messages, self.time(), transport, to, link), to, link)
+        return False
 
     def _accept_in_pieces(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
         """As `_accept`, for a batch that may take long: in pieces of PIECE_SECONDS, none in the turn of decoding it."""
         request = self.bayeux.begin(messages, self.time(), transport, to, link)
         if link is not None:
-            self._later[link] = _Later()
+            self._later.setdefault(link, _Later())
         self.turns.go_on(partial(self._go_on, request))
 
     def _go_on(self, request: Request) -> bool:
@@ -720,20 +722,18 @@ class Node:
         except BrokerUnavailable:
             # What is known here still works; what is not is told to start anew.
             logger.debug("session not claimed")
-        if link is None:
-            self._accept(messages, transport, to, link)
-            return
-        if link not in self._later:
+        except Exception:
+            # A bug. The link must not wait for ever.
+            logger.exception("session not claimed")
+        if link is not None and link not in self._later:
             # The link has gone meanwhile. A session that went on with it would have nobody and never expire.
             return
-        queue = self._later.pop(link)
-        self._accept(messages, transport, to, link)
-        if link in self._later:
-            # Taken in pieces; what came meanwhile is still behind it.
-            self._later[link] = queue
-        else:
-            self._later[link] = queue
-            self._take_later(link, to)
+        goes_on = False
+        try:
+            goes_on = self._accept(messages, transport, to, link)
+        finally:
+            if link is not None and not goes_on:
+                self._take_later(link, to)
 
     async def _claim(self, client_id: str) -> None:
         """Continue a session here: from its record, if it was elsewhere since this node saved it."""

@@ -378,6 +378,24 @@ class TestClaims:
                     (reply,) = await socket.receive_json()
                     assert (reply["id"], reply["error"][:3]) == (number, "402")
 
+    async def test_socket_whose_session_can_not_be_asked_for_is_answered_all_the_same(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with limited() as (url, hub, http):
+
+            async def claim(session_id: str, worker: str) -> None:
+                raise ZeroDivisionError
+
+            monkeypatch.setattr(hub.node.broker, "keeps_sessions", True)
+            monkeypatch.setattr(hub.node.broker, "claim_session", claim)
+            async with http.ws_connect(f"{url}/bayeux") as socket:
+                for count in (1, 50, 1):
+                    await socket.send_json([{"channel": "/a", "clientId": "a" * 40, "data": 1}] * count)
+                for count in (1, 50, 1):
+                    replies = await socket.receive_json()
+                    assert [each["error"][:3] for each in replies] == ["402"] * count
+            assert "session not claimed" in caplog.text
+
 
 class TestReaders:
     async def test_client_that_asks_and_does_not_read_is_not_read_from(self) -> None:

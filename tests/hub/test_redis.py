@@ -16,9 +16,11 @@ from brokering import Ear, Relay, draft
 from services import Redis, RedisFactory, Server, free_port, redis_program
 from stopwatch import Stopwatch
 
-import hub.brokers.redis as redis_module
 from hub.brokers import Health
-from hub.brokers.redis import RedisBroker
+from hub.brokers.redis import RedisBroker, log, replies
+from hub.brokers.redis import broker as broker_module
+from hub.brokers.redis.broker import CHECK_SECONDS
+from hub.brokers.redis.servers import COMMAND_SECONDS
 from hub.errors import BrokerUnavailable, SettingsError
 from hub.protocol.publications import Draft, Position, Publication
 
@@ -51,7 +53,7 @@ async def until_health(broker: RedisBroker, well: bool, seconds: float = 60.0) -
 
 
 def log_key(broker: RedisBroker, channel: str) -> str:
-    return f"{broker._tags[broker._shard(channel)]}log"
+    return f"{broker._log.tags[broker._log.shard(channel)]}log"
 
 
 # Connections that end
@@ -126,7 +128,7 @@ async def test_what_was_answered_before_the_line_broke_counts(redis_url: str, mo
             raise ConnectionResetError
 
         monkeypatch.setattr(broker._publishing, "run", break_after_the_first)
-        assert broker._shard("/a") != broker._shard("/b")
+        assert broker._log.shard("/a") != broker._log.shard("/b")
         publishing = [broker.publish([draft(channel, 1)]) for channel in ("/a", "/b")]
         (accepted,), unknown = await asyncio.gather(*publishing, return_exceptions=True)
         assert accepted.position.offset == 1
@@ -194,7 +196,7 @@ async def test_lost_redis_is_told_to_publishers_in_time_and_found_again(new_redi
         await asyncio.to_thread(redis.kill)
         with Stopwatch() as watch, pytest.raises(BrokerUnavailable, match=f"127.0.0.1:{redis.port}"):
             await broker.publish([draft("/n", 2)])
-        assert watch.seconds < redis_module.COMMAND_SECONDS + 1
+        assert watch.seconds < COMMAND_SECONDS + 1
         assert f"127.0.0.1:{redis.port}" in (await until_health(broker, False)).reason
         with Stopwatch() as watch:
             for attempt in (broker.publish([draft("/n", 3)]), broker.position("/n"), broker.history("/n", None)):
@@ -223,7 +225,7 @@ async def test_silent_redis_is_told_in_time_and_forgiven(new_redis: RedisFactory
                     broker.publish([draft("/n", 2)]), broker.position("/n"), return_exceptions=True
                 )
             assert [type(result) for result in results] == [BrokerUnavailable, BrokerUnavailable]
-            assert watch.seconds < redis_module.COMMAND_SECONDS + 1
+            assert watch.seconds < COMMAND_SECONDS + 1
             health = await until_health(broker, False)
             assert f"127.0.0.1:{redis.port}" in health.reason
         finally:
@@ -238,8 +240,8 @@ async def test_deaf_reader_makes_the_node_not_ready_and_comes_back(
     new_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is open, and carries nothing: found within DEAF_SECONDS."""
-    monkeypatch.setattr(redis_module, "DEAF_SECONDS", 2.0)
-    monkeypatch.setattr(redis_module, "CANARY_SECONDS", 0.2)
+    monkeypatch.setattr(broker_module, "DEAF_SECONDS", 2.0)
+    monkeypatch.setattr(broker_module, "CANARY_SECONDS", 0.2)
     redis = await asyncio.to_thread(new_redis)
     async with Relay(redis.port) as relay, opened(relay.url) as (broker, ear), opened(redis.url) as (other, _):
         relay.stall()
@@ -253,8 +255,8 @@ async def test_deaf_reader_makes_the_node_not_ready_and_comes_back(
 
 async def test_quiet_hub_is_not_deaf(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A halt of more than CANARY_SECONDS + 1 is allowed for; a shorter one counts as silence.
-    monkeypatch.setattr(redis_module, "DEAF_SECONDS", 2.0)
-    monkeypatch.setattr(redis_module, "CANARY_SECONDS", 0.2)
+    monkeypatch.setattr(broker_module, "DEAF_SECONDS", 2.0)
+    monkeypatch.setattr(broker_module, "CANARY_SECONDS", 0.2)
     async with opened(redis_url) as (broker, _):
         for _ in range(30):
             await asyncio.sleep(0.1)
@@ -461,7 +463,7 @@ async def test_entries_trimmed_unread_are_told_under_an_open_connection(
     new_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch, followed: bool
 ) -> None:
     """The reader was slow and the log short; nothing need follow what was trimmed."""
-    monkeypatch.setattr(redis_module, "REARM", 0.5)
+    monkeypatch.setattr(broker_module, "REARM", 0.5)
     redis = await asyncio.to_thread(new_redis)
     async with opened(redis.url) as (broker, ear):
         await broker.publish([draft("/n", 1)])
@@ -504,12 +506,12 @@ async def test_trimming_what_was_read_is_no_loss(new_redis: RedisFactory) -> Non
         relay.cut()
         await insist(broker, draft("/n", 2, key="k"))
         await ear.hear(2)
-        await asyncio.sleep(redis_module.CHECK_SECONDS + 0.2)
+        await asyncio.sleep(CHECK_SECONDS + 0.2)
         assert (ear.losses, broker.trims, broker.rollbacks) == ([], 0, 0)
 
 
 async def test_log_is_bounded_by_bytes(redis_server: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_module, "LOG_BYTES", 1024 * 1024)
+    monkeypatch.setattr(log, "LOG_BYTES", 1024 * 1024)
     async with opened(redis_url, shards=1) as (broker, ear):
         data = b'"' + b"x" * 50_000 + b'"'
         for number in range(60):
@@ -521,7 +523,7 @@ async def test_log_is_bounded_by_bytes(redis_server: Redis, redis_url: str, monk
 
 
 async def test_log_is_bounded_by_count(redis_server: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_module, "LOG_LENGTH", 500)
+    monkeypatch.setattr(log, "LOG_LENGTH", 500)
     async with opened(redis_url, shards=1) as (broker, ear):
         for start in range(0, 3000, 100):
             await broker.publish([draft("/n", number) for number in range(start, start + 100)])
@@ -555,14 +557,14 @@ def test_old_versions_are_refused(info: str, taken: bool) -> None:
     broker = RedisBroker("redis://127.0.0.1")
     refused = pytest.raises(BrokerUnavailable, match=r"is version 6\.2\.14; 7 or later")
     with contextlib.nullcontext() if taken else refused:
-        broker._check(redis_module._info(info.encode()), {})
+        broker._log._check(replies.info(info.encode()), {})
 
 
 @pytest.mark.parametrize("info", ["redis_mode:cluster", "valkey_version:9.1.2\r\nserver_mode:cluster"])
 def test_cluster_is_known_by_either_word(info: str) -> None:
     """Valkey calls it server_mode, and a cluster without slots was refused with "Hash slot not served"."""
     with pytest.raises(BrokerUnavailable, match="is a cluster"):
-        RedisBroker("redis://127.0.0.1")._check(redis_module._info(info.encode()), {})
+        RedisBroker("redis://127.0.0.1")._log._check(replies.info(info.encode()), {})
 
 
 async def test_policy_that_may_evict_the_log_is_warned_of(
@@ -596,7 +598,7 @@ async def test_full_memory_is_told_and_leaves_nothing_half_done(new_redis: Redis
         (published,) = await broker.publish([draft("/n", 3)])
         assert published.position.offset == 2
         await ear.hear(2)
-        await asyncio.sleep(redis_module.CHECK_SECONDS + 0.2)
+        await asyncio.sleep(CHECK_SECONDS + 0.2)
         assert ear.losses == []
 
 
@@ -631,9 +633,8 @@ async def test_channels_that_are_only_asked_for_are_soon_forgotten(redis_server:
         await broker.publish([draft("/told", 1)])
 
         def seconds(channel: str) -> int:
-            return int(
-                redis_server.command("TTL", f"{broker._tags[broker._shard(channel)]}m:{channel}").strip(b":\r\n")
-            )
+            tag = broker._log.tags[broker._log.shard(channel)]
+            return int(redis_server.command("TTL", f"{tag}m:{channel}").strip(b":\r\n"))
 
         assert 0 < seconds("/asked") <= 600
         assert 0 < seconds("/asked too") <= 600
@@ -690,8 +691,8 @@ async def test_history_asked_for_after_a_publish_has_it(redis_url: str) -> None:
 
 
 async def test_what_waits_for_redis_is_bounded(new_redis: RedisFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_module, "MAX_WAITING_BYTES", 100_000)
-    monkeypatch.setattr(redis_module, "MAX_QUESTIONS", 10)
+    monkeypatch.setattr(broker_module, "MAX_WAITING_BYTES", 100_000)
+    monkeypatch.setattr(broker_module, "MAX_QUESTIONS", 10)
     redis = await asyncio.to_thread(new_redis)
     async with opened(redis.url) as (broker, _):
         redis.pause()
@@ -863,4 +864,4 @@ async def test_tls(new_redis: RedisFactory, certificate: tuple[Path, Path]) -> N
 
 def test_publication_is_rebuilt_from_a_log_entry() -> None:
     fields = [b"c", b"/n", b"e", b"ab", b"o", b"7", b"d", b"1", b"h", b"1", b"x", b"", b"q", b"9", b"b", b"300"]
-    assert redis_module._publication(fields) == Publication("/n", b"1", Position("ab", 7), True)
+    assert replies.publication(fields) == Publication("/n", b"1", Position("ab", 7), True)

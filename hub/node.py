@@ -135,11 +135,11 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         # Links whose last batch is not done with, and what they sent meanwhile.
         self._later: dict[Link, _Later] = {}
-        # Bound once: an entry of the wheel then costs no method object.
         #: Extensions that see each publication once, before it is encoded for all.
         self.published: list[Passing] = []
         #: The name by which this node owns sessions.
         self.worker = new_id()[:16]
+        # Bound once: an entry of the wheel then costs no method object.
         self._hold_is_due = self._hold_due
         self._session_is_due = self._session_due
         self._grant_is_due = self._grant_due

@@ -46,9 +46,12 @@ class _Ring:
             return
         if self.entries is None:
             self.entries = deque()
-        self.entries.append((now, publication))
+        entries, keep = self.entries, self.retention
+        entries.append((now, publication))
         self.bytes += publication.size
-        self.trim(now)
+        # As in `trim`, which is a call more.
+        if len(entries) > keep.count or self.bytes > keep.bytes or entries[0][0] < now - keep.seconds:
+            self.trim(now)
 
     def trim(self, now: float) -> None:
         """Drop what is beyond the bounds of count, bytes and age."""

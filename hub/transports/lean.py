@@ -211,6 +211,7 @@ class Lean(asyncio.Protocol):
         "_buffer",
         "_deadline",
         "_desk",
+        "_found",
         "_paused",
         "_plan",
         "_poll",
@@ -226,6 +227,8 @@ class Lean(asyncio.Protocol):
         self._buffer: bytes | bytearray = b""
         # The request whose body is awaited, or that is being answered (busy).
         self._plan: Plan | None = None
+        # What the head at the beginning of the buffer means, and its length, while its request waits for its turn.
+        self._found: tuple[Plan, int] | None = None
         self.busy = False
         self._poll: LeanPoll | None = None
         self._blocked = False
@@ -310,7 +313,9 @@ class Lean(asyncio.Protocol):
         """Take one whole request from the buffer and begin to answer it; False while it is incomplete, or must wait."""
         desk, buffer = self._desk, self._buffer
         plan, start = self._plan, 0
-        if plan is None:
+        if self._found is not None:
+            (plan, start), self._found = self._found, None
+        elif plan is None:
             if not buffer.startswith(_STARTS):
                 # aiohttp would wait for the rest of a head for too long.
                 incomplete = b"A" <= buffer[:1] <= b"Z" and buffer.find(b"\r\n\r\n", 0, HEAD_BYTES) < 0
@@ -341,6 +346,7 @@ class Lean(asyncio.Protocol):
         now = desk.node.time()
         if not granted and (plan.length > LARGE_BYTES or now - self._served < HASTE_SECONDS):
             self._waits, self._deadline = True, 0.0
+            self._found = (plan, start)
             desk.door.turns.add(self._take_turn)
             return False
         self._served = now
@@ -445,7 +451,7 @@ class Lean(asyncio.Protocol):
 
     def _forget(self) -> None:
         self._transport = None
-        self._plan = None
+        self._plan = self._found = None
         self._buffer = b""
         self._deadline = 0.0
         self._desk.connections.discard(self)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from prometheus_client import Metric
 
 from .bayeux import CONNECTION_TYPES, EVENTSOURCE, Bayeux, Crowd, Limits
@@ -457,6 +458,26 @@ def _broker(settings: Settings, *, listed: bool = False) -> Broker:
     )
 
 
+class BadRequests(logging.Filter):
+    """Makes a line at debug of what aiohttp's parser refused, which is a client's mistake and no error of ours.
+
+    aiohttp logs a traceback: to write it takes a millisecond, and a client can send such requests all day.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log it."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError) and error.code < 500:
+            logger.debug("request refused", extra={"status": error.code, "reason": error.message})
+            return False
+        return True
+
+
+#: What aiohttp logs to.
+_requests = logging.getLogger("hub.requests")
+_requests.addFilter(BadRequests())
+
+
 @contextlib.asynccontextmanager
 async def running(
     app: web.Application, hub: Hub, *, host: str = "127.0.0.1", port: int = 0, sock: socket.socket | None = None
@@ -470,6 +491,7 @@ async def running(
         app,
         handler_cancellation=True,
         access_log=None,
+        logger=_requests,
         shutdown_timeout=hub.settings.drain_timeout,
         # Its default is an hour, for a proxy in front that closes first; a connection is worth less to us.
         keepalive_timeout=IDLE_SECONDS,
@@ -510,7 +532,7 @@ def calm_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 100, 50)
+    gc.set_threshold(2_000, 500, 50)
 
 
 async def serve(

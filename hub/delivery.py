@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
+from .backlog import Backlog, Numbered
 from .counters import Counters
 from .protocol.channels import META
 from .protocol.publications import Position, Publication
@@ -39,8 +40,11 @@ MAX_TOPS = 50_000
 class Keeper(Protocol):
     """Takes what is not written to a link at once."""
 
-    def put_aside(self, session: Session, publications: Sequence[Publication]) -> None:
-        """Keep publications of a channel for a session that can't be written to now."""
+    def put_aside(self, session: Session, publications: Iterable[Publication]) -> None:
+        """Keep publications for a session that can't be written to now."""
+
+    def forgot(self, session: Session) -> None:
+        """More came for a session while it slept than may wait for one."""
 
     def not_delivered(self, session: Session, batch: Batch, error: Exception) -> None:
         """A session's link failed at this batch; others still get it."""
@@ -55,11 +59,14 @@ class Keeper(Protocol):
 class Delivery:
     """What is published, on its way to the sessions of one node.
 
-    tick: seconds a publication may wait for others; 0 delivers each at once. keeper: the node. `pending`: what came
-    since the last flush, by channel; `waiting`: how many that is. `tops`: channels' newest positions, of MAX_TOPS.
+    tick: seconds a publication may wait for others; 0 delivers each at once. backlogs: makes one for those who
+    sleep on a pattern. keeper: the node. `pending`: what came since the last flush, by channel; `waiting`: how many
+    that is. `tops`: channels' newest positions, of MAX_TOPS.
     """
 
-    def __init__(self, registry: Registry, counters: Counters, tick: float, keeper: Keeper) -> None:
+    def __init__(
+        self, registry: Registry, counters: Counters, tick: float, backlogs: Callable[[], Backlog], keeper: Keeper
+    ) -> None:
         self.pending: dict[str, list[Publication]] = {}
         self.waiting = 0
         self.tops: dict[str, Position] = {}
@@ -73,10 +80,13 @@ class Delivery:
         self._began = 0.0
         self._pause_ends = 0.0
         self._call: asyncio.Handle | None = None
-        # Batches that are being written.
+        # Batches that are being written; and those of them that sessions were given already, as they woke.
         self._jobs: deque[tuple[Batch, Iterator[Session]]] = deque()
+        self._ahead: dict[Session, set[int]] = {}
+        self._new_backlog = backlogs
         self._room = asyncio.Event()
         self._room.set()
+        registry.on_wake = self._give
 
     @property
     def is_behind(self) -> bool:
@@ -134,18 +144,21 @@ class Delivery:
         left = SLICE
         for channel, publications in pending.items():
             audience = self._registry.audience(channel)
-            if not audience:
+            backlogs = self._registry.sleeps_on(channel) if self._registry.asleep else ()
+            if not audience and not backlogs:
                 if channel.startswith(META):
                     self._keeper.told(channel, publications)
                 continue
             self._registry.recent.add(channel, publications, now)
-            batch = Batch(channel, publications)
+            batch = Batch(channel, publications, self._registry.recent.newest)
+            for backlog in backlogs:
+                backlog.add(batch.number, publications, now)
             self._counters.delivered += len(audience) * len(publications)
             if len(audience) <= left and not self._jobs:
                 left -= len(audience)
                 self._deliver(batch, list(audience))
             else:
-                self._jobs.append((batch, iter(_live_first(audience))))
+                self._jobs.append((batch, iter(list(audience))))
         if not self._jobs:
             self._quiet()
         elif not working:
@@ -158,6 +171,7 @@ class Delivery:
         one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
         """
         self._registry.recent.written = self._registry.recent.newest
+        self._ahead.clear()
         self._loop.call_soon(self._begin_pause)
         self._keeper.done()
         if not self._room.is_set():
@@ -173,8 +187,10 @@ class Delivery:
         while self._jobs and left:
             batch, sessions = self._jobs[0]
             turn = list(islice(sessions, left))
-            self._deliver(batch, turn)
             left -= len(turn)
+            if self._ahead:
+                turn = [each for each in turn if batch.number not in self._ahead.get(each, ())]
+            self._deliver(batch, turn)
             if left:
                 self._jobs.popleft()
         if self._jobs:
@@ -190,11 +206,48 @@ class Delivery:
             try:
                 if sink is not None:
                     sink.offer(batch)
+                elif session.may_sleep:
+                    self._put_to_sleep(session, batch)
                 elif not session.ended:
                     self._keeper.put_aside(session, batch.publications)
             except Exception as error:  # noqa: BLE001  # logged by the keeper
                 # One link's failure must not keep the batch from everybody behind it.
                 self._keeper.not_delivered(session, batch, error)
+
+    def _put_to_sleep(self, session: Session, batch: Batch) -> None:
+        """Let a session that nothing reaches sleep on what matches this batch, which it gets when it wakes.
+
+        Ten thousand sessions whose clients had gone kept the loop for 10 ms a message, and had a list each.
+        """
+        if session.ended:
+            return
+        # It counts when it wakes.
+        self._counters.delivered -= len(batch.publications)
+        registry = self._registry
+        for pattern in registry.matching(batch.channel):
+            if session in registry.audiences.get(pattern, ()):
+                backlog = None if pattern in registry.asleep else self._backlog(pattern, batch)
+                registry.sleep(session, pattern, batch.number, backlog)
+
+    def _backlog(self, pattern: str, first: Batch) -> Backlog:
+        """A new backlog of a pattern. What is being written may be for those who sleep from this batch on."""
+        backlog = self._new_backlog()
+        now = self._loop.time()
+        for batch in ({first.number: first} | {job.number: job for job, _ in self._jobs}).values():
+            if batch.number >= first.number and pattern in self._registry.matching(batch.channel):
+                backlog.add(batch.number, batch.publications, now)
+        return backlog
+
+    def _give(self, session: Session, found: list[Numbered] | None) -> None:
+        """Give a session that wakes what came while it slept; some of it may still be on its way to others."""
+        if found is None:
+            self._keeper.forgot(session)
+            return
+        if self._jobs:
+            self._ahead.setdefault(session, set()).update(number for number, _ in found)
+        publications = [publication for _, batch in found for publication in batch]
+        self._counters.delivered += len(publications)
+        self._keeper.put_aside(session, publications)
 
 
 def pause(tick: float, took: float) -> float:
@@ -205,14 +258,3 @@ def pause(tick: float, took: float) -> float:
     channels waited for nothing, the median 1.3 ms.
     """
     return min(tick, max(tick / PAUSE, took * PAUSE))
-
-
-def _live_first(audience: Collection[Session]) -> list[Session]:
-    """An audience, with those in front whom a publication reaches at once: for the rest it is put aside.
-
-    Ten thousand sessions whose clients had gone kept the others waiting for 5 ms a message.
-    """
-    live = [session for session in audience if session.sink is not None or session.hold is not None]
-    if len(live) < len(audience):
-        live += [session for session in audience if session.sink is None and session.hold is None]
-    return live

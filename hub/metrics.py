@@ -52,6 +52,10 @@ _RECENT_COUNTERS = {
 _REALM_COUNTERS = ("opened", "published", "received", "delivered", "slow", "lost")
 _GAUGES: dict[str, tuple[str, Callable[[Node], int]]] = {
     "sessions": ("sessions remembered", lambda node: len(node.registry.sessions)),
+    "sessions_asleep": (
+        "sessions without a connection, for which what is published waits in common",
+        lambda node: node.registry.sleeping,
+    ),
     "sockets": ("WebSockets open", lambda node: node.sockets),
     "links": ("WebSockets and event streams open", lambda node: len(node.links)),
     "patterns": ("patterns with subscribers", lambda node: len(node.registry.audiences)),

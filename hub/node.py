@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
+from .backlog import Backlog
 from .bayeux import CONNECT, SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Request, Service
 from .brokers import KEY_SECONDS, Broker, Health
 from .counters import Counters
@@ -118,7 +119,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.wheel = Wheel(self._loop)
-        self.delivery = Delivery(self.registry, self.counters, self.bounds.tick, self)
+        self.delivery = Delivery(self.registry, self.counters, self.bounds.tick, self._new_backlog, self)
         #: Called when publications may have been missed.
         self.when_lost: list[Callable[[], None]] = []
         # What takes the publications of meta channels.
@@ -363,7 +364,7 @@ class Node:
 
     def subscribers(self, channel: str) -> int:
         """How many sessions of this process a publication of the channel reaches."""
-        return len(self.registry.audience(channel))
+        return self.registry.count(channel)
 
     # Links
 
@@ -385,6 +386,10 @@ class Node:
 
     def move(self, session: Session, link: Link, last: str) -> None:
         """Let a session go on on a stream. last: the position that its client saw last, empty if it says none."""
+        # It was awake when its client asked for it, and may have fallen asleep while the stream was opened.
+        if self.registry.get(session.id) is None:
+            link.leave(SLOW, "slow")
+            return
         old, session.link = session.link, link
         if old is not None:
             old.session = None
@@ -510,7 +515,7 @@ class Node:
             affected = {}
             for channel in channels:
                 self.delivery.tops.pop(channel, None)
-                for session in self.registry.audience(channel):
+                for session in self.registry.subscribers(channel):
                     affected.setdefault(session, set()).add(channel)
         for session, names in affected.items():
             if names:
@@ -552,13 +557,21 @@ class Node:
             logger.error("delivery failed", exc_info=error)
             self.end_session(session, "failed")
 
-    def put_aside(self, session: Session, publications: Sequence[Publication]) -> None:
+    def _new_backlog(self) -> Backlog:
+        # No session sleeps for longer than it lives without a client, unless the whole process stood still.
+        return Backlog(self.bounds.queue_count, self.bounds.queue_bytes, 2 * self.bounds.session_ttl)
+
+    def forgot(self, session: Session) -> None:
+        """More came for a session than may wait for one."""
+        self.counters.slow += 1
+        self.end_session(session, "slow")
+
+    def put_aside(self, session: Session, publications: Iterable[Publication]) -> None:
         """The slow path: what can't be written at once waits in the session's queue."""
         try:
             session.enqueue(publications, self.bounds.queue_count, self.bounds.queue_bytes)
         except SlowSession:
-            self.counters.slow += 1
-            self.end_session(session, "slow")
+            self.forgot(session)
             return
         if session.queue is not None:
             if session.hold is not None and (session.link is None or session.ack is not None):
@@ -925,6 +938,10 @@ class Node:
 
     def _drop_floor(self, entry: tuple[Session, str]) -> None:
         session, channel = entry
+        if session.slept is not None:
+            # What it slept through is held to the floors when it wakes.
+            self.wheel.add(self.time() + FLOOR_SECONDS, self._drop_floor, entry)
+            return
         if session.floors is not None and not session.ended:
             session.floors.pop(channel, None)
             if not session.floors:

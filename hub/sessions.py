@@ -2,7 +2,9 @@
 
 A session lives from handshake to expiry and outlives its connections. It is in one of three
 states: *attached* to a link that can be written to at any time (a WebSocket), with a *held*
-connect that can be answered once (a poll), or neither, and then it expires.
+connect that can be answered once (a poll), or neither, and then it expires. Of the last, those for
+whom something waits already *sleep*: what else comes is kept once for all of them, so that a
+publication costs the same however many they are.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
+from .backlog import Backlog, Numbered
 from .errors import BadMessage, ProtocolError, SlowSession
 from .protocol.access import NOBODY, Access, Grant, Who
 from .protocol.channels import is_wild, patterns_of
@@ -52,14 +55,16 @@ class Batch:
     """One channel's publications of one tick, encoded once for every link that takes them.
 
     `forms` keeps the encodings, by the name of the form; links fill it. The batch of a tick is
-    the unit of fan-out: a link writes one batch with one call.
+    the unit of fan-out: a link writes one batch with one call. number: its own in `Recent`, 0 for
+    what is written to one session alone.
     """
 
-    __slots__ = ("channel", "forms", "publications")
+    __slots__ = ("channel", "forms", "number", "publications")
 
-    def __init__(self, channel: str, publications: list[Publication]) -> None:
+    def __init__(self, channel: str, publications: list[Publication], number: int = 0) -> None:
         self.channel = channel
         self.publications = publications
+        self.number = number
         self.forms: dict[str, bytes] = {}
 
 
@@ -122,7 +127,8 @@ class Session:
     seen: when the client last gave a sign of life (hub clock, seconds). connected: whether
     its first connect was answered. sink: the link to write batches to at once, None while
     they must be queued (no link, a full buffer, a recovery under way, acknowledgements).
-    user: the site's visitor, if it knows one. grant: what the client's token allows.
+    user: the site's visitor, if it knows one. grant: what the client's token allows. slept: the
+    patterns that it sleeps on, None while it is awake.
     """
 
     __slots__ = (
@@ -147,6 +153,7 @@ class Session:
         "recovering",
         "seen",
         "sink",
+        "slept",
         "tracks",
         "unacked",
         "user",
@@ -167,6 +174,7 @@ class Session:
         self.hold: Hold | None = None
         self.queue: list[Publication] | None = None
         self.queued_bytes = 0
+        self.slept: list[str] | None = None
         # With several nodes: what the client certainly has, by channel, for its record.
         self.delivered: dict[str, Position] | None = None
         # Whether the client keeps positions (it asked for one), and channels it must be told to refetch.
@@ -202,6 +210,19 @@ class Session:
     def reachable(self) -> bool:
         """Whether something can be sent now or when something comes."""
         return self.link is not None or self.hold is not None
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether what comes can wait with what comes for others, until the client says something.
+
+        Not what comes first between two polls: it would be woken at once, which costs more than a list.
+        """
+        return (
+            self.link is None
+            and self.hold is None
+            and not self.recovering
+            and (self.queue is not None or self.slept is not None or not self.connected)
+        )
 
     def enqueue(self, publications: Iterable[Publication], count: int, size: int) -> None:
         """Keep publications until they can be sent; raise SlowSession beyond `count` or `size` bytes.
@@ -303,6 +324,7 @@ class Session:
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "attached" if self.link else "held" if self.hold else "silent"
+        state = state if self.slept is None else "asleep"
         return f"<Session {self.id[:6]}… {state}, {len(self.patterns)} patterns, {len(self.queue or ())} queued>"
 
 
@@ -367,14 +389,31 @@ class Attendance(Protocol):
         """The log is about to be closed."""
 
 
+class Sleepers:
+    """Who sleeps on a pattern, with the number of the first batch each sleeps through, and what came meanwhile."""
+
+    __slots__ = ("backlog", "since")
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
+        self.since: dict[Session, int] = {}
+
+
 class Registry:
     """Every session of this process, and who listens to what. recent: what was delivered lately."""
 
     def __init__(self, recent: Recent | None = None) -> None:
         self.recent = recent or Recent()
         self.sessions: dict[str, Session] = {}
-        #: Sessions by the pattern they subscribe to; a pattern nobody subscribes to has no entry.
+        #: Sessions by the pattern they subscribe to, without those that sleep; a pattern nobody subscribes to has
+        #: no entry, and one of which all sleep an empty one.
         self.audiences: dict[str, set[Session]] = {}
+        #: Who sleeps, by pattern; a pattern that nobody sleeps on has no entry.
+        self.asleep: dict[str, Sleepers] = {}
+        #: How many sessions sleep.
+        self.sleeping = 0
+        #: Told what came for a session while it slept, in order; None if some of it was too much to keep.
+        self.on_wake: Callable[[Session, list[Numbered] | None], None] | None = None
         #: What keeps guarded channels from subscribers with wildcards; set by the rules.
         self.access: Access | None = None
         #: Told when a pattern gets its first subscriber (True) and loses its last (False).
@@ -394,8 +433,12 @@ class Registry:
             self.events.tell("handshake", session)
 
     def get(self, client_id: object) -> Session | None:
-        """The session of a clientId, or None. Anything may be asked for: nothing is made of it."""
-        return self.sessions.get(client_id) if isinstance(client_id, str) else None
+        """The session of a clientId, awake, or None. Anything may be asked for: nothing is made of it."""
+        session = self.sessions.get(client_id) if isinstance(client_id, str) else None
+        if session is not None and session.slept is not None:
+            self.wake(session)
+            return None if session.ended else session
+        return session
 
     def subscribe(self, session: Session, pattern: str) -> bool:
         """Add a subscription; return whether it is new."""
@@ -407,7 +450,7 @@ class Registry:
             self._wild += is_wild(pattern)
             if self.on_change is not None:
                 self.on_change(pattern, True)
-        elif session in audience:
+        elif session in audience or self._sleeps(session, pattern):
             return False
         else:
             audience.add(session)
@@ -429,12 +472,9 @@ class Registry:
 
     def unsubscribe(self, session: Session, pattern: str) -> bool:
         """Remove a subscription; return whether there was one."""
-        audience = self.audiences.get(pattern)
-        if audience is None or session not in audience:
+        if not self.listens(session, pattern):
             return False
-        audience.discard(session)
-        if not audience:
-            self._unheard(pattern)
+        self._withdraw(session, pattern)
         session.patterns.remove(pattern)
         if self.events is not None:
             self.events.tell("unsubscribe", session, pattern)
@@ -444,10 +484,13 @@ class Registry:
 
     def listens(self, session: Session, pattern: str) -> bool:
         """Whether the session has exactly this subscription."""
-        return session in self.audiences.get(pattern, ())
+        return session in self.audiences.get(pattern, ()) or self._sleeps(session, pattern)
+
+    def _sleeps(self, session: Session, pattern: str) -> bool:
+        return session.slept is not None and pattern in self.asleep and session in self.asleep[pattern].since
 
     def audience(self, channel: str) -> Collection[Session]:
-        """The sessions that what is published to a channel reaches, each once.
+        """The sessions that what is published to a channel reaches, each once, but for those that sleep.
 
         Look-ups for n segments are n + 2, whatever else is subscribed to, and one where nobody has
         a wildcard. The common case, one pattern, returns the live set: copy it before anything may subscribe.
@@ -479,6 +522,86 @@ class Registry:
                 if session not in found and access.may_hear(channel, session.who):
                     found.add(session)
         return found
+
+    def subscribers(self, channel: str) -> Collection[Session]:
+        """The sessions that what is published to a channel is for, awake or asleep. Don't keep it either."""
+        audience = self.audience(channel)
+        if not self.asleep:
+            return audience
+        found = set(audience)
+        for pattern in self.matching(channel):
+            sleepers = self.asleep.get(pattern)
+            if sleepers is not None:
+                found.update(each for each in sleepers.since if pattern == channel or self._may_hear(each, channel))
+        return found
+
+    def count(self, channel: str) -> int:
+        """How many `subscribers` a channel has, without a look at each that sleeps.
+
+        One of these that subscribes to it in two ways may count twice; and those with a wildcard do not count where a
+        rule guards the channel.
+        """
+        asleep = self.asleep
+        if not asleep:
+            return len(self.audience(channel))
+        guarded = self.access is not None and self.access.guards(channel)
+        patterns = (channel,) if guarded else self.matching(channel)
+        sleepers = sum(len(asleep[pattern].since) for pattern in patterns if pattern in asleep)
+        return len(self.audience(channel)) + sleepers
+
+    def matching(self, channel: str) -> tuple[str, ...]:
+        """The patterns that match a channel, without wildcards where nobody has one."""
+        return patterns_of(channel) if self._wild else (channel,)
+
+    def sleeps_on(self, channel: str) -> list[Backlog]:
+        """Where what is published to a channel waits for those who sleep."""
+        asleep = self.asleep
+        return [asleep[pattern].backlog for pattern in self.matching(channel) if pattern in asleep]
+
+    def sleep(self, session: Session, pattern: str, number: int, backlog: Backlog | None = None) -> None:
+        """Keep a session out of a pattern's audience from this batch on, until `wake`.
+
+        backlog: for the first that sleeps on it, with all batches from this number on that match it.
+        """
+        sleepers = self.asleep.get(pattern)
+        if sleepers is None:
+            assert backlog is not None
+            sleepers = self.asleep[pattern] = Sleepers(backlog)
+        sleepers.since[session] = number
+        self.audiences[pattern].discard(session)
+        if session.slept is None:
+            session.slept = [pattern]
+            self.sleeping += 1
+        else:
+            session.slept.append(pattern)
+
+    def wake(self, session: Session) -> None:
+        """Let a session hear again at once, and tell `on_wake` what came while it slept."""
+        batches: dict[int, Sequence[Publication]] = {}
+        complete = True
+        for pattern in session.slept or ():
+            if not self._sleeps(session, pattern):
+                # Unsubscribed meanwhile.
+                continue
+            number, backlog = self._rise(session, pattern)
+            self.audiences[pattern].add(session)
+            found = backlog.since(number)
+            complete = complete and found is not None
+            for each, publications in found or ():
+                channel = publications[0].channel
+                if each not in batches and (pattern == channel or self._may_hear(session, channel)):
+                    batches[each] = publications
+        session.slept = None
+        self.sleeping -= 1
+        if self.on_wake is not None:
+            self.on_wake(session, sorted(batches.items()) if complete else None)
+
+    def _rise(self, session: Session, pattern: str) -> tuple[int, Backlog]:
+        sleepers = self.asleep[pattern]
+        number = sleepers.since.pop(session)
+        if not sleepers.since:
+            del self.asleep[pattern]
+        return number, sleepers.backlog
 
     def attached(self, session: Session) -> None:
         """A session has got a link: from now on what is delivered may not arrive."""
@@ -545,10 +668,7 @@ class Registry:
         session.sink = None
         del self.sessions[session.id]
         for pattern in session.patterns:
-            audience = self.audiences[pattern]
-            audience.discard(session)
-            if not audience:
-                self._unheard(pattern)
+            self._withdraw(session, pattern)
             if self.events is not None:
                 self.events.tell("unsubscribe", session, pattern)
             if self.attendance is not None:
@@ -556,11 +676,21 @@ class Registry:
         if self.events is not None:
             self.events.tell("disconnect", session)
         session.patterns = []
+        if session.slept is not None:
+            session.slept = None
+            self.sleeping -= 1
         session.queue = None
         session.unacked = None
         self.bury(session.id, session.user)
 
-    def _unheard(self, pattern: str) -> None:
+    def _withdraw(self, session: Session, pattern: str) -> None:
+        """Take a session out of the audience of one of its patterns, or from those who sleep on it."""
+        audience = self.audiences[pattern]
+        audience.discard(session)
+        if self._sleeps(session, pattern):
+            self._rise(session, pattern)
+        if audience or pattern in self.asleep:
+            return
         del self.audiences[pattern]
         self._wild -= is_wild(pattern)
         if self.on_change is not None:
@@ -578,5 +708,5 @@ class Registry:
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions there are in all; walks the patterns."""
-        return sum(len(audience) for audience in self.audiences.values())
+        """How many subscriptions there are in all; walks the sessions."""
+        return sum(len(session.patterns) for session in self.sessions.values())

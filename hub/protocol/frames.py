@@ -50,6 +50,9 @@ _LAST_BLOCK = b"\x01\x00\x00\xff\xff"
 #: can become a thousand, so that a read of 4 KiB could otherwise be 4 MiB.
 INFLATE_STEP = 256 * 1024
 
+#: Bytes of a message under way that are kept in one piece; what comes in crumbs is put together to such.
+_PART = 16 * 1024
+
 #: Text shrinks tenfold. What is longer than this, and was packed tighter than a hundredfold, is a bomb.
 _BOMB_BYTES = 1024 * 1024
 _BOMB_RATIO = 100
@@ -157,7 +160,6 @@ class Reader:
     """
 
     __slots__ = (
-        "_checked",
         "_deflate",
         "_done",
         "_final",
@@ -166,9 +168,11 @@ class Reader:
         "_left",
         "_limit",
         "_mask",
-        "_message",
         "_opcode",
+        "_parts",
         "_pending",
+        "_size",
+        "_unchecked",
         "_wire",
     )
 
@@ -181,9 +185,11 @@ class Reader:
         self._pending = b""
         # The message under way: its opcode (0: none), and what is known of it.
         self._opcode = 0
-        self._message = bytearray()
+        self._parts: list[bytes | bytearray] = []
+        self._size = 0
         self._wire = 0
-        self._checked = 0
+        # The beginning of a character whose rest is to come.
+        self._unchecked = b""
         self._inflater: zlib._Decompress | None = None
         self._inflated = 0
         # The data frame under way: bytes still to come, the mask for the next of them.
@@ -327,10 +333,23 @@ class Reader:
         turn = taken & 3
         if turn:
             self._mask = self._mask[turn:] + self._mask[:turn]
-        self._message += chunk
-        if self._opcode == TEXT:
-            self._check_text(final=False)
+        self._take(chunk)
         return stop
+
+    def _take(self, chunk: bytes) -> None:
+        """Add to the message under way, and check what is text at once, so that bad UTF-8 ends it early."""
+        self._size += len(chunk)
+        if self._opcode == TEXT and (self._unchecked or not chunk.isascii()):
+            new = self._unchecked + chunk
+            self._unchecked = new[_check_utf8(new, final=False) :]
+        parts = self._parts
+        if len(chunk) >= _PART:
+            # As it is: to make a block of megabytes larger copies it, and freeing it took milliseconds.
+            parts.append(chunk)
+        elif parts and isinstance(parts[-1], bytearray) and len(parts[-1]) < _PART:
+            parts[-1] += chunk
+        else:
+            parts.append(bytearray(chunk))
 
     def _finish(self) -> tuple[int, bytes]:
         """The message is complete: return it and forget it."""
@@ -338,44 +357,40 @@ class Reader:
         # RFC 7692 §7.2.3.6 wants a byte for an empty message; a client that sends none means the same.
         if inflater is not None and self._wire and not inflater.eof:
             # Besides the tail, what a step ended short of: a match, and what a few bits may say.
-            self._message += self._inflate(inflater, _TAIL + _LAST_BLOCK, INFLATE_STEP)
+            self._take(self._inflate(inflater, _TAIL + _LAST_BLOCK, INFLATE_STEP))
             if not _is_whole(inflater):
                 raise FrameError(INVALID_DATA, "compressed data ends too early")
         opcode = self._opcode
-        if opcode == TEXT:
-            self._check_text(final=True)
-        payload = bytes(self._message)
+        if self._unchecked:
+            _check_utf8(self._unchecked)
+        payload = b"".join(self._parts)
         self._drop_message()
         return opcode, payload
 
     def _drop_message(self) -> None:
         self._opcode = 0
-        self._message = bytearray()
+        self._parts = []
+        self._size = 0
         self._wire = 0
-        self._checked = 0
+        self._unchecked = b""
         self._inflater = None
         self._left = 0
 
     def _inflate(self, inflater: zlib._Decompress, chunk: bytes, most: int) -> bytes:
         # One byte more than there is room for tells too much from just enough.
-        room = self._limit - len(self._message) + 1
+        room = self._limit - self._size + 1
         try:
             chunk = inflater.decompress(chunk, min(room, most))
         except zlib.error:
             raise FrameError(INVALID_DATA, "not deflate") from None
         self._inflated += len(chunk)
-        size = len(self._message) + len(chunk)
+        size = self._size + len(chunk)
         if len(chunk) >= room or size > max(_BOMB_BYTES, _BOMB_RATIO * self._wire):
             raise FrameError(TOO_BIG, "message too big when inflated")
         # A block marked as the last is allowed, with the padding of RFC 7692 §7.2.3.4 after it.
         if inflater.eof and inflater.unused_data not in (b"", b"\x00"):
             raise FrameError(INVALID_DATA, "data after the last block")
         return chunk
-
-    def _check_text(self, *, final: bool) -> None:
-        """Check what is new since the last time, so that bad UTF-8 ends a message early."""
-        new = bytes(self._message[self._checked :])
-        self._checked += len(new) if new.isascii() else _check_utf8(new, final)
 
 
 def _is_whole(inflater: zlib._Decompress) -> bool:

@@ -31,6 +31,10 @@ MAX_KEYED_VALUES = 1_000_000
 _CONTAINER = 10
 #: How often something is looked for in a text, from one place to the next.
 _FEW = 5_000
+#: Bytes of a string that is worth leaving out: clientIds, channels and message ids are shorter.
+_LONG = 1_000
+#: Backslashes in a row that are looked at.
+_RUN = 64
 
 
 def loads(text: bytes | str) -> Any:
@@ -85,6 +89,36 @@ def without_strings(text: bytes) -> bytes:
             return text
         bare = bare.replace(escape, b"")
     return text if _few(bare, b'"') == _FEW else b"".join(bare.split(b'"')[::2])
+
+
+def skimmed(text: bytes) -> bytes:
+    """A JSON text without what is in its long strings, the whole if there are many strings.
+
+    Of a batch that is refused for its length, to find out what to answer: decoding 2 MiB of one string takes 0.8 ms,
+    this 0.1. What is no JSON may become some, as only the ends of strings are looked for.
+    """
+    pieces: list[bytes] = []
+    kept = 0
+    # Where the string begins that is looked through, -1 between strings.
+    begun = at = -1
+    for _ in range(_FEW):
+        at = text.find(b'"', at + 1)
+        if at < 0:
+            return b"".join(pieces) + text[kept:] if pieces else text
+        if begun < 0:
+            begun = at
+            continue
+        before = text[max(begun + 1, at - _RUN) : at]
+        escapes = len(before) - len(before.rstrip(b"\\"))
+        if escapes == _RUN:
+            break
+        # An odd number of backslashes escapes the quote.
+        if escapes % 2 == 0:
+            if at - begun > _LONG:
+                pieces.append(text[kept : begun + 1])
+                kept = at
+            begun = -1
+    return text
 
 
 def _few(text: bytes, mark: bytes) -> int:

@@ -15,7 +15,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadMessage, TooLarge
 from ..node import Poll
-from ..protocol.messages import MAX_VALUES, dumps, join, looks_like_json, parse_batch
+from ..protocol.messages import MAX_VALUES, dumps, join, looks_like_json, parse_batch, skimmed
 from .answers import NO_STORE, Answer, response, script, text
 from .bodies import read_body
 from .browsers import browser_of
@@ -74,10 +74,11 @@ class Polling:
         except TimeoutError:
             self._door.count("bodies")
             return response(_text(408, "Body did not arrive in time.", cors, close=True))
-        messages = self.read(body, cors)
+        is_large = len(body) > self._message_bytes
+        messages = self.read(skimmed(body) if is_large else body, cors)
         if isinstance(messages, Answer):
             return response(messages)
-        if len(body) > self._message_bytes:
+        if is_large:
             parts = [dumps(reply) for reply in self._node.bayeux.too_large(messages)]
             return response(Answer(200, replied(cors), join(parts)))
         return await self._exchange(request, messages, LONG_POLLING, cors, None)

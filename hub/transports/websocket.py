@@ -28,7 +28,7 @@ from ..protocol.frames import (
     read_short,
     text_frame,
 )
-from ..protocol.messages import dumps, join, parse_batch
+from ..protocol.messages import dumps, join, parse_batch, skimmed
 from ..sessions import Batch, Session
 
 logger = logging.getLogger(__name__)
@@ -390,12 +390,14 @@ class BayeuxSocket(Connection):
         self.node.detach(self, self.session)
 
     def text(self, payload: bytes) -> None:
+        limits = self.node.bayeux.limits
+        is_large = len(payload) > limits.message_bytes
         try:
-            messages = parse_batch(payload, self.node.bayeux.limits.max_values)
+            messages = parse_batch(skimmed(payload) if is_large else payload, limits.max_values)
         except BadMessage as error:
             self._refuse(error)
             return
-        if len(payload) > self.node.bayeux.limits.message_bytes:
+        if is_large:
             self.send([dumps(reply) for reply in self.node.bayeux.too_large(messages)])
             return
         if not messages:

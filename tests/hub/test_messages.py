@@ -7,11 +7,11 @@ import math
 import resource
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hub.errors import BadMessage, TooDense
-from hub.protocol.messages import MAX_VALUES, dumps, dumps_all, join, loads, parse_batch, without_strings
+from hub.protocol.messages import MAX_VALUES, dumps, dumps_all, join, loads, parse_batch, skimmed, without_strings
 from hub.protocol.publications import Position, Publication, conflate
 from hub.transports.polling import parse_body
 
@@ -169,3 +169,36 @@ def test_of_a_text_without_its_strings_everything_else_is_left(value: object) ->
         return "" if isinstance(value, str) else value
 
     assert without_strings(dumps(value)) == dumps(blank(value)).replace(b'"', b"").replace(b" ", b"")
+
+
+LONG = st.text(st.sampled_from('ab",:[]{}\\\u20ac'), max_size=6).map(lambda text: text * 300)
+
+
+@given(
+    st.lists(st.dictionaries(st.text(max_size=3), LONG | st.text(max_size=9) | st.integers(), max_size=4), max_size=4)
+)
+def test_skimming_leaves_out_long_strings_and_nothing_else(value: list[dict[str, object]]) -> None:
+    def is_long(item: object) -> bool:
+        return isinstance(item, str) and len(dumps(item)) >= 1002
+
+    text = dumps(value)
+    assume(b"\\" * 64 not in text)
+    found = loads(skimmed(text))
+    assert len(found) == len(value)
+    for message, whole in zip(found, value, strict=True):
+        for name, item in whole.items():
+            assert message[name] == ("" if is_long(item) else item)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b'"', b'["a', b'["\\\\', b'"' * 9_999, b'["' + b"\\" * 5_000 + b'"]', b'["' + b'\\"' * 9_999 + b'"]']
+)
+def test_what_can_t_be_skimmed_is_left_as_it_is(text: bytes) -> None:
+    assert skimmed(text) == text
+
+
+def test_skimming_is_quick_whatever_is_in_the_text() -> None:
+    for text in (b'["' + b"\\" * 2**21 + b'"]', b'["' + b'\\"' * 2**20 + b'"]', b'"' * 2**21, b'"a' * 2**20):
+        began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+        skimmed(text)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - began < 0.1

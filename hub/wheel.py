@@ -15,8 +15,8 @@ STEP = 0.1
 
 #: Seconds of timers that fall due together before the loop gets its turn, looked at after so many of them: a flood of
 #: sessions ends as suddenly as it came.
-TIMERS_SECONDS = 0.001
-TIMERS = 32
+TIMERS_SECONDS = 0.0005
+TIMERS = 4
 
 #: Seconds the loop may be late before it counts as halted: a process that was stopped, a machine that stood still.
 HALT = 1.0

@@ -40,6 +40,9 @@ WAY_BYTES = 2048
 #: Seconds that who was let in right before this process goes has to say what it wants.
 LAST_SECONDS = 1.0
 
+#: Connections whose head is late that are cut in a round of the loop, at 30 µs each.
+CUT = 16
+
 #: Fields that tell one visitor from another, as a query can (it may have a token): such heads are not remembered.
 _PERSONAL = (b"authorization", b"cookie", b"x-forwarded-for")
 
@@ -170,16 +173,20 @@ class Door:
             self.node.wheel.add(due, _heads_due, self)
 
     def heads_due(self) -> None:
-        """Cut who is late. All have the same time, so those who came first are due first."""
+        """Cut who is late, a few in a round of the loop. All have the same time: those who came first are due first."""
         now = self.node.time()
         self._watching = False
+        cut = 0
         while self.waiting:
-            front = next(iter(self.waiting))
-            due = self.waiting[front]
-            if due > now:
+            front, due = next(iter(self.waiting.items()))
+            if due > now or cut == CUT:
                 self._watching = True
-                self.node.wheel.add(due, _heads_due, self)
+                if due > now:
+                    self.node.wheel.add(due, _heads_due, self)
+                else:
+                    asyncio.get_running_loop().call_soon(self.heads_due)
                 return
+            cut += 1
             del self.waiting[front]
             self.count("heads")
             front.give_up()

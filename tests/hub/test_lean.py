@@ -273,13 +273,18 @@ async def test_whatever_could_be_read_in_two_ways_is_handed_over_byte_for_byte(d
         post("/bayeux", b"[{}]").replace(b"Content-Length: 4", b"Content-Length : 4"),
     ],
 )
-async def test_smuggled_request_is_refused_and_never_answered(data: bytes) -> None:
+async def test_smuggled_request_is_refused_and_never_answered(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="hub")
     async with serving() as (url, hub), line(url) as talk:
         talk.say(data + post(PUBLISH, ITEM, token()))
         status, _, _ = await talk.answer()
         assert status == 400
         assert await talk.reader.read() == b""
         assert hub.node.counters.published == 0
+    # A client's mistake is a line at debug: aiohttp's traceback took a millisecond, whoever sent the request.
+    (told,) = [each for each in caplog.records if each.getMessage() == "request refused"]
+    assert (told.levelname, told.exc_info) == ("DEBUG", None)
+    assert not [each for each in caplog.records if each.exc_info]
 
 
 async def test_requests_may_be_split_anywhere() -> None:

@@ -326,6 +326,18 @@ class TestTime:
             assert await raw(url, start) == b""
             assert hub.node.bayeux.limited["heads"] == 1
 
+    async def test_many_late_heads_are_given_up_a_few_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two thousand that were due together were cut in one turn of the loop, of 60 ms."""
+        monkeypatch.setattr("hub.transports.front.CUT", 3)
+        async with limited(head_timeout=0.2) as (url, hub, _):
+            port = int(url.rpartition(":")[2])
+            lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+            assert [await reader.read() for reader, _ in lines] == [b""] * 20
+            assert (hub.node.bayeux.limited["heads"], hub.door.waiting) == (20, {})
+            assert await raw(url, b"PUT") == b"", "and it looks at those who come later"
+            for _, writer in lines:
+                writer.close()
+
     async def test_later_head_that_does_not_come_is_given_up(self) -> None:
         async with limited(head_timeout=0.2) as (url, hub, _):
             answered = b"POST /bayeux HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n[{}]"

@@ -71,6 +71,7 @@ class Scenario:
     """One row. `measure` makes one run of one server; `figure` is the name of the row's number in what it returns.
 
     once: one round is enough. timed: the number is time on the clock, which others' work on the machine spoils.
+    times: runs of it in a round, for a number that differs from run to run.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Scenario:
     measure: Callable[[Subject, Size], Figures]
     once: bool = False
     timed: bool = False
+    times: int = 1
 
 
 def _common(phase: Phase) -> Figures:
@@ -281,6 +283,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         (Fanfare, Faye, Nchan),
         _paced,
         timed=True,
+        times=2,
     ),
     Scenario(
         "beside",
@@ -340,6 +343,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "cpu_us",
         (Fanfare,),
         _channels(many=False),
+        times=3,
     ),
     Scenario(
         "many-channels",
@@ -348,6 +352,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "cpu_us",
         (Fanfare,),
         _channels(many=True),
+        times=3,
     ),
 )
 

@@ -31,7 +31,7 @@ from ..protocol.publications import Position
 from ..sessions import Batch, Session
 from .eventsource import EventStream
 from .front import Entrance
-from .websocket import Connection
+from .websocket import Connection, intervals
 
 #: Orders of a socket that may wait while one waits for the broker.
 MAX_ORDERS = 100
@@ -282,14 +282,14 @@ class Plain:
         self._entrance = entrance
         self._access = access
         self._limit = limit
-        self._interval = interval
+        self._intervals = intervals(interval)
         self._hold = hold
 
     def websocket(self, head: Head, window: int) -> PlainSocket:
         """The connection object of an accepted upgrade of `/ws`."""
         visitor = self._entrance.visitor_of(head)
         return PlainSocket(
-            self._node, self._access, head, visitor, limit=self._limit, interval=self._interval, window=window
+            self._node, self._access, head, visitor, limit=self._limit, interval=next(self._intervals), window=window
         )
 
     def test_websocket(self, head: Head, window: int) -> PlainSocket:

@@ -7,8 +7,9 @@ by `hub.protocol.frames`; a parser object exists only while a message is incompl
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import cast
 
@@ -58,6 +59,15 @@ _EMPTY_PING = frame(PING, b"")
 
 #: Names of a batch's forms by window. All browsers ask for the largest, so one is made for them all.
 _FORMS = ("bayeux", *(f"bayeux-deflate-{window}" for window in range(1, 16)))
+
+
+def intervals(longest: float) -> Iterator[float]:
+    """The ping intervals of connections, in turn: `longest` seconds, and a quarter less at the least.
+
+    Sockets that were opened together, as after a restart, would else be pinged together: 15,000 pings and pongs in a
+    second, every twelve. Few values, so that a connection does not cost a number of its own.
+    """
+    return itertools.cycle([longest * (1 - number / 64) for number in range(16)])
 
 
 class Connection(asyncio.Protocol):

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from hub.transports.websocket import Connection, _ping_due
+from hub.transports.websocket import Connection, _ping_due, intervals
 
 
 class Transport:
@@ -106,3 +106,13 @@ def test_peer_is_not_cut_for_what_was_not_read_while_the_process_stood_still() -
         clock.now = clock.due
         _ping_due(connection)
     assert transport.cut, "still silent, two intervals later"
+
+
+def test_sockets_that_were_opened_together_are_not_pinged_together() -> None:
+    given = intervals(12.0)
+    found = [next(given) for _ in range(160)]
+    assert max(found) == 12.0
+    assert min(found) > 9.0
+    assert {found.count(each) for each in found} == {10}
+    # One object for all that have the same.
+    assert len({id(each) for each in found}) == 16

@@ -21,10 +21,10 @@ class Backlog:
     count, size: publications and bytes that are kept. seconds: how long each is.
     """
 
-    __slots__ = ("_batches", "_bytes", "_count", "_dropped", "_hints", "_kept", "_seconds", "_size")
+    __slots__ = ("_batches", "_bytes", "_dropped", "_hints", "_kept", "_seconds", "_size", "count")
 
     def __init__(self, count: int, size: int, seconds: float) -> None:
-        self._count = count
+        self.count = count
         self._size = size
         self._seconds = seconds
         self._batches: deque[tuple[float, int, Sequence[Publication]]] = deque()
@@ -58,7 +58,7 @@ class Backlog:
         return found
 
     def _is_full(self) -> bool:
-        return self._kept > self._count or self._bytes > self._size
+        return self._kept > self.count or self._bytes > self._size
 
     def _keep(self, when: float, number: int, publications: Sequence[Publication]) -> None:
         self._batches.append((when, number, publications))

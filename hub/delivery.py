@@ -153,7 +153,6 @@ class Delivery:
             batch = Batch(channel, publications, self._registry.recent.newest)
             for backlog in backlogs:
                 backlog.add(batch.number, publications, now)
-            self._counters.delivered += len(audience) * len(publications)
             if len(audience) <= left and not self._jobs:
                 left -= len(audience)
                 self._deliver(batch, list(audience))
@@ -201,28 +200,28 @@ class Delivery:
             self._call = self._loop.call_later(self._tick, self.flush)
 
     def _deliver(self, batch: Batch, sessions: Sequence[Session]) -> None:
+        asleep = 0
         for session in sessions:
             sink = session.sink
             try:
                 if sink is not None:
                     sink.offer(batch)
-                elif session.may_sleep:
+                elif session.may_sleep and not session.ended:
                     self._put_to_sleep(session, batch)
+                    asleep += 1
                 elif not session.ended:
                     self._keeper.put_aside(session, batch.publications)
             except Exception as error:  # noqa: BLE001  # logged by the keeper
                 # One link's failure must not keep the batch from everybody behind it.
                 self._keeper.not_delivered(session, batch, error)
+        # Those that sleep count when they wake.
+        self._counters.delivered += (len(sessions) - asleep) * len(batch.publications)
 
     def _put_to_sleep(self, session: Session, batch: Batch) -> None:
         """Let a session that nothing reaches sleep on what matches this batch, which it gets when it wakes.
 
         Ten thousand sessions whose clients had gone kept the loop for 10 ms a message, and had a list each.
         """
-        if session.ended:
-            return
-        # It counts when it wakes.
-        self._counters.delivered -= len(batch.publications)
         registry = self._registry
         for pattern in registry.matching(batch.channel):
             if session in registry.audiences.get(pattern, ()):

@@ -24,6 +24,9 @@ from .recent import Recent
 
 logger = logging.getLogger(__name__)
 
+#: Times the publications that may wait for a session that one is given to conflate as it wakes.
+MANY = 4
+
 #: Ids of ended sessions remembered, so that what a client sends again under one is understood.
 MAX_TOMBSTONES = 10_000
 
@@ -578,19 +581,21 @@ class Registry:
     def wake(self, session: Session) -> None:
         """Let a session hear again at once, and tell `on_wake` what came while it slept."""
         batches: dict[int, Sequence[Publication]] = {}
-        complete = True
+        complete, count = True, 0
         for pattern in session.slept or ():
             if not self._sleeps(session, pattern):
                 # Unsubscribed meanwhile.
                 continue
             number, backlog = self._rise(session, pattern)
             self.audiences[pattern].add(session)
-            found = backlog.since(number)
-            complete = complete and found is not None
+            # Hints may yet be conflated with those of other patterns, but not any number of them.
+            found = backlog.since(number) if complete and count <= MANY * backlog.count else None
+            complete = found is not None
             for each, publications in found or ():
                 channel = publications[0].channel
                 if each not in batches and (pattern == channel or self._may_hear(session, channel)):
                     batches[each] = publications
+                    count += len(publications)
         session.slept = None
         self.sleeping -= 1
         if self.on_wake is not None:

@@ -610,6 +610,18 @@ class TestSleep:
             assert node.counters.slow == 1
             assert bob.wire.data() == [0, 1, 2, 3, 4, 5]
 
+    async def test_many_patterns_are_no_way_to_have_more_waiting(self) -> None:
+        """A session of a thousand busy channels would have been given a million publications in one go."""
+        async with new_node(Bounds(tick=0.0, queue_count=10)) as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start(*(f"/a/{number}" for number in range(60)))
+            for number in range(60):
+                await publish(node, f"/a/{number}", number)
+            alice.connect()
+            (reply,) = alice.wire.take()
+            assert reply["error"][:3] == "402"
+            assert node.counters.slow == 1
+
     async def test_hints_conflate_meanwhile(self) -> None:
         async with new_node(Bounds(tick=0.0, queue_count=3)) as node:
             alice = Client(node, LONG_POLLING)

@@ -235,6 +235,9 @@ def _publishes(batch: int) -> Callable[[Subject, Size], Figures]:
             with Generator(load, server, core=own_core) as generator:
                 generator.open(1)
                 generator.open_publisher()
+                if subject.channel_rate:
+                    generator.pace(subject.channel_rate, size.warm_up)
+                    return _common(generator.pace(subject.channel_rate, size.seconds))
                 generator.flood(1000, size.warm_up)
                 return _common(generator.flood(1000, size.seconds))
 

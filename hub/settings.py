@@ -442,7 +442,7 @@ class Settings:
         "HUB_TURN",
         SECONDS,
         # hub.turns.TURN_SECONDS.
-        0.0005,
+        0.00025,
         "what costly work may take of a round of the event loop, before quiet connections are served",
         maximum=1,
     )

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 #: Seconds of costly work in one round of the loop, unless HUB_TURN says otherwise. The last piece of a round may end
 #: later: work that can't be divided, such as decoding a body, takes as long as it takes, but there is one such piece
 #: in a round.
-TURN_SECONDS = 0.0005
+TURN_SECONDS = 0.00025
 
 #: Does a piece of work, and says whether there is more of it.
 Work = Callable[[], bool]

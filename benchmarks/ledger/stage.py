@@ -276,10 +276,20 @@ class Stage:
         return took + [limit] * len(waiting)
 
     async def settle(self, limit: float) -> None:
-        """Stop publishing, and give every client the time to get the rest."""
+        """Stop publishing, and give every client the time to get the rest.
+
+        Raises RuntimeError if what was begun is not published in that time.
+        """
         self._publishing = False
         if len(self._tasks) > 1:
-            await self._tasks[1]
+            try:
+                async with asyncio.timeout(limit):
+                    await self._tasks[1]
+            except TimeoutError:
+                raise RuntimeError(
+                    f"Nothing is published any more, after {self.retries} tries: so many clients in one process are too"
+                    " much for this machine. Try fewer, or a lower --rate."
+                ) from None
         await self.recovery(limit)
         for _, channel, account in self.accounts():
             account.close(self.published[channel])

@@ -1,11 +1,13 @@
 """Fuzz what else is read from strangers: python -m tests.fuzz.fuzz_texts -max_total_time=600
 
-The first byte says what the rest is: a publish body, a place, a token, two patterns, or a file of rules. Reported
-is any error but the declared ones, and a pattern that covers names it does not, as trying them all shows.
+The first byte says what the rest is: a publish body, a place, a token, two patterns, a file of rules, or a batch (`~`
+stands for a long text). Reported is any error but the declared ones, a pattern that covers names it does not, as
+trying them all shows, and a batch from which skimming takes more than long strings.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ with atheris.instrument_imports(include=["hub"]):
     from hub.protocol import fanout, tokens
     from hub.protocol.access import Access, covers, parse_rules
     from hub.protocol.channels import Grammar, from_fanout, matches, overlaps, patterns_of
+    from hub.protocol.messages import parse_batch, skimmed
     from hub.protocol.plain import channels_of, format_place, parse_place
 
 KEY = bytes(range(32))
@@ -45,6 +48,7 @@ def seeds() -> Iterator[bytes]:
     yield b"3/private-*\n/**"
     yield b'4[[rule]]\nchannels = ["a-*", "b/**"]\nsubscribe = "token"\npublish = "closed"\nhistory = "open"\n'
     yield b'4[[rule]]\nchannels = ["a/*/b"]\nsubscribe = "session"\n'
+    yield b'5[{"channel":"/a","data":"~","id":"1"},{"channel":"/a~\\\\","data":{"~":["\\"~",1]}},7]'
 
 
 def fuzz(data: bytes) -> None:
@@ -63,6 +67,30 @@ def read_body(body: bytes, text: str) -> None:
     for item in items:
         assert from_fanout(item.channel) == item.channel
         assert item.draft is None or len(item.draft.data) <= LIMITS.bytes
+
+
+def read_batch(body: bytes, text: str) -> None:
+    whole = body.replace(b"~", b"~" * 1500)
+    short = skimmed(whole)
+    assert len(short) <= len(whole)
+    try:
+        messages = parse_batch(whole)
+    except BadMessage:
+        with contextlib.suppress(BadMessage):
+            parse_batch(short)
+        return
+    assert _shortened(parse_batch(short)) == _shortened(messages)
+
+
+def _shortened(value: object) -> object:
+    """A value without what is in its long strings, and without objects that have such for a name: they may collide."""
+    if isinstance(value, dict):
+        items = {_shortened(name): _shortened(item) for name, item in value.items()}
+        return None if "" in items else items
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
+    # A thousand bytes of escapes are 83 characters.
+    return "" if isinstance(value, str) and len(value) > 80 else value
 
 
 def read_place(body: bytes, text: str) -> None:
@@ -121,7 +149,7 @@ def read_rules(body: bytes, text: str) -> None:
             access.decide(action, name)
 
 
-READERS = {b"0": read_body, b"1": read_place, b"2": read_token, b"3": read_patterns, b"4": read_rules}
+READERS = {b"0": read_body, b"1": read_place, b"2": read_token, b"3": read_patterns, b"4": read_rules, b"5": read_batch}
 
 
 if __name__ == "__main__":

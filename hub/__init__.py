@@ -3,11 +3,13 @@
 errors         every error raised on purpose, as a tree
 protocol/      the words: names, messages, publications, frames, tokens; pure
 recent         what was delivered lately, for connections that died
+backlog        what comes for sessions that nothing reaches
 sessions       what the hub remembers of a client; who listens to what
 bayeux         the rules: messages in, an Outcome out; never waits
 histories      how much is kept of which channels
 presence       the rules of who is in which channel, over all workers
 brokers/       the log: memory for one process, Redis for many
+delivery       fan-out, once a tick
 node           the hub in one process: holds, wakes, expires, drains
 reporter       presence in a node: tells the others, and hears them
 hearing        which names somebody hears, over all workers

@@ -43,6 +43,10 @@ class World:
         assert answered == min(len(messages), 51, next(ends, 51) + 1), "every message is answered once"
         for reply in outcome.replies:
             self._note(reply)
+        for session, reason in outcome.ended:
+            # Told by the 402 of its connect: what its last socket took with it is not remembered any more.
+            if reason == "not recovered":
+                del self.known[session.id]
         if outcome.hold is not None:
             assert outcome.hold.session.hold in (outcome.hold, None)
         for hold in outcome.released:

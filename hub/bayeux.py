@@ -41,6 +41,7 @@ from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild
 from .protocol.dialects import SPEC, Dialect, wire
 from .protocol.messages import Message, dumps, is_deeper
 from .protocol.publications import Draft, Position
+from .protocol.replay import parse_replay
 from .sessions import Answers, Bucket, Hold, Link, Registry, Session
 
 logger = logging.getLogger(__name__)
@@ -133,14 +134,14 @@ class Recovery(NamedTuple):
     """A subscription that asked where its channel is, and perhaps what came after a position.
 
     The node reads the history, delivers it, and completes `reply`'s ext. replay: as Salesforce's
-    clients ask: -1 for nothing old, -2 for all that is kept, N for what came after offset N.
+    clients ask (`protocol.replay`).
     """
 
     session: Session
     channel: str
     since: Position | None
     reply: Message
-    replay: int | None = None
+    replay: int | Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -912,20 +913,17 @@ def _asked_positions(message: Message, patterns: Sequence[str]) -> dict[str, Pos
     return found
 
 
-def _asked_replays(message: Message, patterns: Sequence[str]) -> dict[str, int]:
+def _asked_replays(message: Message, patterns: Sequence[str]) -> dict[str, int | Position]:
     """Channels of this subscribe that a replay is asked for, as Salesforce's clients do. Raises BadMessage."""
     ext = message.get("ext")
     asked = ext.get("replay") if isinstance(ext, dict) else None
     if not isinstance(asked, dict):
         return {}
-    found = {}
-    for pattern in patterns:
-        if pattern in asked and not is_wild(pattern) and not is_service(pattern):
-            replay = asked[pattern]
-            if isinstance(replay, bool) or not isinstance(replay, int) or not -2 <= replay < 2**53:
-                raise BadMessage("replay", text="Not a replay id")
-            found[pattern] = replay
-    return found
+    return {
+        pattern: parse_replay(asked[pattern])
+        for pattern in patterns
+        if pattern in asked and not is_wild(pattern) and not is_service(pattern)
+    }
 
 
 def _synchronised(asked: object, now: int) -> dict[str, Any] | None:

@@ -33,6 +33,7 @@ from .protocol.channels import home, is_meta, is_wild
 from .protocol.dialects import wire
 from .protocol.messages import dumps, dumps_all
 from .protocol.publications import Draft, History, Position, Publication, Published
+from .protocol.replay import NEW, replay_id, start_of
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
 from .turns import Turns
 from .usual import Usual
@@ -902,6 +903,8 @@ class Node:
             ext["position"][channel] = str(top)
         if recovery.since is not None or recovery.replay is not None:
             ext["recovered"][channel] = complete
+        if recovery.replay is not None and top is not None:
+            ext.setdefault("replay", {})[channel] = replay_id(top)
 
     async def _recover(self, session: Session, channel: str, since: Position | None) -> tuple[Position, bool]:
         """Put what came after `since` at the head of the session's queue; the channel's top, and whether all came."""
@@ -911,14 +914,15 @@ class Node:
             return top, True
         return self._recovered(session, channel, await self.broker.history(channel, since))
 
-    async def _replay(self, session: Session, channel: str, replay: int) -> tuple[Position, bool]:
-        """As `_recover`, by what Salesforce's clients ask: -1 nothing old, -2 all that is kept, N what came after N."""
+    async def _replay(self, session: Session, channel: str, replay: int | Position) -> tuple[Position, bool]:
+        """As `_recover`, by a replay id. What may have been missed counts as not recovered."""
         top = await self.broker.position(channel)
-        if replay == -1:
+        if replay == NEW:
             session.begin(channel, top)
             return top, True
-        since = None if replay == -2 else Position(top.epoch, replay)
-        return self._recovered(session, channel, await self.broker.history(channel, since))
+        start = start_of(replay, top)
+        top, complete = self._recovered(session, channel, await self.broker.history(channel, start.since))
+        return top, complete and start.sure
 
     def _recovered(self, session: Session, channel: str, history: History) -> tuple[Position, bool]:
         if session.ended:

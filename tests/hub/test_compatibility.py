@@ -253,36 +253,79 @@ class TestTimesync:
 
 
 class TestReplay:
-    """Row 120: Salesforce's `ext.replay` on the history: -1 new only, -2 all that is kept, N after N."""
+    """Row 120: Salesforce's `ext.replay` on the history: -1 new only, -2 all that is kept, an id what came after it."""
+
+    async def replayed(self, url: str, http: ClientSession, replay: object) -> tuple[dict[str, Any], list[Any]]:
+        """The ext of the subscribe's reply, and the data that came."""
+        client = Client(url, http)
+        assert (await client.handshake())["ext"]["replay"] is True
+        [reply] = await client.say("/meta/subscribe", subscription="/a", ext={"replay": {"/a": replay}})
+        assert reply["successful"], reply
+        return reply["ext"], [message["data"] for message in (await connect(client))[:-1]]
 
     @pytest.mark.parametrize(
-        ("replay", "expected"), [(-1, []), (-2, [0, 1, 2, 3]), (2, [2, 3]), (4, []), (0, [0, 1, 2, 3])]
+        ("replay", "expected", "recovered"),
+        [
+            (-1, [], True),
+            (-2, [0, 1, 2, 3], True),
+            (0, [0, 1, 2, 3], True),
+            ("-1", [], True),
+            ("-2", [0, 1, 2, 3], True),
+            # Of nobody knows which life.
+            (2, [2, 3], False),
+            ("2", [2, 3], False),
+            (4, [], False),
+            # Certainly of another.
+            (5, [0, 1, 2, 3], False),
+        ],
     )
-    async def test_history_is_delivered_as_asked(self, replay: int, expected: list[int]) -> None:
+    async def test_history_is_delivered_as_asked(self, replay: object, expected: list[int], recovered: bool) -> None:
+        """Some clients send digits (a map of strings in Go): they were refused, and heard nothing."""
         async with serving() as (url, hub), ClientSession() as http:
             for number in range(4):
                 await hub.publisher.publish("a", number)
-            client = Client(url, http)
-            assert (await client.handshake())["ext"]["replay"] is True
-            [reply] = await client.say("/meta/subscribe", subscription="/a", ext={"replay": {"/a": replay}})
-            assert reply["ext"]["recovered"] == {"/a": True}
-            replies = await connect(client)
-            assert [message["data"] for message in replies[:-1]] == expected
+            ext, data = await self.replayed(url, http, replay)
+            assert ext["recovered"] == {"/a": recovered}
+            assert data == expected
+
+    @pytest.mark.parametrize("form", ["id", "number", "digits"])
+    async def test_id_of_this_life_continues_after_it(self, form: str) -> None:
+        async with serving() as (url, hub), ClientSession() as http:
+            await hub.publisher.publish("a", 0)
+            ext, _ = await self.replayed(url, http, -1)
+            ids = {"id": ext["position"]["/a"], "number": ext["replay"]["/a"], "digits": str(ext["replay"]["/a"])}
+            for number in (1, 2):
+                await hub.publisher.publish("a", number)
+            ext, data = await self.replayed(url, http, ids[form])
+            assert (data, ext["recovered"]) == ([1, 2], {"/a": True})
+
+    @pytest.mark.parametrize("form", ["id", "number", "digits"])
+    async def test_id_of_an_earlier_life_is_not_recovered(self, form: str) -> None:
+        """An offset from before the log was lost was taken for one of today: it skipped messages, "recovered"."""
+        async with serving() as (url, hub), ClientSession() as http:
+            for number in range(2):
+                await hub.publisher.publish("a", number)
+            ext, _ = await self.replayed(url, http, -1)
+            ids = {"id": ext["position"]["/a"], "number": ext["replay"]["/a"], "digits": str(ext["replay"]["/a"])}
+        async with serving() as (url, hub), ClientSession() as http:
+            for number in range(4):
+                await hub.publisher.publish("a", number)
+            ext, _ = await self.replayed(url, http, ids[form])
+            assert ext["recovered"] == {"/a": False}
 
     async def test_replay_id_that_is_no_longer_kept_is_told(self) -> None:
         async with serving(history_count=2) as (url, hub), ClientSession() as http:
             for number in range(4):
                 await hub.publisher.publish("a", number)
-            client = Client(url, http)
-            await client.handshake()
-            [reply] = await client.say("/meta/subscribe", subscription="/a", ext={"replay": {"/a": 1}})
-            assert reply["ext"]["recovered"] == {"/a": False}
+            ext, _ = await self.replayed(url, http, 1)
+            assert ext["recovered"] == {"/a": False}
 
-    @pytest.mark.parametrize("replay", [-3, True, "1", 1.5, 2**53, None])
+    @pytest.mark.parametrize("replay", [-3, True, "one", "1e3", "٣", "--2", "9" * 17, ".", "e.", 1.5, 2**53, None, [1]])
     def test_other_replay_ids_are_refused(self, replay: object) -> None:
         alice = Talk(new_rules())
         alice.handshake()
-        assert alice.subscribe("/a", ext={"replay": {"/a": replay}})["error"] == "400:replay:Not a replay id"
+        error = alice.subscribe("/a", ext={"replay": {"/a": replay}})["error"]
+        assert error in ("400:replay:Not a replay id", "400:position:Bad position")
 
 
 class TestServices:

@@ -156,6 +156,7 @@ class Realm:
             limit=settings.message_bytes,
             interval=settings.ping_interval,
             hold=settings.connect_timeout,
+            body_timeout=settings.body_timeout,
         )
         self.entrance.paths |= {
             MOUNT: self._websocket,
@@ -315,6 +316,7 @@ class Hub:
         app.router.add_get(f"{base}/test/ws", handler(lambda realm: realm.plain.upgrade), allow_head=False)
         app.router.add_get(f"{base}/sse", handler(lambda realm: realm.plain.events), allow_head=False)
         app.router.add_get(f"{base}/poll", handler(lambda realm: realm.plain.poll), allow_head=False)
+        app.router.add_post(f"{base}/poll", handler(lambda realm: realm.plain.poll_form))
         if self._has_presence:
             app.router.add_get(f"{base}/presence", handler(lambda realm: realm.roster.of_client), allow_head=False)
 

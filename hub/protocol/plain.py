@@ -4,11 +4,19 @@ A publication is `{"channel": "comments-17", "data": …, "id": "epoch.offset"}`
 name of its channel (no leading slash). A *place* is where a listener stands in all of its channels:
 one position when there is one channel, else `name@epoch.offset` joined by commas, names
 percent-encoded. It is the `id` of Server-Sent Events and the `position` of a poll.
+
+A place travels in a header or a URL beside the names of the channels, and proxies bear 8 KiB of
+either (nginx's large_client_header_buffers, aiohttp's parser). So one that would be longer than
+MAX_NAMED_PLACE names its channels by a digest instead: `epoch~digest.offset.digest.offset…`, the
+groups of an epoch joined by commas. A hundred channels then take 5 KB at the most, whatever they are called.
 """
 
 from __future__ import annotations
 
+import hashlib
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 import orjson
@@ -19,6 +27,15 @@ from .publications import Position, Publication
 
 #: Channels one plain listener may have; a page that shows more should use Bayeux.
 MAX_CHANNELS = 100
+
+#: Characters of a place that spells out the names of its channels.
+MAX_NAMED_PLACE = 1024
+
+#: A position of no life of any history: what came after it can't be known.
+UNKNOWN = Position("unknown", 0)
+
+#: Characters of a channel's digest, 6 bits each: two of a hundred channels share one in 14 million listeners.
+DIGEST_CHARS = 6
 
 
 def channels_of(names: Sequence[str], most: int = MAX_CHANNELS) -> list[str]:
@@ -50,11 +67,14 @@ def parse_place(text: str, channels: Sequence[str]) -> dict[str, Position | None
     found: dict[str, Position | None] = dict.fromkeys(channels)
     if not text:
         return found
-    if "@" not in text:
+    if "@" not in text and "~" not in text:
         named = [channel for channel in channels if not is_wild(channel)]
         if len(named) != 1:
             raise BadMessage("position", text="Bad position")
         found[named[0]] = Position.parse(text)
+        return found
+    if "~" in text.partition(",")[0] and "@" not in text:
+        _read_digests(text, found)
         return found
     for part in text.split(",")[: 2 * MAX_CHANNELS]:
         name, _, position = part.rpartition("@")
@@ -64,8 +84,46 @@ def parse_place(text: str, channels: Sequence[str]) -> dict[str, Position | None
     return found
 
 
+def _read_digests(text: str, found: dict[str, Position | None]) -> None:
+    by_digest: dict[str, list[str]] = {}
+    for channel in found:
+        by_digest.setdefault(_digest(channel), []).append(channel)
+    for group in text.split(",")[: 2 * MAX_CHANNELS]:
+        epoch, _, rest = group.partition("~")
+        words = rest.split(".")[: 4 * MAX_CHANNELS]
+        if len(words) % 2:
+            raise BadMessage("position", text="Bad position")
+        for digest, offset in zip(words[::2], words[1::2], strict=True):
+            position = Position.parse(f"{epoch}.{offset}")
+            channels = by_digest.get(digest, ())
+            for channel in channels:
+                # A digest that two share says nothing of either: a position that nothing is kept after is "lost".
+                found[channel] = position if len(channels) == 1 else UNKNOWN
+
+
 def format_place(positions: Mapping[str, Position]) -> str:
     """The place of a listener with these positions, as `parse_place` reads it."""
     if len(positions) == 1:
         return str(next(iter(positions.values())))
-    return ",".join(f"{quote(to_fanout(channel), safe='')}@{position}" for channel, position in positions.items())
+    if len(positions) * 12 < MAX_NAMED_PLACE:
+        place = ",".join(f"{_quoted(channel)}@{position}" for channel, position in positions.items())
+        if len(place) <= MAX_NAMED_PLACE:
+            return place
+    groups: dict[str, list[str]] = {}
+    for channel, position in positions.items():
+        groups.setdefault(position.epoch, []).append(f"{_digest(channel)}.{position.offset}")
+    return ",".join(f"{epoch}~{'.'.join(entries)}" for epoch, entries in groups.items())
+
+
+# A stream writes its place with each publication.
+
+
+@lru_cache(maxsize=4096)
+def _quoted(channel: str) -> str:
+    return quote(to_fanout(channel), safe="")
+
+
+@lru_cache(maxsize=4096)
+def _digest(channel: str) -> str:
+    digest = hashlib.blake2b(channel.encode(), digest_size=6).digest()
+    return urlsafe_b64encode(digest).decode()[:DIGEST_CHARS]

@@ -3,6 +3,7 @@
     GET /ws?channel=a&channel=b[&position=…]     JSON messages; subscribe and unsubscribe while open
     GET /sse?channel=a[&position=…]              EventSource; resumes by Last-Event-ID
     GET /poll?channel=a[&position=…][&timeout=s] one request: what came after the position, or the next
+    POST /poll                                   the same fields as a form, when they are too long for a URL
 
 Each listener is a session that lives as long as its connection; what it missed in between it asks
 for by position, and is told when it can't have it.
@@ -13,10 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
 import orjson
 from aiohttp import hdrs, web
+from multidict import MultiDict
 
 from ..bayeux import Bayeux
 from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError, TooMany
@@ -29,9 +31,13 @@ from ..protocol.messages import dumps, loads
 from ..protocol.plain import MAX_CHANNELS, channels_of, encode, format_place, parse_place
 from ..protocol.publications import Position
 from ..sessions import Batch, Session
+from .bodies import read_body
 from .eventsource import EventStream
 from .front import Entrance
 from .websocket import Connection, intervals
+
+#: Bytes of a poll's form: a hundred channels of the longest names (HUB_MAX_CHANNEL), percent-encoded, and a place.
+FORM_BYTES = 128 * 1024
 
 #: Orders of a socket that may wait while one waits for the broker.
 MAX_ORDERS = 100
@@ -277,7 +283,17 @@ class PlainPoll:
 class Plain:
     """The handlers of `/sse` and `/poll`, and the maker of `/ws` connections."""
 
-    def __init__(self, entrance: Entrance, access: Access, *, limit: int, interval: float, hold: float) -> None:
+    def __init__(
+        self,
+        entrance: Entrance,
+        access: Access,
+        *,
+        limit: int,
+        interval: float,
+        hold: float,
+        body_timeout: float,
+    ) -> None:
+        self._body_timeout = body_timeout
         self._node = entrance.node
         self._entrance = entrance
         self._access = access
@@ -353,6 +369,28 @@ class Plain:
             self._node.detach(stream, session)
             self._node.end_session(session, "closed")
         return stream.response
+
+    async def poll_form(self, request: web.Request) -> web.StreamResponse:
+        """POST /poll: the fields of the URL as a form."""
+        cors = self.cors(request)
+        try:
+            body = await read_body(request, FORM_BYTES, self._body_timeout, self._node.turns)
+            fields = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=1000)
+        except TimeoutError:
+            self._node.bayeux.limited["bodies"] += 1
+            return web.Response(
+                status=408, text="Body did not arrive in time.\n", headers={**cors, "Connection": "close"}
+            )
+        except ValueError:
+            return self._refused(BadMessage(text="Body is not a form"), cors)
+        except ProtocolError as error:
+            refused = self._refused(error, cors)
+            # What is left of the body would be taken for the next request.
+            refused.force_close()
+            return refused
+        query = MultiDict(request.query)
+        query.extend(fields)
+        return await self.poll(request.clone(rel_url=request.rel_url.with_query(query)))
 
     async def poll(self, request: web.Request) -> web.StreamResponse:
         """GET /poll: `{"messages": […], "position": "…", "recovered": true}`."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from listening import serving
 
 from hub.errors import ProtocolError
-from hub.protocol.plain import format_place, parse_place
+from hub.protocol.plain import UNKNOWN, format_place, parse_place
 from hub.protocol.publications import Position
 from hub.transports.plain import MAX_ORDERS
 
@@ -23,7 +23,38 @@ def test_place_is_read_as_it_was_written(offsets: dict[str, int]) -> None:
     assert parse_place(format_place(positions), list(positions)) == positions
 
 
-@given(st.text(max_size=30))
+LONG_NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/*"), min_size=20, max_size=80)
+
+
+@given(st.dictionaries(LONG_NAMES, st.tuples(st.sampled_from(["e1", "f2"]), st.integers(0, 2**53)), max_size=100))
+def test_place_of_many_channels_fits_into_a_header(named: dict[str, tuple[str, int]]) -> None:
+    """The place of a hundred channels with long names was longer than servers take: each second poll was refused."""
+    positions = {f"/{name}": Position(*position) for name, position in named.items()}
+    place = format_place(positions) if positions else ""
+    assert len(place) <= 4096
+    assert place.isascii()
+    assert parse_place(place, list(positions)) == positions
+
+
+def test_place_of_other_channels_too_says_where_these_are() -> None:
+    """A page that closed half of what it showed asks with the place that it has."""
+    positions = {f"/{number}/{'x' * 200}": Position("e1", number) for number in range(90)}
+    place = format_place(positions)
+    some = list(positions)[::2]
+    assert parse_place(place, [*some, "/new"]) == {name: positions[name] for name in some} | {"/new": None}
+
+
+def test_channels_that_share_a_digest_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them would else be read from the other's position, and miss messages without a word."""
+    monkeypatch.setattr("hub.protocol.plain._digest", lambda channel: channel[1:7])
+    positions = {f"/{number % 50:06}/{number}/{'x' * 200}": Position("e1", number) for number in range(51)}
+    found = parse_place(format_place(positions), list(positions))
+    shared = [name for name in positions if name.startswith("/000000")]
+    assert [found[name] for name in shared] == [UNKNOWN, UNKNOWN]
+    assert all(found[name] == positions[name] for name in positions if name not in shared)
+
+
+@given(st.text(max_size=30) | st.text("ae1~.,@-", max_size=30))
 def test_reading_a_place_raises_only_declared_errors(text: str) -> None:
     try:
         parse_place(text, ["/a", "/b"])
@@ -56,6 +87,34 @@ class TestPoll:
             assert [message["data"] for message in third["messages"]] == [3]
             assert third["recovered"]
             assert not hub.node.registry.sessions
+
+    async def test_a_hundred_channels_with_long_names_are_polled_again_and_again(self) -> None:
+        """The first poll was answered, and each one that came with its position refused: the URL was too long."""
+        names = [f"{number:02}-{'n' * 35}" for number in range(100)]
+        query = [("channel", name) for name in names]
+        async with serving() as (url, hub), ClientSession() as http:
+            position = (await poll(http, url, channel=names))["position"]
+            for number in range(3):
+                await hub.publisher.publish(names[number], number)
+                async with http.get(url + "/poll", params=[*query, ("position", position)]) as response:
+                    assert response.status == 200, await response.text()
+                    answer = await response.json()
+                assert [message["data"] for message in answer["messages"]] == [number]
+                assert answer["recovered"]
+                position = answer["position"]
+
+    async def test_what_is_too_long_for_a_url_comes_as_a_form(self) -> None:
+        fields = [("channel", f"{number:02}-{'ñ' * 100}") for number in range(100)]
+        async with serving() as (url, hub), ClientSession() as http:
+            async with http.post(url + "/poll", data=fields) as response:
+                assert response.status == 200, await response.text()
+                place = (await response.json())["position"]
+            await hub.publisher.publish(fields[7][1], 7)
+            async with http.post(url + "/poll", data=[*fields, ("position", place)]) as response:
+                assert [message["data"] for message in (await response.json())["messages"]] == [7]
+            for body, status in ((b"channel", 400), (b"channel=\xff", 400), (b"", 400), (b"x" * 200_000, 413)):
+                async with http.post(url + "/poll", data=body) as response:
+                    assert response.status == status, await response.text()
 
     async def test_several_channels_share_a_place(self) -> None:
         async with serving() as (url, hub), ClientSession() as http:

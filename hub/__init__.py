@@ -1,6 +1,7 @@
 """The hub, in reading order.
 
 errors         every error raised on purpose, as a tree
+forwarded      whose a request is, behind proxies; pure
 protocol/      the words: names, messages, publications, frames, tokens; pure
 recent         what was delivered lately, for connections that died
 backlog        what comes for sessions that nothing reaches

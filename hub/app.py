@@ -31,6 +31,7 @@ from .brokers import Broker
 from .brokers.memory import MemoryBroker
 from .checks import Checks
 from .errors import SettingsError
+from .forwarded import Proxies
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
 from .metrics import CONTENT_TYPE, HubMetrics
@@ -230,7 +231,7 @@ class Hub:
             head_timeout=settings.head_timeout,
             max_connections=settings.max_connections or _open_files(logs),
             address_connections=settings.address_connections,
-            proxies=settings.proxies,
+            proxies=Proxies(settings.proxies, settings.proxy_header),
             local=settings.development,
             identify=identify,
             turns=Turns(settings.turn),

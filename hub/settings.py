@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
+from .forwarded import HEADERS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,6 +41,9 @@ PREFIXES = ("HUB_", "FANOUT_")
 
 #: Kubernetes gives every pod such variables for a service named `hub` or `fanout`; nobody set them by hand.
 _SERVICE_LINK = re.compile(r"[A-Z_]+_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)")
+
+#: Settings that were, and what there is instead.
+_GONE = {"SITE_PROXIES": "is HUB_PROXIES now, for the site and the hub"}
 
 #: A realm is part of a path and of a host name.
 _REALM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
@@ -276,6 +280,28 @@ def setting(
     return field(default=default, repr=not secret, metadata=row)
 
 
+def proxies_setting() -> Any:
+    """HUB_PROXIES, which every table has that counts by address: two settings would be half set."""
+    return setting(
+        "HUB_PROXIES",
+        COUNT,
+        0,
+        "proxies of yours in front, each of which adds the address it sees to HUB_PROXY_HEADER",
+        minimum=0,
+        maximum=100,
+    )
+
+
+def proxy_header_setting() -> Any:
+    """HUB_PROXY_HEADER, likewise."""
+    return setting(
+        "HUB_PROXY_HEADER",
+        choice(*HEADERS),
+        HEADERS[0],
+        "where those proxies write it; the other is never believed",
+    )
+
+
 def describe(table: type[DataclassInstance]) -> list[Setting]:
     """The rows of a table, in the order they were written."""
     return [_row(item) for item in fields(table) if "variable" in item.metadata]
@@ -329,6 +355,8 @@ def check_unknown(environ: Mapping[str, str], known: Iterable[str], prefixes: tu
         if environ[name].startswith("tcp://"):
             # The last of Kubernetes' names, HUB_PORT=tcp://10.0.0.1:80.
             continue
+        if name in _GONE:
+            raise SettingsError(f"{name}: {_GONE[name]}")
         near = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.7)
         raise SettingsError(f"{name}: unknown setting" + (f"; did you mean {near[0]}?" if near else ""))
 
@@ -402,9 +430,8 @@ class Settings:
         "spec",
         "characters of channels for Bayeux clients: the specification's, or CometD's wider set",
     )
-    proxies: int = setting(
-        "HUB_PROXIES", COUNT, 0, "proxies in front that add to X-Forwarded-For", minimum=0, maximum=100
-    )
+    proxies: int = proxies_setting()
+    proxy_header: str = proxy_header_setting()
 
     # Time.
     connect_timeout: float = setting(

@@ -8,6 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from argon2 import PasswordHasher
 
+from hub.forwarded import Proxies
 from hub.publisher import Publisher
 
 from . import accounts, events, home, keys, manage, templating
@@ -67,6 +68,7 @@ def create_app(
     )
     app[keys.settings] = settings
     app[keys.publisher] = publisher
+    app[keys.proxies] = Proxies(settings.proxies, settings.proxy_header)
     app[keys.database] = database or Database(settings.database_url, publisher)
     app[keys.assets] = Assets(_ROOT / "static")
     app[keys.signer] = Signer(settings.secret, secure=settings.is_https)

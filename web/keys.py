@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from hub.forwarded import Proxies
 from hub.publisher import Publisher
 
 from .assets import Assets
@@ -17,6 +18,8 @@ from .visitors import Passwords, Signer
 settings = web.AppKey("settings", Settings)
 database = web.AppKey("database", Database)
 publisher = web.AppKey("publisher", Publisher)
+#: What is in front of the site, for whose a request is.
+proxies = web.AppKey("proxies", Proxies)
 assets = web.AppKey("assets", Assets)
 signer = web.AppKey("signer", Signer)
 passwords = web.AppKey("passwords", Passwords)

@@ -135,12 +135,12 @@ def json_response(data: Mapping[str, Any], *, status: int = 200, cache: str = "n
 
 
 def address_of(request: web.Request) -> str:
-    """The browser's address: the connection's, or what the outermost trusted proxy saw."""
-    proxies = request.app[keys.settings].proxies
-    forwarded = [one.strip() for one in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
-    if proxies and len(forwarded) >= proxies and forwarded[-proxies]:
-        return forwarded[-proxies][:64]
-    return (request.remote or "")[:64]
+    """What a browser is counted by: the connection's address, or the one that the outermost proxy of ours saw.
+
+    Unlike at the hub's door, near addresses count: who signs in or writes is a person, wherever they sit.
+    """
+    proxies = request.app[keys.proxies]
+    return proxies.client(request.remote or "", request.headers.getall(proxies.header, ()))
 
 
 class Limiter:

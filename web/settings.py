@@ -11,7 +11,21 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hub.errors import SettingsError
-from hub.settings import COUNT, HTTP_URL, KEY, PATH, SECONDS, Kind, check_unknown, keep_key, read, setting, variables
+from hub.settings import (
+    COUNT,
+    HTTP_URL,
+    KEY,
+    PATH,
+    SECONDS,
+    Kind,
+    check_unknown,
+    keep_key,
+    proxies_setting,
+    proxy_header_setting,
+    read,
+    setting,
+    variables,
+)
 
 #: Variables with this prefix are the site's own.
 PREFIXES = ("SITE_",)
@@ -71,9 +85,8 @@ class Settings:
         "signs the visitors' cookies; on a loopback HOST it is made and kept in var/site.key",
         secret=True,
     )
-    proxies: int = setting(
-        "SITE_PROXIES", COUNT, 0, "proxies in front that add to X-Forwarded-For", minimum=0, maximum=10
-    )
+    proxies: int = proxies_setting()
+    proxy_header: str = proxy_header_setting()
     comment_rate: int = setting(
         "SITE_COMMENT_RATE",
         COUNT,

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple, cast
 
 from aiohttp import web
 
 from ..errors import HeadError
+from ..forwarded import FIELDS, Proxies, is_near
 from ..node import Node
 from ..protocol.heads import Head, Upgrade, is_upgrade, read_head, refusal, split_key, switching, upgrade
 from ..realms import Directory
@@ -44,7 +43,7 @@ LAST_SECONDS = 1.0
 CUT = 16
 
 #: Fields that tell one visitor from another, as a query can (it may have a token): such heads are not remembered.
-_PERSONAL = (b"authorization", b"cookie", b"x-forwarded-for")
+_PERSONAL = (b"authorization", b"cookie", *FIELDS)
 
 #: Makes the connection object of an accepted upgrade; `window` is the compression agreed on, 0 for none.
 MakeConnection = Callable[[Head, int], Connection]
@@ -100,7 +99,7 @@ class Door:
     head_timeout: float = 10.0
     max_connections: int = 0
     address_connections: int = 0
-    proxies: int = 0
+    proxies: Proxies = field(default_factory=Proxies)
     local: bool = False
     identify: Callable[[str], str | None] | None = None
     refused: int = 0
@@ -113,6 +112,7 @@ class Door:
     _watching: bool = field(default=False, init=False)
     # By the head without its key.
     _ways: dict[bytes, Way] = field(default_factory=dict, init=False)
+    _warned: bool = field(default=False, init=False)
 
     @property
     def node(self) -> Node:
@@ -266,7 +266,7 @@ class Door:
 
         Without proxies its connection is counted already.
         """
-        address = self.address(request.transport, request.headers.get("X-Forwarded-For")) if self.proxies else ""
+        address = self.address_of(request) if self.proxies.count else ""
         if self.address_connections and self.addresses.get(address, 0) >= self.address_connections:
             self.count("connections")
             raise web.HTTPServiceUnavailable(
@@ -282,22 +282,30 @@ class Door:
 
     def peer_address(self, transport: asyncio.BaseTransport) -> str:
         """Whose an HTTP connection is; empty behind proxies, whose connections carry everybody's requests."""
-        return "" if self.proxies else self.address(transport, None)
+        return "" if self.proxies.count else self.address(transport, ())
 
-    def address(self, transport: asyncio.BaseTransport | None, forwarded: str | None) -> str:
-        """Whose a connection is, for the limits by address; empty where nothing is counted.
+    def address_of(self, request: web.Request) -> str:
+        """Whose a request is: as `address`, from its own transport and lines."""
+        return self.address(request.transport, request.headers.getall(self.proxies.header, ()))
 
-        forwarded: the X-Forwarded-For of the request, believed as far as there are proxies of ours.
+    def address(self, transport: asyncio.BaseTransport | None, forwarded: Sequence[str]) -> str:
+        """What a connection is counted by, for the limits by address; empty where nothing is counted.
+
+        forwarded: the lines of the request's field `proxies.header`, believed as far as there are proxies of ours.
         Without any, what comes from this machine or a private network is not counted: it may be a
         balancer that nobody told us of, with all the visitors behind it.
         """
-        if self.proxies:
-            parts = [part.strip() for part in (forwarded or "").split(",") if part.strip()]
-            return str(parts[-self.proxies :][0])[:64] if parts else ""
+        if not self.proxies.count and forwarded and not self._warned:
+            self._warned = True
+            logger.warning(
+                "a proxy names its clients and is not believed: limits by address don't see them",
+                extra={"header": self.proxies.header, "setting": "HUB_PROXIES=1, if the proxy is yours"},
+            )
         # Asking costs a system call, and an object that stays with the connection.
-        peername = None if transport is None or self.local else transport.get_extra_info("peername")
-        address = peername[0] if isinstance(peername, tuple) and peername else ""
-        return "" if _is_near(str(address)) else str(address)
+        ask = transport is not None and (self.proxies.count or not self.local)
+        peername = transport.get_extra_info("peername") if ask and transport is not None else None
+        peer = str(peername[0]) if isinstance(peername, tuple) and peername else ""
+        return self.proxies.client("" if is_near(peer) else peer, forwarded)
 
     def visitor(self, cookie: str | None) -> str | None:
         """The site's visitor of a request with this Cookie header, None if there is none or nobody tells."""
@@ -313,7 +321,8 @@ class Door:
     def admit(self, way: Way, transport: asyncio.BaseTransport | None) -> Connection:
         """The connection object for an upgrade that may be had now, else HeadError with the answer."""
         head, entrance, make, accepted = way
-        address = self.address(transport, _text(head.get(b"x-forwarded-for")))
+        forwarded = _text(head.get(self.proxies.field))
+        address = self.address(transport, () if forwarded is None else (forwarded,))
         try:
             if entrance.node.draining:
                 raise HeadError(503, "Going away", (("Retry-After", "1"),))
@@ -503,18 +512,6 @@ def _continue(transport: asyncio.Transport, connection: Connection, way: Way, re
 
 def _heads_due(door: Door) -> None:
     door.heads_due()
-
-
-@lru_cache(maxsize=4096)
-def _is_near(address: str) -> bool:
-    """Whether an address is of this machine or a private network; what is none (a Unix socket's) is too."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return True
-    # A socket for both families shows IPv4 peers as ::ffff:192.0.2.1.
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_private
 
 
 def _path(target: bytes) -> str:

@@ -98,7 +98,7 @@ class Plan:
     authorization: str | None = None
     as_json: bool = False
     visitor: str | None = None
-    forwarded: str | None = None
+    forwarded: tuple[str, ...] = ()
     browser: str = ""
 
 
@@ -165,6 +165,7 @@ class Desk:
             origin, cookie = _text(head, b"origin"), _text(head, b"cookie")
             cors, refused = counter.polling.admit(origin, host)
             browser, made = counter.polling.browser(cookie, origin, host, target)
+            forwarded = _text(head, self.door.proxies.field)
             return Plan(
                 counter,
                 length,
@@ -173,7 +174,7 @@ class Desk:
                 replied(cors) | made,
                 refused,
                 visitor=counter.polling.visitor(cookie),
-                forwarded=_text(head, b"x-forwarded-for"),
+                forwarded=() if forwarded is None else (forwarded,),
                 browser=browser,
             )
         match = _PUBLISH_PATH.fullmatch(target)

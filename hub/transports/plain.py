@@ -333,8 +333,7 @@ class Plain:
         try:
             who = self.who(request)
             positions = self._asked(request, place, who)
-            address = self._entrance.door.address(request.transport, request.headers.get("X-Forwarded-For"))
-            self._node.bayeux.check_opening(address, self._node.time())
+            self._node.bayeux.check_opening(self._entrance.door.address_of(request), self._node.time())
         except ProtocolError as error:
             return self._refused(error, cors)
         with self._entrance.door.streaming(request):

@@ -148,7 +148,7 @@ class Polling:
     async def _exchange(
         self, request: web.Request, messages: list[object], transport: str, cors: dict[str, str], callback: str | None
     ) -> web.StreamResponse:
-        address = self.address(request.transport, request.headers.get("X-Forwarded-For"))
+        address = self._door.address_of(request)
         # Any page may run a script from here, and read what it is called with: who asks by one is a stranger.
         visitor = None if callback is not None else self.visitor(request.headers.get(hdrs.COOKIE))
         poll = Poll(address, visitor)

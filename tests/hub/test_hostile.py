@@ -201,7 +201,8 @@ class Peer(asyncio.Transport):
     [
         ("203.0.114.7", None, 0, "203.0.114.7"),
         ("203.0.114.7", "9.9.9.9", 0, "203.0.114.7"),
-        ("::ffff:203.0.114.7", None, 0, "::ffff:203.0.114.7"),
+        ("::ffff:203.0.114.7", None, 0, "203.0.114.7"),
+        ("2a00:1:2:3::4", None, 0, "2a00:1:2:3::/64"),
         ("127.0.0.1", None, 0, ""),
         ("10.1.2.3", "9.9.9.9", 0, ""),
         ("::ffff:10.1.2.3", None, 0, ""),
@@ -212,6 +213,8 @@ class Peer(asyncio.Transport):
         ("10.1.2.3", "9.9.9.9", 3, "9.9.9.9"),
         ("10.1.2.3", None, 1, ""),
         ("10.1.2.3", ",,", 1, ""),
+        ("203.0.114.7", None, 1, "203.0.114.7"),
+        ("203.0.114.7", "unknown", 1, "203.0.114.7"),
     ],
 )
 async def test_address_is_the_last_that_a_proxy_of_ours_wrote(
@@ -220,7 +223,7 @@ async def test_address_is_the_last_that_a_proxy_of_ours_wrote(
     """What stands before it, the client may have written itself."""
     async with serving(proxies=proxies) as (_, hub):
         hub.door.local = False
-        assert hub.door.address(Peer(peer), forwarded) == address
+        assert hub.door.address(Peer(peer), () if forwarded is None else (forwarded,)) == address
 
 
 class TestSlow:

@@ -47,6 +47,7 @@ OTHER = {
     "redis URL": "redis://localhost:6379/0",
     "debug | info | warning | error": "debug",
     "text | json": "json",
+    "x-forwarded-for | forwarded": "forwarded",
 }
 
 

@@ -11,6 +11,7 @@ from visiting import Browser, Calendar
 
 from hub.errors import BrokerUnavailable
 from hub.publisher import RecordingPublisher
+from web import keys
 from web.db import Database
 from web.models import MAX_COMMENT, MAX_NAME, Comment, Event
 
@@ -29,9 +30,9 @@ async def comments(database: Database) -> list[Comment]:
         return list(await session.scalars(select(Comment).order_by(Comment.id)))
 
 
-async def post(browser: Browser, **fields: str) -> int:
+async def post(browser: Browser, headers: dict[str, str] | None = None, **fields: str) -> int:
     await browser.look(PAGE)
-    return (await browser.submit(POST, {"name": "Ada", "text": "Hello"} | fields)).status
+    return (await browser.submit(POST, {"name": "Ada", "text": "Hello"} | fields, headers=headers or {})).status
 
 
 async def test_the_page_reads_without_javascript(browser: Browser, calendar: Calendar, concert: Event) -> None:
@@ -204,3 +205,22 @@ async def test_a_list_is_one_query_for_the_rows(
     assert (await browser.fetch(JSON)).status == 200
     sqlalchemy_event.remove(database.engine.sync_engine, "before_cursor_execute", listen)
     assert sum("FROM comments" in statement for statement in statements) == 1
+
+
+async def test_behind_a_proxy_each_reader_has_their_own_address(
+    new_browser: Callable[[], Awaitable[Browser]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind nginx with HUB_PROXIES=1 the site still took all its readers for one: SITE_PROXIES was another setting."""
+    browser = await new_browser()
+    app = browser.client.server.app  # type: ignore[attr-defined]  # TestServer's, which BaseTestServer lacks
+    app[keys.proxies].count = 1
+    limiter = next(part for key, part in app.items() if "comment limiter" in str(key))
+    monkeypatch.setattr(limiter, "_count", 1)
+    for line, status in (
+        ("203.0.113.5", 303),
+        ("203.0.113.6", 303),
+        # What stands before the proxy's word is the reader's own, and a port is no other reader.
+        ("203.0.113.7, 203.0.113.5", 429),
+        ("203.0.113.6:4711", 429),
+    ):
+        assert await post(browser, headers={"X-Forwarded-For": line}) == status

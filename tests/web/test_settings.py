@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub.errors import SettingsError
+from hub.settings import Settings as HubSettings
 from web.settings import Settings
 
 
@@ -65,3 +66,13 @@ def test_a_var_that_cannot_be_written_is_told_by_the_secrets_name(tmp_path: Path
     settings = Settings.from_environ({"HUB_VAR": str(tmp_path / "file")})
     with pytest.raises(SettingsError, match=r"^SITE_SECRET: "):
         settings.with_secret(development=True)
+
+
+def test_setting_for_proxies_is_one_for_site_and_hub() -> None:
+    """Whoever set one of two had half of it."""
+    environ = {"HUB_PROXIES": "2", "HUB_PROXY_HEADER": "Forwarded"}
+    for table in (Settings, HubSettings):
+        found = table.from_environ(environ)
+        assert (found.proxies, found.proxy_header) == (2, "forwarded")
+    with pytest.raises(SettingsError, match="SITE_PROXIES: is HUB_PROXIES now"):
+        Settings.from_environ({"SITE_PROXIES": "1"})

@@ -1,0 +1,153 @@
+"""Whose a request is, behind proxies: what X-Forwarded-For or Forwarded (RFC 7239) say, as far as they are believed.
+
+Every proxy adds the address that it saw: to the field's last line, or as a line of its own. So of all lines together
+the last entry is the nearest proxy's word, the one before it that of the proxy in front of that one, and whatever
+stands before the words of our own proxies a client may have written itself. This is the only module that
+knows the fields' names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+#: Fields that may name the client, as HUB_PROXY_HEADER does. Only the one that our proxies write can be believed:
+#: they leave the other as the client sent it.
+HEADERS = ("x-forwarded-for", "forwarded")
+
+#: The same as they stand in a head.
+FIELDS = tuple(name.encode() for name in HEADERS)
+
+#: How many leading bits of an IPv6 address name a customer: a home or a rented server has at least so many addresses
+#: to itself (RFC 6177), and each counting alone would be no limit.
+_NETWORK_BITS = 64
+
+#: RFC 6052 §2.1: IPv4 addresses as a translator writes them.
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+
+#: An entry with a port: `192.0.2.1:4711`, `[2001:db8::1]:4711`. The port may be an obfuscated one (RFC 7239 §6).
+_WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([0-9.]+))(?::[\w.\-]+)?")
+
+#: The last element of a Forwarded line, read from its end. A client that opens a quotation and does not close it
+#: would swallow what a proxy adds, were it read from the beginning.
+_LAST_ELEMENT = re.compile(r'(?:[^",]++|"[^"]*+")*+')
+_PAIR = re.compile(r'\s*([\w!#$%&\'*+.^`|~\-]+)=(?:"([^"\\]*)"|([^\s";,]*))\s*')
+
+#: Characters of an entry that can be an address, with brackets, zone and port.
+_MAX_ENTRY = 100
+
+
+class Proxies:
+    """The proxies in front of us. count: how many add to the field. header: its name, one of HEADERS."""
+
+    __slots__ = ("count", "field", "header")
+
+    def __init__(self, count: int = 0, header: str = HEADERS[0]) -> None:
+        if header not in HEADERS:
+            raise ValueError(f"{header!r} is not one of {', '.join(HEADERS)}")
+        self.count = count
+        self.header = header
+        self.field = header.encode()
+
+    def client(self, peer: str, lines: Iterable[str]) -> str:
+        """Whose a request from `peer` is that has these lines of the field, in their order.
+
+        The key to count by: an IPv4 address, or an IPv6 network of 64 bits. With fewer entries than proxies it is the
+        first entry, the word of the outermost that was passed. Without any, and where the entry is no address
+        (`unknown`, an obfuscated name), it is the peer's; "" if that is none either, as a Unix socket's.
+        """
+        if self.count:
+            entry = self._entry(lines)
+            found = network_of(entry) if entry else ""
+            if found:
+                return found
+        return network_of(peer)
+
+    def _entry(self, lines: Iterable[str]) -> str:
+        """What the outermost proxy of ours wrote, or the nearest to it that wrote something."""
+        split = _split if self.header == HEADERS[0] else _split_elements
+        left = self.count
+        entry = ""
+        for line in reversed(list(lines)):
+            for each in split(line, left):
+                entry = each
+                left -= 1
+                if not left:
+                    return entry
+        return entry
+
+
+def _split(line: str, most: int) -> Iterator[str]:
+    """The last entries of a line, the last one first."""
+    while line and most:
+        line, _, entry = line.rpartition(",")
+        entry = entry.strip(" \t")
+        # Empty elements of a list mean nothing (RFC 9110 §5.6.1).
+        if entry:
+            most -= 1
+            yield entry
+
+
+def _split_elements(line: str, most: int) -> Iterator[str]:
+    """The same of a Forwarded line: what `for` says in each element, "" where it says nothing."""
+    backwards, start = line[::-1], 0
+    while start < len(backwards) and most:
+        match = _LAST_ELEMENT.match(backwards, start)
+        end = start if match is None else match.end()
+        if end < len(backwards) and backwards[end] != ",":
+            # A quotation that does not begin: no proxy of ours wrote this, nor what is before it.
+            return
+        element = backwards[start:end][::-1]
+        start = end + 1
+        if element.strip(" \t"):
+            most -= 1
+            yield _for(element)
+
+
+def _for(element: str) -> str:
+    found = ""
+    for pair in element.split(";"):
+        match = _PAIR.fullmatch(pair)
+        if match is not None and match[1].lower() == "for":
+            found = match[2] if match[2] is not None else match[3]
+    return found
+
+
+@lru_cache(maxsize=4096)
+def network_of(text: str) -> str:
+    """What an address is counted as, with or without port and brackets; "" if it is none."""
+    if len(text) > _MAX_ENTRY:
+        return ""
+    address = address_of(text)
+    if address is None:
+        return ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.IPv6Network((int(address) >> _NETWORK_BITS << _NETWORK_BITS, _NETWORK_BITS)))
+
+
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a text is, an IPv4 one if it is written as IPv6; None if it is none."""
+    match = _WITH_PORT.fullmatch(text)
+    if match is not None:
+        text = match[1] or match[2]
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(found, ipaddress.IPv6Address):
+        # A socket for both families shows IPv4 peers as ::ffff:192.0.2.1.
+        if found.ipv4_mapped is not None:
+            return found.ipv4_mapped
+        if found in _TRANSLATED:
+            return ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def is_near(text: str) -> bool:
+    """Whether an address is of this machine or a private network; what is none (a Unix socket's) is too."""
+    address = address_of(text)
+    return address is None or address.is_private

@@ -11,13 +11,14 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
-from ..errors import LinkClosed
-from ..node import Node
+from ..errors import LinkClosed, TooMany
+from ..node import GOING_AWAY, Node
+from ..protocol import events
 from ..protocol.messages import join
 from ..sessions import Batch, Session
-from .front import Entrance
+from .front import Door, Entrance
 
 #: Seconds between comments on a quiet stream: proxies cut what is silent for 60 s, some for 30 s.
 COMMENT_SECONDS = 15.0
@@ -32,34 +33,42 @@ LOOK_SECONDS = 0.2
 class EventStream(ABC):
     """A response of text/event-stream as a session's link."""
 
-    __slots__ = ("__weakref__", "_ended", "_node", "_transport", "blocked", "closing", "response", "session")
+    __slots__ = (
+        "__weakref__",
+        "_door",
+        "_ended",
+        "_is_chunked",
+        "_node",
+        "_transport",
+        "blocked",
+        "closing",
+        "response",
+        "session",
+    )
 
     closed_by = ""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, door: Door) -> None:
         self._node = node
+        self._door = door
         self.blocked = False
         self.closing = False
         self.session: Session | None = None
-        self.response = web.StreamResponse(
-            headers={
-                "Content-Type": "text/event-stream",
-                "Cache-Control": "no-cache, no-store",
-                # nginx would keep what it gets until a buffer is full.
-                "X-Accel-Buffering": "no",
-                "Connection": "close",
-            }
-        )
+        self.response = web.StreamResponse(headers=events.HEADERS)
+        self.response.force_close()
+        self._is_chunked = True
         self._transport: asyncio.Transport | None = None
         self._ended = asyncio.Event()
 
     async def start(self, request: web.Request, headers: dict[str, str]) -> None:
         """Send the head and the first bytes."""
         self.response.headers.update(headers)
-        self.response.enable_chunked_encoding()
+        # HTTP/1.0, which nginx speaks by default, has no chunks: the stream ends with the connection.
+        self._is_chunked = request.version >= HttpVersion11
+        if self._is_chunked:
+            self.response.enable_chunked_encoding()
         await self.response.prepare(request)
-        # Some proxies and old browsers wait for 2 KiB before they show anything.
-        await self.response.write(b"retry: 2000\n:" + b" " * 2048 + b"\n\n")
+        await self.response.write(events.retry(self._door.delay()) + events.PADDING + b"\n")
         self._transport = request.transport
         self._node.wheel.add(self._node.time() + COMMENT_SECONDS, _comment_due, self)
 
@@ -68,7 +77,7 @@ class EventStream(ABC):
         await self._ended.wait()
 
     def write(self, data: bytes) -> None:
-        """Write event bytes as one chunk of the response, if it is still open."""
+        """Write event bytes, if the response is still open."""
         with contextlib.suppress(LinkClosed):
             self.deliver(data)
 
@@ -77,7 +86,7 @@ class EventStream(ABC):
         transport = self._transport
         if self.closing or transport is None or transport.is_closing():
             raise LinkClosed
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
         if not self.blocked and transport.get_write_buffer_size() > HIGH_WATER:
             self.blocked = True
             if self.session is not None:
@@ -86,7 +95,8 @@ class EventStream(ABC):
 
     def comment(self) -> None:
         """Show the client, and whatever is between, that the stream lives."""
-        self.write(b":\n\n")
+        # A process that is killed tells nobody when to come back, so they know beforehand.
+        self.write(b":\n" + events.retry(self._door.delay()))
 
     @abstractmethod
     def offer(self, batch: Batch) -> None:
@@ -100,6 +110,9 @@ class EventStream(ABC):
         return False
 
     def leave(self, code: int, reason: str) -> None:
+        if code == GOING_AWAY:
+            # All of them are sent away: how many there are is known now.
+            self.write(events.retry(self._door.delay()))
         self.closing = True
         self._node.links.discard(self)
         self._ended.set()
@@ -136,21 +149,34 @@ class Streams:
         session = self._node.registry.get(request.path.rstrip("/").rpartition("/")[2])
         if session is None or session.ack is not None:
             return web.Response(status=404, text="402::Unknown client\n", headers=cors)
-        with self._entrance.door.streaming(request):
-            return await self._stream(request, cors, session)
+        try:
+            with self._entrance.door.streaming(request):
+                return await self._stream(request, cors, session)
+        except TooMany as error:
+            return come_back(self._entrance.door, error.wire(), cors)
 
     async def _stream(self, request: web.Request, cors: dict[str, str], session: Session) -> web.StreamResponse:
-        stream = BayeuxStream(self._node)
+        stream = BayeuxStream(self._node, self._entrance.door)
         await stream.start(request, cors)
         if session.ended:
             return stream.response
         self._node.attach(stream)
-        self._node.move(session, stream, request.headers.get("Last-Event-ID", ""))
+        self._node.move(session, stream, events.last_id(request.headers.get("Last-Event-ID"), request.query.items()))
         try:
             await stream.ended()
         finally:
             self._node.detach(stream, session)
         return stream.response
+
+
+def come_back(door: Door, reason: str, headers: dict[str, str], least: float = events.LATER) -> web.Response:
+    """A stream that ends at once, in place of a refusal that passes: any other status ends an EventSource for good.
+
+    least: seconds until it may come back.
+    """
+    made = web.Response(body=events.closed(door.delay(least), reason), headers={**events.HEADERS, **headers})
+    made.force_close()
+    return made
 
 
 def _comment_due(stream: EventStream) -> None:

@@ -30,6 +30,9 @@ BLANK_SECONDS = 20.0
 
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
+#: What is between must neither compress nor buffer a line until more of them have come.
+_STREAM = {**_NO_STORE, "Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+
 #: Refuses a request by its Authorization header and realm, or returns None.
 Admit = Callable[[str | None, str | None], Answer | None]
 
@@ -119,7 +122,9 @@ class Feed:
         except BrokerUnavailable as error:
             return response(_not_known(error))
         place = changes.place
-        answer = web.StreamResponse(headers={**_NO_STORE, "Content-Type": "application/x-ndjson"})
+        answer = web.StreamResponse(headers={**_STREAM, "Content-Type": "application/x-ndjson"})
+        # It has no length, so over HTTP/1.0 its end is that of the connection, whatever the request asks for.
+        answer.force_close()
         reader = Stream(changes)
         self._node.attach(reader)
         try:

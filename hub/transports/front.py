@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 from aiohttp import web
 
-from ..errors import HeadError
+from ..errors import HeadError, TooMany
 from ..forwarded import FIELDS, Proxies, is_near
 from ..node import Node
+from ..protocol import events
 from ..protocol.heads import Head, Upgrade, is_upgrade, read_head, refusal, split_key, switching, upgrade
 from ..realms import Directory
 from ..turns import Turns
@@ -225,7 +227,7 @@ class Door:
     @property
     def is_full(self) -> bool:
         """Whether there are as many connections as there may be."""
-        return self.max_connections > 0 and self.sockets + len(self._peers) >= self.max_connections
+        return self.max_connections > 0 and self.clients >= self.max_connections
 
     @property
     def is_crowded(self) -> bool:
@@ -260,18 +262,40 @@ class Door:
             self.node.count_address(address, -1)
         return address
 
+    @property
+    def clients(self) -> int:
+        """Connections of this process."""
+        return self.sockets + len(self._peers)
+
+    def delay(self, least: float = events.SOON) -> int:
+        """Milliseconds before an event stream of now should come back: all of them at once would be too many."""
+        return events.delay(self.clients, random.random(), least)
+
+    def cors_of_events(self, buffer: bytes) -> dict[str, str] | None:
+        """The CORS headers for a request that wants an event stream; None for any other, or one that isn't whole."""
+        if not buffer.startswith(b"GET ") or b"text/event-stream" not in buffer:
+            return None
+        try:
+            found = read_head(buffer, HEAD_BYTES)
+        except HeadError:
+            return None
+        if found is None or b"text/event-stream" not in (found[0].get(b"accept") or b""):
+            return None
+        head = found[0]
+        entrance, _ = self.entrances.find(_path(head.target), _text(head.get(b"host")))
+        origins = (entrance or self.entrances.default).origins
+        return origins.headers(_text(head.get(b"origin")), _text(head.get(b"host")))
+
     @contextlib.contextmanager
     def streaming(self, request: web.Request) -> Iterator[None]:
-        """Count an event stream by the address that a proxy of ours wrote; HTTPServiceUnavailable if that has too many.
+        """Count an event stream by the address that a proxy of ours wrote; TooMany if that has too many.
 
         Without proxies its connection is counted already.
         """
         address = self.address_of(request) if self.proxies.count else ""
         if self.address_connections and self.addresses.get(address, 0) >= self.address_connections:
             self.count("connections")
-            raise web.HTTPServiceUnavailable(
-                text="Too many connections from one address\n", headers={"Retry-After": "5"}
-            )
+            raise TooMany(text="Too many connections from one address")
         if address:
             self.node.count_address(address, 1)
         try:
@@ -462,7 +486,12 @@ class Front(asyncio.Protocol):
         try:
             door.check_room(address)
         except HeadError as error:
-            self._refuse(error)
+            if (cors := door.cors_of_events(buffer)) is not None:
+                self._leave()
+                transport.write(_turned_away(door.delay(events.LATER), error.text, cors))
+                transport.close()
+            else:
+                self._refuse(error)
             return
         self._leave()
         handler = door.posts() if door.posts is not None and buffer[:1] == b"P" else door.handler()
@@ -508,6 +537,14 @@ def _continue(transport: asyncio.Transport, connection: Connection, way: Way, re
         access.info("upgraded", extra={"peer": peer, "target": way.head.target.decode("latin-1")})
     if rest:
         connection.data_received(rest)
+
+
+def _turned_away(milliseconds: int, reason: str, cors: dict[str, str]) -> bytes:
+    """The whole answer to an EventSource for which there is no room: any status but 200 would end it for good."""
+    body = events.closed(milliseconds, reason)
+    fields = {**events.HEADERS, **cors, "Content-Length": str(len(body)), "Connection": "close"}
+    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
 def _heads_due(door: Door) -> None:

@@ -23,17 +23,18 @@ from multidict import MultiDict
 from ..bayeux import Bayeux
 from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError, TooMany
 from ..node import Node
+from ..protocol import events
 from ..protocol.access import Access, Who, refusal
 from ..protocol.channels import is_wild, to_fanout
 from ..protocol.frames import text_frame
 from ..protocol.heads import Head
 from ..protocol.messages import dumps, loads
-from ..protocol.plain import MAX_CHANNELS, channels_of, encode, format_place, parse_place
+from ..protocol.plain import MAX_CHANNELS, UNKNOWN, channels_of, encode, format_place, parse_place
 from ..protocol.publications import Position
 from ..sessions import Batch, Session
 from .bodies import read_body
-from .eventsource import EventStream
-from .front import Entrance
+from .eventsource import EventStream, come_back
+from .front import Door, Entrance
 from .websocket import Connection, intervals
 
 #: Bytes of a poll's form: a hundred channels of the longest names (HUB_MAX_CHANNEL), percent-encoded, and a place.
@@ -41,6 +42,9 @@ FORM_BYTES = 128 * 1024
 
 #: Orders of a socket that may wait while one waits for the broker.
 MAX_ORDERS = 100
+
+#: Where a stream of nothing but patterns is: no position, so that who comes back with it is told "lost".
+NOWHERE = b"*"
 
 #: What `/test/…` listens to.
 _TEST = "channel=test"
@@ -208,9 +212,14 @@ class PlainStream(EventStream):
 
     closed_by = "http-stream"
 
-    def __init__(self, node: Node) -> None:
-        super().__init__(node)
+    def __init__(self, node: Node, door: Door) -> None:
+        super().__init__(node, door)
         self.places: dict[str, Position] = {}
+
+    @property
+    def place(self) -> bytes:
+        """The id that a client comes back with; NOWHERE if it has but patterns, for else it would say nothing."""
+        return format_place(self.places).encode() if self.places else NOWHERE
 
     def offer(self, batch: Batch) -> None:
         if list(self.places) == [batch.channel]:
@@ -229,7 +238,7 @@ class PlainStream(EventStream):
         for publication in batch.publications:
             if batch.channel in self.places:
                 self.places[batch.channel] = publication.position
-            parts.append(b"id: %b\ndata: %b\n\n" % (format_place(self.places).encode(), encode(publication)))
+            parts.append(b"id: %b\ndata: %b\n\n" % (self.place, encode(publication)))
         self.deliver(b"".join(parts))
 
     def tell_lost(self, channels: Iterable[str]) -> bool:
@@ -327,28 +336,35 @@ class Plain:
         return web.Response(status=426, text="Open a WebSocket here.\n", headers={"Upgrade": "websocket"})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """GET /sse."""
-        cors = self.cors(request)
-        place = request.headers.get("Last-Event-ID") or request.query.get("position", "")
+        """GET /sse. What passes by itself is told on a stream that ends; only what can't succeed is refused."""
+        cors, door = self.cors(request), self._entrance.door
+        last = events.last_id(request.headers.get("Last-Event-ID"), request.query.items())
         try:
             who = self.who(request)
-            positions = self._asked(request, place, who)
-            self._node.bayeux.check_opening(self._entrance.door.address_of(request), self._node.time())
+            positions = self._resumed(request, last or request.query.get("position", ""), who)
+            if self._node.draining:
+                return come_back(door, "Going away", cors, events.SOON)
+            self._node.bayeux.check_opening(door.address_of(request), self._node.time())
+            with door.streaming(request):
+                return await self._stream(request, cors, who, positions)
+        except TooMany as error:
+            self._node.bayeux.count(error)
+            return come_back(door, error.wire(), cors)
         except ProtocolError as error:
             return self._refused(error, cors)
-        with self._entrance.door.streaming(request):
-            return await self._stream(request, cors, who, positions)
 
     async def _stream(
         self, request: web.Request, cors: dict[str, str], who: Who, positions: dict[str, Position | None]
     ) -> web.StreamResponse:
-        stream = PlainStream(self._node)
+        stream = PlainStream(self._node, self._entrance.door)
         await stream.start(request, cors)
         session = stream.session = self._node.open_session(stream, who)
         self._node.attach(stream)
         try:
             found = await self._node.subscribe(session, positions)
             lost = [channel for channel, (_, complete) in found.items() if not complete]
+            # Of a pattern nothing is recovered, so who comes back must fetch what it stands for.
+            lost += [pattern for pattern, since in positions.items() if since is not None and is_wild(pattern)]
             # What is recovered has older ids than the top: the place moves on with it.
             stream.places = {
                 channel: top if since is None or channel in lost else since
@@ -356,7 +372,7 @@ class Plain:
                 for since in [positions[channel]]
             }
             state = orjson.dumps(_state(positions, found))
-            stream.write(b"id: %b\nevent: subscribed\ndata: %b\n\n" % (format_place(stream.places).encode(), state))
+            stream.write(b"id: %b\nevent: subscribed\ndata: %b\n\n" % (stream.place, state))
             if lost:
                 stream.tell_lost(lost)
             self._node.writable(session)
@@ -440,6 +456,26 @@ class Plain:
 
     def _asked(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
         return _allowed(self._node.bayeux, self._access, request.query.getall("channel", []), place, who)
+
+    def _resumed(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
+        """As `_asked`, for a stream: where its place says nothing that can be had, its client is told "lost".
+
+        An EventSource says its last id again and again, also one of the server that was here before, and a
+        refusal would end it for good.
+        """
+        positions = self._asked(request, "", who)
+        if not place:
+            return positions
+        try:
+            found = parse_place(place, list(positions))
+        except ProtocolError:
+            return dict.fromkeys(positions, UNKNOWN)
+        return {channel: self._known(channel, since, who) for channel, since in found.items()}
+
+    def _known(self, channel: str, since: Position | None, who: Who) -> Position | None:
+        if is_wild(channel) or (since is not None and not self._access.may_recover(channel, who)):
+            return UNKNOWN
+        return since
 
     def _refused(self, error: ProtocolError, headers: dict[str, str]) -> web.Response:
         self._node.bayeux.count(error)

@@ -282,7 +282,7 @@ class TestServerSentEvents:
     async def test_stream_resumes_by_the_last_event_id(self) -> None:
         async with serving() as (url, hub), ClientSession() as http:
             async with http.get(url + "/sse?channel=a") as response:
-                assert response.headers["Content-Type"] == "text/event-stream"
+                assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
                 await events(response, 1)
                 await hub.publisher.publish("a", 1)
                 (event,) = await events(response, 1)

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from aiohttp import hdrs, web
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, select
 
-from . import keys
+from . import attempts, keys
 from .db import Database
-from .models import MAX_NAME, FailedLogin, User, now
+from .models import MAX_NAME, FailedLogin, User
 from .requests import USER, address_of, clean_line, read_fields, redirect, require_user
 from .templating import render
-from .visitors import Passwords
-
-#: Wrong passwords are counted over this long.
-WINDOW = timedelta(minutes=15)
-
-#: How many, before the answer is to wait: for one name from one address, for an address, for a name.
-#: The last is wide, so that a stranger can't easily lock a user out.
-BY_BOTH, BY_ADDRESS, BY_NAME = 5, 25, 100
+from .visitors import Passwords, TooBusy
 
 #: Longer ones cost the server time and nobody types them.
 MAX_PASSWORD = 200
@@ -49,26 +41,35 @@ async def login(request: web.Request) -> web.StreamResponse:
 async def post_login(request: web.Request) -> web.StreamResponse:
     """POST /login: name, password, next."""
     fields = await read_fields(request)
-    name, target = clean_line(fields.get("name", ""))[:MAX_NAME], _local(fields.get("next"))
+    name, target = clean_line(fields.get("name", ""), MAX_NAME)[:MAX_NAME], _local(fields.get("next"))
     password = fields.get("password", "")
-    database, signer = request.app[keys.database], request.app[keys.signer]
-    address = address_of(request)
-    if await _is_blocked(database, name, address):
-        error = "Too many attempts. Wait a quarter of an hour, then try again."
-        response = _form(request, LoginForm(name, target, error), status=429)
-        response.headers[hdrs.RETRY_AFTER] = str(int(WINDOW.total_seconds()))
-        return response
+    database, signer, passwords = request.app[keys.database], request.app[keys.signer], request.app[keys.passwords]
     async with database.reading() as session:
         user = await session.scalar(select(User).where(User.name == name))
+    device = None if user is None else signer.device_of(request, user)
+    attempt = await attempts.take(database, name, attempts.place_of(address_of(request), device))
+    if attempt is None:
+        error = "Too many attempts. Wait a quarter of an hour, then try again."
+        response = _form(request, LoginForm(name, target, error), status=429)
+        response.headers[hdrs.RETRY_AFTER] = str(int(attempts.WINDOW.total_seconds()))
+        return response
     kept = None if user is None or len(password) > MAX_PASSWORD else user.password_hash
-    passwords = request.app[keys.passwords]
-    if not await passwords.verify(kept, password[:MAX_PASSWORD]) or user is None:
-        await _note_failure(database, name, address)
+    try:
+        matches = await passwords.verify(kept, password[:MAX_PASSWORD])
+    except TooBusy:
+        await attempts.give_back(database, attempt)
+        error = "Many people are signing in. Try again in a few seconds."
+        response = _form(request, LoginForm(name, target, error), status=503)
+        response.headers[hdrs.RETRY_AFTER] = "5"
+        return response
+    if not matches or user is None:
         return _form(request, LoginForm(name, target, "That name and password don’t go together."), status=403)
+    await attempts.give_back(database, attempt)
     await _note_success(database, user, password, passwords)
     # Another visitor from here on: whoever knew the old cookie knows nothing of this one.
     response = redirect(target)
     signer.write(response, signer.new(user))
+    signer.write_device(response, user, device)
     return response
 
 
@@ -86,7 +87,7 @@ async def post_logout(request: web.Request) -> web.StreamResponse:
 
 async def create_user(database: Database, passwords: Passwords, name: str, password: str) -> User:
     """Make an account. Raises ValueError for a name or password that won't do, or a name that is taken."""
-    name = clean_line(name)
+    name = clean_line(name, MAX_NAME)
     if not 1 <= len(name) <= MAX_NAME:
         raise ValueError(f"a name has 1 to {MAX_NAME} characters")
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
@@ -106,7 +107,7 @@ async def change_password(database: Database, passwords: Passwords, name: str, p
         raise ValueError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
     hashed = await passwords.hash(password)
     async with database.saving() as session:
-        user = await session.scalar(select(User).where(User.name == clean_line(name)))
+        user = await session.scalar(select(User).where(User.name == clean_line(name, MAX_NAME)))
         if user is None:
             raise LookupError(f"there is no user {name!r}")
         user.password_hash = hashed
@@ -129,22 +130,6 @@ def _new_stamp() -> str:
     column = User.__table__.c.stamp.default
     assert column is not None
     return str(column.arg(None))
-
-
-async def _is_blocked(database: Database, name: str, address: str) -> bool:
-    of_name, of_address = FailedLogin.name == name, FailedLogin.address == address
-    statement = select(
-        func.count().filter(of_name, of_address), func.count().filter(of_address), func.count().filter(of_name)
-    ).where(or_(of_name, of_address), FailedLogin.failed_at > now() - WINDOW)
-    async with database.reading() as session:
-        both, by_address, by_name = (await session.execute(statement)).one()
-    return bool(both >= BY_BOTH or by_address >= BY_ADDRESS or by_name >= BY_NAME)
-
-
-async def _note_failure(database: Database, name: str, address: str) -> None:
-    async with database.saving() as session:
-        await session.execute(delete(FailedLogin).where(FailedLogin.failed_at < now() - WINDOW))
-        session.add(FailedLogin(name=name, address=address))
 
 
 async def _note_success(database: Database, user: User, password: str, passwords: Passwords) -> None:

@@ -56,7 +56,7 @@ class CommentForm:
     @classmethod
     def read(cls, fields: dict[str, str]) -> CommentForm:
         """A form as it came in, cleaned and checked."""
-        name, text = clean_line(fields.get("name", "")), clean_text(fields.get("text", ""))
+        name, text = clean_line(fields.get("name", ""), MAX_NAME), clean_text(fields.get("text", ""), MAX_COMMENT)
         errors = []
         if not name:
             errors.append(("name", "Say who you are; any name will do."))

@@ -27,6 +27,9 @@ SHOWN = 200
 _ORDER = case((Event.status == Status.LIVE, 0), (Event.status == Status.SCHEDULED, 1), else_=2)
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+#: Characters of a field that is a date or a number.
+_MAX_WORD = 32
+
 _START = "%Y-%m-%dT%H:%M"
 
 
@@ -45,15 +48,15 @@ class EventForm:
     @classmethod
     def read(cls, fields: dict[str, str]) -> EventForm:
         """A form as it came in, cleaned and checked; an empty slug is made of the title."""
-        title = clean_line(fields.get("title", ""))
-        slug = clean_line(fields.get("slug", "")).lower() or slug_of(title)
+        title = clean_line(fields.get("title", ""), MAX_TITLE)
+        slug = clean_line(fields.get("slug", ""), MAX_SLUG).lower() or slug_of(title)
         form = cls(
             title=title,
             slug=slug,
-            description=clean_text(fields.get("description", "")),
-            starts_at=clean_line(fields.get("starts_at", "")),
-            category=clean_line(fields.get("category", "")),
-            edition=clean_line(fields.get("edition", "")),
+            description=clean_text(fields.get("description", ""), MAX_DESCRIPTION),
+            starts_at=clean_line(fields.get("starts_at", ""), _MAX_WORD),
+            category=clean_line(fields.get("category", ""), _MAX_WORD),
+            edition=clean_line(fields.get("edition", ""), _MAX_WORD),
         )
         form._check()
         return form
@@ -195,7 +198,7 @@ async def post_status(request: web.Request) -> web.StreamResponse:
 
 def slug_of(title: str) -> str:
     """A slug for a title: its letters without accents, its words joined by hyphens; may be empty."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", title[:MAX_TITLE]).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain)[:MAX_SLUG].strip("-")
 
 

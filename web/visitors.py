@@ -28,9 +28,20 @@ LIFE = 14 * 24 * 3600
 
 #: Cookies of another use of the same secret are not taken for ours.
 _AUDIENCE = "fanfare-visitor"
+_DEVICE_AUDIENCE = "fanfare-device"
+
+#: Seconds that a browser is known as one in which a user has signed in: the longest that browsers keep a cookie.
+DEVICE_LIFE = 400 * 24 * 3600
 
 #: Argon2 takes 64 MiB a call. A flood of logins waits in line instead of filling the memory.
 _HASHES_AT_ONCE = 2
+
+#: Who waits for one of those at most: the last of them for about a second.
+_HASHES_WAITING = 16
+
+
+class TooBusy(Exception):
+    """More passwords are to be verified than can be soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +61,12 @@ class Signer:
         # One key a use, so that nothing signed for one can be taken for the other.
         self._cookie_key = _derive(secret, b"cookie")
         self._form_key = _derive(secret, b"form")
+        self._device_key = _derive(secret, b"device")
         self._secure = secure
         self._clock = clock
         # With the prefix, browsers take the cookie only over https and from this very host.
         self.cookie = "__Host-visitor" if secure else "visitor"
+        self._device_cookie = "__Secure-device" if secure else "device"
 
     def new(self, user: User | None = None) -> Visitor:
         """Someone we have not met, or a user who has just shown the password."""
@@ -103,6 +116,33 @@ class Signer:
         """Take the cookie away."""
         response.del_cookie(self.cookie, path="/", httponly=True, secure=self._secure, samesite="Lax")
 
+    def device_of(self, request: web.Request, user: User) -> str | None:
+        """The name of the request's browser, if this user has signed in with it before."""
+        try:
+            claims = jwt.decode(
+                request.cookies.get(self._device_cookie, ""),
+                self._device_key,
+                algorithms=["HS256"],
+                audience=_DEVICE_AUDIENCE,
+                options={"require": ["sub", "jti"]},
+            )
+        except jwt.InvalidTokenError:
+            return None
+        return str(claims["jti"]) if claims["sub"] == str(user.id) else None
+
+    def write_device(self, response: web.StreamResponse, user: User, device: str | None) -> None:
+        """Let the browser be known as one of this user's, under the name it has if it has one."""
+        claims = {"aud": _DEVICE_AUDIENCE, "sub": str(user.id), "jti": device or secrets.token_urlsafe(18)}
+        response.set_cookie(
+            self._device_cookie,
+            jwt.encode(claims, self._device_key, algorithm="HS256"),
+            max_age=DEVICE_LIFE,
+            path="/login",
+            httponly=True,
+            secure=self._secure,
+            samesite="Lax",
+        )
+
     def is_fading(self, visitor: Visitor) -> bool:
         """Whether it is time for a new cookie."""
         return visitor.expires - self._clock() < LIFE / 2
@@ -123,6 +163,7 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._room = asyncio.Semaphore(_HASHES_AT_ONCE)
         self._nobody: str | None = None
+        self._waiting = 0
 
     async def hash(self, password: str) -> str:
         """What to keep of a password."""
@@ -132,12 +173,19 @@ class Passwords:
     async def verify(self, kept: str | None, password: str) -> bool:
         """Whether the password is the one that was kept.
 
-        kept: None when there is no such user; that takes as long, so the answer's time tells nothing.
+        kept: None when there is no such user; that takes as long, so the answer's time tells nothing. Raises TooBusy
+        when too many wait already.
         """
-        if kept is None and self._nobody is None:
-            self._nobody = await self.hash(secrets.token_urlsafe())
-        async with self._room:
-            matches = await asyncio.to_thread(self._matches, kept or self._nobody or "", password)
+        if self._waiting >= _HASHES_WAITING:
+            raise TooBusy
+        self._waiting += 1
+        try:
+            if kept is None and self._nobody is None:
+                self._nobody = await self.hash(secrets.token_urlsafe())
+            async with self._room:
+                matches = await asyncio.to_thread(self._matches, kept or self._nobody or "", password)
+        finally:
+            self._waiting -= 1
         return matches and kept is not None
 
     def is_outdated(self, kept: str) -> bool:

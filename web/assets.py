@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import mimetypes
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class Asset:
     integrity: str
 
 
+#: How a file is named below the folder: the one spelling that it is served and kept under. `/`, `./` and `../` in other
+#: places lead to the same file in endlessly many ways.
+_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+
+
 class Assets:
     """The files of one folder, held in memory and read again when they change."""
 
@@ -39,8 +45,10 @@ class Assets:
 
     def get(self, name: str) -> Asset:
         """A file by its name below the folder; LookupError if there is none."""
-        path = (self._folder / name).resolve() if "\0" not in name else self._folder
-        if not path.is_relative_to(self._folder) or any(part.startswith(".") for part in Path(name).parts):
+        if _NAME.fullmatch(name) is None:
+            raise LookupError(name)
+        path = (self._folder / name).resolve()
+        if not path.is_relative_to(self._folder):
             raise LookupError(name)
         try:
             modified = path.stat().st_mtime_ns

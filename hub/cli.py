@@ -353,8 +353,6 @@ def _token(found: argparse.Namespace, environ: Environ) -> int:
     if found.channel or found.publish:
         claims = {"channels": found.channel, "publish": found.publish}
     if found.user is not None:
-        if not claims:
-            raise Wrong("--user: is for a listener's token; say its --channel too")
         claims["sub"] = found.user
     print(tokens.sign(settings.realm, settings.key, time.time(), life=found.life, **claims))
     return DONE

@@ -66,6 +66,11 @@ def add_routes(app: web.Application, endpoints: Directory[Endpoint]) -> None:
         app.router.add_get(path, of_publishers(endpoints, lambda endpoint: endpoint.position), allow_head=False)
 
 
+#: What a publisher's token says, and nothing else: the libraries sign iss and exp. One with any other was made for
+#: a browser (`sub` alone lets it be seen in a channel), and must not have the stronger right for lack of `channels`.
+_PUBLISHER_CLAIMS = {"iss", "exp", "iat", "nbf", "jti"}
+
+
 class Gate:
     """Whether a request shows the realm's key. Right tokens are remembered until they expire.
 
@@ -95,9 +100,9 @@ class Gate:
         match scheme.lower():
             case "bearer" if "." in shown:
                 claims = tokens.verify(shown, self._realm, self._keys, now, leeway=self._leeway)
-                if "channels" in claims.all or "publish" in claims.all:
+                if not claims.all.keys() <= _PUBLISHER_CLAIMS:
                     # Browsers hold these (protocol.access); what they may publish to, Bayeux decides.
-                    raise BadToken(text="Token is a listener's")
+                    raise BadToken(text="Listener's token can't publish: it says more than iss, exp, iat, nbf and jti")
                 self._remember(authorization, claims.expires + self._leeway)
             case "bearer":
                 self._check_key(shown)

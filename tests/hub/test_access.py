@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from hub.bayeux import Bayeux
 from hub.cli import main
 from hub.errors import BadToken, SettingsError
 from hub.protocol import tokens
-from hub.protocol.access import Access, Grant, Who, covers, parse_rules
+from hub.protocol.access import Access, Grant, Rule, Who, covers, parse_rules
 from hub.protocol.channels import matches
 from hub.sessions import Registry
 
@@ -215,6 +216,21 @@ def test_rule_that_covers_a_pattern_covers_every_name_of_it(rule: str, pattern: 
         assert covers(rule, name)
 
 
+@given(st.from_regex(r"[a*-]{1,8}", fullmatch=True), st.from_regex(r"[a-]{0,12}", fullmatch=True))
+def test_stars_within_a_segment_match_as_globs_do(segment: str, name: str) -> None:
+    if "**" not in segment and name:
+        assert covers("/" + segment, "/" + name) == fnmatch.fnmatchcase(name, segment)
+
+
+def test_rule_with_several_stars_takes_no_longer_for_a_name_that_almost_matches() -> None:
+    """`room-*-*-*-*-*` took 3 s for 150 dashes, and half a minute for the longest name: each way was tried."""
+    rule = Rule(("/room-*-*-*-*-*-*-*-*/x",), {"subscribe": "token"}, "test")
+    began = time.perf_counter()
+    for number in range(20):
+        assert not rule.matches(f"/room{'-' * 230}{number}/y")
+    assert time.perf_counter() - began < 1
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
@@ -358,12 +374,27 @@ class TestServed:
                 assert "team/b" in (await socket.receive_json())["subscribed"]
 
     async def test_listener_s_token_does_not_open_the_publish_api(self) -> None:
+        """One that only says who it is, for presence, published anything and kicked anybody."""
+        listeners: list[dict[str, Any]] = [
+            {"channels": ["a"]},
+            {"channels": [], "publish": ["a"]},
+            {"sub": "alice"},
+            {"sub": None},
+            {"role": "x"},
+        ]
         async with serving() as (url, _), ClientSession() as http:
-            for claims in ({"channels": ["a"]}, {"channels": [], "publish": ["a"]}):
+            for claims in listeners:
                 bearer = {"Authorization": f"Bearer {token(time.time(), **claims)}"}
-                body = {"items": [{"channel": "a", "json-object": 1}]}
-                async with http.post(f"{url}/publish/", json=body, headers=bearer) as response:
-                    assert response.status == 401
+                for path, body in (
+                    ("/publish/", {"items": [{"channel": "a", "json-object": 1}]}),
+                    ("/kick/", {"user": "x"}),
+                ):
+                    async with http.post(f"{url}/realm/{REALM}{path}", json=body, headers=bearer) as response:
+                        assert (response.status, path) == (401, path), claims
+            bearer = {"Authorization": f"Bearer {token(time.time(), iat=int(time.time()), jti='1')}"}
+            body = {"items": [{"channel": "a", "json-object": 1}]}
+            async with http.post(f"{url}/publish/", json=body, headers=bearer) as response:
+                assert response.status == 200
 
     async def test_session_that_hears_by_token_ends_when_it_expires(self, rules: Path) -> None:
         async with serving(rules=rules, token_leeway=0.0) as (url, hub), ClientSession() as http:

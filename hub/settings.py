@@ -684,7 +684,8 @@ def keep_key(path: Path, variable: str = "FANOUT_KEY") -> bytes:
     Raises SettingsError, naming the variable that the file stands in for.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # What is kept beside the keys is nobody else's to read either: the demo's database, with its accounts.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Written whole under another name and then linked, so that of two processes starting at
         # once one makes the key and both read that one.
         if not path.exists():

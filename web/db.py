@@ -8,8 +8,9 @@ process had no time to tell, another tells.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from socket import gaierror
 from typing import Any
@@ -116,10 +117,17 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, _AWAY)
 
 
+def _make_private(path: Path) -> None:
+    """Let only its owner read a SQLite database that is not there yet; its journals get the same mode."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError, IsADirectoryError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def new_engine(url: URL) -> AsyncEngine:
     """An engine with the site's manners for SQLite or PostgreSQL."""
     if url.get_backend_name() == "sqlite":
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        _make_private(Path(url.database or ""))
         engine = create_async_engine(url)
         event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
         event.listen(engine.sync_engine, "begin", _on_sqlite_begin)

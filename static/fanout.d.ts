@@ -79,6 +79,10 @@ export interface Fanout {
    */
   presence(channel: string, callback: (here: Here) => unknown): Pick<Watch, "cancel">;
 
+  /**
+   * How the page is connected. "connecting" also while a page that woke (shown, online, back from the browser's cache
+   * or from sleep) asks whether its connection is still alive: without an answer within 3 s it opens another.
+   */
   readonly status: "idle" | "connecting" | "websocket" | "long-polling" | "unreachable";
 
   /** A client of its own: for pages of two hubs (`url`), and for tests, which replace more of its world. */

@@ -35,6 +35,16 @@
   // Clients that were told "lost" together refetch within this time, not at once.
   const LOST = 1000;
   const SHOWN = 200;
+  // A page that wakes asks over its connection, and opens another after ASK without an answer. What wakes many
+  // pages at once (a network that is back) is spread; pages that nobody sees have more time. A poll that was
+  // answered within OFTEN is left alone for as long, and so is a hub that was tried.
+  const ASK = 2500;
+  const SPREAD = 500;
+  const SPREAD_HIDDEN = 2000;
+  const OFTEN = 1000;
+  // A timer that comes late by more than this was asleep. Browsers run those of hidden pages once a minute.
+  const TICK = 10000;
+  const TICK_HIDDEN = 90000;
   // The hub's words for a token that it does not take, or no longer.
   const BAD_TOKEN = /^401:.*token/i;
 
@@ -161,7 +171,7 @@
       this.extensions = [];
       this.advice = { reconnect: "retry", interval: 0, timeout: 60000 };
       this.cap = 30000;
-      this.count = this.tries = this.cuts = this.renewals = this.since = 0;
+      this.count = this.tries = this.cuts = this.renewals = this.since = this.began = this.due = this.heard = 0;
       this.reachable = this.up = this.greeted = this.ended = this.turn = this.away = false;
       this.socket = this.kind = this.clientId = null;
       const [until, wait] = (this._store() || "0 0").split(" ");
@@ -323,10 +333,14 @@
       return types;
     }
 
-    _open() {
+    _choose() {
+      const [kind, other] = this._types();
+      return other && (this.turn || this.world.now() < this.blamed) ? other : kind;
+    }
+
+    _open(kind = this._choose()) {
       this._cancel("open");
-      let [kind, other] = this._types();
-      if (other && (this.turn || this.world.now() < this.blamed)) kind = other;
+      this.began = this.world.now();
       const socket = kind && this._make(kind);
       this._use(socket, kind);
       if (socket) this._wait("overdue", OPEN, () => this.fail());
@@ -393,12 +407,71 @@
       if (this.ended) return;
       const most = Math.min(this.cap, 1000 * 2 ** this.tries);
       if (!this.turn) this.tries = Math.min(this.tries + 1, 20);
-      this._wait("open", this.turn ? 0 : this._interval() + world.random() * most, () => this._open());
+      this._openIn(this.turn ? 0 : this._interval() + world.random() * most);
+    }
+
+    _openIn(ms) {
+      this.due = this.world.now() + ms;
+      this._wait("open", ms, () => this._open());
     }
 
     _restart() {
       this._drop();
       this._open();
+    }
+
+    /**
+     * The page was hidden, offline or asleep: its connection may have died without a word. Ask now, or try now
+     * what waits for its turn. However many call, one question is under way. `spread`: up to so many ms later.
+     */
+    wake(spread = 0) {
+      const { world, timers } = this;
+      const { navigator } = world.page;
+      if (this.ended || this.away || (navigator && navigator.onLine === false)) return;
+      const now = world.now();
+      const wait = spread * world.random();
+      if (timers.open) {
+        // Somebody who looks at a page without a connection waits no longer than for the last attempt.
+        const ms = Math.max(this._hidden() ? wait : 0, this.began + OFTEN - now);
+        if (ms <= 0) this._open();
+        else if (now + ms < this.due) this._openIn(ms);
+      } else if (!this.up) {
+        // What was under way when the page fell asleep has had its time.
+        if (this.socket && now - this.began > REPLY) this._replace();
+      } else if (!timers.wake && !timers.asked) {
+        this._wait("wake", this.kind === POLLING ? Math.max(wait, this.heard + OFTEN - now) : wait, () => this._check());
+      }
+    }
+
+    // The hub answers an empty batch with one. A held poll says nothing of itself: it makes room for another.
+    _check() {
+      const { kind } = this;
+      if (kind === POLLING) this._replace(kind);
+      else this.socket.send("[]");
+      this._wait("asked", ASK, () => this._replace(kind === POLLING ? kind : undefined));
+    }
+
+    _replace(kind) {
+      this._drop();
+      this._miss(true);
+      this._open(kind);
+    }
+
+    _tick() {
+      const { world } = this;
+      const due = world.now() + TICK;
+      this._wait("tick", TICK, () => {
+        this._tick();
+        if (world.now() - due > (this._hidden() ? TICK_HIDDEN : TICK)) this.wake(this._spread());
+      });
+    }
+
+    _hidden() {
+      return Boolean(this.world.document && this.world.document.hidden);
+    }
+
+    _spread() {
+      return this._hidden() ? SPREAD_HIDDEN : SPREAD;
     }
 
     // Channels without a position have no way to recover: they are told once they are back.
@@ -449,6 +522,7 @@
       if (this.kind === WEBSOCKET) this._store("");
       else if (this.turn) this._blame();
       this.turn = false;
+      this._tick();
       this._change(true);
       this._flush();
     }
@@ -589,6 +663,8 @@
     }
 
     _receive(text) {
+      this.heard = this.world.now();
+      this._cancel("asked");
       let messages;
       try {
         messages = [].concat(JSON.parse(text));
@@ -648,8 +724,7 @@
     _listen() {
       const { page, document } = this.world;
       if (!page.addEventListener) return;
-      const now = () => { if (this.timers.open) this._open(); };
-      page.addEventListener("online", now);
+      page.addEventListener("online", () => this.wake(this._spread()));
       page.addEventListener("offline", () => { if (this.socket) this.fail(); });
       page.addEventListener("pagehide", () => {
         if (this.disabled.has("autodisconnect")) return;
@@ -657,11 +732,13 @@
         this.leave();
       });
       page.addEventListener("pageshow", () => {
-        if (!this.away) return;
+        if (!this.away) return this.wake();
         this.away = false;
         if (this.channels.size || this.pending.size) this.start();
       });
-      if (document) document.addEventListener("visibilitychange", () => { if (!document.hidden) now(); });
+      if (!document) return;
+      document.addEventListener("visibilitychange", () => { if (!document.hidden) this.wake(); });
+      document.addEventListener("resume", () => this.wake(this._spread()));
     }
 
     _interval() {
@@ -914,7 +991,7 @@
 
       get status() {
         if (!session || !watches.size) return "idle";
-        return session.up ? session.kind : session.told && !session.reachable ? "unreachable" : "connecting";
+        return session.up && !session.timers.asked ? session.kind : session.told && !session.reachable ? "unreachable" : "connecting";
       },
     };
   }

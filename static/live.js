@@ -16,6 +16,11 @@
   const CALM_POLL = Number(document.body.dataset.calmPoll);
   // Milliseconds before a fetch that a hint asked for is tried again: the hint itself won't come twice.
   const RETRIES = [500, 2000, 5000];
+  // Milliseconds until an answer begins. A connection that died while the page slept never gives one, and the browser
+  // would wait for minutes; a server that is slow gets twice as long each time.
+  const PATIENCE = 3000;
+  const PATIENCE_MAX = 48000;
+  let patience = PATIENCE;
 
   /** One call of `work` at a time, and one more after it when asked meanwhile: the last hint counts. */
   function oneAtATime(work) {
@@ -58,7 +63,14 @@
   }
 
   async function get(url, type) {
-    const response = await fetch(url, { headers: { Accept: type }, credentials: "same-origin" });
+    const aborter = new AbortController();
+    const timer = setTimeout(() => {
+      patience = Math.min(2 * patience, PATIENCE_MAX);
+      aborter.abort(new Error(`${url}: no answer`));
+    }, patience);
+    const response = await fetch(url, { headers: { Accept: type }, credentials: "same-origin", signal: aborter.signal })
+      .finally(() => clearTimeout(timer));
+    patience = PATIENCE;
     if (!response.ok) throw new Error(`${url}: ${response.status}`);
     return response;
   }

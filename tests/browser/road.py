@@ -27,6 +27,9 @@ class Road:
         #: Seconds after which a WebSocket is cut, as some proxies do.
         self.patience: float | None = None
         self._ends: set[asyncio.StreamWriter] = set()
+        # What each browser's connection last asked for, and those that carry nothing any more.
+        self._latest: dict[asyncio.StreamWriter, str] = {}
+        self._forgotten: set[asyncio.StreamWriter] = set()
 
     def seen(self, start: str) -> int:
         """How many requests began like this."""
@@ -36,6 +39,10 @@ class Road:
         """End every connection without a word."""
         for writer in list(self._ends):
             writer.transport.abort()
+
+    def forget(self, path: str = "") -> None:
+        """Carry nothing more for the connections whose last request named this: a NAT that has forgotten them."""
+        self._forgotten |= {writer for writer, line in self._latest.items() if path in line}
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -55,6 +62,8 @@ class Road:
             pass
         finally:
             self._ends -= {writer, far_writer}
+            self._forgotten.discard(writer)
+            self._latest.pop(writer, None)
             writer.transport.abort()
             far_writer.transport.abort()
 
@@ -64,9 +73,12 @@ class Road:
         is_socket = False
         # A browser sends no request before it has the answer to the last, so one begins a chunk.
         while chunk := await reader.read(65536):
+            if writer in self._forgotten:
+                continue
             line = chunk.split(b"\r\n", 1)[0].decode("latin-1")
             if not is_socket and line.endswith(" HTTP/1.1"):
                 self.requests.append(line.removesuffix(" HTTP/1.1"))
+                self._latest[writer] = line
                 is_socket = b"upgrade: websocket" in chunk.lower()
                 if self._refuses(line, is_socket):
                     writer.write(_REFUSED)
@@ -80,7 +92,7 @@ class Road:
 
     async def _back(self, far: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await far.read(65536):
-            if self.loses_answers:
+            if self.loses_answers or writer in self._forgotten:
                 self.lost += len(chunk)
                 continue
             writer.write(chunk)

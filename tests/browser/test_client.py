@@ -218,6 +218,49 @@ async def test_a_hidden_page_fetches_nothing_and_is_current_soon_after_it_shows(
     assert site.road.seen(REFETCH) == before + 1
 
 
+@pytest.mark.parametrize("status", ["websocket", "long-polling"])
+@pytest.mark.parametrize("event", ["visibilitychange", "online", "resume"])
+async def test_a_page_that_wakes_on_a_connection_that_died_without_a_word_is_current_soon(
+    open_page: Open, site: Site, status: str, event: str
+) -> None:
+    """A NAT had forgotten it: the page was old for 46 s after its user came back, and said "websocket" meanwhile."""
+    site.road.refuses_sockets = status == "long-polling"
+    reader = await listening(open_page, status)
+    await site.comment("Before")
+    await shows(reader, COMMENTS, "Before")
+    site.road.forget(" /bayeux")
+    await site.comment("Meanwhile")
+    said = await reader.evaluate(
+        """async (event) => {
+            (event === 'online' ? window : document).dispatchEvent(new Event(event));
+            // What wakes many pages is spread over half a second; a poll that was just answered has one.
+            await new Promise((resolve) => setTimeout(resolve, 1200));
+            return Fanout.status;
+        }""",
+        event,
+    )
+    # Long-polling may be back by then.
+    assert said == "connecting" or status == "long-polling"
+    with Stopwatch() as watch:
+        await shows(reader, COMMENTS, "Meanwhile", "Before")
+    # 3 s, and what a busy machine takes; without the question it is found by a poll that is overdue, after 54 s.
+    assert watch.seconds < 20
+
+
+async def test_a_refetch_over_a_connection_that_died_without_a_word_is_tried_again(open_page: Open, site: Site) -> None:
+    """The hint came over a new WebSocket, the request for what changed went into an old connection, and hung."""
+    reader = await listening(open_page)
+    await site.comment("Before")
+    await shows(reader, COMMENTS, "Before")
+    site.road.forget()
+    await site.comment("Meanwhile")
+    await reader.evaluate("document.dispatchEvent(new Event('resume'))")
+    # The browser keeps up to six, and finds one after the other dead.
+    await reader.wait_for_function(
+        "(where) => document.querySelectorAll(where).length === 2", arg=COMMENTS, timeout=240_000
+    )
+
+
 async def test_a_page_left_says_goodbye(open_page: Open, site: Site) -> None:
     for refuses in (False, True):
         site.road.refuses_sockets = refuses

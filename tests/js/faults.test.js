@@ -86,6 +86,9 @@ async function run(seed) {
       for (const session of hub.sessions.values()) session.tops = { lost: [...session.patterns] };
     },
     () => { hub.deaf = !hub.deaf; },
+    () => hub.numb(),
+    () => { hub.numb(); world.document.fire("resume"); },
+    () => { hub.lag = [0, 2000, 4000][below(3)]; },
     () => world.page.fire("offline"),
     () => world.page.fire("online"),
     () => { world.page.fire("pagehide"); world.page.fire("pageshow"); },
@@ -100,6 +103,7 @@ async function run(seed) {
   }
 
   hub.deaf = false;
+  hub.lag = 0;
   hub.up();
   show(true);
   await clock.pass(400_000);

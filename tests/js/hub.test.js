@@ -134,6 +134,25 @@ describe("the client and the hub", { concurrency: 4 }, () => {
       assert.deepEqual(heard, [0, 1, 2]);
     }));
 
+    test(`${kind}: a page that wakes on a connection that went silent is current at once`, SECONDS, () => withHub(async ({ proxy, publish, listen }) => {
+      const page = new EventTarget();
+      const { heard, Fanout } = await listen({ ...given, page });
+      await publish(0);
+      await until(() => heard.length === 1, "the first");
+      const { made } = proxy;
+      page.dispatchEvent(new Event("online"));
+      await until(() => Fanout.status === kind, "asked, and answered");
+      if (kind === "websocket") assert.equal(proxy.made, made, "a connection that lives is kept");
+      proxy.stall();
+      await publish(1);
+      page.dispatchEvent(new Event("online"));
+      // Without the question it is found by what is overdue, after 10 s.
+      const asked = Date.now();
+      await until(() => heard.length >= 2, "current", 60);
+      assert.deepEqual(heard, [0, 1]);
+      assert.ok(Date.now() - asked < 9000, `after ${Date.now() - asked} ms`);
+    }));
+
     test(`${kind}: a hub that restarts without its history makes the page refetch once, and goes on`, SECONDS, () => withHub(async ({ hub, publish, listen }) => {
       let lost = 0;
       const { heard } = await listen(given, { lost: () => lost++ });

@@ -69,7 +69,7 @@ class Hub {
   constructor(clock) {
     this.clock = clock;
     this.sockets = "accept"; // or "refuse", or "swallow"
-    this.polls = "accept"; // or "refuse", or an HTTP status
+    this.polls = "accept"; // or "refuse", or "swallow", or an HTTP status
     this.epoch = "e1";
     this.logs = new Map();
     this.sessions = new Map();
@@ -83,6 +83,9 @@ class Hub {
     this.refused = new Map();
     this.accepts = () => true; // a handshake's token
     this.deaf = false;
+    this.lag = 0; // milliseconds until an answer is on its way
+    this.asked = 0; // empty batches, which ask whether anybody is there
+    this.dead = new Set(); // connections that carry nothing any more, and don't say so
     this.made = 0;
   }
 
@@ -128,6 +131,12 @@ class Hub {
     this.epoch = "e" + (+this.epoch.slice(1) + 1);
     this.logs.clear();
     if (sessions) this.sessions.clear();
+  }
+
+  /** What is connected dies without a word, as when a NAT forgets it; new connections are well. */
+  numb() {
+    for (const socket of this.open) this.dead.add(socket);
+    for (const { hold } of this.sessions.values()) if (hold) this.dead.add(hold.drop);
   }
 
   /** Every connection ends. */
@@ -231,6 +240,11 @@ class Hub {
     }
     for (const step of after) step();
     if (this.deaf) return;
+    // As the hub does, and Faye's server.
+    if (!batch.length && socket) {
+      this.asked += 1;
+      return void send([]);
+    }
     if (replies.length) send(replies);
     if (held && !socket && held.queue.length) this.answer(held);
     for (const session of this.sessions.values()) {
@@ -269,11 +283,12 @@ function makeWorld() {
     send(text) {
       if (this.readyState !== 1) return;
       const batch = JSON.parse(text);
-      clock.later(() => hub.take(batch, (replies) => clock.later(() => this.hear(replies), 0), () => {}, this), 0);
+      if (hub.dead.has(this)) return;
+      clock.later(() => hub.take(batch, (replies) => clock.later(() => this.hear(replies), hub.lag), () => {}, this), 0);
     }
 
     hear(messages) {
-      if (this.readyState === 1 && this.onmessage) this.onmessage({ data: JSON.stringify(messages) });
+      if (this.readyState === 1 && this.onmessage && !hub.dead.has(this)) this.onmessage({ data: JSON.stringify(messages) });
     }
 
     end(code) {
@@ -299,11 +314,14 @@ function makeWorld() {
           drop();
         });
       }
-      const answer = (status, text) => resolve({ status, ok: status === 200, text: async () => text });
+      const answer = (status, text) => {
+        if (!hub.dead.has(drop)) resolve({ status, ok: status === 200, text: async () => text });
+      };
       clock.later(() => {
         if (hub.polls === "refuse") return drop();
+        if (hub.polls === "swallow") return;
         if (typeof hub.polls === "number") return answer(hub.polls, "<h1>no</h1>");
-        hub.take(JSON.parse(body), (replies) => clock.later(() => answer(200, JSON.stringify(replies)), 0), drop, null);
+        hub.take(JSON.parse(body), (replies) => clock.later(() => answer(200, JSON.stringify(replies)), hub.lag), drop, null);
       }, 5);
     });
   };

@@ -149,7 +149,8 @@ class Realm:
             pace = Pace(leave=settings.presence_leave, users=settings.presence_users)
             self.reporter = Reporter(self.node, pace, alone=settings.redis_url is None)
         self._intervals = intervals(settings.ping_interval)
-        origins = Origins(settings.origins, "the realm's origins in HUB_REALMS" if listed else "HUB_ORIGINS")
+        place = "the realm's origins in HUB_REALMS" if listed else "HUB_ORIGINS"
+        origins = Origins(settings.origins, place, settings.site_url)
         self.entrance = Entrance(door, self.node, origins, with_site=not listed)
         self.plain = Plain(
             self.entrance,

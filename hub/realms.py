@@ -66,6 +66,7 @@ class Entry:
             key=self.key,
             old_keys=self.old_keys,
             origins=self.origins,
+            site_url=None,
             client_publish=self.client_publish,
             rules=self.rules,
             realms=None,

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from .errors import SettingsError
 from .forwarded import HEADERS
+from .origins import parse_origin
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -145,15 +146,10 @@ def _parse_origins(text: str) -> tuple[str, ...]:
         if word == "*":
             origins.append(word)
             continue
-        origin = word.rstrip("/").lower()
         try:
-            parts = urlsplit(origin)
-            parts.port  # noqa: B018  # reading it checks it
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in {"http", "https"} or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
-            raise ValueError(f"has {word!r} in it, which is not an origin such as https://example.org")
-        origins.append(origin)
+            origins.append(parse_origin(word))
+        except ValueError as error:
+            raise ValueError(f"{word[:80]!r} {error}") from None
     return tuple(origins)
 
 
@@ -239,7 +235,8 @@ class Setting:
 
     def parse(self, text: str) -> Any:
         """The value, or SettingsError naming the variable; a secret's text is not repeated."""
-        shown = "" if self.secret else f" {text[:80]!r}"
+        # A list names the word that is wrong itself.
+        shown = "" if self.secret or self.kind is ORIGINS else f" {text[:80]!r}"
         try:
             value = self.kind.parse(text)
         except ValueError as error:
@@ -278,6 +275,16 @@ def setting(
     }
     # A secret stays out of the repr, which ends up in logs and tracebacks.
     return field(default=default, repr=not secret, metadata=row)
+
+
+def site_url_setting() -> Any:
+    """SITE_URL, whose pages are the hub's own."""
+    return setting(
+        "SITE_URL",
+        HTTP_URL,
+        None,
+        "the site's own address as browsers see it; its pages may connect, and with https, cookies are sent by it only",
+    )
 
 
 def proxies_setting() -> Any:
@@ -405,8 +412,9 @@ class Settings:
         "HUB_RULES", PATH, None, "TOML file that says who may do what where, and what is kept (docs/access.md)"
     )
     origins: tuple[str, ...] = setting(
-        "HUB_ORIGINS", ORIGINS, (), "origins of other sites whose pages may connect; * for any"
+        "HUB_ORIGINS", ORIGINS, (), "origins of other sites and apps whose pages may connect; * for any"
     )
+    site_url: str | None = site_url_setting()
     realms: Path | None = setting(
         "HUB_REALMS", PATH, None, "TOML file of more realms, with keys and rules of their own (docs/realms.md)"
     )

@@ -85,6 +85,12 @@ export interface Fanout {
    */
   readonly status: "idle" | "connecting" | "websocket" | "long-polling" | "unreachable";
 
+  /**
+   * Why the hub can't be reached, and what to change, in a sentence; empty while all is well, or nobody knows yet.
+   * The console shows it too, once.
+   */
+  readonly reason: string;
+
   /** A client of its own: for pages of two hubs (`url`), and for tests, which replace more of its world. */
   make(world?: Partial<World>): { Fanout: Fanout; Faye: Faye };
 }
@@ -103,6 +109,8 @@ export interface World {
   WebSocket: typeof WebSocket | undefined;
   /** Takes errors of the page's callbacks. */
   report(error: unknown): void;
+  /** Tells whoever builds the page. */
+  warn(text: string): void;
   document: Document | undefined;
   /** Where `online`, `offline`, `pagehide` and `pageshow` happen, and `location` is. */
   page: Window;

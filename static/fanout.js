@@ -58,6 +58,7 @@
     fetch: (url, init) => root.fetch(url, init),
     // A page's error is the page's: thrown where its own error handlers see it, never through us.
     report: (error) => void setTimeout(() => { throw error; }),
+    warn: (text) => { if (root.console) root.console.warn(text); },
     get WebSocket() { return root.WebSocket; },
     get document() { return root.document; },
     get page() { return root; },
@@ -88,8 +89,8 @@
    * together: two requests at once could arrive in the other order.
    */
   class Poll {
-    constructor(world, url, headers) {
-      Object.assign(this, { world, url, headers, waiting: [], busy: false, aborter: new AbortController() });
+    constructor(world, url, headers, refused) {
+      Object.assign(this, { world, url, headers, refused, waiting: [], busy: false, aborter: new AbortController() });
       this.readyState = 0;
       world.later(() => {
         if (this.readyState) return;
@@ -142,9 +143,14 @@
           // Something on the way will never take these messages. To send them again would have no end.
           const refuse = ({ channel, id }) => ({ channel, id, successful: false, error: status + "::Refused" });
           data = JSON.stringify(JSON.parse(text).map(refuse));
-        } else if (status !== 200) throw status;
+        } else if (status !== 200) {
+          // A page of another origin may read this answer: it is the only place that says why.
+          this.refused(status, data);
+          throw status;
+        }
         if (this.readyState === 1 && this.onmessage) this.onmessage({ data });
       } catch (failed) {
+        if (this.readyState < 3 && typeof failed !== "number") this.refused(0, "");
         this.close(1006);
       }
     }
@@ -174,6 +180,7 @@
       this.count = this.tries = this.cuts = this.renewals = this.since = this.began = this.due = this.heard = 0;
       this.reachable = this.up = this.greeted = this.ended = this.turn = this.away = false;
       this.socket = this.kind = this.clientId = null;
+      this.reason = "";
       const [until, wait] = (this._store() || "0 0").split(" ");
       this.blamed = +until || 0;
       this.blame = +wait || 0;
@@ -350,7 +357,7 @@
     _make(kind) {
       const { location } = this.world.page;
       const url = new URL(this.endpoints[kind] || this.url, location && location.href).href;
-      if (kind === POLLING) return new Poll(this.world, url, this.headers);
+      if (kind === POLLING) return new Poll(this.world, url, this.headers, (status, text) => this._explain(url, status, text));
       try {
         return new this.world.WebSocket(url.replace(/^http/, "ws"));
       } catch (refused) {
@@ -413,6 +420,16 @@
     _openIn(ms) {
       this.due = this.world.now() + ms;
       this._wait("open", ms, () => this._open());
+    }
+
+    /** Say once why nothing gets through: a browser tells a page nothing of it, and the console little. */
+    _explain(url, status, text) {
+      const { location } = this.world.page;
+      const from = location ? " from " + location.origin : "";
+      let reason = `no hub answers at ${url}${from}` + (status ? `: status ${status}` : "");
+      if (status === 403 && /^Origin /.test(text)) reason = `the hub at ${url} refuses pages${from}. ${text.trim()}`;
+      if (reason !== this.reason && !this.reachable) this.world.warn("Fanout: " + reason);
+      this.reason = reason;
     }
 
     _restart() {
@@ -518,6 +535,7 @@
     _live() {
       if (this.up) return;
       this.up = true;
+      this.reason = "";
       this.since = this.since || this.world.now();
       if (this.kind === WEBSOCKET) this._store("");
       else if (this.turn) this._blame();
@@ -992,6 +1010,10 @@
       get status() {
         if (!session || !watches.size) return "idle";
         return session.up && !session.timers.asked ? session.kind : session.told && !session.reachable ? "unreachable" : "connecting";
+      },
+
+      get reason() {
+        return session && watches.size ? session.reason : "";
       },
     };
   }

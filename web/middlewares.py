@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from aiohttp import ETag, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from hub.origins import is_same
+
 from . import keys
 from .db import is_away
 from .models import User
@@ -122,7 +124,7 @@ async def _check_form(request: web.Request) -> None:
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
         raise web.HTTPForbidden(text="Sent from another site’s page.")
     # Hosts only: behind a proxy we don't know which scheme the browser used.
-    if origin is not None and urlsplit(origin).netloc.lower() != _host(request):
+    if origin is not None and not is_same(origin, _host(request)):
         raise web.HTTPForbidden(text="Sent from another site’s page.")
     token = request.headers.get("X-CSRF-Token") or (await read_fields(request)).get("csrf_token", "")
     if VISITOR not in request or not request.app[keys.signer].is_form_token(request[VISITOR], token):
@@ -131,7 +133,8 @@ async def _check_form(request: web.Request) -> None:
 
 def _host(request: web.Request) -> str:
     url = request.app[keys.settings].url
-    return urlsplit(url).netloc.lower() if url else request.host.lower()
+    # Not `request.host`, which asks the machine's resolver where there is no such header.
+    return urlsplit(url).netloc.lower() if url else request.headers.get(hdrs.HOST, "").lower()
 
 
 def _refusal(request: web.Request, error: web.HTTPException) -> web.Response:

@@ -13,7 +13,6 @@ from sqlalchemy.exc import ArgumentError
 from hub.errors import SettingsError
 from hub.settings import (
     COUNT,
-    HTTP_URL,
     KEY,
     PATH,
     SECONDS,
@@ -24,6 +23,7 @@ from hub.settings import (
     proxy_header_setting,
     read,
     setting,
+    site_url_setting,
     variables,
 )
 
@@ -75,9 +75,7 @@ class Settings:
         "DATABASE_URL", DATABASE_URL, None, "where events are kept; without it SQLite, in HUB_VAR", secret=True
     )
     var: Path = setting("HUB_VAR", PATH, Path("var"), "folder for what is made on the first run")
-    url: str | None = setting(
-        "SITE_URL", HTTP_URL, None, "the site's own address as browsers see it; with https, cookies are sent by it only"
-    )
+    url: str | None = site_url_setting()
     secret: bytes | None = setting(
         "SITE_SECRET",
         KEY,

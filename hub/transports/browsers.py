@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from urllib.parse import urlsplit
+
+from ..origins import is_same
 
 #: Ours are 32 hexadecimal digits; others are not believed, so that nothing else becomes a key.
 _COOKIE = re.compile(r"(?:^|;)\s*BAYEUX_BROWSER=([0-9a-f]{32})\s*(?:;|$)")
@@ -16,7 +17,7 @@ def browser_of(cookie: str | None, origin: str | None, host: str | None, path: s
 
     Pages of other origins send no such cookie, and browsers count connections by the host they go to.
     """
-    if origin is not None and (host is None or urlsplit(origin.lower()).netloc != host.lower()):
+    if origin is not None and not is_same(origin, host):
         return "", ""
     known = _COOKIE.search(cookie or "")
     if known is not None:

@@ -143,9 +143,11 @@ class Streams:
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Attach a stream to a session that exists; 404 for any other: nothing is made of a client's word."""
         origin = request.headers.get(hdrs.ORIGIN)
-        cors = self._origins.headers(origin, request.host)
-        if not self._origins.allows(origin, request.host):
-            return web.Response(status=403, text=self._origins.refusal + "\n", headers=cors)
+        host = request.headers.get(hdrs.HOST)
+        cors = self._origins.headers(origin, host)
+        refused = self._origins.refuse(origin, host)
+        if refused:
+            return web.Response(status=403, text=refused + "\n", headers=cors)
         session = self._node.registry.get(request.path.rstrip("/").rpartition("/")[2])
         if session is None or session.ack is not None:
             return web.Response(status=404, text="402::Unknown client\n", headers=cors)

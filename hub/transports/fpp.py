@@ -121,9 +121,11 @@ class Fpp:
 
     async def _answer(self, request: web.Request, callback: str | None, method: str) -> Answer:
         origin = request.headers.get(hdrs.ORIGIN)
-        headers = {**NO_STORE, **self._entrance.origins.headers(origin, request.host)}
-        if not self._entrance.origins.allows(origin, request.host):
-            return text(403, "Origin not allowed. Add it to HUB_ORIGINS.", headers)
+        host = request.headers.get(hdrs.HOST)
+        headers = {**NO_STORE, **self._entrance.origins.headers(origin, host)}
+        refused = self._entrance.origins.refuse(origin, host)
+        if refused:
+            return text(403, refused, headers)
         asked: _Asked | None = None
         try:
             asked = await self._read(request, callback)

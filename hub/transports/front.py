@@ -134,8 +134,9 @@ class Door:
             return None
         try:
             accepted = upgrade(head, smallest=9)
-            if not entrance.origins.allows(_text(head.get(b"origin")), _text(head.get(b"host"))):
-                raise HeadError(403, entrance.origins.refusal)
+            refused = entrance.origins.refuse(_text(head.get(b"origin")), _text(head.get(b"host")))
+            if refused:
+                raise HeadError(403, refused)
         except HeadError:
             self.refused += 1
             raise

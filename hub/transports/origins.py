@@ -1,24 +1,50 @@
-"""Which pages may talk to the hub: those of its own origin, and those on a list. Pure."""
+"""Which pages may talk to the hub: those of its own origin, and those on a list."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from ..origins import SHARED, is_same, is_same_host, origin_of, read_origin
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until a refused origin is logged again; and, once MAX_LINES are written, until the next line about any.
+AGAIN_SECONDS = 3600.0
+LINE_SECONDS = 60.0
+MAX_LINES = 20
+
+#: What something is told that is no origin at all.
+NO_ORIGIN = "Origin is not an origin such as https://example.org."
 
 
 class Origins:
     """The origin policy of a realm. `allowed` has origins such as https://example.org, or "*" for any.
 
-    place: where they are written, for who is refused.
+    place: where they are written, for who is refused. own: the URL of the site whose pages are the hub's own.
     """
 
-    __slots__ = ("_allowed", "any", "refusal")
+    __slots__ = ("_allowed", "_clock", "_lines", "_place", "_told", "_until", "any", "refusal")
 
-    def __init__(self, allowed: Sequence[str] = (), place: str = "HUB_ORIGINS") -> None:
+    def __init__(
+        self,
+        allowed: Sequence[str] = (),
+        place: str = "HUB_ORIGINS",
+        own: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         #: What another origin is told.
         self.refusal = f"Origin not allowed. Add it to {place}."
         self.any = "*" in allowed
-        self._allowed = frozenset(allowed)
+        mine = None if own is None else origin_of(own)
+        self._allowed = frozenset((*allowed, *([] if mine is None else [mine])))
+        self._place = place
+        self._clock = clock
+        # Refused origins, and when they were logged.
+        self._told: dict[str, float] = {}
+        self._lines = 0
+        self._until = 0.0
 
     def allows(self, origin: str | None, host: str | None) -> bool:
         """Whether a request with this Origin header, sent to this Host, may be served.
@@ -26,25 +52,76 @@ class Origins:
         Programs send no Origin; browsers always do on WebSockets and cross-origin requests. Only
         the host is compared for the same origin: behind a proxy that ends TLS we can't know our scheme.
         """
-        return self.any or self.trusts(origin, host)
+        if origin is None:
+            return True
+        found = read_origin(origin)
+        return found is not None and (self.any or found in self._allowed or is_same(origin, host))
+
+    def refuse(self, origin: str | None, host: str | None) -> str:
+        """ "" if it may, else what it is told; the log says how to let it in, once an hour for each origin."""
+        if self.allows(origin, host):
+            return ""
+        assert origin is not None
+        found = read_origin(origin)
+        self._log(origin[:80] if found is None else found, host, known=found is not None)
+        return NO_ORIGIN if found is None else self.refusal
 
     def trusts(self, origin: str | None, host: str | None) -> bool:
-        """As `allows`, but for pages that may come in only because any may: their cookies say nothing."""
-        if origin is None or origin.lower() in self._allowed:
+        """As `allows`, but for pages that may come in only because any may, or whose origin many share.
+
+        The cookies of those say nothing of who asks.
+        """
+        if origin is None or is_same(origin, host):
             return True
-        return host is not None and urlsplit(origin.lower()).netloc == host.lower()
+        found = read_origin(origin)
+        return found is not None and found in self._allowed and found not in SHARED
 
     def headers(self, origin: str | None, host: str | None) -> dict[str, str]:
-        """CORS headers of an answer to this origin. "*" never goes with credentials."""
-        if origin is None or not self.allows(origin, host):
+        """CORS headers of an answer to this origin. "*" and origins that many share never go with credentials.
+
+        A refusal may be read by any page: it says nothing but why, and nothing else tells the page.
+        """
+        if origin is None:
             return {"Vary": "Origin"}
-        if self.any and origin.lower() not in self._allowed:
+        if not self.allows(origin, host):
             return {"Access-Control-Allow-Origin": "*", "Vary": "Origin"}
-        return {
-            "Access-Control-Allow-Origin": origin,
-            "Access-Control-Allow-Credentials": "true",
-            "Vary": "Origin",
-        }
+        if self.trusts(origin, host):
+            return {
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Allow-Credentials": "true",
+                "Vary": "Origin",
+            }
+        return {"Access-Control-Allow-Origin": "*" if self.any else origin, "Vary": "Origin"}
+
+    def _log(self, origin: str, host: str | None, *, known: bool) -> None:
+        now = self._clock()
+        if origin in self._told and now - self._told[origin] < AGAIN_SECONDS:
+            return
+        if self._lines >= MAX_LINES and now < self._until:
+            # A stranger can invent as many as they like.
+            return
+        self._lines += 1
+        self._until = now + LINE_SECONDS
+        if len(self._told) >= 1000:
+            self._told.clear()
+        self._told[origin] = now
+        logger.warning(
+            "origin refused",
+            extra={"origin": origin, "host": (host or "")[:80], "mend": self._mend(origin, host, known=known)},
+        )
+
+    def _mend(self, origin: str, host: str | None, *, known: bool) -> str:
+        if not known:
+            return "none: this is no origin, no browser sent it"
+        if is_same_host(origin, host):
+            return (
+                f"if this page is the site's own, SITE_URL={origin}, or let the proxy pass the port in Host"
+                f" (nginx: proxy_set_header Host $http_host); else {self._place}={origin}"
+            )
+        return (
+            f"{self._place}={origin}; if this page is the site's own, SITE_URL={origin},"
+            " or let the proxy pass Host (nginx: proxy_set_header Host $http_host)"
+        )
 
 
 #: What Faye's server allows too; its browser client sends Pragma and X-Requested-With, and asks before

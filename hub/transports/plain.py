@@ -448,8 +448,9 @@ class Plain:
 
     def who(self, request: web.Request) -> Who:
         """Who asks, as their cookie and `?token=` say. Raises ForbiddenChannel for a page of another site, BadToken."""
-        if not self._entrance.origins.allows(request.headers.get(hdrs.ORIGIN), request.host):
-            raise ForbiddenChannel(text="Origin not allowed")
+        refused = self._entrance.origins.refuse(request.headers.get(hdrs.ORIGIN), request.headers.get(hdrs.HOST))
+        if refused:
+            raise ForbiddenChannel(text=refused)
         token = request.query.get("token")
         grant = None if token is None else self._access.grant(token, self._node.bayeux.wall())
         return Who(self._entrance.visitor(request.headers.get(hdrs.COOKIE)), grant)
@@ -483,7 +484,7 @@ class Plain:
 
     def cors(self, request: web.Request) -> dict[str, str]:
         """CORS headers of the answer."""
-        return self._entrance.origins.headers(request.headers.get(hdrs.ORIGIN), request.host)
+        return self._entrance.origins.headers(request.headers.get(hdrs.ORIGIN), request.headers.get(hdrs.HOST))
 
 
 def _allowed(bayeux: Bayeux, access: Access, names: list[str], place: str, who: Who) -> dict[str, Position | None]:

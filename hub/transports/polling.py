@@ -61,7 +61,7 @@ class Polling:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """POST: a batch as JSON, or as the `message` field of a form, whatever the Content-Type says."""
-        cors, refusal = self.admit(request.headers.get(hdrs.ORIGIN), request.host)
+        cors, refusal = self.admit(request.headers.get(hdrs.ORIGIN), request.headers.get(hdrs.HOST))
         if refusal is not None:
             return response(refusal)
         try:
@@ -86,9 +86,8 @@ class Polling:
     def admit(self, origin: str | None, host: str | None) -> tuple[dict[str, str], Answer | None]:
         """The CORS headers of answers to this origin, and the refusal if it may not come in."""
         cors = self._origins.headers(origin, host)
-        if self._origins.allows(origin, host):
-            return cors, None
-        return cors, _text(403, self._origins.refusal, cors)
+        refused = self._origins.refuse(origin, host)
+        return cors, _text(403, refused, cors) if refused else None
 
     def browser(
         self, cookie: str | None, origin: str | None, host: str | None, path: str
@@ -134,8 +133,9 @@ class Polling:
     async def options(self, request: web.Request) -> web.Response:
         """The preflight of a page at another origin."""
         origin = request.headers.get(hdrs.ORIGIN)
-        headers = self._origins.headers(origin, request.host)
-        if self._origins.allows(origin, request.host):
+        host = request.headers.get(hdrs.HOST)
+        headers = self._origins.headers(origin, host)
+        if not self._origins.refuse(origin, host):
             headers |= PREFLIGHT
         return web.Response(status=204, headers=headers)
 
@@ -156,7 +156,7 @@ class Polling:
         if request.version == HttpVersion11:
             headers = request.headers
             poll.browser, made = self.browser(
-                headers.get(hdrs.COOKIE), headers.get(hdrs.ORIGIN), request.host, request.path
+                headers.get(hdrs.COOKIE), headers.get(hdrs.ORIGIN), headers.get(hdrs.HOST), request.path
             )
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         poll.when_sent(lambda parts: None if answered.done() else answered.set_result(None))

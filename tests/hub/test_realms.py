@@ -105,7 +105,7 @@ def test_everything_a_realm_may_say_is_read() -> None:
         key_file="one.key",
         old_keys=[encoded(B)],
         hosts=["Hub.One.example."],
-        origins=["https://one.example/"],
+        origins=["https://one.example"],
         client_publish=["chat/*"],
         rules="/else/rules.toml",
     )
@@ -144,7 +144,7 @@ def test_everything_a_realm_may_say_is_read() -> None:
         (realm(hosts=["hub.example:80"]), "HUB_REALMS f realm one: hosts: 'hub.example:80' is not the name of a host"),
         (realm(hosts=["*.example"]), "HUB_REALMS f realm one: hosts: '*.example' is not"),
         (realm(hosts=["10.0.0.1"]), "HUB_REALMS f realm one: hosts: '10.0.0.1' is not"),
-        (realm(origins=["one.example"]), "HUB_REALMS f realm one: origins: has 'one.example' in it, which is not"),
+        (realm(origins=["one.example"]), "HUB_REALMS f realm one: origins: 'one.example' is not an origin such as"),
         (realm(origins=["https://a.example https://b.example"]), "one: origins has several in one string"),
         (realm(client_publish=["/meta/*"]), "HUB_REALMS f realm one: client_publish: has '/meta/*' in it"),
         (realm() + realm(), "HUB_REALMS f realm one: is there twice"),

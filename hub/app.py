@@ -506,6 +506,8 @@ async def running(
         shutdown_timeout=hub.settings.drain_timeout,
         # Its default is an hour, for a proxy in front that closes first; a connection is worth less to us.
         keepalive_timeout=IDLE_SECONDS,
+        # Bodies are unpacked in bounded steps by who reads them (`bodies`), and not at all where nobody does.
+        auto_decompress=False,
     )
     await runner.setup()
     try:

@@ -15,6 +15,7 @@ HubError
 │   ├── InvalidId            405  a message id that is neither a short string nor an integer
 │   ├── Superseded           408  a newer connect took the place of this one
 │   ├── TooLarge             413
+│   ├── BadEncoding          415  a body that is packed in a way we don't read
 │   ├── TooMany              429
 │   ├── Failed               500  code of the site, called for this message, raised what it should not
 │   └── BadToken             401  not a token, expired, or revoked
@@ -136,6 +137,11 @@ class TooLarge(ProtocolError):
     code = 413
     text = "Message too large"
     limit = "large"
+
+
+class BadEncoding(ProtocolError):
+    code = 415
+    text = "Content-Encoding not known: send gzip, deflate, or none"
 
 
 class TooMany(ProtocolError):

@@ -61,6 +61,9 @@ async def read_fields(request: web.Request) -> dict[str, str]:
         raise web.HTTPUnsupportedMediaType(text="Send a form as application/x-www-form-urlencoded, or JSON.")
     if (request.content_length or 0) > MAX_FORM:
         raise web.HTTPRequestEntityTooLarge(MAX_FORM, request.content_length or 0)
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in {"", "identity"}:
+        # No browser packs a form, and unpacking one is work before its length is known.
+        raise web.HTTPUnsupportedMediaType(text="Send the form without a Content-Encoding.")
     bounded = request.clone(client_max_size=MAX_FORM)
     read = _read_json if request.content_type == "application/json" else _read_form
     try:

@@ -25,7 +25,16 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import hdrs, web
 
-from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError, TooLarge, TooMany
+from ..errors import (
+    BadEncoding,
+    BadMessage,
+    BadToken,
+    BrokerUnavailable,
+    ForbiddenChannel,
+    ProtocolError,
+    TooLarge,
+    TooMany,
+)
 from ..protocol import tokens
 from ..protocol.access import Access, Who
 from ..protocol.channels import from_fanout_name
@@ -149,7 +158,8 @@ class Fpp:
         except ProtocolError as error:
             self._node.bayeux.count(error)
             # What is left of a body that was not read would be taken for the next request.
-            return text(413 if isinstance(error, TooLarge) else 400, error.text, headers, close=asked is None)
+            status = error.code if isinstance(error, TooLarge | BadEncoding) else 400
+            return text(status, error.text, headers, close=asked is None)
         if body is None:
             return text(404, "Cursor not known.", headers)
         return Answer(200, {**headers, "Content-Type": "application/json"}, body)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from aiohttp import HttpVersion11, hdrs, web
 
 from ..bayeux import CALLBACK_POLLING, LONG_POLLING
-from ..errors import BadMessage, TooLarge
+from ..errors import BadEncoding, BadMessage, TooLarge
 from ..node import Poll
 from ..protocol.messages import MAX_VALUES, dumps, join, looks_like_json, parse_batch, skimmed
 from .answers import NO_STORE, Answer, response, script, text
@@ -66,11 +66,9 @@ class Polling:
             return response(refusal)
         try:
             body = await read_body(request, self._body_bytes, self._body_timeout, self._node.turns)
-        except BadMessage as error:
-            return response(_text(400, error.wire(), cors, close=True))
-        except TooLarge as error:
+        except (BadMessage, BadEncoding, TooLarge) as error:
             self._node.bayeux.count(error)
-            return response(_text(413, error.wire(), cors, close=True))
+            return response(_text(error.code, error.wire(), cors, close=True))
         except TimeoutError:
             self._door.count("bodies")
             return response(_text(408, "Body did not arrive in time.", cors, close=True))

@@ -21,7 +21,16 @@ from collections.abc import Callable, Iterable
 import orjson
 from aiohttp import hdrs, web
 
-from ..errors import BadMessage, BadToken, BrokerUnavailable, InvalidChannel, ProtocolError, TooLarge, TooMany
+from ..errors import (
+    BadEncoding,
+    BadMessage,
+    BadToken,
+    BrokerUnavailable,
+    InvalidChannel,
+    ProtocolError,
+    TooLarge,
+    TooMany,
+)
 from ..node import Node
 from ..ordering import Ordering
 from ..protocol import fanout, tokens
@@ -165,7 +174,7 @@ class Endpoint:
         except TimeoutError:
             self._node.bayeux.limited["bodies"] += 1
             return response(late())
-        except TooLarge as error:
+        except (BadEncoding, TooLarge) as error:
             return response(self._refused(error))
         items = self.read(body, request.match_info.get("channel"))
         if isinstance(items, Answer):
@@ -311,6 +320,8 @@ class Endpoint:
                 return _text(401, error.text, **{hdrs.WWW_AUTHENTICATE: f'Bearer realm="{self._realm}"'})
             case TooLarge() | TooMany():
                 return _text(413, error.text)
+            case BadEncoding():
+                return _text(415, error.text)
             case InvalidChannel():
                 return _text(400, f"Invalid format: {error.text}: {', '.join(error.params)}")
             case BadMessage():

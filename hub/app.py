@@ -50,6 +50,7 @@ from .transports import feed, publish, roster
 from .transports.feed import Feed
 from .transports.fpp import Fpp
 from .transports.front import Door, Entrance
+from .transports.half_open import bound_silence
 from .transports.lean import IDLE_SECONDS, Counter, Desk
 from .transports.origins import Origins
 from .transports.plain import Plain
@@ -521,6 +522,8 @@ async def running(
         else:
             listener = await loop.create_server(factory, host, port, backlog=4096, reuse_address=True)
         try:
+            for each in listener.sockets:
+                bound_silence(each.fileno(), hub.settings.ping_interval)
             bound = listener.sockets[0].getsockname()
             shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
             yield f"http://{shown}:{bound[1]}"

@@ -460,9 +460,10 @@ class Settings:
     ping_interval: float = setting(
         "HUB_PING_INTERVAL",
         SECONDS,
-        # A half-open connection is found within two intervals: under 30 s.
+        # A half-open connection is found within two intervals, an event stream's within two and a half: 30 s.
         12.0,
-        "between pings on an idle WebSocket; twice without a sign of life closes it",
+        "between pings on an idle WebSocket; twice without a sign of life closes it, and any connection whose peer"
+        " acknowledges nothing for 1.5 times as long (5 s at the least)",
         minimum=0.05,
         maximum=3600,
     )

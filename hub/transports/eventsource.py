@@ -20,8 +20,8 @@ from ..protocol.messages import join
 from ..sessions import Batch, Session
 from .front import Door, Entrance
 
-#: Seconds between comments on a quiet stream: proxies cut what is silent for 60 s, some for 30 s.
-COMMENT_SECONDS = 15.0
+#: Seconds between comments on a quiet stream: proxies cut what is silent for 60 s, some for 30 s. As WebSockets' pings.
+COMMENT_SECONDS = 12.0
 
 #: Unsent bytes from which on a stream's messages wait in its session's queue.
 HIGH_WATER = 64 * 1024

@@ -872,7 +872,8 @@ def _echo_id(message: Message, reply: Message) -> None:
     if number is None:
         return
     whole = isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**63
-    if not whole and not (isinstance(number, str) and len(number) <= MAX_ID_CHARS):
+    if not whole and not (isinstance(number, str) and len(number) <= MAX_ID_CHARS and "\ufffd" not in number):
+        # Of broken text its sender would not know the echo.
         raise InvalidId()
     reply["id"] = number
 

@@ -20,8 +20,6 @@ from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import orjson
-
 from .backlog import Backlog
 from .bayeux import CONNECT, SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Request, Service
 from .brokers import KEY_SECONDS, Broker, Health
@@ -31,7 +29,7 @@ from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSe
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import home, is_meta, is_wild
 from .protocol.dialects import wire
-from .protocol.messages import dumps, dumps_all
+from .protocol.messages import dumps, dumps_all, loads
 from .protocol.publications import Draft, History, Position, Publication, Published
 from .protocol.replay import NEW, replay_id, start_of
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
@@ -356,7 +354,7 @@ class Node:
 
     def _kicked(self, publications: Sequence[Publication]) -> None:
         for publication in publications:
-            told = orjson.loads(publication.data)
+            told = loads(publication.data)
             user = told["user"]
             self.bayeux.access.revoke(user, told["at"])
             for session in list(self.registry.sessions.values()):
@@ -617,7 +615,7 @@ class Node:
         """End the connections of plain clients, by channel and format, as their publishers said."""
         closings, self._closings = self._closings, []
         for publication in closings:
-            told = orjson.loads(publication.data)
+            told = loads(publication.data)
             sessions = [
                 session
                 for session in self.registry.audiences.get(home(publication.channel), ())
@@ -755,7 +753,7 @@ class Node:
         session = self.registry.get(client_id)
         if record is None:
             return
-        known = orjson.loads(record)
+        known = loads(record)
         if session is not None:
             if known["saved_by"] == self.worker:
                 return
@@ -812,7 +810,7 @@ class Node:
 
         As long as a repeated publish is known for one.
         """
-        record = orjson.dumps({"ended": True, "user": session.user, "saved_by": self.worker})
+        record = dumps({"ended": True, "user": session.user, "saved_by": self.worker})
         try:
             await self.broker.save_session(session.id, self.worker, record, KEY_SECONDS)
         except BrokerUnavailable:
@@ -830,7 +828,7 @@ class Node:
             for pattern in session.patterns:
                 if pattern not in delivered and not is_wild(pattern):
                     delivered[pattern] = await self.broker.position(pattern)
-            record = orjson.dumps(
+            record = dumps(
                 {
                     "ended": False,
                     "patterns": session.patterns,

@@ -551,6 +551,6 @@ def encoded(item: Item) -> bytes:
 
 
 def _checked_id(id: str) -> str:
-    if not 0 < len(id) <= fanout.MAX_ID_CHARS or not id.isprintable():
+    if not 0 < len(id) <= fanout.MAX_ID_CHARS or not fanout.is_id(id):
         raise BadMessage("id", text=f"An id is 1 to {fanout.MAX_ID_CHARS} printable characters")
     return id

@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 
 from ..errors import BadToken, ForbiddenChannel, SettingsError
 from . import tokens
-from .channels import MAX_CHARS, is_meta, is_service, is_wild, overlaps
+from .channels import MAX_CHARS, is_meta, is_service, is_whole, is_wild, overlaps
 
 Action = Literal["subscribe", "publish", "history", "presence"]
 Need = Literal["open", "token", "session", "closed"]
@@ -223,7 +223,7 @@ class Access:
             raise BadToken(text="Token must be a string")
         claims = tokens.verify(token, self._realm, self._keys, now, leeway=self._leeway)
         user = claims.all.get("sub")
-        if user is not None and not (isinstance(user, str) and len(user) <= MAX_CHARS):
+        if user is not None and not (isinstance(user, str) and len(user) <= MAX_CHARS and is_whole(user)):
             raise BadToken(text="sub of the token is not a short string")
         revoked = None if user is None else self._revoked.get(user)
         if revoked is not None:
@@ -351,7 +351,7 @@ def _claimed(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MAX_CLAIMED or not all(isinstance(each, str) for each in value):
         raise BadToken(text=f"{name} of the token is not a list of up to {MAX_CLAIMED} channels")
     found = tuple(each if each.startswith("/") else "/" + each for each in value)
-    if any(len(each) > MAX_CHARS or "**" in each.removesuffix("/**") for each in found):
+    if any(len(each) > MAX_CHARS or "**" in each.removesuffix("/**") or not is_whole(each) for each in found):
         raise BadToken(text=f"{name} of the token has a pattern that is none")
     return found
 

@@ -32,8 +32,10 @@ _SEGMENT = {
     # CometD's Validator; `/` splits and a lone `*` is a wildcard, so neither is in the set.
     "cometd": r"[A-Za-z0-9\-_!~()$@ #+.{}]+",
 }
-# Names of the Fanout API have no grammar of their own: anything printable.
-_FANOUT = re.compile(r"[^\x00-\x1f\x7f]{1,%d}" % MAX_CHARS)
+# Names of the Fanout API have no grammar of their own: anything printable, but not what stands for broken text.
+_FANOUT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff\ufffd]{1,%d}" % MAX_CHARS)
+
+_BROKEN = re.compile(r"[\ud800-\udfff\ufffd]")
 
 
 class Grammar:
@@ -84,6 +86,11 @@ class Grammar:
         return InvalidChannel(_shown(text))
 
 
+def is_whole(text: str) -> bool:
+    """Whether a name of any kind can be written and told from others: no half of a surrogate pair, no U+FFFD."""
+    return _BROKEN.search(text) is None
+
+
 def is_meta(channel: str) -> bool:
     """Whether the protocol owns this channel: never subscribed to, published to or delivered."""
     return channel.startswith(META) or channel == "/meta"
@@ -131,10 +138,6 @@ def _from_fanout(name: str) -> str:
         raise LongChannel(_shown(name))
     if _FANOUT.fullmatch(name) is None or is_meta(channel) or is_service(channel):
         raise InvalidChannel(_shown(name))
-    try:
-        channel.encode()
-    except UnicodeEncodeError:
-        raise InvalidChannel("lone surrogate") from None
     return channel
 
 

@@ -83,6 +83,14 @@ def key_of(channel: str, id: str) -> str:
     return f"{channel} {id}"
 
 
+def is_id(text: str) -> bool:
+    """Whether a text of the right length can be an id.
+
+    Control characters have no business in a log line; what stands for broken text would be one id for many.
+    """
+    return text.isprintable() and "\ufffd" not in text
+
+
 def parse(body: bytes, *, channel: str | None = None, limits: Limits = Limits()) -> list[Item]:
     """The items of a body, all of them valid. `channel`: the one the URL names, for items that name none.
 
@@ -189,8 +197,7 @@ def _id(item: dict[str, Any], field: str, number: int) -> str | None:
     text = str(value) if isinstance(value, str) or abs(value) < 10**MAX_ID_CHARS else ""
     if not 0 < len(text) <= MAX_ID_CHARS:
         raise _bad(f"'{field}' is longer than {MAX_ID_CHARS} characters", number)
-    if not text.isprintable():
-        # Lone surrogates can't be kept by a store, and control characters have no business in a log line.
+    if not is_id(text):
         raise _bad(f"'{field}' has characters that can't be printed", number)
     return text
 

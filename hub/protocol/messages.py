@@ -1,8 +1,12 @@
 """Bayeux messages: JSON in and out, and the batches they travel in.
 
-orjson does the work. Two things it refuses are legal on the wire and are handled here: strings
-with lone surrogates (JavaScript makes them by cutting an emoji in half) and integers beyond
-64 bits. NaN and Infinity are not JSON and are refused in both directions.
+orjson does the work. Two things it refuses are legal on the wire and are handled here: half a surrogate
+pair in a string (JavaScript makes them by cutting an emoji in half) and integers beyond 64 bits.
+
+No encoding can say half a pair, and readers in most languages refuse the text that has its escape. So it becomes
+U+FFFD here, as browsers make it of one in all they send (WebIDL, USVString), in both directions: nothing that is
+stored can have one. In names and ids U+FFFD is refused, since two broken names would be one. NaN, Infinity and
+numbers beyond a double are refused in both directions too.
 """
 
 from __future__ import annotations
@@ -44,12 +48,40 @@ def loads(text: bytes | str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        if "surrogate" not in str(error):
+        # Escaped, or as three bytes of their own, as CESU-8 has them.
+        if "surrogate" not in str(error) and "UTF-8" not in str(error):
             raise BadMessage(text="Invalid JSON") from None
     try:
-        return json.loads(text, parse_constant=_refuse)
+        whole = text if isinstance(text, str) else text.decode("utf-8", "surrogatepass")
+        # Written again and read by orjson, so that it is as strict with the rest as ever.
+        return orjson.loads(_whole_json(json.loads(whole, parse_constant=_refuse)))
     except (ValueError, RecursionError):
         raise BadMessage(text="Invalid JSON") from None
+
+
+def whole_text(text: str) -> str:
+    """A text with U+FFFD for each half of a surrogate pair that is alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def mended(text: bytes) -> bytes:
+    """JSON that an older release may have stored, as it can be read by all; itself if there is nothing to mend."""
+    # We write what is not ASCII as it is, but for texts that orjson refused, which went out in escapes.
+    if b"\\ud" not in text:
+        return text
+    try:
+        return dumps(loads(text))
+    except BadMessage:
+        return b"null"
+
+
+def _whole_json(value: object) -> bytes:
+    """One JSON value by the library's own encoder; raises ValueError, TypeError or RecursionError."""
+    return whole_text(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))).encode()
 
 
 def check_values(text: bytes | str, most: int = MAX_VALUES) -> None:
@@ -135,7 +167,7 @@ def _few(text: bytes, mark: bytes) -> int:
 def dumps(value: object) -> bytes:
     """Encode one JSON value; raise BadMessage for what JSON can't say.
 
-    Lone surrogates go out as the escapes they came in as. orjson's nesting bound (254) is ours.
+    Half a surrogate pair goes out as U+FFFD. orjson's nesting bound (254) is ours.
     """
     try:
         text = orjson.dumps(value)
@@ -143,9 +175,12 @@ def dumps(value: object) -> bytes:
         if "Recursion" in str(error):
             raise TooDeep() from None
         try:
-            return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+            encoded = _whole_json(value)
+            # An integer of 400 digits is written, and nobody can read it.
+            orjson.loads(encoded)
         except (TypeError, ValueError, RecursionError):
             raise BadMessage(text="Not JSON") from None
+        return encoded
     # orjson writes null for NaN and Infinity, which only our own callers can hand in.
     if b"null" in text and _has_no_number(value):
         raise BadMessage(text="Not JSON: NaN and Infinity are no values of it")

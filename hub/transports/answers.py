@@ -34,7 +34,7 @@ class Answer:
 
 def text(status: int, words: str, headers: Mapping[str, str], *, close: bool = False) -> Answer:
     """One line for people."""
-    return Answer(status, {**headers, "Content-Type": TEXT}, words.encode() + b"\n", close)
+    return Answer(status, {**headers, "Content-Type": TEXT}, words.encode("utf-8", "replace") + b"\n", close)
 
 
 def script(body: bytes, callback: str, more: Mapping[str, str] = {}) -> Answer:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
-import orjson
 from aiohttp import hdrs, web
 
 from ..errors import (
@@ -38,6 +37,7 @@ from ..errors import (
 from ..protocol import tokens
 from ..protocol.access import Access, Who
 from ..protocol.channels import from_fanout_name
+from ..protocol.messages import dumps
 from ..protocol.plain import MAX_CHANNELS
 from ..protocol.publications import Position, Publication
 from ..sessions import Batch
@@ -126,7 +126,7 @@ class Fpp:
             "headers": {"Content-Type": answer.headers["Content-Type"]},
             "body": answer.body.decode(),
         }
-        return response(script(orjson.dumps(said), callback))
+        return response(script(dumps(said), callback))
 
     async def _answer(self, request: web.Request, callback: str | None, method: str) -> Answer:
         origin = request.headers.get(hdrs.ORIGIN)
@@ -194,7 +194,7 @@ class Fpp:
                 found[name] = {"last_cursor": str(await self._node.broker.position(self._channel(name, who)))}
             except ProtocolError as error:
                 found[name] = {"error_code": _code(error)}
-        return orjson.dumps({"sid": sid, "channels": found})
+        return dumps({"sid": sid, "channels": found})
 
     def _session(self, sid: str, token: str | None, visitor: str | None) -> tuple[str, Who]:
         """A sid for the client's token, the one it has if that is good for long; raises BadToken."""
@@ -262,7 +262,7 @@ class Fpp:
                     str(mine[-1].position).encode(),
                     b",".join(publication.data for publication in mine),
                 )
-        return b'{"channels":{%b}}' % b",".join(b"%b:%b" % (orjson.dumps(name), said) for name, said in answers.items())
+        return b'{"channels":{%b}}' % b",".join(b"%b:%b" % (dumps(name), said) for name, said in answers.items())
 
     async def _wait(self, positions: dict[str, Position | None], who: Who, seconds: float) -> list[Publication] | None:
         """What came after the positions, or comes first within `seconds`; None if something may be missing.

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
 
-import orjson
 from aiohttp import hdrs, web
 from multidict import MultiDict
 
@@ -242,7 +241,7 @@ class PlainStream(EventStream):
         self.deliver(b"".join(parts))
 
     def tell_lost(self, channels: Iterable[str]) -> bool:
-        names = orjson.dumps(sorted(to_fanout(channel) for channel in channels))
+        names = dumps(sorted(to_fanout(channel) for channel in channels))
         self.write(b"event: lost\ndata: %b\n\n" % names)
         return True
 
@@ -250,7 +249,7 @@ class PlainStream(EventStream):
 class PlainPoll:
     """`/poll`: takes what comes first, and is done."""
 
-    __slots__ = ("_answered", "blocked", "found", "lost", "session")
+    __slots__ = ("_answered", "blocked", "found", "lost", "places", "session")
 
     closed_by = ""
 
@@ -258,6 +257,8 @@ class PlainPoll:
         self.blocked = False
         self.session: Session | None = None
         self.found: list[bytes] = []
+        #: Where the newest of each channel among them is.
+        self.places: dict[str, Position] = {}
         self.lost: list[str] = []
         self._answered = asyncio.Event()
 
@@ -271,6 +272,7 @@ class PlainPoll:
 
     def offer(self, batch: Batch) -> None:
         self.found += (encode(publication) for publication in batch.publications)
+        self.places[batch.channel] = batch.publications[-1].position
         self.answer()
 
     def answer(self) -> None:
@@ -371,7 +373,7 @@ class Plain:
                 for channel, (top, _) in found.items()
                 for since in [positions[channel]]
             }
-            state = orjson.dumps(_state(positions, found))
+            state = dumps(_state(positions, found))
             stream.write(b"id: %b\nevent: subscribed\ndata: %b\n\n" % (stream.place, state))
             if lost:
                 stream.tell_lost(lost)
@@ -433,13 +435,10 @@ class Plain:
         finally:
             self._node.detach(poll, session)
             self._node.end_session(session, "closed")
-        tops = {channel: top for channel, (top, _) in found.items()}
-        for message in poll.found:
-            decoded = orjson.loads(message)
-            tops[_channel(decoded["channel"])] = Position.parse(decoded["id"])
+        tops = {channel: top for channel, (top, _) in found.items()} | poll.places
         body = b'{"messages":[%b],"position":%b,"recovered":%b}' % (
             b",".join(poll.found),
-            orjson.dumps(format_place(tops)),
+            dumps(format_place(tops)),
             b"true" if complete and not poll.lost else b"false",
         )
         return web.Response(
@@ -529,10 +528,6 @@ def _seconds(text: str | None, most: float) -> float:
         return most if text is None else max(0.0, min(float(text), most))
     except ValueError:
         raise BadMessage("timeout", text="Not a number of seconds") from None
-
-
-def _channel(name: str) -> str:
-    return "/" + name
 
 
 def refuse(error: ProtocolError, headers: dict[str, str]) -> web.Response:

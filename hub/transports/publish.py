@@ -34,7 +34,7 @@ from ..errors import (
 from ..node import Node
 from ..ordering import Ordering
 from ..protocol import fanout, tokens
-from ..protocol.channels import from_fanout, to_fanout
+from ..protocol.channels import from_fanout, is_whole, to_fanout
 from ..protocol.messages import loads
 from ..protocol.publications import Published
 from ..realms import Directory
@@ -301,7 +301,7 @@ class Endpoint:
         try:
             told = loads(await read_body(request, _KICK_BYTES, self._body_timeout, self._node.turns))
             user = told.get("user") if isinstance(told, dict) else None
-            if not isinstance(user, str) or not user or not user.isprintable():
+            if not isinstance(user, str) or not user or not user.isprintable() or not is_whole(user):
                 raise BadMessage(text="Send an object with a user")
             await self._node.kick(user)
         except BrokerUnavailable:

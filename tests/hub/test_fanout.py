@@ -50,7 +50,7 @@ def test_the_oldest_shape_takes_its_channel_from_the_url() -> None:
     assert item.draft == Draft("/comments-17", b'{"a":1}')
 
 
-@pytest.mark.parametrize("value", [None, False, True, 0, 17, -1.5, "", "x", [], {}, {"a": [None]}, "\ud83d"])
+@pytest.mark.parametrize("value", [None, False, True, 0, 17, -1.5, "", "x", [], {}, {"a": [None]}, "\ufffd"])
 @pytest.mark.parametrize("name", ["json-object", "fpp"])
 def test_any_json_value_is_data(name: str, value: object) -> None:
     """Air Mozilla publishes True and numbers; the key counts, not the truth of the value."""
@@ -326,7 +326,6 @@ def test_the_close_of_a_repeated_id_is_repeated_too() -> None:
         ({"code": "1000"}, "ws-message object contains 'code' with wrong type"),
         ({"reason": 7}, "ws-message object contains 'reason' with wrong type"),
         ({"reason": "a\nb"}, "ws-message object contains 'reason' with wrong type"),
-        ({"reason": "\ud800"}, "ws-message object contains 'reason' with wrong type"),
         ({"reason": "é" * 62}, "ws-message object contains 'reason' longer than 123 bytes"),
     ],
 )

@@ -6,14 +6,28 @@ import json
 import math
 import resource
 
+import orjson
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hub.errors import BadMessage, TooDense
-from hub.protocol.messages import MAX_VALUES, dumps, dumps_all, join, loads, parse_batch, skimmed, without_strings
+from hub.protocol.messages import (
+    MAX_VALUES,
+    dumps,
+    dumps_all,
+    join,
+    loads,
+    mended,
+    parse_batch,
+    skimmed,
+    without_strings,
+)
 from hub.protocol.publications import Position, Publication, conflate
 from hub.transports.polling import parse_body
+
+#: Halves of surrogate pairs too.
+ANY_TEXT = st.text(st.characters(categories=None) | st.characters(categories=["Cs"]), max_size=5)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -36,9 +50,62 @@ def test_what_goes_out_comes_in_again(value: object) -> None:
     assert json.loads(dumps(value)) == json.loads(json.dumps(value))
 
 
-def test_lone_surrogates_survive() -> None:
-    assert loads(b'"\\ud83d"') == "\ud83d"
-    assert dumps({"a": "\ud83d"}) == b'{"a":"\\ud83d"}'
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b'"cut \\ud83d"', "cut \ufffd"),
+        (b'"\\udc00 \\ud83d\\ude00 \\ud83d"', "\ufffd \U0001f600 \ufffd"),
+        (b'{"\\ud83d": ["\\udfff", {"a": "\\ud83d\\ud83d"}]}', {"\ufffd": ["\ufffd", {"a": "\ufffd\ufffd"}]}),
+        (b'"\xed\xa0\xbd"', "\ufffd"),
+        (b'"\xed\xa0\xbd\xed\xb8\x80"', "\U0001f600"),
+        ('"\ud83d"', "\ufffd"),
+        (b'["\\\\ud83d", "\\ud83d", 1e5, 18446744073709551616]', ["\\ud83d", "\ufffd", 1e5, 2.0**64]),
+    ],
+)
+def test_half_a_surrogate_pair_is_replaced_as_browsers_do_it(text: bytes | str, value: object) -> None:
+    """A text cut in an emoji was stored with its escape, and readers that are strict failed at it for ever."""
+    assert loads(text) == value
+    assert orjson.loads(dumps(loads(text))) == value
+
+
+@given(
+    st.recursive(ANY_TEXT | st.integers(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner))
+)
+def test_whatever_goes_out_can_be_read_by_the_strictest(value: object) -> None:
+    """What code hands in, and what comes in as JSON that escapes everything."""
+    for written in (dumps(value), dumps(loads(json.dumps(value)))):
+        orjson.loads(written)
+        written.decode()
+        assert b"\\ud" not in written.replace(b"\\\\", b"").lower()
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e309", "1" * 400, "-" + "9" * 5000, "1e99999999999"])
+@pytest.mark.parametrize("around", ["%s", '{"a":[%s]}', '["\\ud83d",%s]'])
+def test_numbers_beyond_a_double_are_refused(number: str, around: str) -> None:
+    """With half a pair beside them they passed: another library read the text."""
+    with pytest.raises(BadMessage):
+        loads(around % number)
+
+
+@pytest.mark.parametrize("value", [10**400, [-(10**309)], {"a": 10**5000}, ["\ud83d", 10**400]])
+def test_numbers_beyond_a_double_are_not_written(value: object) -> None:
+    with pytest.raises(BadMessage):
+        dumps(value)
+    assert orjson.loads(dumps(10**300)) == 1e300
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [
+        (b'"cut \\ud83d"', '"cut \ufffd"'.encode()),
+        (b'{"a":"\\ud83d\\ude00"}', '{"a":"\U0001f600"}'.encode()),
+        (b'"\\\\ud83d"', b'"\\\\ud83d"'),
+        (b'["\\ud83d",1e400]', b"null"),
+        (b'{"a": 1}', b'{"a": 1}'),
+    ],
+)
+def test_what_an_older_release_has_stored_can_be_read(stored: bytes, read: bytes) -> None:
+    assert mended(stored) == read
 
 
 @pytest.mark.parametrize(
@@ -155,7 +222,7 @@ def test_values_encoded_together_are_what_each_is(values: list[dict[str, object]
 
 
 def test_values_encoded_together_may_have_half_an_emoji() -> None:
-    assert dumps_all([{"id": "\ud83d"}, {"id": 1}]) == b'{"id":"\\ud83d"},{"id":1}'
+    assert dumps_all([{"a": "\ud83d"}, {"a": 1}]) == '{"a":"\ufffd"},{"a":1}'.encode()
 
 
 @given(JSON)

@@ -54,6 +54,7 @@ from redis.exceptions import NoScriptError
 
 from ...errors import BadWire, BrokerUnavailable
 from ...histories import Histories
+from ...protocol.messages import mended
 from ...protocol.publications import Draft, History, Position, Publication, Published
 from .. import Broker, Health, Receiver
 from .lines import FAULTS, Command, Line, run
@@ -329,7 +330,11 @@ class RedisBroker(Broker):
         name = epoch.decode()
         publications = tuple(
             Publication(
-                channel, fields[1], Position(name, int(entry.partition(b"-")[0])), fields[3] != b"", fields[5] or None
+                channel,
+                mended(fields[1]),
+                Position(name, int(entry.partition(b"-")[0])),
+                fields[3] != b"",
+                mended(fields[5]) or None,
             )
             for entry, fields in entries
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...protocol.messages import mended
 from ...protocol.publications import Draft, Position, Publication, Published
 
 
@@ -25,7 +26,7 @@ class Settled:
 def publication(fields: list[bytes]) -> Publication:
     """The publication in a log entry's fields. Raises IndexError or ValueError for what `publish.lua` did not write."""
     position = Position(fields[3].decode(), int(fields[5]))
-    return Publication(fields[1].decode(), fields[7], position, fields[9] != b"", fields[11] or None)
+    return Publication(fields[1].decode(), mended(fields[7]), position, fields[9] != b"", mended(fields[11]) or None)
 
 
 def accepted(drafts: Sequence[Draft], reply: list[list[Any]]) -> list[Published]:

@@ -3,6 +3,10 @@
 Nothing waits, so a publish has been delivered to the node when it returns. Rings are bounded by
 count, bytes and age, and their number by `MAX_CHANNELS`; a channel that is forgotten comes back
 with another epoch, so that a position from its first life is answered with "lost".
+
+Anyone may ask for any name, so asking makes no ring: the epoch of a channel that has none is derived from its name, and
+its first publication takes the same. Channels share `_LIVES` counters by a digest of their names; when one is forgotten
+its counter goes up, which gives all of them that have no ring another epoch.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from zlib import crc32
 
 from ..histories import Histories, Retention
 from ..protocol.publications import Draft, History, Position, Publication, Published
@@ -20,6 +26,9 @@ from . import KEY_SECONDS, Broker, Health, Receiver
 #: Channels remembered at most; of those unused for long one is forgotten. An empty one costs
 #: about 700 bytes, so the bound is 70 MB.
 MAX_CHANNELS = 100_000
+
+#: Counters of forgotten channels. Who waits for a quiet channel of the same counter is told "lost" once in so many.
+_LIVES = 4096
 
 #: Idempotency keys remembered at most, about 200 bytes each.
 MAX_KEYS = 200_000
@@ -60,6 +69,7 @@ class _Ring:
             self.bytes -= entries.popleft()[1].size
 
     def since(self, position: Position | None) -> History:
+        """What came after a position, all that is kept for None."""
         top = Position(self.epoch, self.top)
         kept = () if self.entries is None else tuple(publication for _, publication in self.entries)
         if position is None:
@@ -86,6 +96,8 @@ class MemoryBroker(Broker):
         self._receiver: Receiver | None = None
         self._rings: OrderedDict[str, _Ring] = OrderedDict()
         self._keys: OrderedDict[str, tuple[float, Position]] = OrderedDict()
+        self._secret = secrets.token_bytes(16)
+        self._lives = [0] * _LIVES
 
     async def open(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -124,13 +136,19 @@ class MemoryBroker(Broker):
         return self.try_position(channel)
 
     def try_position(self, channel: str) -> Position:
-        ring = self._ring(channel)
+        ring = self._rings.get(channel)
+        if ring is None:
+            return Position(self._epoch(channel), 0)
+        ring.used = True
         return Position(ring.epoch, ring.top)
 
     async def history(self, channel: str, since: Position | None) -> History:
-        now = self._clock()
-        ring = self._ring(channel)
-        ring.trim(now)
+        ring = self._rings.get(channel)
+        if ring is None:
+            top = Position(self._epoch(channel), 0)
+            return History((), top, since is None or since == top)
+        ring.used = True
+        ring.trim(self._clock())
         return ring.since(since)
 
     async def may_follow(self, channel: str, key: str) -> bool:
@@ -144,13 +162,13 @@ class MemoryBroker(Broker):
 
     @property
     def channels(self) -> int:
-        """How many channels have a history or an epoch now."""
+        """How many channels have a history now."""
         return len(self._rings)
 
     def _ring(self, channel: str) -> _Ring:
         ring = self._rings.get(channel)
         if ring is None:
-            ring = self._rings[channel] = _Ring(secrets.token_hex(5), self._histories.of(channel))
+            ring = self._rings[channel] = _Ring(self._epoch(channel), self._histories.of(channel))
             if len(self._rings) > self._max_channels:
                 self._forget_one()
         else:
@@ -166,9 +184,19 @@ class MemoryBroker(Broker):
         while True:
             channel, ring = rings.popitem(last=False)
             if not ring.used:
+                self._lives[self._life(channel)] += 1
                 return
             ring.used = False
             rings[channel] = ring
+
+    def _epoch(self, channel: str) -> str:
+        """The epoch of a channel without a ring: 40 bits, unlike those of its earlier lives."""
+        lives = b"%d " % self._lives[self._life(channel)]
+        return blake2b(lives + channel.encode(), digest_size=5, key=self._secret).hexdigest()
+
+    @staticmethod
+    def _life(channel: str) -> int:
+        return crc32(channel.encode()) % _LIVES
 
     def _seen(self, key: str, now: float) -> Position | None:
         keys = self._keys

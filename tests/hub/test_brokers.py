@@ -114,6 +114,8 @@ async def test_position_of_an_unused_channel_is_where_its_history_begins(new_bro
     broker, _ = await new_broker()
     begin = await broker.position("/n")
     assert begin.offset == 0
+    assert await broker.position("/n") == begin, "asked for again"
+    assert (await broker.history("/n", begin)).recovered
     (published,) = await broker.publish([draft("/n", 1)])
     assert published.position == Position(begin.epoch, 1)
     history = await broker.history("/n", begin)
@@ -485,6 +487,26 @@ async def test_memory_forgets_channels_that_nobody_used_since_it_forgot_the_last
     await broker.publish([draft("/e", 1)])
     assert broker.channels == 3
     assert {channel: await broker.position(channel) for channel in ("/b", "/d")} == before
+
+
+async def test_memory_forgets_nothing_for_names_that_were_only_asked_for() -> None:
+    """1,005 requests of a stranger, for a hundred names each, erased the history of every channel."""
+    broker = MemoryBroker(max_channels=2)
+    [published] = await broker.publish([draft("/used", 1)])
+    for number in range(1000):
+        await broker.position(f"/asked/{number}")
+        await broker.history(f"/asked/{number}", None)
+    assert broker.channels == 1
+    assert await broker.position("/used") == published.position
+
+
+async def test_memory_gives_a_forgotten_channel_another_epoch() -> None:
+    broker = MemoryBroker(max_channels=1)
+    for _ in range(5):
+        [first] = await broker.publish([draft("/a", 1)])
+        await broker.publish([draft(f"/{number}", 1) for number in range(3)])
+        assert (await broker.position("/a")).epoch != first.position.epoch
+        assert not (await broker.history("/a", first.position)).recovered
 
 
 async def test_a_new_channel_is_remembered_even_where_all_others_are_in_use() -> None:

@@ -8,7 +8,8 @@ layout is fit for a Redis Cluster:
                                q: number of the newest entry, b: bytes written, r and r2: whose data it is
     {hub:n}:m:<ch>    hash     p: shard epoch, e: channel epoch, s: newest offset, b: bytes written,
                                fb and ft: bytes and time of the history's first entry, x: when renewed,
-                               k: when an id was last used in it, within KEY_SLACK
+                               k: when an id was last used in it, within KEY_SLACK,
+                               w: the window that a derived epoch is of (log.py)
     {hub:n}:h:<ch>    stream   the channel's history, entry id = offset
     {hub:n}:i:<key>   hash     what a publish with this key returned, for KEY_SECONDS
     hub:s:<id>        hash     w: the worker that owns a session, r: its record

@@ -41,7 +41,13 @@ SCRIPT_DRAFTS = 200
 #: subscribers a refetch at its next publication, so: longer than the pause of a night. About 200 bytes each.
 META_SECONDS = 24 * 3600
 
-#: Seconds for which a channel is remembered that somebody asked for and nobody published to.
+#: Seconds for which a channel is remembered that somebody asked for and nobody published to, where Redis evicts keys.
+#: There a channel may be forgotten at any time, so its epoch is drawn by lot.
+#:
+#: Elsewhere asking writes nothing: the epoch of such a channel is derived from the log's epoch, its name and the number
+#: of a window of 11 hours (`derived.lua`), and its first publication takes the same. Two lives never share one: the
+#: first is remembered for META_SECONDS after its last publication, which is longer than two windows. For the same
+#: reason, who asked in the window before that of the first publication was there before any.
 ASKED_SECONDS = 600
 
 #: A session's record, with the worker that owns it: who claimed it last.
@@ -66,6 +72,9 @@ KEY_SLACK = 30
 
 _HERE = Path(__file__).parent
 
+#: What scripts share, in the place of a line `--DERIVED`.
+_DERIVED = (_HERE / "derived.lua").read_bytes()
+
 #: What a reader knows of a shard: the epoch, the id and the number of the last entry it read. Empty: nothing yet.
 Read = tuple[bytes, bytes, int]
 
@@ -79,7 +88,7 @@ class _Script:
     """A Lua script and the name Redis knows it by."""
 
     def __init__(self, name: str) -> None:
-        self.text = (_HERE / name).read_bytes()
+        self.text = (_HERE / name).read_bytes().replace(b"--DERIVED\n", _DERIVED)
         # Redis itself names scripts by their SHA-1; nothing is protected by it.
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
@@ -115,6 +124,8 @@ class Log:
         #: What the keys of each shard begin with.
         self.tags = [f"{{{prefix}:{shard}}}:" for shard in range(shards)]
         self._warned = False
+        # Whether epochs are derived (ASKED_SECONDS), 1 or 0 as the scripts have it.
+        self._derives = 0
 
     def _find_shard(self, channel: str) -> int:
         return crc32(home(channel).encode()) % self._shards
@@ -146,7 +157,16 @@ class Log:
             bounds += (channel, keep.count, keep.seconds, keep.bytes)
         # A position must outlive what it points at, so that "lost" is certain.
         remembered = max(META_SECONDS, round(longest * 2))
-        head = (len(drafts), len(numbers), _epoch(), LOG_LENGTH, LOG_BYTES, remembered, round(KEY_SECONDS))
+        head = (
+            len(drafts),
+            len(numbers),
+            _epoch(),
+            LOG_LENGTH,
+            LOG_BYTES,
+            remembered,
+            round(KEY_SECONDS),
+            self._derives,
+        )
         return self._publish_script.call(keys + own, (*head, *bounds, *arguments))
 
     def look(self, channel: str, what: str, epoch: str, offset: int) -> Command:
@@ -156,7 +176,8 @@ class Log:
         """
         tag = self.tags[self.shard(channel)]
         return self._history_script.call(
-            [tag + "ep", f"{tag}m:{channel}", f"{tag}h:{channel}"], (_epoch(), ASKED_SECONDS, what, epoch, offset)
+            [tag + "ep", f"{tag}m:{channel}", f"{tag}h:{channel}"],
+            (_epoch(), ASKED_SECONDS, what, epoch, offset, self._derives),
         )
 
     def may_follow(self, channel: str, key: str) -> Command:
@@ -181,7 +202,7 @@ class Log:
             ("INFO", "server"),
             ("INFO", "replication"),
             ("CONFIG", "GET", "append*"),
-            ("CONFIG", "GET", "maxmemory-policy"),
+            ("INFO", "memory"),
             ("SCRIPT", "LOAD", self._publish_script.text),
             ("SCRIPT", "LOAD", self._history_script.text),
             ("SCRIPT", "LOAD", self._settle_script.text),
@@ -194,8 +215,10 @@ class Log:
                 raise reply
         server, replication = info(replies[0]), info(replies[1])
         self._check(server, replication)
-        configured = config(replies[2]) | config(replies[3])
-        self._warn("run_id" in server, configured.get("maxmemory-policy", ""))
+        configured, memory = config(replies[2]), info(replies[3])
+        policy = memory.get("maxmemory_policy", "")
+        self._derives = 1 if policy == "noeviction" else 0
+        self._warn("run_id" in server, policy)
         durable = configured.get("appendonly") == "yes" and configured.get("appendfsync") == "always"
         return server.get("run_id", ""), replication.get("master_replid2", ""), durable
 

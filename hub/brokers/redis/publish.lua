@@ -4,13 +4,14 @@
 --
 -- KEYS: log, shard; then for each channel: meta, history; then for each draft that has a key: that key.
 -- ARGV: number of drafts, number of channels, candidate for a new epoch, log length, log bytes, meta seconds,
---       key seconds;
+--       key seconds, whether epochs are derived ("1" or "0");
 --       then for each channel: name, history count, history seconds, history bytes;
 --       then for each draft: number of its channel, form, data, and ext if it has one.
 --       A form is a sum: 1 a hint, 2 has an ext, 4 has a key, 8 the key is an id.
 -- Returns what each draft became, in two lists:
 --       for each channel: its epoch, and the offset of its first new publication, from which they count up;
 --       for each draft whose key was known: its number from 0, epoch, offset.
+--DERIVED
 local log, shard = KEYS[1], KEYS[2]
 local drafts, named, log_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5])
 
@@ -21,7 +22,7 @@ end
 
 local channels, begun = {}, {}
 for i = 1, named do
-  local a = 4 + i * 4
+  local a = 5 + i * 4
   channels[i] = {
     name = ARGV[a], count = tonumber(ARGV[a + 1]), seconds = tonumber(ARGV[a + 2]), bytes = tonumber(ARGV[a + 3]),
     meta = KEYS[1 + i * 2], hist = KEYS[2 + i * 2], fresh = 0, size = 0,
@@ -31,7 +32,7 @@ end
 
 -- Which of them are new? A key may also be repeated within this call.
 local fresh, repeated, first_with, later = {}, {}, {}, {}
-local a, k = 8 + named * 4, 2 + named * 2
+local a, k = 9 + named * 4, 2 + named * 2
 for i = 1, drafts do
   local channel, form = channels[tonumber(ARGV[a])], ARGV[a + 1]
   local draft = {channel = channel, data = ARGV[a + 2], hint = '', ext = ''}
@@ -95,9 +96,16 @@ if #fresh > 0 then
       channel.used = tonumber(m[8]) or 0
       if m[1] ~= ep then
         -- The channel is new, was forgotten, or belongs to a log that was rolled back.
-        epoch, offset, total, channel.used = ARGV[3], 0, 0, 0
+        offset, total, channel.used = 0, 0, 0
         redis.call('DEL', meta, channel.hist)
-        redis.call('HSET', meta, 'p', ep, 'e', epoch)
+        if ARGV[8] == '1' then
+          local born = window()
+          epoch = derived(ep, born, meta)
+          redis.call('HSET', meta, 'p', ep, 'e', epoch, 'w', text(born))
+        else
+          epoch = ARGV[3]
+          redis.call('HSET', meta, 'p', ep, 'e', epoch)
+        end
       end
       -- Long times to live are renewed twice a minute, for each renewal costs as much as a look-up.
       channel.slack = channel.seconds >= 300 and 30 or 0

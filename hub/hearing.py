@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from .errors import BrokerUnavailable, ProtocolError
 from .node import Node
-from .presence import Pace, Presence, check_report
+from .presence import MAX_CHANNELS, Pace, Presence, check_report
 from .protocol.channels import is_wild, to_fanout
 from .protocol.messages import dumps, loads
 from .protocol.publications import Draft, Publication
@@ -174,6 +174,8 @@ class Shared(Changes):
         self._ready = False
         self._unsent: list[Draft] = []
         self._sending = self._stuck = False
+        # Whether names are heard here that were not counted, for there being too many.
+        self._overflowed = False
         self._key = f"heard:{secrets.token_hex(8)}"
         self._numbers = itertools.count(1)
         node.take_from(REPORTS, self._take)
@@ -194,7 +196,7 @@ class Shared(Changes):
                     await self.wait()
         except TimeoutError:
             raise BrokerUnavailable("what is heard at other workers is not known yet") from None
-        if self._presence is not None and self._presence.here.uncounted:
+        if self._overflowed:
             raise BrokerUnavailable("too many names are heard")
 
     def renew(self) -> None:
@@ -275,24 +277,33 @@ class Shared(Changes):
         presence = self._presence = Presence(
             self._node.worker, PACE, self._new_key, alone=False, reports=REPORTS, tells=False
         )
-        for name in registry.audiences:
-            if not is_wild(name):
-                presence.here.came(name, None, name)
+        self._count(presence)
         registry.on_change = self._changed
         self._turn()
+
+    def _count(self, presence: Presence) -> None:
+        """Count every name that is heard here, but for those counted already."""
+        before = presence.here.uncounted
+        for name in self._node.registry.audiences:
+            if not is_wild(name):
+                presence.here.came(name, None, name)
+        self._overflowed = presence.here.uncounted > before
 
     def _changed(self, name: str, heard: bool) -> None:
         presence = self._presence
         if presence is None or is_wild(name):
             return
         if heard:
+            before = presence.here.uncounted
             presence.here.came(name, None, name)
+            self._overflowed = self._overflowed or presence.here.uncounted > before
         else:
             presence.here.went(name, name, self._node.time())
 
     def _rest(self) -> None:
         """Nobody has asked for long: keep nothing, tell nothing."""
         self._presence = None
+        self._overflowed = False
         self._node.registry.on_change = None
         self._heard.clear()
         self._unsent = []
@@ -312,6 +323,9 @@ class Shared(Changes):
             self.place = self._floor = (self._read, LAST)
             self._kept.clear()
             self.wake()
+        # With some room to spare: to count takes a look at every name.
+        if self._overflowed and presence.here.channels < MAX_CHANNELS * 0.9:
+            self._count(presence)
         if not self._sending:
             # What was not accepted is repeated first, under the same keys.
             if not self._stuck:

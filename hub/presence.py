@@ -130,6 +130,11 @@ class Here:
         self.unnamed = 0
         self.uncounted = 0
 
+    @property
+    def channels(self) -> int:
+        """Channels counted now."""
+        return len(self._places)
+
     def came(self, session_id: str, user: str | None, channel: str) -> None:
         """A session subscribed."""
         if channel not in self._places and len(self._places) >= MAX_CHANNELS:

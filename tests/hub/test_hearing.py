@@ -159,6 +159,25 @@ async def test_a_hub_that_cannot_know_says_so(workers: Workers, monkeypatch: pyt
         assert (await response.text()).count("\n") == 1
 
 
+async def test_flood_of_names_is_over_when_its_names_are_gone(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More names than are counted made every publisher's question a 503 until the hub was restarted."""
+    monkeypatch.setattr("hub.presence.MAX_CHANNELS", 10)
+    monkeypatch.setattr(hearing, "MAX_CHANNELS", 10)
+    cursor, _ = await workers.heard(workers.one)
+    async with workers.hearing(workers.one, "before"):
+        async with workers.hearing(workers.one, *(f"flood{number}" for number in range(20))):
+            async with workers.hearing(workers.one, "meanwhile"):
+                assert await workers.heard(workers.one) == (503, [])
+        async with workers.hearing(workers.one, "after"), asyncio.timeout(60):
+            while isinstance((told := await workers.heard(workers.one))[0], int):
+                await asyncio.sleep(0.05)
+            assert {name for name, _ in told[1]} >= {"before"}
+            while sorted((await workers.heard(workers.one))[1]) != [("after", "subscribed"), ("before", "subscribed")]:
+                await asyncio.sleep(0.05)
+
+
 def test_reports_go_where_they_should_and_nothing_else_is_published() -> None:
     """The rules are presence's, told to publish nothing about what they find."""
     numbers = itertools.count(1)

@@ -185,7 +185,7 @@ class Realm:
         )
         #: What is heard at other workers too, None if there are none.
         self.shared: Shared | None = None if settings.redis_url is None else Shared(self.node)
-        self.feed = Feed(self.node, self.endpoint.admit, self.shared or Own(self.node.registry))
+        self.feed = Feed(self.node, origins, self.endpoint.admit, self.shared or Own(self.node.registry))
         self.counter = Counter(self.node, self.polling, self.endpoint)
         self.roster = Roster(self.plain, self.reporter, self.endpoint.admit)
 
@@ -278,9 +278,10 @@ class Hub:
         for base in ("", PREFIX + "{realm}"):
             self._add_client_routes(app, base, static)
         publish.add_routes(app, self._directory.map(lambda realm: realm.endpoint))
-        feed.add_routes(app, self._directory.map(lambda realm: realm.feed))
+        preflights: Directory[Handler] = self._directory.map(lambda realm: realm.polling.options)
+        feed.add_routes(app, self._directory.map(lambda realm: realm.feed), preflights)
         if self._has_presence:
-            roster.add_routes(app, self._directory.map(lambda realm: realm.roster))
+            roster.add_routes(app, self._directory.map(lambda realm: realm.roster), preflights)
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         if DESCRIPTION.is_file():
@@ -313,6 +314,19 @@ class Hub:
                 ):
                     app.router.add_options(f"{folder}/{name}{end}", handler(lambda realm: realm.polling.options))
                     app.router.add_route("*", f"{folder}/{name}{end}", answer)
+        # Whatever is not as simple as a form, a browser asks before (CORS): a page of another site sends a header.
+        for path in (
+            "/ws",
+            "/test",
+            "/test/sse",
+            "/test/ws",
+            "/sse",
+            "/poll",
+            *(["/presence"] if self._has_presence else []),
+        ):
+            app.router.add_options(base + path, handler(lambda realm: realm.polling.options))
+        for path in (f"{MOUNT}.js", f"{MOUNT}/client.js"):
+            app.router.add_options(base + path, handler(lambda realm: realm.polling.options))
         app.router.add_get(f"{base}/ws", handler(lambda realm: realm.plain.upgrade), allow_head=False)
         app.router.add_get(f"{base}/test", handler(lambda realm: realm.plain.test), allow_head=False)
         app.router.add_get(f"{base}/test/sse", handler(lambda realm: realm.plain.test_events), allow_head=False)

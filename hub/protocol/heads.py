@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from binascii import Error, a2b_base64, b2a_base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -219,6 +219,16 @@ def upgrade(head: Head, smallest: int = 15) -> Upgrade:
         get(b"origin"),
         () if protocols is None else _split_protocols(protocols),
     )
+
+
+def chosen(protocols: Sequence[str]) -> str | None:
+    """The subprotocol to answer with: the first that was offered, None if none was.
+
+    We have none of our own, and JSON is all we speak whatever its name. But a browser that offered some and gets
+    none back fails the connection (WebSockets standard, "establish a WebSocket connection", step 11), and one that was
+    not offered must not be named (RFC 6455 §4.2.2). So libraries that always offer one may come in; `ws` does the same.
+    """
+    return protocols[0] if protocols else None
 
 
 def switching(accepted: Upgrade, protocol: str | None = None) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -23,7 +24,8 @@ from ..node import Node
 from ..realms import Directory
 from ..sessions import Batch, Session
 from .answers import Answer, response, text
-from .routes import of_publishers
+from .origins import Origins
+from .routes import Handler, host_of, of_publishers
 
 #: Seconds between blank lines on a quiet stream; pubcontrol gives up after 60 without a byte.
 BLANK_SECONDS = 20.0
@@ -37,12 +39,15 @@ _STREAM = {**_NO_STORE, "Cache-Control": "no-store, no-transform", "X-Accel-Buff
 Admit = Callable[[str | None, str | None], Answer | None]
 
 
-def add_routes(app: web.Application, feeds: Directory[Feed]) -> None:
+def add_routes(app: web.Application, feeds: Directory[Feed], preflights: Directory[Handler]) -> None:
     """Add the feeds' routes to an application."""
+    preflight = of_publishers(preflights, lambda answer: answer)
     items = of_publishers(feeds, lambda feed: feed.items)
     stream = of_publishers(feeds, lambda feed: feed.stream)
     for base in ("", "/realm/{realm}"):
         for end in ("", "/"):
+            app.router.add_options(f"{base}/subscriptions/items{end}", preflight)
+            app.router.add_options(f"{base}/subscriptions/stream{end}", preflight)
             app.router.add_get(f"{base}/subscriptions/items{end}", items, allow_head=False)
             app.router.add_get(f"{base}/subscriptions/stream{end}", stream, allow_head=False)
 
@@ -77,14 +82,21 @@ class Stream:
 class Feed:
     """The handlers. changes: of this process if it knows every subscriber, else of all."""
 
-    def __init__(self, node: Node, admit: Admit, changes: Changes) -> None:
+    def __init__(self, node: Node, origins: Origins, admit: Admit, changes: Changes) -> None:
         self._node = node
+        self._origins = origins
         self._admit = admit
         self._changes = changes
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         refused = self._admit(request.headers.get(hdrs.AUTHORIZATION), request.match_info.get("realm"))
-        return None if refused is None else response(refused)
+        return (
+            None if refused is None else response(replace(refused, headers={**refused.headers, **self._cors(request)}))
+        )
+
+    def _cors(self, request: web.Request) -> dict[str, str]:
+        """For who looks from a page at what is heard."""
+        return self._origins.headers(request.headers.get(hdrs.ORIGIN), host_of(request))
 
     async def items(self, request: web.Request) -> web.Response:
         """GET items: 404 for a cursor that is no longer known, and the reader starts anew."""
@@ -104,13 +116,13 @@ class Feed:
                     await changes.begin(asked)
                 after = None if asked is None else changes.after(asked)
                 if asked is None or after is None:
-                    return response(text(404, "Cursor not known.", _NO_STORE))
+                    return response(text(404, "Cursor not known.", {**_NO_STORE, **self._cors(request)}))
                 place = max(asked, changes.place)
                 found = [_item(change.name, change.heard) for change in after]
         except BrokerUnavailable as error:
-            return response(_not_known(error))
+            return response(_not_known(error, self._cors(request)))
         body = orjson.dumps({"items": found, "last_cursor": changes.cursor(place)})
-        return web.Response(body=body, headers=_NO_STORE, content_type="application/json")
+        return web.Response(body=body, headers={**_NO_STORE, **self._cors(request)}, content_type="application/json")
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """GET stream: a line for each change, blank ones while there are none."""
@@ -120,9 +132,9 @@ class Feed:
         try:
             await changes.begin()
         except BrokerUnavailable as error:
-            return response(_not_known(error))
+            return response(_not_known(error, self._cors(request)))
         place = changes.place
-        answer = web.StreamResponse(headers={**_STREAM, "Content-Type": "application/x-ndjson"})
+        answer = web.StreamResponse(headers={**_STREAM, **self._cors(request), "Content-Type": "application/x-ndjson"})
         # It has no length, so over HTTP/1.0 its end is that of the connection, whatever the request asks for.
         answer.force_close()
         reader = Stream(changes)
@@ -156,9 +168,9 @@ class Feed:
         )
 
 
-def _not_known(error: BrokerUnavailable) -> Answer:
+def _not_known(error: BrokerUnavailable, cors: dict[str, str]) -> Answer:
     """pubcontrol comes again by itself."""
-    return text(503, f"Not known: {error}.", {**_NO_STORE, hdrs.RETRY_AFTER: "1"})
+    return text(503, f"Not known: {error}.", {**_NO_STORE, **cors, hdrs.RETRY_AFTER: "1"})
 
 
 def _item(name: str, heard: bool) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ..errors import HeadError, TooMany
 from ..forwarded import FIELDS, Proxies, is_near
 from ..node import Node
 from ..protocol import events
-from ..protocol.heads import Head, Upgrade, is_upgrade, read_head, refusal, split_key, switching, upgrade
+from ..protocol.heads import Head, Upgrade, chosen, is_upgrade, read_head, refusal, split_key, switching, upgrade
 from ..realms import Directory
 from ..turns import Turns
 from .origins import Origins
@@ -531,7 +531,7 @@ class _Rest:
 def _continue(transport: asyncio.Transport, connection: Connection, way: Way, rest: bytes) -> None:
     """Make the transport a WebSocket's."""
     transport.set_protocol(connection)
-    transport.write(switching(way.accepted))
+    transport.write(switching(way.accepted, chosen(way.accepted.protocols)))
     connection.connection_made(transport)
     if access.isEnabledFor(logging.INFO):
         peer = transport.get_extra_info("peername")

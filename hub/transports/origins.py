@@ -125,9 +125,11 @@ class Origins:
 
 
 #: What Faye's server allows too; its browser client sends Pragma and X-Requested-With, and asks before
-#: every POST unless the answer may be kept.
+#: every POST unless the answer may be kept. Polyfills of EventSource send Cache-Control and Last-Event-ID.
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST, GET",
-    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Last-Event-ID, Pragma, X-Requested-With",
+    "Access-Control-Allow-Headers": (
+        "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, Pragma, X-Requested-With"
+    ),
     "Access-Control-Max-Age": "86400",
 }

@@ -10,6 +10,7 @@ that subscribes to `/presence/a` from that position misses nothing of what chang
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from aiohttp import hdrs, web
 
@@ -20,15 +21,17 @@ from ..realms import Directory
 from ..reporter import Reporter, answer
 from .answers import Answer, response
 from .plain import Plain, refuse
-from .routes import of_publishers
+from .routes import Handler, of_publishers
 
 #: Refuses a request by its Authorization header and realm, or returns None.
 Admit = Callable[[str | None, str | None], Answer | None]
 
 
-def add_routes(app: web.Application, rosters: Directory[Roster]) -> None:
+def add_routes(app: web.Application, rosters: Directory[Roster], preflights: Directory[Handler]) -> None:
     """Add what servers ask to an application."""
+    preflight = of_publishers(preflights, lambda answer: answer)
     for path in ("/realm/{realm}/presence", "/realm/{realm}/presence/"):
+        app.router.add_options(path, preflight)
         app.router.add_get(path, of_publishers(rosters, lambda roster: roster.of_server), allow_head=False)
 
 
@@ -53,8 +56,8 @@ class Roster:
         """GET /realm/{realm}/presence/."""
         refusal = self._admit(request.headers.get(hdrs.AUTHORIZATION), request.match_info.get("realm"))
         if refusal is not None:
-            return response(refusal)
-        return await self._answer(request, None, {})
+            return response(replace(refusal, headers={**refusal.headers, **self._plain.cors(request)}))
+        return await self._answer(request, None, self._plain.cors(request))
 
     async def _answer(self, request: web.Request, who: Who | None, headers: dict[str, str]) -> web.Response:
         headers = {**headers, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

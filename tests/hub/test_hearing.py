@@ -165,7 +165,7 @@ async def test_flood_of_names_is_over_when_its_names_are_gone(
     """More names than are counted made every publisher's question a 503 until the hub was restarted."""
     monkeypatch.setattr("hub.presence.MAX_CHANNELS", 10)
     monkeypatch.setattr(hearing, "MAX_CHANNELS", 10)
-    cursor, _ = await workers.heard(workers.one)
+    await workers.heard(workers.one)
     async with workers.hearing(workers.one, "before"):
         async with workers.hearing(workers.one, *(f"flood{number}" for number in range(20))):
             async with workers.hearing(workers.one, "meanwhile"):

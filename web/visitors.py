@@ -26,6 +26,10 @@ from .models import User
 #: Seconds that a visitor is known; a cookie is renewed once half of it is gone.
 LIFE = 14 * 24 * 3600
 
+#: Seconds after which a user has to sign in again, however often the cookie was renewed: a copy of it must not last for
+#: ever.
+LONGEST = 90 * 24 * 3600
+
 #: Cookies of another use of the same secret are not taken for ours.
 _AUDIENCE = "fanfare-visitor"
 _DEVICE_AUDIENCE = "fanfare-device"
@@ -46,12 +50,13 @@ class TooBusy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """One browser. id: random, changed when it signs in. expires: seconds since 1970."""
+    """One browser. id: random, changed when it signs in. expires and began (its first cookie): seconds since 1970."""
 
     id: str
     expires: float
     user_id: int | None = None
     stamp: str = ""
+    began: float = 0.0
 
 
 class Signer:
@@ -70,14 +75,15 @@ class Signer:
 
     def new(self, user: User | None = None) -> Visitor:
         """Someone we have not met, or a user who has just shown the password."""
-        expires = self._clock() + LIFE
+        now = self._clock()
         if user is None:
-            return Visitor(secrets.token_urlsafe(18), expires)
-        return Visitor(secrets.token_urlsafe(18), expires, user.id, user.stamp)
+            return Visitor(secrets.token_urlsafe(18), now + LIFE, began=now)
+        return Visitor(secrets.token_urlsafe(18), now + LIFE, user.id, user.stamp, now)
 
     def renew(self, visitor: Visitor) -> Visitor:
-        """The same visitor for another LIFE; the forms on open pages stay good."""
-        return replace(visitor, expires=self._clock() + LIFE)
+        """The same visitor for another LIFE, a user's up to LONGEST in all; the forms on open pages stay good."""
+        expires = self._clock() + LIFE
+        return replace(visitor, expires=expires if visitor.user_id is None else min(expires, visitor.began + LONGEST))
 
     def read(self, request: web.Request) -> Visitor | None:
         """The visitor a request's cookie names; None without one, or with one that is not ours or too old."""
@@ -90,16 +96,28 @@ class Signer:
                 self._cookie_key,
                 algorithms=["HS256"],
                 audience=_AUDIENCE,
-                options={"require": ["exp", "vid"], "verify_exp": False},
+                options={"require": ["exp", "vid"], "verify_exp": False, "verify_iat": False},
             )
-            visitor = Visitor(str(claims["vid"]), float(claims["exp"]), claims.get("uid"), str(claims.get("stamp", "")))
+            visitor = Visitor(
+                str(claims["vid"]),
+                float(claims["exp"]),
+                claims.get("uid"),
+                str(claims.get("stamp", "")),
+                # Cookies from before this was kept began with the life they have.
+                float(claims.get("iat", claims["exp"] - LIFE)),
+            )
         except (jwt.InvalidTokenError, TypeError, ValueError):
             return None
         return visitor if visitor.expires > self._clock() else None
 
     def write(self, response: web.StreamResponse, visitor: Visitor) -> None:
         """Put the cookie on a response."""
-        claims: dict[str, object] = {"aud": _AUDIENCE, "vid": visitor.id, "exp": int(visitor.expires)}
+        claims: dict[str, object] = {
+            "aud": _AUDIENCE,
+            "vid": visitor.id,
+            "exp": int(visitor.expires),
+            "iat": int(visitor.began),
+        }
         if visitor.user_id is not None:
             claims |= {"uid": visitor.user_id, "stamp": visitor.stamp}
         response.set_cookie(
@@ -145,7 +163,7 @@ class Signer:
 
     def is_fading(self, visitor: Visitor) -> bool:
         """Whether it is time for a new cookie."""
-        return visitor.expires - self._clock() < LIFE / 2
+        return visitor.expires - self._clock() < LIFE / 2 and self.renew(visitor).expires > visitor.expires + 1
 
     def form_token(self, visitor: Visitor) -> str:
         """What a form of this visitor must repeat: another site's page can't know it."""

@@ -51,7 +51,7 @@ from .transports.feed import Feed
 from .transports.fpp import Fpp
 from .transports.front import Door, Entrance
 from .transports.half_open import bound_silence
-from .transports.lean import IDLE_SECONDS, Counter, Desk
+from .transports.lean import Counter, Desk
 from .transports.origins import Origins
 from .transports.plain import Plain
 from .transports.polling import Polling
@@ -231,6 +231,7 @@ class Hub:
         logs = 0 if settings.redis_url is None else REALM_FILES * len(entries)
         self.door = Door(
             head_timeout=settings.head_timeout,
+            head_bytes=settings.head_bytes,
             max_connections=settings.max_connections or _open_files(logs),
             address_connections=settings.address_connections,
             proxies=Proxies(settings.proxies, settings.proxy_header),
@@ -270,8 +271,10 @@ class Hub:
             self._directory.map(lambda realm: realm.counter),
             self.door,
             message_bytes=self.settings.message_bytes,
+            head_bytes=self.settings.head_bytes,
             head_timeout=self.settings.head_timeout,
             body_timeout=self.settings.body_timeout,
+            idle_timeout=self.settings.idle_timeout,
         )
         self.door.posts = self.desk.protocol
         static = Static(self.settings.static)
@@ -487,14 +490,15 @@ def _broker(settings: Settings, *, listed: bool = False) -> Broker:
 class BadRequests(logging.Filter):
     """Makes a line at debug of what aiohttp's parser refused, which is a client's mistake and no error of ours.
 
-    aiohttp logs a traceback: to write it takes a millisecond, and a client can send such requests all day.
+    aiohttp logs a traceback: to write it takes a millisecond, and a client can send such requests all day. Its message
+    quotes what the client sent, which may be a secret.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to log it."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError) and error.code < 500:
-            logger.debug("request refused", extra={"status": error.code, "reason": error.message})
+            logger.debug("request refused", extra={"status": error.code, "reason": type(error).__name__})
             return False
         return True
 
@@ -519,8 +523,10 @@ async def running(
         access_log=None,
         logger=_requests,
         shutdown_timeout=hub.settings.drain_timeout,
-        # Its default is an hour, for a proxy in front that closes first; a connection is worth less to us.
-        keepalive_timeout=IDLE_SECONDS,
+        keepalive_timeout=hub.settings.idle_timeout,
+        # A line or a field may have what a head may have: a long cookie is one field.
+        max_line_size=hub.settings.head_bytes,
+        max_field_size=hub.settings.head_bytes,
         # Bodies are unpacked in bounded steps by who reads them (`bodies`), and not at all where nobody does.
         auto_decompress=False,
     )

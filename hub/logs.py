@@ -12,11 +12,24 @@ from typing import Any
 _PLAIN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 
 
+#: Whose debug lines are written.
+_OURS = frozenset({"hub", "web"})
+
+
 def configure(level: str, form: str) -> None:
     """Log to standard error from `level` on, as "text" or "json". Replaces what was configured before."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.addFilter(_is_ours)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether to write a record. At debug only our own: the database's driver logs every statement with its values.
+
+    Those have password hashes and texts of visitors in them, and are a dozen lines every two seconds.
+    """
+    return record.levelno > logging.DEBUG or record.name.partition(".")[0] in _OURS
 
 
 def facts(record: logging.LogRecord) -> dict[str, Any]:

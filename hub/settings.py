@@ -46,6 +46,9 @@ _SERVICE_LINK = re.compile(r"[A-Z_]+_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+
 #: Settings that were, and what there is instead.
 _GONE = {"SITE_PROXIES": "is HUB_PROXIES now, for the site and the hub"}
 
+#: The user and the password of a URL.
+_USER = re.compile(r"//[^/@\s]*@")
+
 #: A realm is part of a path and of a host name.
 _REALM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,62}[A-Za-z0-9])?")
 
@@ -149,7 +152,7 @@ def _parse_origins(text: str) -> tuple[str, ...]:
         try:
             origins.append(parse_origin(word))
         except ValueError as error:
-            raise ValueError(f"{word[:80]!r} {error}") from None
+            raise ValueError(f"{_USER.sub('//…@', word)[:80]!r} {error}") from None
     return tuple(origins)
 
 
@@ -184,6 +187,9 @@ def _parse_http_url(text: str) -> str:
         parts.port  # noqa: B018  # reading it checks it
     except ValueError:
         raise ValueError("is not a URL") from None
+    if "@" in parts.netloc:
+        # It would be sent to nobody, and shown to many.
+        raise ValueError("has a user or a password in it, which nothing here uses")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("is not a URL such as https://hub.example.org")
     return text.rstrip("/")
@@ -236,7 +242,7 @@ class Setting:
     def parse(self, text: str) -> Any:
         """The value, or SettingsError naming the variable; a secret's text is not repeated."""
         # A list names the word that is wrong itself.
-        shown = "" if self.secret or self.kind is ORIGINS else f" {text[:80]!r}"
+        shown = "" if self.secret or self.kind is ORIGINS else f" {_USER.sub('//…@', text)[:80]!r}"
         try:
             value = self.kind.parse(text)
         except ValueError as error:
@@ -511,12 +517,31 @@ class Settings:
         "HUB_BODY_TIMEOUT", SECONDS, 30.0, "for a request's body to arrive", minimum=0.05, maximum=600
     )
 
+    idle_timeout: float = setting(
+        "HUB_IDLE_TIMEOUT",
+        SECONDS,
+        # nginx closes an idle connection to an upstream after 60 s, Amazon's balancers and Azure's gateways too.
+        75.0,
+        "for the next request on a kept connection; longer than the proxy's in front keeps it",
+        minimum=1,
+        maximum=3600,
+    )
+
     # What is kept of a channel.
     history_count: int = setting("HUB_HISTORY_COUNT", COUNT, 1000, "publications kept of a channel", minimum=0)
     history_seconds: float = setting("HUB_HISTORY_SECONDS", SECONDS, 600.0, "how long publications are kept")
     history_bytes: int = setting("HUB_HISTORY_BYTES", SIZE, 1024**2, "bytes kept of a channel")
 
     # Bounds.
+    head_bytes: int = setting(
+        "HUB_MAX_HEAD",
+        SIZE,
+        # Browsers send cookies of up to 16 KiB, in one field.
+        32 * 1024,
+        "longest head of a request, with its cookies; longer is answered 431",
+        minimum=4096,
+        maximum=16 * 1024**2,
+    )
     message_bytes: int = setting(
         "HUB_MAX_BODY", SIZE, 1024**2, "longest message and request body; longer is answered 413", minimum=256
     )

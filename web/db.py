@@ -125,15 +125,18 @@ def _make_private(path: Path) -> None:
 
 
 def new_engine(url: URL) -> AsyncEngine:
-    """An engine with the site's manners for SQLite or PostgreSQL."""
+    """An engine with the site's manners for SQLite or PostgreSQL.
+
+    Errors don't name a statement's values: they end up in the log, and hashes of passwords are among them.
+    """
     if url.get_backend_name() == "sqlite":
         _make_private(Path(url.database or ""))
-        engine = create_async_engine(url)
+        engine = create_async_engine(url, hide_parameters=True)
         event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
         event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
         return engine
     # A connection that PostgreSQL has dropped is noticed before a request runs into it.
-    return create_async_engine(url, pool_pre_ping=True, connect_args={"timeout": CONNECT_TIMEOUT})
+    return create_async_engine(url, pool_pre_ping=True, connect_args={"timeout": CONNECT_TIMEOUT}, hide_parameters=True)
 
 
 def _on_sqlite_connect(connection: Any, record: object) -> None:

@@ -21,7 +21,7 @@ from ..errors import HeadError
 from .frames import negotiate_deflate, window_bits
 
 #: Bytes a head may have by default, its blank line included.
-HEAD_BYTES = 16 * 1024
+HEAD_BYTES = 32 * 1024
 
 #: Fields a head may have; browsers behind two proxies send about 30.
 MAX_FIELDS = 100
@@ -37,6 +37,7 @@ _TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL
 #: Control bytes but tab, which may stand in a value; CR and LF are looked at as pairs.
 _CONTROLS = bytes(byte for byte in (*range(32), 127) if byte not in b"\t\r\n")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
+_ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?#]+)([^#]*)", re.IGNORECASE)
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 
 
@@ -133,7 +134,23 @@ def read_head(buffer: bytes | bytearray, limit: int = HEAD_BYTES) -> tuple[Head,
         headers.append((name.lower(), value.strip(b" \t")))
     head = Head(method, target, version, headers)
     _check_framing(head)
-    return head, end + 4
+    return head if target.startswith(b"/") else origin_form(head), end + 4
+
+
+def origin_form(head: Head) -> Head:
+    """The same request with a path for its target. One in absolute form, as for a proxy, names the host itself.
+
+    RFC 9112 §3.2.2. Raises HeadError 400 for an authority that is no host; a target in any other form stays as it is.
+    """
+    match = _ABSOLUTE.fullmatch(head.target)
+    if match is None:
+        return head
+    authority, target = match[1], match[2]
+    if b"@" in authority or not _is_host(authority):
+        raise HeadError(400, "Bad request target")
+    headers = [(name, value) for name, value in head.headers if name != b"host"]
+    target = target if target.startswith(b"/") else b"/" + target
+    return Head(head.method, target, head.version, [(b"host", authority), *headers])
 
 
 def _check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:

@@ -22,17 +22,27 @@ from ..errors import HeadError, TooMany
 from ..forwarded import FIELDS, Proxies, is_near
 from ..node import Node
 from ..protocol import events
-from ..protocol.heads import Head, Upgrade, chosen, is_upgrade, read_head, refusal, split_key, switching, upgrade
+from ..protocol.heads import (
+    HEAD_BYTES,
+    Head,
+    Upgrade,
+    chosen,
+    is_upgrade,
+    origin_form,
+    read_head,
+    refusal,
+    split_key,
+    switching,
+    upgrade,
+)
 from ..realms import Directory
 from ..turns import Turns
+from .handlers import RequestHandler
 from .origins import Origins
 from .websocket import Connection
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("hub.access")
-
-#: Bytes a request's head may have before we decide; aiohttp's own bound is 8,190 a line.
-HEAD_BYTES = 16 * 1024
 
 #: Heads of upgrades remembered with what they mean, up to so long a one each: browsers of one build send the same.
 MAX_WAYS = 512
@@ -99,6 +109,7 @@ class Door:
     posts: Callable[[], asyncio.Protocol] | None = None
     waiting: dict[Front, float] = field(default_factory=dict)
     head_timeout: float = 10.0
+    head_bytes: int = HEAD_BYTES
     max_connections: int = 0
     address_connections: int = 0
     proxies: Proxies = field(default_factory=Proxies)
@@ -223,7 +234,10 @@ class Door:
     def handler(self) -> web.RequestHandler:
         """aiohttp's handler for one connection."""
         assert self.server is not None, "the door is open before there is a server behind it"
-        return self.server()
+        handler = self.server()
+        if type(handler) is web.RequestHandler:
+            handler.__class__ = RequestHandler
+        return handler
 
     @property
     def is_full(self) -> bool:
@@ -277,7 +291,7 @@ class Door:
         if not buffer.startswith(b"GET ") or b"text/event-stream" not in buffer:
             return None
         try:
-            found = read_head(buffer, HEAD_BYTES)
+            found = read_head(buffer, self.head_bytes)
         except HeadError:
             return None
         if found is None or b"text/event-stream" not in (found[0].get(b"accept") or b""):
@@ -373,6 +387,7 @@ class Door:
         # One connection is not to be counted twice.
         address = self.leave(request.protocol)
         try:
+            head = origin_form(head)
             way = self.find(head)
             if way is None:
                 raise HeadError(404, "No WebSocket here")
@@ -435,13 +450,13 @@ class Front(asyncio.Protocol):
             self._upgrade(known, b"")
             return
         # aiohttp has its own answers for what isn't HTTP; but it would wait for the rest of a head for ever.
-        whole = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES) >= 0 or not b"A" <= buffer[:1] <= b"Z"
+        whole = buffer.find(b"\r\n\r\n", 0, self._door.head_bytes) >= 0 or not b"A" <= buffer[:1] <= b"Z"
         # Only a GET can be an upgrade; anything else needs no look at its head.
         if whole and not buffer.startswith(b"GET "):
             self._hand_over(buffer)
             return
         try:
-            found = read_head(buffer, HEAD_BYTES)
+            found = read_head(buffer, self._door.head_bytes)
         except HeadError as error:
             if whole:
                 self._hand_over(buffer)
@@ -534,8 +549,8 @@ def _continue(transport: asyncio.Transport, connection: Connection, way: Way, re
     transport.write(switching(way.accepted, chosen(way.accepted.protocols)))
     connection.connection_made(transport)
     if access.isEnabledFor(logging.INFO):
-        peer = transport.get_extra_info("peername")
-        access.info("upgraded", extra={"peer": peer, "target": way.head.target.decode("latin-1")})
+        # The path alone: a query may have a token in it, and who it is says the address.
+        access.info("upgraded", extra={"path": _path(way.head.target)})
     if rest:
         connection.data_received(rest)
 

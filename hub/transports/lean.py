@@ -51,9 +51,6 @@ _UNUSUAL = {
 #: Bytes of a body that is read here; CometD's and Faye's are under 2 KiB, a batch of a hundred items 20.
 BODY_BYTES = 64 * 1024
 
-#: Bytes of a head that is read here.
-HEAD_BYTES = 16 * 1024
-
 #: Bytes read ahead of the request under way before the connection is not read any more.
 AHEAD_BYTES = 64 * 1024
 
@@ -65,9 +62,6 @@ HASTE_SECONDS = 0.005
 #: Heads remembered with what they mean, up to so long a one each: a client repeats its own.
 MAX_PLANS = 1024
 PLAN_BYTES = 2048
-
-#: Seconds a connection is kept without a request: a minute and a bit, so that proxies close theirs first.
-IDLE_SECONDS = 75.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +105,20 @@ class Desk:
         door: Door,
         *,
         message_bytes: int,
+        head_bytes: int,
         head_timeout: float,
         body_timeout: float,
+        idle_timeout: float,
     ) -> None:
         self.counters = counters
         #: The default realm's, for what is of no realm: the time, and what is due.
         self.node = counters.default.node
         self.door = door
         self.body_bytes = min(BODY_BYTES, message_bytes)
+        self.head_bytes = head_bytes
         self.head_timeout = head_timeout
         self.body_timeout = body_timeout
+        self.idle_timeout = idle_timeout
         self.writer = Writer()
         self.connections: set[Lean] = set()
         self.requests = 0
@@ -140,7 +138,7 @@ class Desk:
 
     def _plan(self, raw: bytes) -> Plan | None:
         try:
-            found = read_head(raw, HEAD_BYTES)
+            found = read_head(raw, self.head_bytes)
         except HeadError:
             return None
         if found is None:
@@ -319,16 +317,16 @@ class Lean(asyncio.Protocol):
         elif plan is None:
             if not buffer.startswith(_STARTS):
                 # aiohttp would wait for the rest of a head for too long.
-                incomplete = b"A" <= buffer[:1] <= b"Z" and buffer.find(b"\r\n\r\n", 0, HEAD_BYTES) < 0
-                if incomplete and len(buffer) < HEAD_BYTES and _BARE_LF.search(buffer) is None:
+                incomplete = b"A" <= buffer[:1] <= b"Z" and buffer.find(b"\r\n\r\n", 0, desk.head_bytes) < 0
+                if incomplete and len(buffer) < desk.head_bytes and _BARE_LF.search(buffer) is None:
                     self._expect(desk.head_timeout)
                 else:
                     self._hand_over()
                 return False
-            end = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES)
+            end = buffer.find(b"\r\n\r\n", 0, desk.head_bytes)
             if end < 0:
                 # Bare line feeds and what is too long are aiohttp's to refuse.
-                if len(buffer) >= HEAD_BYTES or _BARE_LF.search(buffer) is not None:
+                if len(buffer) >= desk.head_bytes or _BARE_LF.search(buffer) is not None:
                     self._hand_over()
                 else:
                     self._expect(desk.head_timeout)
@@ -431,7 +429,7 @@ class Lean(asyncio.Protocol):
         if close or self._desk.node.draining:
             self.close()
             return True
-        self._expect(IDLE_SECONDS, again=True)
+        self._expect(self._desk.idle_timeout, again=True)
         if self._buffer or self._paused:
             # Not from here: the node may be in the midst of a fan-out.
             asyncio.get_running_loop().call_soon(self._serve)

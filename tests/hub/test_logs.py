@@ -6,6 +6,9 @@ import json
 import logging
 import sys
 
+import pytest
+
+from hub import logs
 from hub.logs import JsonLines, TextLines
 
 
@@ -42,3 +45,14 @@ def test_a_traceback_follows() -> None:
         made.exc_info = sys.exc_info()
     assert TextLines().format(made).endswith("ValueError: the reason")
     assert "ValueError: the reason" in json.loads(JsonLines().format(made))["exception"]
+
+
+def test_debug_lines_of_others_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """The database's driver wrote a dozen every two seconds, with the values of each statement."""
+    logs.configure("debug", "text")
+    for name in ("hub.node", "web.db", "aiosqlite", "asyncio", "hubble"):
+        logging.getLogger(name).debug("at debug")
+        logging.getLogger(name).info("at info")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[2] for line in lines if "at debug" in line] == ["hub.node", "web.db"]
+    assert len([line for line in lines if "at info" in line]) == 5

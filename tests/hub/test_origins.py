@@ -280,7 +280,7 @@ class TestSetting:
         """A star inside was taken, let nobody in, and nothing said why."""
         with pytest.raises(SettingsError) as caught:
             Settings.from_environ({"HUB_ORIGINS": f"https://fine.example, {word}"})
-        assert str(caught.value).startswith(f"HUB_ORIGINS: {word!r} {reason}")
+        assert str(caught.value).startswith(f"HUB_ORIGINS: {word.replace('ada@', '…@')!r} {reason}")
         assert "\n" not in str(caught.value)
 
 

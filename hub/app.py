@@ -151,7 +151,7 @@ class Realm:
             self.reporter = Reporter(self.node, pace, alone=settings.redis_url is None)
         self._intervals = intervals(settings.ping_interval)
         place = "the realm's origins in HUB_REALMS" if listed else "HUB_ORIGINS"
-        origins = Origins(settings.origins, place, settings.site_url)
+        origins = Origins(settings.origins, place, settings.site_url, settings.jsonp)
         self.entrance = Entrance(door, self.node, origins, with_site=not listed)
         self.plain = Plain(
             self.entrance,

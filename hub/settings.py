@@ -420,6 +420,7 @@ class Settings:
     origins: tuple[str, ...] = setting(
         "HUB_ORIGINS", ORIGINS, (), "origins of other sites and apps whose pages may connect; * for any"
     )
+    jsonp: bool = setting("HUB_JSONP", FLAG, True, "let pages poll by scripts, for browsers without CORS")
     site_url: str | None = site_url_setting()
     realms: Path | None = setting(
         "HUB_REALMS", PATH, None, "TOML file of more realms, with keys and rules of their own (docs/realms.md)"

@@ -117,6 +117,14 @@ class Fpp:
         callback = request.query.get("callback")
         if callback is not None and (len(callback) > _MAX_CALLBACK or _CALLBACK.fullmatch(callback) is None):
             return response(text(400, "Bad request: callback is not the name of a function", NO_STORE))
+        if callback is not None:
+            refused = self._entrance.origins.refuse_script(
+                request.headers.get("Sec-Fetch-Site"),
+                request.headers.get(hdrs.REFERER),
+                request.headers.get(hdrs.HOST),
+            )
+            if refused:
+                return response(text(403, refused, NO_STORE))
         answer = await self._answer(request, callback, method)
         if callback is None:
             return response(answer)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from ..origins import SHARED, is_same, is_same_host, origin_of, read_origin
+from ..origins import MAX_ORIGIN, SHARED, is_same, is_same_host, origin_of, read_origin
 
 logger = logging.getLogger(__name__)
 
@@ -19,19 +19,28 @@ MAX_LINES = 20
 NO_ORIGIN = "Origin is not an origin such as https://example.org."
 
 
+#: What a script is told where there are none.
+NO_SCRIPTS = "JSONP is off here (HUB_JSONP)."
+
+#: What a script of another site is told that doesn't say which.
+NO_REFERER = "Origin not known: scripts of other sites must send a Referer, or use CORS."
+
+
 class Origins:
     """The origin policy of a realm. `allowed` has origins such as https://example.org, or "*" for any.
 
-    place: where they are written, for who is refused. own: the URL of the site whose pages are the hub's own.
+    place: where they are written, for who is refused. own: the URL of the site whose pages are the hub's own. scripts:
+    whether answers may be loaded as scripts at all.
     """
 
-    __slots__ = ("_allowed", "_clock", "_lines", "_place", "_told", "_until", "any", "refusal")
+    __slots__ = ("_allowed", "_clock", "_lines", "_place", "_scripts", "_told", "_until", "any", "refusal")
 
     def __init__(
         self,
         allowed: Sequence[str] = (),
         place: str = "HUB_ORIGINS",
         own: str | None = None,
+        scripts: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         #: What another origin is told.
@@ -40,6 +49,7 @@ class Origins:
         mine = None if own is None else origin_of(own)
         self._allowed = frozenset((*allowed, *([] if mine is None else [mine])))
         self._place = place
+        self._scripts = scripts
         self._clock = clock
         # Refused origins, and when they were logged.
         self._told: dict[str, float] = {}
@@ -65,6 +75,21 @@ class Origins:
         found = read_origin(origin)
         self._log(origin[:80] if found is None else found, host, known=found is not None)
         return NO_ORIGIN if found is None else self.refusal
+
+    def refuse_script(self, site: str | None, referer: str | None, host: str | None) -> str:
+        """ "" if a page may load an answer as a script, else what it is told. site: the request's Sec-Fetch-Site.
+
+        Such a request has no Origin, and whatever page asks can read the answer: one on the internet would reach hubs
+        in its visitor's own network. Browsers that need scripts for it don't send Sec-Fetch-Site, and are let in.
+        """
+        if not self._scripts:
+            return NO_SCRIPTS
+        if self.any or site not in ("cross-site", "same-site"):
+            return ""
+        origin = None if referer is None else origin_of(referer[:MAX_ORIGIN])
+        if origin is None:
+            return NO_REFERER
+        return self.refuse(origin, host)
 
     def trusts(self, origin: str | None, host: str | None) -> bool:
         """As `allows`, but for pages that may come in only because any may, or whose origin many share.

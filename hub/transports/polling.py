@@ -116,6 +116,12 @@ class Polling:
         texts = request.query.getall("message", [])
         if not texts:
             return response(_text(400, "Bad request: POST messages, open a WebSocket, or GET with ?message=", {}))
+        headers = request.headers
+        refusal = self._origins.refuse_script(
+            headers.get("Sec-Fetch-Site"), headers.get(hdrs.REFERER), headers.get(hdrs.HOST)
+        )
+        if refusal:
+            return response(_text(403, refusal, {}))
         callback = request.query.get("jsonp", "jsonpcallback")
         if len(callback) > _MAX_CALLBACK or _CALLBACK.fullmatch(callback) is None:
             return response(_text(400, "Bad request: jsonp is not the name of a function", {}))

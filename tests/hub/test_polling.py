@@ -148,6 +148,38 @@ class TestCallbackPolling:
             assert headers["X-Content-Type-Options"] == "nosniff"
             assert headers["Content-Disposition"] == "attachment; filename=f.txt"
 
+    async def test_script_of_another_site_needs_hub_origins(self) -> None:
+        """Any page on the internet could make its visitor's browser listen and publish at hubs of his own network."""
+        friend, stranger = "https://friend.example/page", "https://evil.example/"
+        ways = [("/bayeux", {"message": json.dumps(HANDSHAKE)}), ("/fpp/feed/", {"callback": "f", "sid": "x"})]
+        async with serving(origins=("https://friend.example",)) as (url, _), ClientSession() as http:
+            for path, query in ways:
+                for site, referer, refused in (
+                    (None, stranger, False),
+                    ("same-origin", None, False),
+                    ("none", None, False),
+                    ("cross-site", friend, False),
+                    ("cross-site", stranger, True),
+                    ("same-site", stranger, True),
+                    ("cross-site", None, True),
+                    ("cross-site", "nonsense", True),
+                    ("cross-site", "https://" + "a\u0301" * 1000, True),
+                ):
+                    fields = {"Sec-Fetch-Site": site, "Referer": referer}
+                    headers = {name: value for name, value in fields.items() if value is not None}
+                    async with http.get(url + path, params=query, headers=headers) as response:
+                        assert (response.status == 403) == refused, (path, site, referer, await response.text())
+                        if refused:
+                            assert response.content_type == "text/plain"
+                            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+    @pytest.mark.parametrize(("settings", "status"), [({"origins": ("*",)}, 200), ({"jsonp": False}, 403)])
+    async def test_scripts_are_for_all_or_nobody_where_that_is_set(self, settings: Any, status: int) -> None:
+        async with serving(**settings) as (url, _), ClientSession() as http:
+            headers = {"Sec-Fetch-Site": "cross-site"}
+            async with http.get(f"{url}/bayeux", params={"message": json.dumps(HANDSHAKE)}, headers=headers) as answer:
+                assert answer.status == status
+
     async def test_session_of_a_callback_goes_on_over_a_websocket(self) -> None:
         """Faye's browser client does so from another origin."""
         async with serving() as (url, hub), ClientSession() as http:

@@ -327,6 +327,15 @@ class Node:
                 self.spawn(self._save(session))
         poll.session = None
 
+    def hurry(self, poll: Poll) -> None:
+        """Answer a poll now if it is held, with nothing: its client sends no more, and may be gone."""
+        session = poll.session
+        if session is None or session.ended or session.hold is None or session.hold.to is not poll:
+            return
+        self._answer(session)
+        if self.registry.attendance is not None:
+            self.registry.attendance.away(session)
+
     async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
         """Publish drafts; raises BrokerUnavailable. Waits while fan-out is far behind."""
         await self.delivery.room()

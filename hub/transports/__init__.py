@@ -6,6 +6,7 @@ polling      long-polling and callback-polling: a request, one answer
 eventsource  Server-Sent Events
 plain        /ws, /sse, /poll: the same channels without Bayeux
 fpp          Fanout's own protocol for old pages
+halves       clients that end their sending side and wait for the answer
 static       the browser client
 publish      the Fanout publish API
 feed         which names somebody hears, for who publishes

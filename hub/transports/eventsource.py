@@ -19,6 +19,7 @@ from ..protocol import events
 from ..protocol.messages import join
 from ..sessions import Batch, Session
 from .front import Door, Entrance
+from .halves import hurried
 
 #: Seconds between comments on a quiet stream: proxies cut what is silent for 60 s, some for 30 s. As WebSockets' pings.
 COMMENT_SECONDS = 12.0
@@ -75,6 +76,10 @@ class EventStream(ABC):
     async def ended(self) -> None:
         """Wait until the node has sent this stream away; the client's leaving cancels the handler."""
         await self._ended.wait()
+
+    def end(self) -> None:
+        """End the stream behind what was written."""
+        self._ended.set()
 
     def write(self, data: bytes) -> None:
         """Write event bytes, if the response is still open."""
@@ -165,7 +170,8 @@ class Streams:
         self._node.attach(stream)
         self._node.move(session, stream, events.last_id(request.headers.get("Last-Event-ID"), request.query.items()))
         try:
-            await stream.ended()
+            with hurried(request, stream.end):
+                await stream.ended()
         finally:
             self._node.detach(stream, session)
         return stream.response

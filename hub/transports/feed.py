@@ -24,6 +24,7 @@ from ..node import Node
 from ..realms import Directory
 from ..sessions import Batch, Session
 from .answers import Answer, response, text
+from .halves import hurried
 from .origins import Origins
 from .routes import Handler, host_of, of_publishers
 
@@ -153,8 +154,9 @@ class Feed:
                     await answer.write(b"".join(self._line(each) for each in after))
                     continue
                 try:
-                    async with asyncio.timeout(BLANK_SECONDS):
-                        await changes.wait()
+                    with hurried(request, lambda: reader.leave(0, "")):
+                        async with asyncio.timeout(BLANK_SECONDS):
+                            await changes.wait()
                 except TimeoutError:
                     await answer.write(b"\n")
         finally:

@@ -44,6 +44,7 @@ from ..sessions import Batch
 from .answers import NO_STORE, Answer, response, script, text
 from .bodies import read_body
 from .front import Entrance
+from .halves import hurried
 from .plain import PlainPoll
 
 #: Bytes of a subscribe's form: MAX_CHANNELS names of which every character is escaped twice, and a token.
@@ -151,7 +152,7 @@ class Fpp:
             visitor = None
             if callback is None:
                 visitor = self._entrance.visitor(request.headers.get(hdrs.COOKIE))
-            body = await (self._subscribe if method == hdrs.METH_POST else self._poll)(asked, visitor)
+            body = await (self._subscribe if method == hdrs.METH_POST else self._poll)(request, asked, visitor)
         except TooMany as error:
             # It passes, and upon 429 the client would give up for good.
             self._node.bayeux.count(error)
@@ -185,7 +186,7 @@ class Fpp:
 
     # Subscribe
 
-    async def _subscribe(self, asked: _Asked, visitor: str | None) -> bytes | None:
+    async def _subscribe(self, _: web.Request, asked: _Asked, visitor: str | None) -> bytes | None:
         try:
             fields = parse_qsl(asked.body.decode(), strict_parsing=True, errors="strict", max_num_fields=1000)
         except ValueError:
@@ -242,7 +243,7 @@ class Fpp:
 
     # Feed
 
-    async def _poll(self, asked: _Asked, visitor: str | None) -> bytes | None:
+    async def _poll(self, request: web.Request, asked: _Asked, visitor: str | None) -> bytes | None:
         now = self._node.bayeux.wall()
         claims = tokens.verify(asked.get("sid"), self._realm, self._keys, now)
         token = claims.all.get("token")
@@ -260,7 +261,7 @@ class Fpp:
                 answers[name] = b'{"error_code":%d}' % _code(error)
                 continue
             positions[channel] = _since(instruction.get("since"))
-        taken = await self._wait(positions, who, 0.0 if answers else self._hold)
+        taken = await self._wait(request, positions, who, 0.0 if answers else self._hold)
         if taken is None:
             return None
         for name, channel in channels.items():
@@ -272,7 +273,9 @@ class Fpp:
                 )
         return b'{"channels":{%b}}' % b",".join(b"%b:%b" % (dumps(name), said) for name, said in answers.items())
 
-    async def _wait(self, positions: dict[str, Position | None], who: Who, seconds: float) -> list[Publication] | None:
+    async def _wait(
+        self, request: web.Request, positions: dict[str, Position | None], who: Who, seconds: float
+    ) -> list[Publication] | None:
         """What came after the positions, or comes first within `seconds`; None if something may be missing.
 
         Raises BrokerUnavailable.
@@ -287,7 +290,8 @@ class Fpp:
                 return None
             self._node.writable(session)
             if not poll.taken and not poll.lost:
-                await poll.wait(seconds)
+                with hurried(request, poll.answer):
+                    await poll.wait(seconds)
         finally:
             self._node.detach(poll, session)
             self._node.end_session(session, "closed")

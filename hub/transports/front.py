@@ -14,6 +14,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, cast
 
 from aiohttp import web
@@ -37,7 +38,7 @@ from ..protocol.heads import (
 )
 from ..realms import Directory
 from ..turns import Turns
-from .handlers import RequestHandler
+from .halves import Handler
 from .origins import Origins
 from .websocket import Connection
 
@@ -105,7 +106,7 @@ class Door:
     head yet, with when it must have come. local: whether only this machine can connect.
     """
 
-    server: web.Server | None = None
+    server: Callable[[], Handler] | None = None
     posts: Callable[[], asyncio.Protocol] | None = None
     waiting: dict[Front, float] = field(default_factory=dict)
     head_timeout: float = 10.0
@@ -221,7 +222,7 @@ class Door:
 
     def serve_by(self, server: web.Server) -> None:
         """Let aiohttp serve what is HTTP, and be told when one of its connections is lost."""
-        self.server = server
+        self.server = partial(Handler, server)
         lost = server.connection_lost
 
         def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:
@@ -231,13 +232,10 @@ class Door:
         # The one place where aiohttp tells the end of a connection to someone who outlives it.
         server.connection_lost = connection_lost  # type: ignore[method-assign]  # the same promise
 
-    def handler(self) -> web.RequestHandler:
+    def handler(self) -> Handler:
         """aiohttp's handler for one connection."""
         assert self.server is not None, "the door is open before there is a server behind it"
-        handler = self.server()
-        if type(handler) is web.RequestHandler:
-            handler.__class__ = RequestHandler
-        return handler
+        return self.server()
 
     @property
     def is_full(self) -> bool:

@@ -16,7 +16,6 @@ class RequestHandler(web.RequestHandler):
     aiohttp's own answer and log line quote the bytes that it could not read: a cookie, or a token in the address.
     """
 
-    # As its base has: a handler that aiohttp's server made becomes one of this class.
     __slots__ = ()
 
     def handle_error(

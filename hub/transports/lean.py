@@ -24,6 +24,7 @@ from ..protocol.messages import join
 from ..realms import Directory
 from .answers import Answer, Writer
 from .front import Door
+from .halves import HURRY_SECONDS, LAST_SECONDS
 from .polling import Polling, replied
 from .publish import Endpoint, late, wants_json
 
@@ -210,6 +211,7 @@ class Lean(asyncio.Protocol):
         "_buffer",
         "_deadline",
         "_desk",
+        "_ended",
         "_found",
         "_paused",
         "_plan",
@@ -238,6 +240,8 @@ class Lean(asyncio.Protocol):
         # When something must have happened, 0 while a poll is held; and when the wheel looks next.
         self._deadline = 0.0
         self._armed = 0.0
+        # When it is closed whatever is under way, since its client sends no more; 0 while it may.
+        self._ended = 0.0
 
     # asyncio.Protocol
 
@@ -272,8 +276,20 @@ class Lean(asyncio.Protocol):
         """Whether a whole request waits for its turn."""
         return self._waits
 
-    def eof_received(self) -> None:
-        return None
+    def eof_received(self) -> bool:
+        """The client sends no more. What it asked for whole is answered first; a held poll at once."""
+        if self._transport is None or not (self.busy or self._waits or (self._blocked and self._buffer)):
+            return False
+        self._ended = self._desk.node.time() + LAST_SECONDS
+        self._hurry()
+        return True
+
+    def _hurry(self) -> None:
+        poll = self._poll
+        if self._transport is not None:
+            self._expect(HURRY_SECONDS, again=True)
+        if poll is not None:
+            poll.node.hurry(poll)
 
     def pause_writing(self) -> None:
         self._blocked = True
@@ -304,6 +320,9 @@ class Lean(asyncio.Protocol):
             logger.exception("request failed")
             self._fail(500, "Internal server error")
             return
+        if self._ended and not (self.waits or self.busy or self._blocked):
+            # What is left of its last request will never come.
+            self.close()
         if self._paused and not (self.waits or self.busy or self._blocked) and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
@@ -426,7 +445,7 @@ class Lean(asyncio.Protocol):
         except RuntimeError:
             # uvloop's word for a closed handle, between the close and `connection_lost`.
             return False
-        if close or self._desk.node.draining:
+        if close or self._desk.node.draining or (self._ended and not self._buffer):
             self.close()
             return True
         self._expect(self._desk.idle_timeout, again=True)
@@ -469,6 +488,8 @@ class Lean(asyncio.Protocol):
         if self._paused:
             transport.resume_reading()
         handler.data_received(buffer)
+        if self._ended and not handler.eof_received():
+            transport.close()
 
     # What is due
 
@@ -491,6 +512,12 @@ class Lean(asyncio.Protocol):
             # An earlier look was ordered after this one.
             return
         self._armed = 0.0
+        if self._ended and self._transport is not None:
+            if now >= self._ended:
+                self._transport.abort()
+            else:
+                self._hurry()
+            return
         if not self._deadline:
             return
         if now < self._deadline:

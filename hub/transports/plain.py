@@ -34,6 +34,7 @@ from ..sessions import Batch, Session
 from .bodies import read_body
 from .eventsource import EventStream, come_back
 from .front import Door, Entrance
+from .halves import hurried
 from .websocket import Connection, intervals
 
 #: Bytes of a poll's form: a hundred channels of the longest names (HUB_MAX_CHANNEL), percent-encoded, and a place.
@@ -378,7 +379,8 @@ class Plain:
             if lost:
                 stream.tell_lost(lost)
             self._node.writable(session)
-            await stream.ended()
+            with hurried(request, stream.end):
+                await stream.ended()
         except BrokerUnavailable:
             # EventSource comes back by itself, with the id it has.
             stream.leave(1013, "broker")
@@ -429,7 +431,8 @@ class Plain:
             self._node.writable(session)
             # Without a position there is nothing to wait for: the answer is where things stand.
             if complete and place and not poll.found:
-                await poll.wait(seconds)
+                with hurried(request, poll.answer):
+                    await poll.wait(seconds)
         except BrokerUnavailable:
             return web.Response(status=503, text="Try again.\n", headers={**cors, "Retry-After": "1"})
         finally:

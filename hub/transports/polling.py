@@ -21,6 +21,7 @@ from .bodies import read_body
 from .browsers import browser_of
 from .eventsource import Streams
 from .front import Entrance
+from .halves import hurried
 from .origins import PREFLIGHT
 
 #: Faye's callback grammar; CometD bounds the length at 64, we at 128.
@@ -168,7 +169,8 @@ class Polling:
         try:
             # The server is told to cancel handlers whose client has left: a held connect must not take
             # the next publication with it.
-            await answered
+            with hurried(request, lambda: self._node.hurry(poll)):
+                await answered
             body = join(poll.parts or [])
             answer = response(script(body, callback, made) if callback else Answer(200, replied(cors) | made, body))
             await answer.prepare(request)

@@ -1,0 +1,96 @@
+"""Clients that end their sending side behind a request, and wait for its answer.
+
+`nc -N`, h1spec and some health checkers do so (RFC 9112 §9.6 lets them). It looks like a client that has left: both
+send a FIN, and only a write tells them apart. So what is under way is answered, what would wait is answered at once,
+with nothing taken for it, and then the connection is closed; after a time it is closed in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aiohttp import StreamReader, web
+
+from .handlers import RequestHandler
+
+#: Seconds that the answer to somebody who sends no more may take; six times as many while it is being sent.
+LAST_SECONDS = 10.0
+
+#: Seconds between askings to come to an end: what a request waits for may begin later than its client's end.
+HURRY_SECONDS = 0.2
+
+
+class Handler(RequestHandler):
+    """aiohttp's handler of a connection, which answers before it closes one whose client sends no more."""
+
+    __slots__ = ("_hurry", "_looks", "_payload", "has_ended")
+
+    def __init__(self, server: web.Server) -> None:
+        # As `server()` makes them. There is no public way to have it make another class.
+        super().__init__(server, loop=asyncio.get_running_loop(), **server._kwargs)
+        #: Of the request that was begun last.
+        self._payload: StreamReader | None = None
+        make = self._request_factory
+        assert make is not None
+
+        def made(message: Any, payload: StreamReader, *more: Any) -> web.BaseRequest:
+            self._payload = payload
+            return make(message, payload, *more)
+
+        self._request_factory = made
+        self._hurry: Callable[[], None] | None = None
+        self._looks = 0
+        self.has_ended = False
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio asks for it; aiohttp returns None only
+        waiting = [payload for _, payload in self._messages]
+        # Else it waits for the next request.
+        is_busy = self._waiter is None or self._waiter.done()
+        if is_busy and self._payload is not None:
+            waiting.append(self._payload)
+        if self._payload_parser is not None or not waiting or not all(payload.is_eof() for payload in waiting):
+            # Nothing is asked, or the rest of it will never come.
+            return None
+        self.has_ended = True
+        self._look()
+        return True
+
+    @contextlib.contextmanager
+    def hurried(self, hurry: Callable[[], None]) -> Iterator[None]:
+        """While a request waits for what may take long: `hurry` is called once its client ended, perhaps repeatedly."""
+        self._hurry = hurry
+        if self.has_ended:
+            hurry()
+        try:
+            yield
+        finally:
+            self._hurry = None
+
+    async def finish_response(self, *args: Any) -> Any:
+        done = await super().finish_response(*args)
+        if self.has_ended and not self._messages:
+            self.close()
+        return done
+
+    def _look(self) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        seconds = self._looks * HURRY_SECONDS
+        sends = transport.get_write_buffer_size() > 0
+        if seconds > (6 * LAST_SECONDS if sends else LAST_SECONDS):
+            transport.abort()
+            return
+        self._looks += 1
+        if self._hurry is not None:
+            self._hurry()
+        self._loop.call_later(HURRY_SECONDS, self._look)
+
+
+def hurried(request: web.Request, hurry: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+    """As `Handler.hurried`, for the connection of a request."""
+    handler = request.protocol
+    return handler.hurried(hurry) if isinstance(handler, Handler) else contextlib.nullcontext()

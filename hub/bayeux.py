@@ -415,6 +415,11 @@ class Bayeux:
         if self.limits.max_sessions and self.crowd.sessions >= self.limits.max_sessions:
             raise TooMany(text="Too many sessions", limit="sessions")
 
+    def unknown(self, client_id: str) -> Message:
+        """What a client is told that comes back to a session which is none of ours: shake hands again."""
+        error = wire(UnknownClient(_shown_id(client_id)), self.dialect)
+        return {"channel": CONNECT, "successful": False, "error": error, "advice": self.rehandshake}
+
     def new_session(self, now: float, visitor: str | None) -> Session:
         """A session with an id of its own, not remembered yet."""
         return Session(self._new_id(), now, visitor)

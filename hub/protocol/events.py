@@ -55,6 +55,11 @@ def retry(milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % milliseconds
 
 
-def closed(milliseconds: int, reason: str) -> bytes:
-    """A whole stream that only says when to come back, and for people why."""
-    return b"retry: %d\n: %b\n\n" % (milliseconds, reason.replace("\n", " ").encode("utf-8", "replace"))
+def comment(words: str) -> bytes:
+    """A line for people."""
+    return b": %b\n\n" % words.replace("\n", " ").encode("utf-8", "replace")
+
+
+def event(data: bytes, identity: str) -> bytes:
+    """An event with its id."""
+    return b"id: %b\ndata: %b\n\n" % (identity.encode(), data)

@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from ..errors import LinkClosed, TooMany
 from ..node import GOING_AWAY, Node
 from ..protocol import events
-from ..protocol.messages import join
+from ..protocol.messages import dumps, join
 from ..sessions import Batch, Session
 from .front import Door, Entrance
 from .halves import hurried
@@ -29,6 +29,10 @@ HIGH_WATER = 64 * 1024
 
 #: Seconds between looks at a full buffer: aiohttp keeps the transport's own signal for itself.
 LOOK_SECONDS = 0.2
+
+
+#: The id of the event that says that a session is unknown.
+TOLD = "unknown"
 
 
 class EventStream(ABC):
@@ -146,21 +150,33 @@ class Streams:
         self._origins = entrance.origins
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Attach a stream to a session that exists; 404 for any other: nothing is made of a client's word."""
+        """Attach a stream to a session that exists. Nothing is made of a client's word: of another it is told, and ends.
+
+        A 404 would end its EventSource for good, and Faye would learn it from its next connect only: up to 45 s later.
+        """
         origin = request.headers.get(hdrs.ORIGIN)
         host = request.headers.get(hdrs.HOST)
         cors = self._origins.headers(origin, host)
         refused = self._origins.refuse(origin, host)
         if refused:
             return web.Response(status=403, text=refused + "\n", headers=cors)
-        session = self._node.registry.get(request.path.rstrip("/").rpartition("/")[2])
+        client_id = request.path.rstrip("/").rpartition("/")[2]
+        session = self._node.registry.get(client_id)
+        if session is None and not self._was_told(request):
+            data = join([dumps(self._node.bayeux.unknown(client_id))])
+            return ended(self._entrance.door, events.event(data, TOLD), cors)
         if session is None or session.ack is not None:
+            # One that acknowledges gets its batches with its connects.
             return web.Response(status=404, text="402::Unknown client\n", headers=cors)
         try:
             with self._entrance.door.streaming(request):
                 return await self._stream(request, cors, session)
         except TooMany as error:
             return come_back(self._entrance.door, error.wire(), cors)
+
+    def _was_told(self, request: web.Request) -> bool:
+        """Whether it comes back for a session of which it has been told that there is none: no client needs that."""
+        return events.last_id(request.headers.get("Last-Event-ID"), request.query.items()) == TOLD
 
     async def _stream(self, request: web.Request, cors: dict[str, str], session: Session) -> web.StreamResponse:
         stream = BayeuxStream(self._node, self._entrance.door)
@@ -182,7 +198,12 @@ def come_back(door: Door, reason: str, headers: dict[str, str], least: float = e
 
     least: seconds until it may come back.
     """
-    made = web.Response(body=events.closed(door.delay(least), reason), headers={**events.HEADERS, **headers})
+    return ended(door, events.comment(reason), headers, least)
+
+
+def ended(door: Door, body: bytes, headers: dict[str, str], least: float = events.SOON) -> web.Response:
+    """A stream that ends behind its first bytes."""
+    made = web.Response(body=events.retry(door.delay(least)) + body, headers={**events.HEADERS, **headers})
     made.force_close()
     return made
 

@@ -555,7 +555,7 @@ def _continue(transport: asyncio.Transport, connection: Connection, way: Way, re
 
 def _turned_away(milliseconds: int, reason: str, cors: dict[str, str]) -> bytes:
     """The whole answer to an EventSource for which there is no room: any status but 200 would end it for good."""
-    body = events.closed(milliseconds, reason)
+    body = events.retry(milliseconds) + events.comment(reason)
     fields = {**events.HEADERS, **cors, "Content-Length": str(len(body)), "Connection": "close"}
     lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

@@ -127,6 +127,34 @@ async def test_faye_1_1_2_works_on_whatever_it_is_left_with_when_websockets_are_
 
 
 @pytest.mark.parametrize("library", FAYE)
+async def test_faye_on_an_eventsource_hears_again_before_its_next_connect(
+    library: str, shared_chromium: Browser, node_modules: Path
+) -> None:
+    """After a restart the stream of its old session was a 404, which ended it: deaf for 41 s."""
+    way = Way("eventsource", "same", refused=True)
+    async with scene(node_modules, "same", connect_timeout=600.0) as there:
+        there.road.refuses_sockets = True
+        disable = way.disabled_by(library)
+        async with visiting(shared_chromium, there.base, library, url=there.url, disable=disable) as visit:
+            visit.tell("subscribe", channel="/a")
+            await visit.hear("subscribed")
+            await uses(visit, "eventsource")
+            await there.hub.publish("/a", 1)
+            assert 1 in await visit.messages(1)
+            for number in (2, 3):
+                await there.hub.stop()
+                await there.hub.start()
+                await until(lambda: there.hub.node.subscribers("/a"))
+                await there.hub.publish("/a", number)
+                # Between transports it may be given something twice.
+                while number not in await visit.messages(1):
+                    pass
+                await uses(visit, "eventsource")
+            # The stream of the session before does not send it to shake hands again and again.
+            assert there.hub.node.counters.opened <= 3
+
+
+@pytest.mark.parametrize("library", FAYE)
 @pytest.mark.parametrize("way", WAYS, ids=str)
 async def test_faye_recovers_by_itself_when_the_hub_is_restarted(
     library: str, way: Way, shared_chromium: Browser, node_modules: Path

@@ -213,7 +213,7 @@ class TestComingBack:
             # Who comes meanwhile is sent away on a stream too.
             late = await http.get(f"{url}/sse?channel=a")
             assert late.status == 200
-            assert re.fullmatch(r"retry: \d+\n: Going away\n\n", await late.text())
+            assert re.fullmatch(r"retry: \d+\n\n: Going away\n\n", await late.text())
 
     @pytest.mark.parametrize("path", ["/sse?channel=a", f"/r/{REALM}/sse?channel=a", "/test/sse"])
     async def test_full_hub_opens_a_stream_for_the_refusal(self, path: str) -> None:
@@ -224,7 +224,7 @@ class TestComingBack:
             answer = await raw(url, head)
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
             assert b"Access-Control-Allow-Origin: https://app.example\r\n" in answer
-            assert re.search(rb"\r\n\r\nretry: \d{4,5}\n: Too many connections\n\n$", answer)
+            assert re.search(rb"\r\n\r\nretry: \d{4,5}\n\n: Too many connections\n\n$", answer)
             assert (await raw(url, head.replace("text/event-stream", "*/*"))).startswith(b"HTTP/1.1 503 ")
             assert hub.node.bayeux.limited["connections"] == 2
             await socket.close()

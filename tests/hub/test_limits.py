@@ -209,7 +209,7 @@ class TestCounts:
 
 def turned_away(stream: str) -> str:
     """Why a stream ended at once: any status but 200 would end an EventSource for good."""
-    found = re.fullmatch(r"retry: (\d+)\n: (.*)\n\n", stream)
+    found = re.fullmatch(r"retry: (\d+)\n\n: (.*)\n\n", stream)
     assert found is not None, stream
     assert int(found[1]) >= 5000
     return found[2]

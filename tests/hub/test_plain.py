@@ -313,4 +313,8 @@ class TestServerSentEvents:
                 (event,) = await events(response, 1)
                 assert event["data"].startswith('[{"channel":"/a","data":1')
             async with http.get(f"{url}/bayeux/nobody", headers=accept) as response:
+                assert response.status == 200
+                (event,) = await events(response, 1)
+                assert event["data"].startswith('[{"channel":"/meta/connect","successful":false,"error":"402:')
+            async with http.get(f"{url}/bayeux/nobody", headers=accept | {"Last-Event-ID": event["id"]}) as response:
                 assert response.status == 404

@@ -11,6 +11,11 @@ bayeux         the rules: messages in, an Outcome out; never waits
 histories      how much is kept of which channels
 presence       the rules of who is in which channel, over all workers
 brokers/       the log: memory for one process, Redis for many
+polls          one HTTP request of a client, and where its answer goes
+record         a session as other workers find it in the broker
+session_store  which sessions this node owns, and how they change owners
+mail           what workers say to each other
+carrier        requests carried to the worker that owns their session
 delivery       fan-out, once a tick
 node           the hub in one process: holds, wakes, expires, drains
 reporter       presence in a node: tells the others, and hears them

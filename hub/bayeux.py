@@ -32,6 +32,7 @@ from .errors import (
     TooDeep,
     TooLarge,
     TooMany,
+    Unavailable,
     UnknownChannel,
     UnknownClient,
     VersionMismatch,
@@ -74,6 +75,8 @@ SUPERSEDED_INTERVAL = 2000
 #: Milliseconds after which a client may shake hands again that was refused for there being too many.
 BUSY_INTERVAL = 5000
 
+#: Milliseconds after which a client connects again whose session could not be asked for.
+UNAVAILABLE_INTERVAL = 2000
 
 #: Milliseconds between the polls of a browser that may not hold another one; CometD's own number.
 MULTIPLE_INTERVAL = 2000
@@ -168,6 +171,20 @@ Incoming = Callable[[Message, Who], None]
 Outgoing = Callable[[Message, Who], None]
 
 
+@dataclass(slots=True)
+class Change:
+    """What a message changed in a session that its record must have before the reply goes out.
+
+    added and removed: patterns. opened: whether it is a new session.
+    """
+
+    session: Session
+    reply: Message
+    added: Sequence[str] = ()
+    removed: Sequence[str] = ()
+    opened: bool = False
+
+
 class Outcome:
     """What is left to do after the rules were applied, in this order.
 
@@ -177,7 +194,7 @@ class Outcome:
     session whose queue goes out with this answer. released: older connects to answer now. replaced: a link that lost
     its session to this one. ended: sessions that are no more, with the reason. opened: a new session.
     granted: a session that showed a token. calls: services to ask, with the replies to complete.
-    changed: sessions whose record must be kept before the replies go out. close: the client
+    changed: what must be kept before the replies go out. close: the client
     said goodbye; the connection can end after the replies. senders: who gets a reply, by its `id()`, if an
     extension wants to know.
     """
@@ -211,7 +228,7 @@ class Outcome:
         self.ended: list[tuple[Session, str]] = []
         self.opened: Session | None = None
         self.granted: Session | None = None
-        self.changed: list[Session] = []
+        self.changed: list[Change] = []
         self.close = False
         self.senders: dict[int, Who] = {}
 
@@ -233,6 +250,7 @@ class Request:
     handshake: object = None
     taken: int = 0
     patterns: int = 0
+    tries: int = 0
 
     @property
     def alone(self) -> bool:
@@ -399,6 +417,27 @@ class Bayeux:
             replies.append(reply)
         return replies
 
+    def unavailable(self, messages: Sequence[object]) -> list[Message]:
+        """The replies to a batch whose session can't be asked for now, one a message. Nothing was changed by it."""
+        replies: list[Message] = []
+        for message in messages[: self.limits.max_messages]:
+            reply: Message = {"successful": False, "error": wire(Unavailable(), self.dialect)}
+            if isinstance(message, dict):
+                if isinstance(channel := message.get("channel"), str):
+                    reply["channel"] = channel[:MAX_CHARS]
+                with contextlib.suppress(InvalidId):
+                    _echo_id(message, reply)
+                self._refuse(message, reply, Unavailable())
+            replies.append(reply)
+        return replies
+
+    def refuse_for_now(self, reply: Message) -> None:
+        """Make a reply say that nothing was done, and that it can be tried again."""
+        asked = dict(reply)
+        reply.clear()
+        reply.update({name: asked[name] for name in ("channel", "id") if name in asked})
+        self._refuse(asked, reply, Unavailable())
+
     def count(self, error: ProtocolError) -> None:
         """Count a refusal that is a limit's."""
         if error.limit is not None:
@@ -496,11 +535,14 @@ class Bayeux:
         channel = message.get("channel")
         if channel == HANDSHAKE:
             # Faye's client loops without pause on "handshake" here (its issue 542). Being too many passes.
-            busy = isinstance(error, TooMany)
+            busy = isinstance(error, TooMany | Unavailable)
             reply["advice"] = {**self.retry, "interval": BUSY_INTERVAL} if busy else self.give_up
         elif channel == CONNECT:
-            lost = isinstance(error, UnknownClient | NoClientId)
-            reply["advice"] = self.rehandshake if lost else self.retry
+            if isinstance(error, Unavailable):
+                reply["advice"] = {**self.retry, "interval": UNAVAILABLE_INTERVAL}
+            else:
+                lost = isinstance(error, UnknownClient | NoClientId)
+                reply["advice"] = self.rehandshake if lost else self.retry
         # No advice on anything else: Faye obeys it on any message and would handshake twice, and
         # CometD's client throws when it meets "handshake" again on the next successful connect.
         if isinstance(channel, str) and channel in (SUBSCRIBE, UNSUBSCRIBE):
@@ -534,7 +576,7 @@ class Bayeux:
         self.registry.add(session)
         reply.update(version="1.0", clientId=session.id, advice=self.retry)
         request.outcome.opened = session
-        request.outcome.changed.append(session)
+        request.outcome.changed.append(Change(session, reply, opened=True))
         request.outcome.replies.append(reply)
 
     # MUST: channel, clientId, connectionType. MAY: ext, id, advice.timeout.
@@ -723,7 +765,7 @@ class Bayeux:
             # A service channel has no subscribers, but CometD clients subscribe to be tidy.
             if not is_service(pattern):
                 self.registry.subscribe(session, pattern)
-        request.outcome.changed.append(session)
+        request.outcome.changed.append(Change(session, reply, added=new))
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
         if asked or replays:
@@ -745,9 +787,8 @@ class Bayeux:
         session = self._session(message)
         patterns = self._patterns(message, request)
         session.seen = request.now
-        for pattern in patterns:
-            self.registry.unsubscribe(session, pattern)
-        request.outcome.changed.append(session)
+        removed = [pattern for pattern in patterns if self.registry.unsubscribe(session, pattern)]
+        request.outcome.changed.append(Change(session, reply, removed=removed))
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
         request.outcome.replies.append(reply)

@@ -8,18 +8,22 @@ class Counters:
 
     __slots__ = (
         "adopted",
+        "carried",
         "delivered",
         "dropped",
         "expired",
+        "fenced",
         "flushes",
         "held",
         "lost",
+        "moved",
         "opened",
         "overdue",
         "published",
         "received",
         "recovered",
         "slow",
+        "taken_over",
         "unheld",
         "unrecovered",
         "withheld",
@@ -30,6 +34,10 @@ class Counters:
             setattr(self, name, 0)
 
     adopted: int
+    carried: int
+    fenced: int
+    moved: int
+    taken_over: int
     opened: int
     expired: int
     published: int

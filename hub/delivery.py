@@ -93,6 +93,14 @@ class Delivery:
         """Whether so much waits that publishers should wait too."""
         return self.waiting > BACKLOG
 
+    def delivered_up_to(self, channel: str) -> Position | None:
+        """Where every publication of a channel was delivered; None if it had none lately."""
+        for batch, _ in self._jobs:
+            if batch.channel == channel:
+                return _before(batch.publications[0])
+        pending = self.pending.get(channel)
+        return _before(pending[0]) if pending else self.tops.get(channel)
+
     async def room(self) -> None:
         """Return when fan-out has caught up."""
         if self.is_behind:
@@ -257,3 +265,7 @@ def pause(tick: float, took: float) -> float:
     channels waited for nothing, the median 1.3 ms.
     """
     return min(tick, max(tick / PAUSE, took * PAUSE))
+
+
+def _before(publication: Publication) -> Position:
+    return Position(publication.position.epoch, publication.position.offset - 1)

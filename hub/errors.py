@@ -17,6 +17,7 @@ HubError
 │   ├── TooLarge             413
 │   ├── BadEncoding          415  a body that is packed in a way we don't read
 │   ├── TooMany              429
+│   ├── Unavailable          503  nothing was done, as the broker could not be reached; try again
 │   ├── Failed               500  code of the site, called for this message, raised what it should not
 │   └── BadToken             401  not a token, expired, or revoked
 ├── FrameError               a WebSocket peer broke RFC 6455; carries the close code
@@ -152,6 +153,11 @@ class TooMany(ProtocolError):
 class Failed(ProtocolError):
     code = 500
     text = "Internal server error"
+
+
+class Unavailable(ProtocolError):
+    code = 503
+    text = "Not available - try again"
 
 
 class BadToken(ProtocolError):

@@ -8,12 +8,13 @@ drains at the end. Transports hand it requests and links; it knows neither HTTP 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -21,17 +22,32 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .backlog import Backlog
-from .bayeux import CONNECT, SUBSCRIBE, Bayeux, Call, Outcome, Recovery, Request, Service
-from .brokers import KEY_SECONDS, Broker, Health
+from .bayeux import (
+    CONNECT,
+    DISCONNECT,
+    SUBSCRIBE,
+    SUPERSEDED_INTERVAL,
+    UNAVAILABLE_INTERVAL,
+    Bayeux,
+    Call,
+    Outcome,
+    Recovery,
+    Request,
+    Service,
+)
+from .brokers import Broker, Health
+from .carrier import Carried, Carrier
 from .counters import Counters
 from .delivery import Delivery
-from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession
+from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession, Superseded
+from .polls import Poll
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import home, is_meta, is_wild
 from .protocol.dialects import wire
 from .protocol.messages import dumps, dumps_all, loads
 from .protocol.publications import Draft, History, Position, Publication, Published
 from .protocol.replay import NEW, replay_id, start_of
+from .session_store import SessionStore
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
 from .turns import Turns
 from .usual import Usual
@@ -67,6 +83,12 @@ ID_CHARS = 40
 #: their turn. Ten thousand that were refused kept the loop for 50 ms.
 FEW_MESSAGES = 16
 PIECE_SECONDS = 0.00025
+
+#: Times a request is routed, when its session moves under it.
+MAX_TRIES = 6
+
+#: Seconds at the end for giving sessions to other workers.
+RELEASE_SECONDS = 5.0
 
 #: Sessions one request may claim. Clients send their own; more is somebody guessing.
 MAX_CLAIMS = 4
@@ -138,7 +160,20 @@ class Node:
         #: Extensions that see each publication once, before it is encoded for all.
         self.published: list[Passing] = []
         #: The name by which this node owns sessions.
-        self.worker = new_id()[:16]
+        self.worker = broker.worker or new_id()[:16]
+        self.store = SessionStore(
+            self,
+            broker,
+            self.registry,
+            self.counters,
+            self.wheel,
+            self.time,
+            # A held connect lasts longer than a session without one.
+            self.bounds.session_ttl + bayeux.limits.timeout,
+        )
+        self.carrier = Carrier(self, broker, self.counters, self.wheel, self.time, bayeux.limits.timeout)
+        # Sessions of which is being found out whether they are still this node's.
+        self._checking: set[Session] = set()
         # Bound once: an entry of the wheel then costs no method object.
         self._hold_is_due = self._hold_due
         self._session_is_due = self._session_due
@@ -167,18 +202,28 @@ class Node:
         for session in list(self.registry.sessions.values()):
             if session.hold is not None:
                 self._answer(session)
+        self.carrier.hurry_all()
         return list(self.links)
 
     async def stop(self) -> None:
         """Drain, finish what was begun, close the broker."""
         await self.drain()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
+        await self._finish_tasks()
+        if self.broker.keeps_sessions:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self.store.release_all()
+                    await self.carrier.finished()
+            await self._finish_tasks()
         if self.registry.attendance is not None:
             await self.registry.attendance.stop()
         await self.broker.close()
         self.wheel.stop()
         self.delivery.stop()
+
+    async def _finish_tasks(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
 
     @property
     def health(self) -> Health:
@@ -214,13 +259,11 @@ class Node:
             if reply is not None:
                 link.send([reply])
                 return
-        if self.broker.keeps_sessions:
-            wanted = self._wanted(messages, link)
-            if wanted:
-                if link is not None:
-                    self._later[link] = _Later()
-                self.spawn(self._accept_when_claimed(wanted, messages, transport, to, link))
-                return
+        if self.broker.keeps_sessions and self._is_routed(messages, link):
+            if link is not None:
+                self._later[link] = _Later()
+            self.spawn(self._route(messages, transport, to, link))
+            return
         self._accept(messages, transport, to, link)
 
     def is_busy(self, link: Link, ready: Callable[[], None]) -> bool:
@@ -230,23 +273,26 @@ class Node:
         self._later[link].ready = ready
         return True
 
-    def _accept(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> bool:
+    def _accept(
+        self, messages: Sequence[object], transport: str, to: Answers, link: Link | None, tries: int = 0
+    ) -> bool:
         """Take a batch; whether that goes on in later turns of the loop."""
+        bayeux = self.bayeux
+        request = bayeux.begin(messages, self.time(), transport, to, link)
+        request.tries = tries
         if len(messages) > FEW_MESSAGES:
-            self._accept_in_pieces(messages, transport, to, link)
+            # In pieces of PIECE_SECONDS, none in the turn of decoding it.
+            if link is not None:
+                self._later.setdefault(link, _Later())
+            self.turns.go_on(partial(self._go_on, request))
             return True
         if self.delivery.pending and any(_subscribes(message) for message in messages):
             # What waits for the end of the tick was published before, and is for those who subscribed before.
             self.delivery.flush()
-        self._carry_out(self.bayeux.receive(messages, self.time(), transport, to, link), to, link)
+        while bayeux.step(request):
+            pass
+        self._carry_out(request)
         return False
-
-    def _accept_in_pieces(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
-        """As `_accept`, for a batch that may take long: in pieces of PIECE_SECONDS, none in the turn of decoding it."""
-        request = self.bayeux.begin(messages, self.time(), transport, to, link)
-        if link is not None:
-            self._later.setdefault(link, _Later())
-        self.turns.go_on(partial(self._go_on, request))
 
     def _go_on(self, request: Request) -> bool:
         """Do another piece of a batch, and have the next one done before what waits; False, as `Turns` has no more."""
@@ -263,7 +309,7 @@ class Node:
             self.turns.go_on(partial(self._go_on, request))
             return False
         try:
-            self._carry_out(request.outcome, to, link)
+            self._carry_out(request)
         finally:
             if link is not None:
                 self._take_later(link, to)
@@ -294,23 +340,28 @@ class Node:
         elif queue.ready is not None:
             queue.ready()
 
-    def _carry_out(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
+    def _carry_out(self, request: Request) -> None:
         """Do what the rules left to do, and answer."""
+        outcome, to, link = request.outcome, request.to, request.link
         if outcome.resumed is not None and self.registry.attendance is not None:
             self.registry.attendance.back(outcome.resumed)
         if outcome.ended or outcome.released or outcome.replaced or outcome.opened or outcome.granted:
             self._settle(outcome)
-        if outcome.publishes or outcome.recoveries or outcome.calls or (outcome.changed and self.broker.keeps_sessions):
-            if self._try_finish(outcome):
+        kept = self.broker.keeps_sessions and (outcome.changed or outcome.ended)
+        if outcome.publishes or outcome.recoveries or outcome.calls or kept:
+            if not kept and self._try_finish(outcome):
                 self._respond(outcome, to, link)
             else:
-                self.spawn(self._finish(outcome, to, link))
+                names = self._begin_work(outcome)
+                self.spawn(self._finish(request, names))
         else:
             self._respond(outcome, to, link)
 
     def abandon(self, poll: Poll) -> None:
         """A poll's client is gone, or its answer could not be written: what it held or took is kept."""
         poll.gone = True
+        if poll.carried is not None:
+            self.carrier.leave(poll)
         session = poll.session
         if session is None or session.ended:
             return
@@ -324,17 +375,26 @@ class Node:
             session.put_back(poll.taken)
             session.settle()
             if session.delivered is not None:
-                self.spawn(self._save(session))
+                self.spawn(self.store.save_later(session))
         poll.session = None
 
     def hurry(self, poll: Poll) -> None:
         """Answer a poll now if it is held, with nothing: its client sends no more, and may be gone."""
+        poll.hurried = True
+        if poll.carried is not None:
+            self.carrier.hurry(poll)
+            return
         session = poll.session
         if session is None or session.ended or session.hold is None or session.hold.to is not poll:
             return
         self._answer(session)
         if self.registry.attendance is not None:
             self.registry.attendance.away(session)
+
+    def written(self, poll: Poll) -> None:
+        """A poll's answer was written; its transport says this or `abandon`."""
+        if poll.carried is not None:
+            self.carrier.written(poll)
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
         """Publish drafts; raises BrokerUnavailable. Waits while fan-out is far behind."""
@@ -391,6 +451,9 @@ class Node:
                 session.hold = None
             if self.registry.attendance is not None:
                 self.registry.attendance.away(session)
+            if session.fence > 0 and session.connected and not session.ended:
+                # Its client comes back at any worker, and the record may be long over.
+                self.spawn(self.store.save_later(session))
 
     def move(self, session: Session, link: Link, last: str) -> None:
         """Let a session go on on a stream. last: the position that its client saw last, empty if it says none."""
@@ -447,9 +510,9 @@ class Node:
         hold, session.hold = session.hold, None
         link, session.link = session.link, None
         self.registry.end(session)
-        # One that has moved lives on elsewhere, and one without a connect was never more than a handshake.
-        if self.broker.keeps_sessions and reason != "moved" and session.connected:
-            self.spawn(self._bury(session))
+        # One without a connect was never more than a handshake.
+        if session.fence > 0 and session.connected:
+            self.spawn(self.store.bury_later(session))
         if hold is not None:
             hold.advice = self.bayeux.rehandshake
             hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), session.who)])
@@ -667,7 +730,7 @@ class Node:
     def _try_finish(self, outcome: Outcome) -> bool:
         """Do what is left of a request if none of it has to wait; else do nothing and return False."""
         broker, recoveries = self.broker, outcome.recoveries
-        if outcome.calls or self.delivery.is_behind or (outcome.changed and broker.keeps_sessions):
+        if outcome.calls or self.delivery.is_behind:
             return False
         if outcome.publishes:
             if recoveries:
@@ -694,7 +757,20 @@ class Node:
             self._flush_queue(session)
         return True
 
-    async def _finish(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
+    def _begin_work(self, outcome: Outcome) -> set[str]:
+        """Sessions that are not given up before a request is finished."""
+        names = {change.session.id for change in outcome.changed} | {each.session.id for each in outcome.recoveries}
+        if outcome.resumed is not None:
+            names.add(outcome.resumed.id)
+        for name in names:
+            self.store.begin(name)
+        return names
+
+    async def _finish(self, request: Request, names: Iterable[str]) -> None:
+        """Do what is left of a request, and answer it. names: what `_begin_work` returned."""
+        outcome, link = request.outcome, request.link
+        kept = True
+        on_link = link is not None and any(change.session.link is link for change in outcome.changed)
         try:
             if outcome.publishes:
                 await self._publish(outcome)
@@ -702,12 +778,18 @@ class Node:
                 await self._serve(service, call, reply, outcome.replies)
             for recovery in outcome.recoveries:
                 await self._recover_for(recovery)
-            for session in outcome.changed:
-                await self._save(session)
+            if self.broker.keeps_sessions and (outcome.changed or outcome.ended):
+                kept = await self._keep(request)
         finally:
+            for name in names:
+                self.store.done(name)
             for recovery in outcome.recoveries:
                 recovery.session.settle()
-            self._respond(outcome, to, link)
+            if kept:
+                self._respond(outcome, request.to, request.link)
+        # A link whose session goes on elsewhere was sent away.
+        if not kept and not on_link:
+            self._accept_anew(request)
         for recovery in outcome.recoveries:
             session = recovery.session
             if session.hold is not None and session.queue is not None and session.link is None:
@@ -717,154 +799,222 @@ class Node:
 
     # Sessions that outlive their worker
 
-    def _wanted(self, messages: Sequence[object], link: Link | None) -> list[str]:
-        """Sessions this batch speaks of that another node may know better than this one.
+    async def _keep(self, request: Request) -> bool:
+        """Have the broker know what a request changed, before it is answered.
 
-        Unknown here; or polling, for the last poll may have gone elsewhere; or coming to this link anew.
+        False if another worker turned out to own a session, and the request must be taken there. What the broker could
+        not be told is undone, and refused.
         """
-        wanted = []
-        for message in messages:
-            if not isinstance(message, dict):
-                continue
-            client_id = message.get("clientId")
-            if not isinstance(client_id, str) or len(client_id) != ID_CHARS or client_id in wanted:
-                continue
-            session = self.registry.get(client_id)
-            if session is None or link is None or session.link is not link:
-                wanted.append(client_id)
-        return wanted[:MAX_CLAIMS]
+        outcome, unknown = request.outcome, False
+        for session in dict.fromkeys(change.session for change in outcome.changed):
+            try:
+                unknown = not await self.store.save(session) or unknown
+            except BrokerUnavailable:
+                self._undo(outcome, session)
+        for session, _ in outcome.ended:
+            try:
+                unknown = not await self.store.bury(session) or unknown
+            except BrokerUnavailable:
+                for reply in outcome.replies:
+                    if reply.get("clientId") == session.id and reply.get("channel") == DISCONNECT:
+                        self.bayeux.refuse_for_now(reply)
+        if not unknown:
+            return True
+        # What is published again must be known for the same.
+        repeatable = all(draft.key is not None for draft, _ in outcome.publishes) and not outcome.calls
+        if repeatable and request.tries < MAX_TRIES:
+            return False
+        for change in outcome.changed:
+            self.bayeux.refuse_for_now(change.reply)
+        return True
 
-    async def _accept_when_claimed(
-        self, wanted: Sequence[str], messages: Sequence[object], transport: str, to: Answers, link: Link | None
+    def _undo(self, outcome: Outcome, session: Session) -> None:
+        """Make a session what it was before a request, as nobody else could go on with what it is now."""
+        for change in reversed(outcome.changed):
+            if change.session is not session:
+                continue
+            self.bayeux.refuse_for_now(change.reply)
+            if session.ended:
+                continue
+            if change.opened:
+                session.fence = 0
+                self.registry.end(session)
+                continue
+            for pattern in change.added:
+                self.registry.unsubscribe(session, pattern)
+            again = {pattern for pattern in change.removed if self.registry.subscribe(session, pattern)}
+            if again:
+                self._tell_lost(session, again)
+
+    def _accept_anew(self, request: Request) -> None:
+        """Take a request again whose session turned out to be another worker's."""
+        link = request.link
+        if link is not None:
+            self._later.setdefault(link, _Later())
+        self.spawn(self._route(request.messages, request.transport, request.to, link, request.tries + 1))
+
+    def _is_routed(self, messages: Sequence[object], link: Link | None) -> bool:
+        """Whether somebody must be asked before this batch is taken.
+
+        Not for a session that this node owns for certain, or that goes on on this link: what its requests change is
+        refused by its fence if it is another's now.
+        """
+        store, carrier = self.store, self.carrier
+        for client_id in _client_ids(messages):
+            session = self.registry.get(client_id)
+            if session is not None and link is not None and session.link is link:
+                continue
+            if session is None or not store.is_mine(session):
+                return True
+            if store.is_busy(client_id) or carrier.unconfirmed(client_id):
+                return True
+        return False
+
+    async def _route(
+        self, messages: Sequence[object], transport: str, to: Answers, link: Link | None, tries: int = 0
     ) -> None:
-        try:
-            for client_id in wanted:
-                await self._claim(client_id)
-        except BrokerUnavailable:
-            # What is known here still works; what is not is told to start anew.
-            logger.debug("session not claimed")
-        except Exception:
-            # A bug. The link must not wait for ever.
-            logger.exception("session not claimed")
-        if link is not None and link not in self._later:
-            # The link has gone meanwhile. A session that went on with it would have nobody and never expire.
-            return
+        """Take a batch where its session is, here or elsewhere."""
         goes_on = False
         try:
-            goes_on = self._accept(messages, transport, to, link)
+            client_ids = _client_ids(messages)
+            if len(client_ids) == 1 and isinstance(to, Poll):
+                await self._take_or_carry(client_ids[0], messages, transport, to, tries)
+                return
+            for client_id in client_ids:
+                await self.bring(client_id)
+            if link is None or link in self._later:
+                # Else it has gone meanwhile. A session that went on with it would have nobody and never expire.
+                goes_on = self._accept(messages, transport, to, link, tries)
+        except BrokerUnavailable:
+            logger.debug("session not claimed")
+            to.send([dumps(reply) for reply in self.bayeux.unavailable(messages)])
+        except Exception:
+            # A bug. The client must not wait for ever; what is unknown here begins anew.
+            logger.exception("session not claimed")
+            if link is None or link in self._later:
+                goes_on = self._accept(messages, transport, to, link, tries)
         finally:
             if link is not None and not goes_on:
                 self._take_later(link, to)
 
-    async def _claim(self, client_id: str) -> None:
-        """Continue a session here: from its record, if it was elsewhere since this node saved it."""
-        record = await self.broker.claim_session(client_id, self.worker)
-        session = self.registry.get(client_id)
-        if record is None:
-            return
-        known = loads(record)
-        if session is not None:
-            if known["saved_by"] == self.worker:
-                return
-            self.end_session(session, "moved")
-        if known["ended"]:
-            self.registry.bury(client_id, known["user"])
-            return
-        session = Session(client_id, self.time(), known["user"])
-        if known["grant"] is not None:
-            channels, publish, expires, user = known["grant"]
-            session.grant = Grant(tuple(channels), tuple(publish), expires, user)
-            self._watch_grant(session)
-        session.connected = True
-        session.tracks = known["tracks"]
-        session.ack = known["ack"]
-        session.delivered = {}
-        self.registry.add(session)
-        self.counters.adopted += 1
-        self.wheel.add(self.time() + self.bounds.session_ttl, self._session_is_due, session)
-        lost = set()
-        session.recovering += 1
-        for pattern in known["patterns"]:
-            self.registry.subscribe(session, pattern)
+    async def _take_or_carry(
+        self, client_id: str, messages: Sequence[object], transport: str, to: Poll, tries: int
+    ) -> None:
+        """Take a poll if its session is this node's, else send it to the owner. Raises BrokerUnavailable."""
+        store, carrier = self.store, self.carrier
+        async with store.turn(client_id):
+            against = 0
+            for _ in range(MAX_TRIES):
+                owner = carrier.owner(client_id) if client_id not in self.registry.sessions else None
+                if owner is None:
+                    claim = await store.locate(client_id, against=against)
+                    if claim is None:
+                        await carrier.confirmed(client_id)
+                        self._accept(messages, transport, to, None, tries)
+                        return
+                    owner, against = claim.owner, claim.fence
+                if to.gone:
+                    return
+                if tries > MAX_TRIES:
+                    break
+                if await carrier.carry(owner, client_id, messages, transport, to, tries):
+                    return
+        raise BrokerUnavailable("the session's owner can't be found")
+
+    def accept_again(self, messages: Sequence[object], transport: str, to: Poll, tries: int) -> None:
+        self.spawn(self._route(messages, transport, to, None, tries))
+
+    def accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
+        session = self.registry.get(session_id)
+        if (
+            session is not None
+            and self.store.is_mine(session)
+            and not self.store.is_busy(session_id)
+            and not self.carrier.unconfirmed(session_id)
+            and not self.draining
+        ):
+            self._accept(messages, transport, poll, None)
+        else:
+            self.spawn(self._accept_carried(session_id, messages, transport, poll))
+
+    async def _accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
         try:
-            for pattern in known["patterns"]:
-                since = known["positions"].get(pattern)
-                if since is None:
-                    lost.add(pattern)
-                    continue
-                session.delivered[pattern] = Position.parse(since)
-                _, complete = await self._recover(session, pattern, session.delivered[pattern])
-                if not complete:
-                    lost.add(pattern)
+            async with self.store.turn(session_id):
+                if self.draining:
+                    await self.store.release(session_id)
+                    self.carrier.elsewhere(poll)
+                elif await self.store.locate(session_id) is None:
+                    await self.carrier.confirmed(session_id)
+                    self._accept(messages, transport, poll, None)
+                else:
+                    self.carrier.elsewhere(poll)
         except BrokerUnavailable:
-            # Half of a session must not go on; its record is as it was.
-            self.end_session(session, "moved")
-            raise
-        session.recovering -= 1
-        sent = {channel: Position.parse(position) for channel, position in known["sent"].items()}
-        session.resend(sent, known["answered"])
-        session.settle()
+            poll.send([dumps(reply) for reply in self.bayeux.unavailable(messages)])
+
+    async def session(self, session_id: str) -> Session | None:
+        """The session with this id, brought here if another worker has it. Raises BrokerUnavailable."""
+        session = self.registry.get(session_id)
+        if self.broker.keeps_sessions and len(session_id) == ID_CHARS:
+            if session is None or not self.store.is_mine(session) or self.store.is_busy(session_id):
+                await self.bring(session_id)
+            session = self.registry.get(session_id)
+        return session
+
+    async def bring(self, session_id: str) -> None:
+        """Make this node the owner of a session, if there is one with this id. Raises BrokerUnavailable."""
+        store, against = self.store, 0
+        async with store.turn(session_id):
+            for _ in range(MAX_TRIES):
+                claim = await store.locate(session_id, against=against)
+                if claim is None:
+                    return
+                against = 0 if await self.carrier.ask_for(claim.owner, session_id) else claim.fence
+        raise BrokerUnavailable("the session's owner can't be found")
+
+    def give_up(self, session_id: str, done: Callable[[bool], None]) -> None:
+        self.spawn(self._give_up(session_id, done))
+
+    async def _give_up(self, session_id: str, done: Callable[[bool], None]) -> None:
+        try:
+            async with self.store.turn(session_id):
+                await self.store.release(session_id, superseded=True)
+        except BrokerUnavailable:
+            done(False)
+        else:
+            done(True)
+
+    # What the store leaves to the node
+
+    async def recover_adopted(self, session: Session, channel: str, since: Position) -> bool:
+        return (await self._recover(session, channel, since))[1]
+
+    def adopted(self, session: Session) -> None:
+        self._watch_grant(session)
+        ttl = self.bounds.session_ttl if session.connected else UNCONNECTED_SECONDS
+        self.wheel.add(self.time() + ttl, self._session_is_due, session)
         if self.registry.attendance is not None:
             self.registry.attendance.adopted(session)
-        if lost and session.tracks:
-            session.lost = lost
-        elif lost:
-            # It can't be told in any other way that something may be missing.
-            self.end_session(session, "not recovered")
-        # The node it was on finds out by this, should it still have it.
-        await self._save(session)
 
-    async def _bury(self, session: Session) -> None:
-        """Let other nodes know for a while that a session has ended: a client publishes late under its id.
+    def not_recovered(self, session: Session) -> None:
+        self.end_session(session, "not recovered")
 
-        As long as a repeated publish is known for one.
-        """
-        record = dumps({"ended": True, "user": session.user, "saved_by": self.worker})
-        try:
-            await self.broker.save_session(session.id, self.worker, record, KEY_SECONDS)
-        except BrokerUnavailable:
-            # The record expires by itself, and till then the session could be continued.
-            logger.debug("session record not ended", extra={"session": session.id[:8]})
+    def let_go(self, session: Session, *, superseded: bool) -> None:
+        hold, session.hold = session.hold, None
+        link, session.link = session.link, None
+        if hold is not None:
+            if superseded:
+                hold.error, hold.advice = Superseded(), {**self.bayeux.retry, "interval": SUPERSEDED_INTERVAL}
+            hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), session.who)])
+        if link is not None:
+            link.session = None
+            link.leave(NORMAL, "continued elsewhere")
 
-    async def _save(self, session: Session) -> None:
-        """Keep the record of a session where other nodes find it."""
-        if session.ended:
-            return
-        delivered = session.delivered
-        if delivered is None:
-            delivered = session.delivered = {}
-        try:
-            for pattern in session.patterns:
-                if pattern not in delivered and not is_wild(pattern):
-                    delivered[pattern] = await self.broker.position(pattern)
-            record = dumps(
-                {
-                    "ended": False,
-                    "patterns": session.patterns,
-                    "positions": {name: str(delivered[name]) for name in session.patterns if name in delivered},
-                    "tracks": session.tracks,
-                    # What the last answers had in them, which the next connect says to have arrived or not.
-                    "sent": {
-                        publication.channel: str(publication.position)
-                        for _, items in session.unacked or ()
-                        for publication in items
-                    },
-                    "answered": session.answered,
-                    "ack": session.ack,
-                    "user": session.user,
-                    "grant": None if session.grant is None else astuple(session.grant),
-                    "saved_by": self.worker,
-                }
-            )
-            if self.registry.get(session.id) is not session:
-                # It has ended meanwhile, and its record says so.
-                return
-            # A held connect lasts longer than a session without one.
-            seconds = self.bounds.session_ttl + self.bayeux.limits.timeout
-            if not await self.broker.save_session(session.id, self.worker, record, seconds):
-                self.end_session(session, "moved")
-        except BrokerUnavailable:
-            logger.debug("session not saved", extra={"session": session.id[:8]})
+    def delivered_up_to(self, channel: str) -> Position | None:
+        return self.delivery.delivered_up_to(channel)
+
+    def mail(self, message: bytes) -> None:
+        """Take what another worker sent."""
+        self.carrier.take(message)
 
     async def _publish(self, outcome: Outcome) -> None:
         try:
@@ -973,8 +1123,6 @@ class Node:
             self._opened(outcome.opened)
         for session, reason in outcome.ended:
             session.link = None
-            if self.broker.keeps_sessions:
-                self.spawn(self._bury(session))
             logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})
 
     def _opened(self, session: Session) -> None:
@@ -1009,7 +1157,8 @@ class Node:
         if outcome.close and link is not None:
             link.leave(NORMAL, "disconnect")
         if hold is not None:
-            if self.draining or (link is None and (session is None or session.queue is not None)):
+            hurried = isinstance(to, Poll) and to.hurried
+            if self.draining or hurried or (link is None and (session is None or session.queue is not None)):
                 if hold.session.hold is hold:
                     self._answer(hold.session)
             else:
@@ -1019,10 +1168,35 @@ class Node:
         # What a service returned comes among the replies, and is none.
         return self.bayeux.encode(reply, who) if "successful" in reply else dumps(reply)
 
-    def _answer(self, session: Session) -> None:
-        """Answer the held connect with what waits for the session."""
+    async def _answer_when_sure(self, session: Session) -> None:
+        """As `_answer`, once the broker said whose the session is."""
+        try:
+            async with self.store.turn(session.id):
+                if not session.ended:
+                    await self.store.locate(session.id)
+            self._checking.discard(session)
+            if not session.ended:
+                self._answer(session, sure=True)
+        except BrokerUnavailable:
+            # Its client comes again, and what waits for it stays.
+            hold, session.hold = session.hold, None
+            if hold is not None:
+                session.seen = self.time()
+                hold.advice = {**self.bayeux.retry, "interval": UNAVAILABLE_INTERVAL}
+                hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), session.who)])
+        finally:
+            self._checking.discard(session)
+
+    def _answer(self, session: Session, *, sure: bool = False) -> None:
+        """Answer the held connect with what waits for the session. sure: whether the broker said it is this node's."""
         hold = session.hold
         if hold is None:
+            return
+        if session.fence > 0 and not sure and session.link is None and not self.store.is_mine(session):
+            # This process stood still, or the broker is away: perhaps it goes on elsewhere.
+            if session not in self._checking:
+                self._checking.add(session)
+                self.spawn(self._answer_when_sure(session))
             return
         session.hold = None
         session.seen = self.time()
@@ -1050,9 +1224,9 @@ class Node:
                 session.unacked = [(0, publications)]
                 session.answered = reply.get("id")
             if session.delivered is not None and session.link is None:
-                # Saved after the answer: a poll that comes before finds the older positions, and gets
-                # some publications again rather than none.
-                self.spawn(self._save(session))
+                # Saved after the answer: who takes the session over before finds the older positions, and its client
+                # gets some publications again rather than none.
+                self.spawn(self.store.save_later(session))
             if isinstance(to, Poll):
                 to.session, to.taken = session, publications
         if session.tracks:
@@ -1105,6 +1279,11 @@ class Node:
             return
         now = self.time()
         ttl = self.bounds.session_ttl if session.connected else min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
+        if session.fence > 0 and not session.reachable and not self.store.is_mine(session):
+            # Perhaps it goes on elsewhere.
+            self.spawn(self._find_out(session))
+            self.wheel.add(now + ttl, self._session_is_due, session)
+            return
         seen = max(session.seen, self.wheel.awake)
         if session.reachable:
             self.wheel.add(now + ttl, self._session_is_due, session)
@@ -1113,6 +1292,13 @@ class Node:
             self.end_session(session, "expired")
         else:
             self.wheel.add(seen + ttl, self._session_is_due, session)
+
+    async def _find_out(self, session: Session) -> None:
+        """Forget a session that another worker has taken."""
+        with contextlib.suppress(BrokerUnavailable):
+            async with self.store.turn(session.id):
+                if not session.ended:
+                    await self.store.locate(session.id)
 
 
 async def drain(nodes: Iterable[Node]) -> None:
@@ -1138,41 +1324,14 @@ class _Later:
         self.bytes = 0
 
 
-class Poll:
-    """Where the answer to one HTTP request goes. The transport waits for `parts`.
-
-    session and taken: whose queue the answer carries, for `Node.abandon`. address: whose request it
-    is, empty where handshakes are not counted. visitor: the site's visitor, if it knows one. browser: which
-    one it is of, empty where their polls are not counted. gone: whether the client is.
-    """
-
-    __slots__ = ("_sent", "address", "browser", "gone", "parts", "session", "taken", "visitor")
-
-    def __init__(self, address: str = "", visitor: str | None = None) -> None:
-        self.address = address
-        self.visitor = visitor
-        self.browser = ""
-        self.gone = False
-        self.session: Session | None = None
-        self.taken: list[Publication] = []
-        self._sent: Callable[[list[bytes]], None] | None = None
-        self.parts: list[bytes] | None = None
-
-    def send(self, parts: list[bytes]) -> None:
-        """Keep the answer, and wake who waits for it. A second answer is a bug and is dropped with a log line."""
-        if self.parts is not None:
-            logger.error("request answered twice")
-            return
-        self.parts = parts
-        if self._sent is not None:
-            self._sent(parts)
-
-    def when_sent(self, callback: Callable[[list[bytes]], None]) -> None:
-        """Call back with the answer, at once if there is one already."""
-        if self.parts is not None:
-            callback(self.parts)
-        else:
-            self._sent = callback
+def _client_ids(messages: Sequence[object]) -> list[str]:
+    """The sessions that a batch speaks of, MAX_CLAIMS at most."""
+    found: list[str] = []
+    for message in messages:
+        client_id = message.get("clientId") if isinstance(message, dict) else None
+        if isinstance(client_id, str) and len(client_id) == ID_CHARS and client_id not in found:
+            found.append(client_id)
+    return found[:MAX_CLAIMS]
 
 
 def _subscribes(message: object) -> bool:

@@ -143,10 +143,12 @@ class Session:
         "connected",
         "delivered",
         "ended",
+        "fence",
         "floors",
         "grant",
         "hold",
         "id",
+        "life",
         "link",
         "lost",
         "patterns",
@@ -178,6 +180,10 @@ class Session:
         self.queue: list[Publication] | None = None
         self.queued_bytes = 0
         self.slept: list[str] | None = None
+        # With several nodes: the fence under which this one owns it (0: it has no record, -1: it has no more), and the
+        # lease in which that was known for certain.
+        self.fence = 0
+        self.life = 0
         # With several nodes: what the client certainly has, by channel, for its record.
         self.delivered: dict[str, Position] | None = None
         # Whether the client keeps positions (it asked for one), and channels it must be told to refetch.
@@ -293,8 +299,9 @@ class Session:
                 and publication.position.offset <= top.offset
             )
         ]
-        self.queue = [*publications, *live]
-        self.queued_bytes = sum(publication.size for publication in self.queue)
+        # An empty one would have the next connect answered with nothing.
+        self.queue = [*publications, *live] or None
+        self.queued_bytes = sum(publication.size for publication in self.queue or ())
         if self.floors is None:
             self.floors = {}
         self.floors[channel] = top
@@ -479,6 +486,9 @@ class Registry:
             return False
         self._withdraw(session, pattern)
         session.patterns.remove(pattern)
+        if session.delivered is not None:
+            # Should it subscribe again, what comes till then is not for it.
+            session.delivered.pop(pattern, None)
         if self.events is not None:
             self.events.tell("unsubscribe", session, pattern)
         if self.attendance is not None:
@@ -667,6 +677,12 @@ class Registry:
 
     def end(self, session: Session) -> None:
         """Forget a session; nothing is delivered to it any more. Its id stays known as an ended one."""
+        if not session.ended:
+            self.forget(session)
+            self.bury(session.id, session.user)
+
+    def forget(self, session: Session) -> None:
+        """As `end`, of a session that goes on elsewhere: its id is not that of an ended one."""
         if session.ended:
             return
         session.ended = True
@@ -686,7 +702,6 @@ class Registry:
             self.sleeping -= 1
         session.queue = None
         session.unacked = None
-        self.bury(session.id, session.user)
 
     def _withdraw(self, session: Session, pattern: str) -> None:
         """Take a session out of the audience of one of its patterns, or from those who sleep on it."""
@@ -706,6 +721,10 @@ class Registry:
         self._tombstones[client_id] = user
         if len(self._tombstones) > MAX_TOMBSTONES:
             self._tombstones.popitem(last=False)
+
+    def dig_up(self, client_id: str) -> None:
+        """Forget that a session ended: it goes on elsewhere."""
+        self._tombstones.pop(client_id, None)
 
     def ended_lately(self, client_id: object) -> bool:
         """Whether this was the id of a session that ended not long ago."""

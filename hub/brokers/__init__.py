@@ -12,6 +12,8 @@ Promises
 - Place: what is published to a meta channel that speaks of another (`channels.home`) is received
   after what was published to that other before it.
 - A publish whose key was used in the last ten minutes changes nothing and returns the first result.
+- Owners: of two workers one owns a session. A worker that is stopped or cut off knows by `life` that it may be thought
+  dead before anybody takes what it owns, and its fence is refused after that.
 """
 
 from __future__ import annotations
@@ -38,6 +40,18 @@ class Receiver(Protocol):
 
         The node tells their subscribers to refetch; positions of the channels are stale.
         """
+
+    def mail(self, message: bytes) -> None:
+        """Take what another worker sent to this one (`Broker.mail`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who owns a session. record: the session, empty if another worker owns it."""
+
+    owner: str
+    fence: int
+    record: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +98,51 @@ class Broker(ABC):
     def health(self) -> Health:
         """The state now, without asking anyone."""
 
-    #: Whether sessions are kept where other nodes find them; without it the two below are never called.
+    # Sessions that several workers know of. A session has one owner at a moment, and a fence: a number that grows with
+    # each change of owner. What an owner of the past wants to keep is refused by it.
+
+    #: Whether sessions are kept where other workers find them; without it none of the methods below is called.
     keeps_sessions = False
 
-    async def claim_session(self, session_id: str, worker: str) -> bytes | None:
-        """Make `worker` the owner of a session; returns its record, None if it is not known."""
+    #: The name by which this broker's node owns sessions and gets mail.
+    worker = ""
+
+    @property
+    def life(self) -> int:
+        """The number of this worker's lease: while it is the same and not 0, nobody took a session of the worker.
+
+        Known without asking. 0 while others may take the worker for dead. After a lease that lapsed comes one with a
+        new number; one that was only renewed late keeps its own.
+        """
+        return 0
+
+    async def claim_session(self, session_id: str, seconds: float, *, against: int = 0) -> Claim | None:
+        """Make this worker the owner of a session, if nobody owns it, this worker does, or its fence is `against`.
+
+        Then the fence is 1 more, and the record is kept for `seconds`. Else nothing changes, and the owner is returned.
+        None if there is no record. against: the fence of an owner that is not alive.
+        """
         return None
 
-    async def save_session(self, session_id: str, worker: str, record: bytes, seconds: float) -> bool:
-        """Keep a session's record for `seconds`; False, and nothing is kept, if another worker owns it."""
+    async def save_session(
+        self, session_id: str, fence: int, record: bytes, seconds: float, *, release: bool = False
+    ) -> bool:
+        """Keep a session's record for `seconds`; False, and nothing changes, if the owner or the fence is another.
+
+        A record that is not there is made. release: afterwards nobody owns the session.
+        """
         return True
+
+    async def mail(self, worker: str, message: bytes) -> bool:
+        """Send to another worker; False if it is not alive, and nothing was sent.
+
+        Of one sender in order. If the connection to the broker breaks it may come twice; if the receiver dies, never.
+        """
+        return False
+
+    async def is_alive(self, worker: str) -> bool:
+        """Whether a worker's lease holds: it renewed it lately, and was not closed."""
+        return False
 
     def try_publish(self, drafts: Sequence[Draft]) -> list[Published] | None:
         """Publish without waiting if this broker can, else None and nothing was done."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from ..errors import LinkClosed, TooMany
+from ..errors import BrokerUnavailable, LinkClosed, TooMany, Unavailable
 from ..node import GOING_AWAY, Node
 from ..protocol import events
 from ..protocol.messages import dumps, join
@@ -150,7 +150,7 @@ class Streams:
         self._origins = entrance.origins
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Attach a stream to a session that exists. Nothing is made of a client's word: of another it is told, and ends.
+        """Attach a stream to a session that exists. Of any other a client is told, and the stream ends.
 
         A 404 would end its EventSource for good, and Faye would learn it from its next connect only: up to 45 s later.
         """
@@ -161,7 +161,10 @@ class Streams:
         if refused:
             return web.Response(status=403, text=refused + "\n", headers=cors)
         client_id = request.path.rstrip("/").rpartition("/")[2]
-        session = self._node.registry.get(client_id)
+        try:
+            session = await self._node.session(client_id)
+        except BrokerUnavailable:
+            return come_back(self._entrance.door, Unavailable().wire(), cors)
         if session is None and not self._was_told(request):
             data = join([dumps(self._node.bayeux.unknown(client_id))])
             return ended(self._entrance.door, events.event(data, TOLD), cors)

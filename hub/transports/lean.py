@@ -18,7 +18,8 @@ from typing import cast
 
 from ..bayeux import LONG_POLLING
 from ..errors import HeadError
-from ..node import Node, Poll
+from ..node import Node
+from ..polls import Poll
 from ..protocol.heads import Head, read_head, refusal
 from ..protocol.messages import join
 from ..realms import Directory
@@ -431,7 +432,9 @@ class Lean(asyncio.Protocol):
         self._poll = None
         body = join(parts)
         head = self._desk.writer.head(200, plan.headers, len(body))
-        if not self._written(head + body):
+        if self._written(head + body):
+            poll.node.written(poll)
+        else:
             poll.node.abandon(poll)
 
     def _written(self, data: bytes, *, close: bool = False) -> bool:

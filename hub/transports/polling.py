@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadEncoding, BadMessage, TooLarge
-from ..node import Poll
+from ..polls import Poll
 from ..protocol.messages import MAX_VALUES, dumps, join, looks_like_json, parse_batch, skimmed
 from .answers import NO_STORE, Answer, response, script, text
 from .bodies import read_body
@@ -180,6 +180,8 @@ class Polling:
             raise
         if request.transport is None or request.transport.is_closing():
             self._node.abandon(poll)
+        else:
+            self._node.written(poll)
         return answer
 
 

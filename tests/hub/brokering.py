@@ -17,6 +17,7 @@ class Ear(Receiver):
     def __init__(self) -> None:
         self.heard: list[Publication] = []
         self.losses: list[Sequence[str] | None] = []
+        self.mails: list[bytes] = []
         self._changed = asyncio.Event()
 
     def receive(self, publications: Sequence[Publication]) -> None:
@@ -25,6 +26,10 @@ class Ear(Receiver):
 
     def lost(self, channels: Sequence[str] | None) -> None:
         self.losses.append(channels)
+        self._changed.set()
+
+    def mail(self, message: bytes) -> None:
+        self.mails.append(message)
         self._changed.set()
 
     async def until(self, true: Callable[[], bool], seconds: float = 60.0) -> None:

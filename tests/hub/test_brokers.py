@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from services import Redis, RedisFactory
 
-from hub.brokers import Broker
+from hub.brokers import Broker, Claim
 from hub.brokers.memory import MemoryBroker
 from hub.brokers.redis import RedisBroker
 from hub.histories import Histories, HistoryRule, Retention
@@ -366,13 +366,69 @@ async def test_two_nodes_agree_on_positions_keys_and_history(two_nodes: list[tup
     assert (await two.history("/n", begin)).publications == (await one.history("/n", begin)).publications
 
 
-async def test_one_node_owns_a_session(two_nodes: list[tuple[Broker, Ear]]) -> None:
+async def test_one_node_owns_a_session_and_the_fence_grows_with_each_change(
+    two_nodes: list[tuple[Broker, Ear]],
+) -> None:
     (one, _), (two, _) = two_nodes
-    assert await one.claim_session("s", "one") is None
-    assert await one.save_session("s", "one", b"1", 60)
-    assert not await two.save_session("s", "two", b"2", 60)
-    assert await two.claim_session("s", "two") == b"1"
-    assert not await one.save_session("s", "one", b"3", 60)
+    assert await one.claim_session("s", 60) is None
+    assert await one.save_session("s", 1, b"1", 60)
+    assert await two.claim_session("s", 60) == Claim(one.worker, 1, b"")
+    assert not await two.save_session("s", 1, b"2", 60), "another worker's"
+    assert not await one.save_session("s", 2, b"2", 60), "another fence"
+    assert await one.save_session("s", 1, b"3", 60)
+    assert await one.claim_session("s", 60) == Claim(one.worker, 2, b"3")
+    assert not await one.save_session("s", 1, b"4", 60), "the fence of before"
+
+
+async def test_session_that_is_released_is_anybody_s(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    (one, _), (two, _) = two_nodes
+    assert await one.save_session("s", 1, b"1", 60, release=True)
+    assert not await one.save_session("s", 1, b"2", 60)
+    assert await two.claim_session("s", 60) == Claim(two.worker, 2, b"1")
+    assert await one.claim_session("s", 60) == Claim(two.worker, 2, b"")
+
+
+async def test_session_is_taken_from_an_owner_only_by_the_fence_it_had(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    """Whoever looked before the owner came back must look again."""
+    (one, _), (two, _) = two_nodes
+    assert await one.save_session("s", 1, b"1", 60)
+    assert await one.claim_session("s", 60) == Claim(one.worker, 2, b"1")
+    assert await two.claim_session("s", 60, against=1) == Claim(one.worker, 2, b"")
+    assert await two.claim_session("s", 60, against=2) == Claim(two.worker, 3, b"1")
+    assert not await one.save_session("s", 2, b"2", 60)
+
+
+async def test_record_is_kept_for_as_long_as_its_last_owner_said(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    (one, _), (two, _) = two_nodes
+    assert await one.save_session("s", 1, b"1", 0.001)
+    async with asyncio.timeout(60):
+        while await two.claim_session("s", 60) is not None:
+            await asyncio.sleep(0.01)
+    assert await one.save_session("s", 1, b"2", 60), "what is forgotten can be kept again"
+    assert await one.save_session("s", 1, b"2", 60, release=True)
+    assert await two.claim_session("s", 60) == Claim(two.worker, 2, b"2")
+
+
+async def test_mail_comes_in_order_and_only_to_a_worker_that_is_alive(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    (one, _), (two, there) = two_nodes
+    sent = [b"%d" % number for number in range(50)]
+    assert all(await asyncio.gather(*(one.mail(two.worker, message) for message in sent)))
+    await there.until(lambda: len(there.mails) >= 50)
+    assert there.mails == sent
+    assert await one.is_alive(two.worker)
+    await two.close()
+    assert not await one.is_alive(two.worker)
+    assert not await one.mail(two.worker, b"late")
+    assert not await one.mail("nobody", b"lost")
+
+
+async def test_lease_keeps_its_number_while_it_lasts(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    (one, _), (two, _) = two_nodes
+    assert one.life
+    life = one.life
+    await asyncio.sleep(0)
+    assert one.life == life
+    assert two.worker != one.worker
 
 
 # The model

@@ -19,7 +19,7 @@ from listening import KEY, REALM, listening, serving
 from stopwatch import Stopwatch
 
 from hub.app import Hub
-from hub.node import Poll
+from hub.polls import Poll
 from hub.protocol import tokens
 
 SHAKE: dict[str, Any] = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": TYPES}

@@ -383,7 +383,7 @@ class TestClaims:
         async with limited(queue_count=30) as (url, hub, http):
             asked, answers = asyncio.Event(), asyncio.Event()
 
-            async def claim(session_id: str, worker: str) -> None:
+            async def claim(session_id: str, seconds: float, *, against: int = 0) -> None:
                 asked.set()
                 await answers.wait()
 
@@ -404,7 +404,7 @@ class TestClaims:
     ) -> None:
         async with limited() as (url, hub, http):
 
-            async def claim(session_id: str, worker: str) -> None:
+            async def claim(session_id: str, seconds: float, *, against: int = 0) -> None:
                 raise ZeroDivisionError
 
             monkeypatch.setattr(hub.node.broker, "keeps_sessions", True)

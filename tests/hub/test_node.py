@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.bayeux import LONG_POLLING, WEBSOCKET, Request
+from hub.brokers import Claim
 from hub.brokers.memory import MemoryBroker
 from hub.delivery import pause
 from hub.errors import LinkClosed
-from hub.node import Bounds, Node, Poll, new_id
+from hub.node import Bounds, Node, new_id
+from hub.polls import Poll
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
 from hub.sessions import Batch, Session
@@ -848,7 +850,7 @@ class StallingBroker(MemoryBroker):
         super().__init__()
         self.answers = asyncio.Event()
 
-    async def claim_session(self, session_id: str, worker: str) -> bytes | None:
+    async def claim_session(self, session_id: str, seconds: float, *, against: int = 0) -> Claim | None:
         await self.answers.wait()
         return None
 

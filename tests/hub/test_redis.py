@@ -685,7 +685,7 @@ async def test_who_asked_shortly_before_the_first_publication_gets_it(redis_serv
 async def test_everything_but_logs_and_epochs_expires(redis_server: Redis, redis_url: str) -> None:
     async with opened(redis_url) as (broker, _):
         await broker.publish([draft("/n", 1, key="k")])
-        await broker.save_session("s", "w", b"1", 60)
+        await broker.save_session("s", 1, b"1", 60)
         async with asyncio.timeout(60):
             while b"canary" not in (keys := redis_server.command("KEYS", "*")):
                 await asyncio.sleep(0.05)
@@ -695,7 +695,7 @@ async def test_everything_but_logs_and_epochs_expires(redis_server: Redis, redis
             if not name.endswith((":log", ":ep", ":layout")):
                 assert int(redis_server.command("TTL", name).strip(b":\r\n")) > 0, name
             # The keys that one script touches are in one slot of a cluster.
-            assert re.match(r"\{hub:\d+\}:|hub:s:", name)
+            assert re.match(r"\{hub:\d+\}:|hub:c:", name)
 
 
 async def test_questions_asked_together_are_sent_once(redis_server: Redis, redis_url: str) -> None:

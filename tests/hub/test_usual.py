@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from hub.bayeux import LONG_POLLING, WEBSOCKET, Bayeux
 from hub.brokers.memory import MemoryBroker
-from hub.node import Bounds, Node, Poll
+from hub.node import Bounds, Node
+from hub.polls import Poll
 from hub.protocol.access import Access, parse_rules
 from hub.protocol.publications import Position
 from hub.sessions import Batch, Session

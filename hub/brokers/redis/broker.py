@@ -12,8 +12,9 @@ layout is fit for a Redis Cluster:
                                w: the window that a derived epoch is of (log.py)
     {hub:n}:h:<ch>    stream   the channel's history, entry id = offset
     {hub:n}:i:<key>   hash     what a publish with this key returned, for KEY_SECONDS
-    hub:s:<id>        hash     w: the worker that owns a session, r: its record
-    {hub:0}:canary:<worker>    what a worker writes to hear itself
+    hub:c:<id>        hash     w: the worker that owns a session, f: its fence, r: its record
+    {hub:0}:canary:<worker>    stream: what a worker writes to hear itself, and what others send to it; it lasts as
+                               long as the worker's lease
     {hub:0}:layout   hash      K, the histories' bounds and the realm, from a hub's settings, for RedisCaller
 
 These are the default realm's. In another one's, `hub` is `hub:<realm>`: `{hub:a1b2:0}:log`.
@@ -41,7 +42,9 @@ Doubt, which always ends in `lost` and never in silence.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import os
 import random
 import secrets
@@ -57,7 +60,7 @@ from ...errors import BadWire, BrokerUnavailable
 from ...histories import Histories
 from ...protocol.messages import mended
 from ...protocol.publications import Draft, History, Position, Publication, Published
-from .. import Broker, Health, Receiver
+from .. import Broker, Claim, Health, Receiver
 from .lines import FAULTS, Command, Line, run
 from .log import PREFIX, SCRIPT_DRAFTS, Log, Read
 from .replies import Settled, accepted, publication, settled
@@ -84,6 +87,11 @@ CHECK_SECONDS = 1.0
 CANARY_SECONDS = 1.0
 DEAF_SECONDS = 3.0
 
+#: Seconds after its last canary for which a worker owns its sessions for certain, and after which others take them.
+#: Between the two nobody does.
+SURE_SECONDS = 3.0
+LEASE_SECONDS = 4.0
+
 #: Seconds a lost Redis is hoped to be back in; later, publishers are told at once that it is away.
 PATIENCE_SECONDS = 1.0
 
@@ -95,9 +103,6 @@ BATCH_QUESTIONS = 256
 #: Bytes of drafts, and questions, that may wait for Redis; beyond, publishers and clients are told to come back.
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 MAX_QUESTIONS = 20_000
-
-#: A canary. In one call, so that a worker that dies leaves no key for ever.
-_SING = "redis.call('XADD', KEYS[1], 'MAXLEN', 4, '*', 'w', '') return redis.call('EXPIRE', KEYS[1], 60)"
 
 
 class RedisBroker(Broker):
@@ -123,10 +128,13 @@ class RedisBroker(Broker):
         self._server = Server(url)
         self._log = Log(self._server.address, shards=shards, histories=histories, prefix=prefix, realm=realm)
         self._receiver: Receiver | None = None
-        self._worker = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
+        # The lease: its number, and until when it certainly holds.
+        self._life = 0
+        self._sure_until = -math.inf
         self._streams = [f"{tag}log".encode() for tag in self._log.tags]
         self._shard_of_stream = {stream: shard for shard, stream in enumerate(self._streams)}
-        self._canary = f"{self._log.tags[0]}canary:{self._worker}".encode()
+        self._canary = self._log.inbox(self.worker).encode()
         # What the reader knows of each shard: where it goes on, the number it read last, the epoch.
         self._last = [b""] * shards
         self._numbers = [0] * shards
@@ -161,6 +169,12 @@ class RedisBroker(Broker):
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
                 found = await self._reading.open()
+                # The inbox is there before anybody can be told of this worker.
+                asked = time.monotonic()
+                (reply,) = await self._reading.run([self._sing()])
+                if isinstance(reply, Exception):
+                    raise reply
+                self._renewed(asked, False)
         except FAULTS as error:
             await self.close()
             raise self._log.unavailable(error) from error
@@ -176,6 +190,7 @@ class RedisBroker(Broker):
 
     async def close(self) -> None:
         self._receiver = None
+        is_well = not self._fault
         self._fault = self._fault or "closed"
         self._fault_since = 0.0
         tasks, self._tasks = set(self._tasks), []
@@ -191,6 +206,13 @@ class RedisBroker(Broker):
             fail(question.future, stopping)
         self._drafts, self._questions, self._draft_bytes = [], [], 0
         self._shared.clear()
+        self._sure_until = -math.inf
+        with contextlib.suppress(TimeoutError, *FAULTS):
+            async with asyncio.timeout(0.5):
+                # Who sends to this worker knows at once that it is gone.
+                if is_well:
+                    await self._asking.open()
+                    await self._asking.run([("DEL", self._canary)])
         for line in (self._reading, self._publishing, self._asking):
             await line.hang_up()
         await self._server.close()
@@ -344,13 +366,31 @@ class RedisBroker(Broker):
     async def may_follow(self, channel: str, key: str) -> bool:
         return bool(await self._ask(None, lambda: self._log.may_follow(channel, key)))
 
-    async def claim_session(self, session_id: str, worker: str) -> bytes | None:
-        found: bytes | None = await self._ask(None, lambda: self._log.claim_session(session_id, worker))
-        return found
+    @property
+    def life(self) -> int:
+        return self._life if time.monotonic() < self._sure_until else 0
 
-    async def save_session(self, session_id: str, worker: str, record: bytes, seconds: float) -> bool:
-        saved: int = await self._ask(None, lambda: self._log.save_session(session_id, worker, record, seconds))
+    async def claim_session(self, session_id: str, seconds: float, *, against: int = 0) -> Claim | None:
+        found = await self._ask(None, lambda: self._log.claim_session(session_id, self.worker, seconds, against))
+        return None if found is None else Claim(found[0].decode(), found[1], found[2])
+
+    async def save_session(
+        self, session_id: str, fence: int, record: bytes, seconds: float, *, release: bool = False
+    ) -> bool:
+        saved: int = await self._ask(
+            None, lambda: self._log.save_session(session_id, self.worker, fence, record, seconds, release=release)
+        )
         return saved == 1
+
+    async def mail(self, worker: str, message: bytes) -> bool:
+        sent: int = await self._ask(None, lambda: self._log.mail(worker, message))
+        if sent < 0:
+            raise BrokerUnavailable("another worker has too much to do")
+        return sent == 1
+
+    async def is_alive(self, worker: str) -> bool:
+        found: int = await self._ask(("alive", worker), lambda: ("EXISTS", self._log.inbox(worker)))
+        return found == 1
 
     async def _ask(self, key: object, command: Callable[[], Command]) -> Any:
         """The reply to a command that may be repeated.
@@ -472,6 +512,7 @@ class RedisBroker(Broker):
         count, missed, doubt = 0, False, False
         full: set[int] = set()
         taken: list[tuple[int, bytes, int, list[Publication]]] = []
+        mail: list[bytes] = []
         if replies[-1]:
             self._heard = time.monotonic()
             self._is_deaf = False
@@ -479,6 +520,7 @@ class RedisBroker(Broker):
         for stream, entries in replies[-1] or ():
             if stream == self._canary:
                 self._last_canary = entries[-1][0]
+                mail += [fields[1] for _, fields in entries if fields[0] == b"m"]
                 continue
             shard = self._shard_of_stream[stream]
             publications: list[Publication] = []
@@ -500,6 +542,9 @@ class RedisBroker(Broker):
                 full.add(shard)
             taken.append((shard, entries[-1][0], number, publications))
             count += len(entries)
+        if self._receiver is not None:
+            for message in mail:
+                self._receiver.mail(message)
         for shard, (epoch, newest) in enumerate(replies[:-1]):
             number = next((found[2] for found in taken if found[0] == shard), before[shard])
             if epoch != self._epochs[shard] or int(newest or 0) < before[shard]:
@@ -551,8 +596,8 @@ class RedisBroker(Broker):
                 anew = True
                 self._last[shard], self._numbers[shard] = state.at, state.begun
             self._epochs[shard] = state.epoch
-        self._last_canary = b"0-0"
         if anew:
+            self._last_canary = b"0-0"
             self.rollbacks += 1
             logger.warning("log rolled back")
             self._tell_lost(None)
@@ -578,13 +623,27 @@ class RedisBroker(Broker):
                     self._is_deaf = True
                     self.deaf += 1
                     logger.error("deaf", extra={"address": self._log.address, "seconds": round(silent, 1)})
-                # The reader meets a closed connection and makes a new one, to where the primary is now.
+                # The reader meets a closed connection and makes a new one, to where the primary is now; whose clock
+                # may be slow, so that its ids are smaller.
+                self._last_canary = b"0-0"
                 await self._reading.hang_up()
             try:
+                asked = time.monotonic()
                 async with asyncio.timeout(CANARY_SECONDS):
-                    await self._ask(None, lambda: ("EVAL", _SING, 1, self._canary))
+                    lasted = await self._ask(None, self._sing)
+                self._renewed(asked, lasted == 1)
             except FAULTS as error:
                 logger.debug("canary not written", extra={"error": str(error)})
+
+    def _sing(self) -> Command:
+        return self._log.sing(self.worker, self._last_canary, LEASE_SECONDS)
+
+    def _renewed(self, asked: float, lasted: bool) -> None:
+        """The lease holds from the moment when its renewal was asked for. lasted: whether it still did till then."""
+        if not lasted:
+            # Others may have taken sessions meanwhile.
+            self._life += 1
+        self._sure_until = asked + SURE_SECONDS
 
     def _ail(self, reason: str) -> None:
         if not self._fault:

@@ -50,14 +50,29 @@ META_SECONDS = 24 * 3600
 #: reason, who asked in the window before that of the first publication was there before any.
 ASKED_SECONDS = 600
 
-#: A session's record, with the worker that owns it: who claimed it last.
+#: Makes a worker the owner of a session, unless another is: its owner, its fence, and its record if it was made so.
 _CLAIM = (
-    "if redis.call('EXISTS', KEYS[1]) == 0 then return false end "
-    "redis.call('HSET', KEYS[1], 'w', ARGV[1]) return redis.call('HGET', KEYS[1], 'r')"
+    "local w, f, r = unpack(redis.call('HMGET', KEYS[1], 'w', 'f', 'r')) if not r then return false end "
+    "if w ~= '' and w ~= ARGV[1] and f ~= ARGV[3] then return {w, tonumber(f), ''} end "
+    "f = redis.call('HINCRBY', KEYS[1], 'f', 1) redis.call('HSET', KEYS[1], 'w', ARGV[1]) "
+    "redis.call('PEXPIRE', KEYS[1], ARGV[2]) return {ARGV[1], f, r}"
 )
+#: Keeps a session's record for the owner with this fence.
 _SAVE = (
-    "local w = redis.call('HGET', KEYS[1], 'w') if w and w ~= ARGV[1] then return 0 end "
-    "redis.call('HSET', KEYS[1], 'w', ARGV[1], 'r', ARGV[2]) redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1"
+    "local w, f = unpack(redis.call('HMGET', KEYS[1], 'w', 'f')) "
+    "if w and (w ~= ARGV[1] or f ~= ARGV[2]) then return 0 end "
+    "redis.call('HSET', KEYS[1], 'w', ARGV[5], 'f', ARGV[2], 'r', ARGV[3]) "
+    "redis.call('PEXPIRE', KEYS[1], ARGV[4]) return 1"
+)
+#: Writes a canary, forgets the mail that was read, and renews the lease; whether it had lasted till now.
+_SING = (
+    "local lasted = redis.call('EXISTS', KEYS[1]) redis.call('XADD', KEYS[1], '*', 'c', '') "
+    "redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1]) redis.call('PEXPIRE', KEYS[1], ARGV[2]) return lasted"
+)
+#: Puts mail into the inbox of a worker that is alive, up to so many of them.
+_MAIL = (
+    "local n = redis.call('XLEN', KEYS[1]) if n == 0 then return 0 end if n > tonumber(ARGV[2]) then return -1 end "
+    "redis.call('XADD', KEYS[1], '*', 'm', ARGV[1]) return 1"
 )
 
 #: Whether a key, or no id at all, is known.
@@ -69,6 +84,9 @@ _MAY_FOLLOW = (
 
 #: Seconds by which the note of a channel's last id may be older than the id: writing it costs as much as a look-up.
 KEY_SLACK = 30
+
+#: Messages of other workers that a worker may have unread: a second's work of one that is slow.
+INBOX_LENGTH = 20_000
 
 _HERE = Path(__file__).parent
 
@@ -186,15 +204,33 @@ class Log:
         seconds = round(KEY_SECONDS) + KEY_SLACK
         return ("EVAL", _MAY_FOLLOW, 2, f"{tag}i:{key}", f"{tag}m:{channel}", seconds)
 
-    def claim_session(self, session_id: str, worker: str) -> Command:
-        """Makes a worker the owner of a session that has a record; the reply is the record, or None."""
-        return ("EVAL", _CLAIM, 1, f"{self._prefix}:s:{session_id}", worker)
+    def inbox(self, worker: str) -> str:
+        """The stream that a worker reads beside the log: its canaries, and what other workers send to it."""
+        return f"{self.tags[0]}canary:{worker}"
 
-    def save_session(self, session_id: str, worker: str, record: bytes, seconds: float) -> Command:
-        """Keeps a session's record for so long; the reply is 1, or 0 when another worker owns the session."""
+    def claim_session(self, session_id: str, worker: str, seconds: float, against: int) -> Command:
+        """What RedisBroker.claim_session does; the reply is None, or owner, fence and record."""
         milliseconds = max(1, round(seconds * 1000))
-        key = f"{self._prefix}:s:{session_id}"
-        return ("EVAL", _SAVE, 1, key, worker, record, milliseconds)
+        return ("EVAL", _CLAIM, 1, self._session(session_id), worker, milliseconds, against)
+
+    def save_session(
+        self, session_id: str, worker: str, fence: int, record: bytes, seconds: float, *, release: bool
+    ) -> Command:
+        """What RedisBroker.save_session does; the reply is 1 or 0."""
+        milliseconds = max(1, round(seconds * 1000))
+        owner = "" if release else worker
+        return ("EVAL", _SAVE, 1, self._session(session_id), worker, fence, record, milliseconds, owner)
+
+    def _session(self, session_id: str) -> str:
+        return f"{self._prefix}:c:{session_id}"
+
+    def sing(self, worker: str, read: bytes, seconds: float) -> Command:
+        """Writes a worker's canary and renews its lease for `seconds`. read: the id up to which the inbox was read."""
+        return ("EVAL", _SING, 1, self.inbox(worker), read, round(seconds * 1000))
+
+    def mail(self, worker: str, message: bytes) -> Command:
+        """Sends mail; the reply is 1, 0 if the worker has no inbox, -1 if it is full."""
+        return ("EVAL", _MAIL, 1, self.inbox(worker), message, INBOX_LENGTH)
 
     def greeting(self) -> list[Command]:
         """What a new connection asks and brings first; `greeted` takes the replies."""

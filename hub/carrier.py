@@ -1,0 +1,416 @@
+"""Requests that reach a worker which does not own their session: carried to the owner, and the answers back.
+
+The owner takes a carried request as one of its own, connects too: it holds them, and the answer comes back when there
+is something to say. So a client's requests may reach any worker, and its session stays where it is. An answer with
+publications is confirmed once it was written to the client; until then they count as not arrived.
+
+A request whose owner is not alive any more, or says that it does not own the session, is routed anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .brokers import Broker
+from .counters import Counters
+from .errors import BadMessage, BadWire, BrokerUnavailable
+from .mail import Kind, Mail
+from .polls import Poll
+from .protocol.messages import dumps, loads
+
+if TYPE_CHECKING:
+    from .wheel import Wheel
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between looks whether the workers are alive that this one waits for.
+WATCH_SECONDS = 1.0
+
+#: Seconds an owner waits for the word that an answer was written, when the next connect comes before it.
+CONFIRM_SECONDS = 1.0
+
+#: Seconds beyond the longest hold after which a request is routed anew: its mail got lost.
+LATE_SECONDS = 10.0
+
+#: Seconds for the owner to give a session up. One that is not alive is found out in less.
+MOVE_SECONDS = 8.0
+
+#: Sessions whose owners are remembered; beyond that the broker is asked.
+MAX_OWNERS = 20_000
+
+#: Workers whose mail was numbered; long gone ones are forgotten.
+MAX_SENDERS = 1000
+
+
+class Host(Protocol):
+    """What the node does for the carrier."""
+
+    draining: bool
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Finish this whatever becomes of the request."""
+
+    def accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
+        """Take what a client of this node's session sent to another worker."""
+
+    def accept_again(self, messages: Sequence[object], transport: str, to: Poll, tries: int) -> None:
+        """Route a request anew that did not find its owner."""
+
+    def abandon(self, poll: Poll) -> None:
+        """A carried request's client is gone, or its answer was not written."""
+
+    def hurry(self, poll: Poll) -> None:
+        """Answer a poll that is held."""
+
+    def give_up(self, session_id: str, done: Callable[[bool], None]) -> None:
+        """Let another worker have a session; then call `done`: whether the broker could be reached."""
+
+
+class Carried(Poll):
+    """A poll that was sent to another worker; its answer goes there."""
+
+    __slots__ = ("confirmed", "key", "since")
+
+    def __init__(self, key: tuple[str, int], browser: str, since: float) -> None:
+        super().__init__()
+        self.key = key
+        self.browser = browser
+        self.since = since
+        #: Set once it is known what became of the answer; None if nobody needs to know.
+        self.confirmed: asyncio.Event | None = None
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A request that another worker has. moved: for one to give a session up, told whether it is given up."""
+
+    owner: str
+    since: float
+    session: str
+    messages: Sequence[object] = ()
+    transport: str = ""
+    to: Poll | None = None
+    tries: int = 0
+    moved: asyncio.Future[bool] | None = None
+
+
+class Carrier:
+    """The mail of one node. longest: seconds that a request may be held."""
+
+    def __init__(
+        self,
+        host: Host,
+        broker: Broker,
+        counters: Counters,
+        wheel: Wheel,
+        time: Callable[[], float],
+        longest: float,
+    ) -> None:
+        self._host = host
+        self._broker = broker
+        self._counters = counters
+        self._wheel = wheel
+        self._time = time
+        self._longest = longest + LATE_SECONDS
+        self._numbers = 0
+        self._sent: dict[int, _Sent] = {}
+        self._taken: dict[tuple[str, int], Carried] = {}
+        # Answers of which nobody knows yet whether they were written, by session.
+        self._unconfirmed: dict[str, Carried] = {}
+        self._serials: OrderedDict[str, int] = OrderedDict()
+        self._owners: OrderedDict[str, str] = OrderedDict()
+        self._watching = False
+        self._idle: asyncio.Event | None = None
+
+    # The worker that a request reached
+
+    def owner(self, session_id: str) -> str | None:
+        """Who owned a session when this node looked last."""
+        return self._owners.get(session_id)
+
+    async def carry(
+        self, owner: str, session_id: str, messages: Sequence[object], transport: str, to: Poll, tries: int
+    ) -> bool:
+        """Send a request to the worker that owns its session; False if that is not alive. Raises BrokerUnavailable.
+
+        `to` gets the answer.
+        """
+        self._numbers += 1
+        number = self._numbers
+        self._sent[number] = _Sent(owner, self._time(), session_id, messages, transport, to, tries)
+        to.carried = (owner, number)
+        self._watch()
+        try:
+            sent = await self._mail(
+                owner,
+                "request",
+                number,
+                session=session_id,
+                transport=transport,
+                browser=to.browser,
+                hurry=self._host.draining or to.hurried,
+                body=dumps(messages),
+            )
+        except BrokerUnavailable:
+            if self._pop(number) is None:
+                # It got there all the same, and was answered.
+                return True
+            to.carried = None
+            # Should it have got there, nobody waits for its answer.
+            self._post(owner, "leave", number)
+            raise
+        if not sent:
+            self._owners.pop(session_id, None)
+            self._pop(number)
+            to.carried = None
+            return False
+        self._counters.carried += 1
+        self._owners[session_id] = owner
+        if len(self._owners) > MAX_OWNERS:
+            self._owners.popitem(last=False)
+        return True
+
+    async def ask_for(self, owner: str, session_id: str) -> bool:
+        """Have the owner give a session up; False if it is not alive. Raises BrokerUnavailable."""
+        self._numbers += 1
+        number = self._numbers
+        moved: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._sent[number] = _Sent(owner, self._time(), session_id, moved=moved)
+        self._owners.pop(session_id, None)
+        self._watch()
+        try:
+            async with asyncio.timeout(MOVE_SECONDS):
+                return await self._mail(owner, "move", number, session=session_id) and await moved
+        except TimeoutError:
+            raise BrokerUnavailable("a session was not given up in time") from None
+        finally:
+            self._pop(number)
+
+    def leave(self, poll: Poll) -> None:
+        """The client of a carried request is gone, or its answer could not be written."""
+        if poll.carried is not None:
+            (owner, number), poll.carried = poll.carried, None
+            self._pop(number)
+            self._post(owner, "leave", number)
+
+    def written(self, poll: Poll) -> None:
+        """The answer of a carried request is on its way to the client."""
+        if poll.carried is not None:
+            (owner, number), poll.carried = poll.carried, None
+            self._post(owner, "written", number)
+
+    def hurry(self, poll: Poll) -> None:
+        """Have a request answered that is held elsewhere."""
+        if poll.carried is not None:
+            self._post(poll.carried[0], "hurry", poll.carried[1])
+
+    def hurry_all(self) -> None:
+        """Have all answered that are held elsewhere."""
+        for sent in self._sent.values():
+            if sent.to is not None:
+                self.hurry(sent.to)
+
+    async def finished(self) -> None:
+        """Wait until other workers have answered all that they have of this one."""
+        while self._sent:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def _pop(self, number: int) -> _Sent | None:
+        sent = self._sent.pop(number, None)
+        if self._idle is not None and not self._sent:
+            self._idle.set()
+        return sent
+
+    # The worker that owns the session
+
+    def unconfirmed(self, session_id: str) -> bool:
+        """Whether a session's last answer was carried, and nobody knows yet if it was written."""
+        return session_id in self._unconfirmed
+
+    async def confirmed(self, session_id: str) -> None:
+        """Wait until that is known; if it is not in time, the answer counts as lost."""
+        poll = self._unconfirmed.get(session_id)
+        if poll is None or poll.confirmed is None:
+            return
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                await poll.confirmed.wait()
+        except TimeoutError:
+            self._lose(poll)
+
+    def elsewhere(self, poll: Carried) -> None:
+        """Say that the session of a carried request is not this node's."""
+        self._taken.pop(poll.key, None)
+        self._post(poll.key[0], "elsewhere", poll.key[1])
+
+    def _answered(self, poll: Carried, parts: list[bytes]) -> None:
+        session = poll.session
+        if poll.taken and session is not None and session.ack is None and not poll.gone:
+            poll.confirmed = asyncio.Event()
+            self._unconfirmed[session.id] = poll
+        self._host.spawn(self._answer(poll, b",".join(parts)))
+
+    async def _answer(self, poll: Carried, body: bytes) -> None:
+        worker, number = poll.key
+        try:
+            sent = await self._mail(worker, "answer", number, confirm=poll.confirmed is not None, body=body)
+        except BrokerUnavailable:
+            sent = False
+        if not sent:
+            self._lose(poll)
+        elif poll.confirmed is None:
+            self._taken.pop(poll.key, None)
+
+    def _lose(self, poll: Carried) -> None:
+        """A carried request's client is gone, or its answer was not written, as far as anybody knows."""
+        self._taken.pop(poll.key, None)
+        self._confirm(poll)
+        self._host.abandon(poll)
+
+    def _confirm(self, poll: Carried) -> None:
+        if poll.confirmed is not None:
+            poll.confirmed.set()
+            if poll.session is not None and self._unconfirmed.get(poll.session.id) is poll:
+                del self._unconfirmed[poll.session.id]
+
+    # Mail
+
+    async def _mail(self, worker: str, kind: Kind, number: int, **fields: Any) -> bool:
+        mail = Mail(kind=kind, sender=self._broker.worker, serial=self._serial(), number=number, **fields)
+        return await self._broker.mail(worker, mail.encode())
+
+    def _serial(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _post(self, worker: str, kind: Kind, number: int) -> None:
+        """Send what does not matter if the receiver is gone."""
+        self._host.spawn(self._post_it(worker, kind, number))
+
+    async def _post_it(self, worker: str, kind: Kind, number: int) -> None:
+        try:
+            await self._mail(worker, kind, number)
+        except BrokerUnavailable:
+            logger.debug("mail not sent", extra={"kind": kind})
+
+    def take(self, text: bytes) -> None:
+        """Take mail from another worker. Raises nothing."""
+        try:
+            mail = Mail.parse(text)
+            if mail.serial <= self._serials.get(mail.sender, 0):
+                return
+            self._serials[mail.sender] = mail.serial
+            self._serials.move_to_end(mail.sender)
+            if len(self._serials) > MAX_SENDERS:
+                self._serials.popitem(last=False)
+            if mail.kind in ("answer", "elsewhere"):
+                self._take_answer(mail)
+            else:
+                self._take_request(mail)
+        except (BadMessage, BadWire) as error:
+            logger.error("mail can't be read", extra={"error": repr(error)})
+        except Exception:
+            logger.exception("mail not taken")
+
+    def _take_answer(self, mail: Mail) -> None:
+        sent = self._pop(mail.number)
+        if sent is None or sent.owner != mail.sender:
+            if mail.confirm:
+                self._post(mail.sender, "leave", mail.number)
+            return
+        if sent.moved is not None:
+            if not sent.moved.done():
+                sent.moved.set_result(True)
+            return
+        poll = sent.to
+        assert poll is not None
+        poll.carried = (sent.owner, mail.number) if mail.confirm else None
+        if mail.kind == "answer":
+            poll.send([mail.body] if mail.body else [])
+        else:
+            self._route_again(sent)
+
+    def _route_again(self, sent: _Sent) -> None:
+        self._owners.pop(sent.session, None)
+        assert sent.to is not None
+        sent.to.carried = None
+        if not sent.to.gone:
+            self._host.accept_again(sent.messages, sent.transport, sent.to, sent.tries + 1)
+
+    def _take_request(self, mail: Mail) -> None:
+        key = (mail.sender, mail.number)
+        poll = self._taken.get(key)
+        if mail.kind == "move":
+            self._host.give_up(mail.session, partial(self._given_up, key))
+        elif mail.kind == "request":
+            poll = self._taken[key] = Carried(key, mail.browser, self._time())
+            poll.hurried = mail.hurry
+            poll.when_sent(partial(self._answered, poll))
+            self._watch()
+            self._host.accept_carried(mail.session, loads(mail.body), mail.transport, poll)
+        elif poll is None:
+            return
+        elif mail.kind == "written":
+            del self._taken[key]
+            self._confirm(poll)
+        elif mail.kind == "hurry":
+            self._host.hurry(poll)
+        else:
+            self._lose(poll)
+
+    def _given_up(self, key: tuple[str, int], done: bool) -> None:
+        if done:
+            self._post(key[0], "answer", key[1])
+
+    # Workers that die
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._wheel.add(self._time() + WATCH_SECONDS, self._look, None)
+
+    def _look(self, _: None) -> None:
+        self._watching = False
+        if self._sent or self._taken:
+            self._watch()
+            self._host.spawn(self._look_for_dead())
+
+    async def _look_for_dead(self) -> None:
+        now = self._time()
+        for number, sent in list(self._sent.items()):
+            if sent.moved is None and sent.since + self._longest < now:
+                self._give_up_on(number)
+        for poll in list(self._taken.values()):
+            if poll.since + self._longest < now:
+                self._lose(poll)
+        workers = {sent.owner for sent in self._sent.values()} | {worker for worker, _ in self._taken}
+        for worker in workers:
+            try:
+                if await self._broker.is_alive(worker):
+                    continue
+            except BrokerUnavailable:
+                return
+            for number, sent in list(self._sent.items()):
+                if sent.owner == worker:
+                    self._give_up_on(number)
+            for key, poll in list(self._taken.items()):
+                if key[0] == worker:
+                    self._lose(poll)
+
+    def _give_up_on(self, number: int) -> None:
+        """The owner is gone, or mail got lost: find out who owns the session now."""
+        sent = self._pop(number)
+        if sent is None:
+            return
+        if sent.moved is not None:
+            if not sent.moved.done():
+                sent.moved.set_result(False)
+        else:
+            self._route_again(sent)

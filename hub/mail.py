@@ -1,0 +1,79 @@
+"""What workers say to each other about the requests of a session that another one owns. Pure.
+
+A line of JSON, and the body as it is. Each sender numbers its mail: what a broken connection makes come twice is taken
+once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from .errors import BadWire
+
+#: request: take these messages of a session's client, and answer. move: give the session up. leave: the client of a
+#: request is gone, or its answer could not be written. written: the answer was. hurry: answer what is held now.
+#: To these, by request number: answer: here it is. elsewhere: I don't own that session.
+Kind = Literal["request", "move", "leave", "written", "hurry", "answer", "elsewhere"]
+
+_KINDS = frozenset(("request", "move", "leave", "written", "hurry", "answer", "elsewhere"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """One of them. sender: a worker. serial: grows with each that a sender writes. number: of the sender's request, or
+    of the receiver's that this is about. session: the session's id. transport and browser: as `Node.accept` and a poll
+    have them. hurry: nothing is to be held. confirm: the answer has publications, and the owner waits for `written`.
+    body: the messages of a request, as a JSON array; of an answer, without the brackets.
+    """
+
+    kind: Kind
+    sender: str
+    serial: int
+    number: int
+    session: str = ""
+    transport: str = ""
+    browser: str = ""
+    hurry: bool = False
+    confirm: bool = False
+    body: bytes = b""
+
+    def encode(self) -> bytes:
+        """As it is sent."""
+        head = [
+            self.kind,
+            self.sender,
+            self.serial,
+            self.number,
+            self.session,
+            self.transport,
+            self.browser,
+            self.hurry,
+            self.confirm,
+        ]
+        return orjson.dumps(head) + b"\n" + self.body
+
+    @classmethod
+    def parse(cls, text: bytes) -> Mail:
+        """Read one. Raises BadWire for what another release may have sent."""
+        line, _, body = text.partition(b"\n")
+        try:
+            kind, sender, serial, number, session, transport, browser, hurry, confirm = orjson.loads(line)
+            if kind not in _KINDS:
+                raise BadWire(f"mail of kind {kind}")
+            return cls(
+                kind=kind,
+                sender=sender,
+                serial=int(serial),
+                number=int(number),
+                session=session,
+                transport=transport,
+                browser=browser,
+                hurry=bool(hurry),
+                confirm=bool(confirm),
+                body=body,
+            )
+        except (TypeError, ValueError) as error:
+            raise BadWire(f"mail: {error!r}") from None

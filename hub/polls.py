@@ -1,0 +1,51 @@
+"""A poll: one HTTP request of a Bayeux client, and where its answer goes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from .protocol.publications import Publication
+from .sessions import Session
+
+logger = logging.getLogger(__name__)
+
+
+class Poll:
+    """Where the answer to one HTTP request goes. The transport waits for `parts`.
+
+    session and taken: whose queue the answer carries, for `Node.abandon`. address: whose request it
+    is, empty where handshakes are not counted. visitor: the site's visitor, if it knows one. browser: which
+    one it is of, empty where their polls are not counted. gone: whether the client is. carried: the worker that has the
+    request, and its number there. hurried: whether it must not be held.
+    """
+
+    __slots__ = ("_sent", "address", "browser", "carried", "gone", "hurried", "parts", "session", "taken", "visitor")
+
+    def __init__(self, address: str = "", visitor: str | None = None) -> None:
+        self.address = address
+        self.visitor = visitor
+        self.browser = ""
+        self.gone = False
+        self.hurried = False
+        self.carried: tuple[str, int] | None = None
+        self.session: Session | None = None
+        self.taken: list[Publication] = []
+        self._sent: Callable[[list[bytes]], None] | None = None
+        self.parts: list[bytes] | None = None
+
+    def send(self, parts: list[bytes]) -> None:
+        """Keep the answer, and wake who waits for it. A second answer is a bug and is dropped with a log line."""
+        if self.parts is not None:
+            logger.error("request answered twice")
+            return
+        self.parts = parts
+        if self._sent is not None:
+            self._sent(parts)
+
+    def when_sent(self, callback: Callable[[list[bytes]], None]) -> None:
+        """Call back with the answer, at once if there is one already."""
+        if self.parts is not None:
+            callback(self.parts)
+        else:
+            self._sent = callback

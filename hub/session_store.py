@@ -1,0 +1,376 @@
+"""Sessions that several workers know of: which of them this node owns, and how it comes by one or gives one up.
+
+The broker's word on who owns a session is final, and what this node remembers of one is good while the fence is its
+own. While the node's lease lasts nobody takes a session from it, so a client whose requests reach the owner costs no
+question. What a message changes is in the record before the message is answered.
+
+For each session one thing is done at a time (`turn`): two requests that come at once don't claim it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol
+
+from .brokers import KEY_SECONDS, Broker, Claim
+from .counters import Counters
+from .errors import BadWire, BrokerUnavailable
+from .protocol.channels import is_wild
+from .protocol.publications import Position
+from .record import SessionRecord
+from .sessions import Registry, Session
+from .wheel import Wheel
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until a record is saved again that could not be.
+AGAIN_SECONDS = 1.0
+
+#: Sessions given up at once at the end.
+RELEASED_AT_ONCE = 200
+
+
+class Host(Protocol):
+    """What the node does for the store."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Finish this whatever becomes of the request."""
+
+    async def recover_adopted(self, session: Session, channel: str, since: Position) -> bool:
+        """Let what came after a position wait for a session; whether all did. Raises BrokerUnavailable."""
+
+    def adopted(self, session: Session) -> None:
+        """A session goes on here that another worker had."""
+
+    def not_recovered(self, session: Session) -> None:
+        """An adopted session may have missed something, and can't be told so."""
+
+    def let_go(self, session: Session, *, superseded: bool) -> None:
+        """A session goes on elsewhere: answer what it holds, send away its link; nothing is taken from its queue.
+
+        superseded: whether by another connection of its client.
+        """
+
+    def delivered_up_to(self, channel: str) -> Position | None:
+        """Where everything has been delivered to a channel's subscribers, if it had publications lately."""
+
+
+class _Turn:
+    """Whose turn it is with a session, and how many wait."""
+
+    __slots__ = ("lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+class SessionStore:
+    """The sessions of a node, and their records in the broker. seconds: how long a record is kept.
+
+    time: the loop's clock.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        broker: Broker,
+        registry: Registry,
+        counters: Counters,
+        wheel: Wheel,
+        time: Callable[[], float],
+        seconds: float,
+    ) -> None:
+        self._host = host
+        self._broker = broker
+        self._registry = registry
+        self._counters = counters
+        self._wheel = wheel
+        self._time = time
+        self._seconds = seconds
+        self._turns: dict[str, _Turn] = {}
+        # Requests under way, by session: it is not given up in their midst.
+        self._working: dict[str, int] = {}
+        self._rested: dict[str, asyncio.Event] = {}
+        # Sessions whose records must be saved again.
+        self._unsaved: set[Session] = set()
+
+    # What is asked at each request
+
+    def is_mine(self, session: Session) -> bool:
+        """Whether this node owns a session for certain."""
+        return session.life == self._broker.life != 0
+
+    def is_busy(self, session_id: str) -> bool:
+        """Whether something is being decided about a session."""
+        return session_id in self._turns
+
+    @contextlib.asynccontextmanager
+    async def turn(self, session_id: str) -> AsyncIterator[None]:
+        """One after the other, in the order of asking."""
+        turn = self._turns.get(session_id)
+        if turn is None:
+            turn = self._turns[session_id] = _Turn()
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[session_id]
+
+    def begin(self, session_id: str) -> None:
+        """A request of a session has something to wait for; `done` follows."""
+        self._working[session_id] = self._working.get(session_id, 0) + 1
+
+    def done(self, session_id: str) -> None:
+        """It waits no more."""
+        self._working[session_id] -= 1
+        if not self._working[session_id]:
+            del self._working[session_id]
+            rested = self._rested.pop(session_id, None)
+            if rested is not None:
+                rested.set()
+
+    async def _rest(self, session_id: str) -> None:
+        """Wait until no request of the session is under way."""
+        while session_id in self._working:
+            await self._rested.setdefault(session_id, asyncio.Event()).wait()
+
+    # Coming by a session; in its turn
+
+    async def locate(self, session_id: str, *, against: int = 0) -> Claim | None:
+        """Who owns a session, None if that is decided here: it is this node's now, or is no more, or never was.
+
+        against: the fence of an owner that is not alive. Raises BrokerUnavailable.
+        """
+        session = self._registry.get(session_id)
+        if session is not None and self.is_mine(session):
+            return None
+        if session is None and self._registry.ended_lately(session_id):
+            return None
+        life = self._broker.life
+        claim = await self._broker.claim_session(session_id, self._seconds, against=against)
+        session = self._registry.get(session_id)
+        if claim is None:
+            if session is not None:
+                # The broker has forgotten it: evicted, or lost with a failover.
+                session.life = life
+                await self.save(session)
+            return None
+        if claim.owner != self._broker.worker:
+            if session is not None:
+                self._drop(session)
+            return claim
+        if against and claim.fence == against + 1:
+            self._counters.taken_over += 1
+        if session is not None and claim.fence == session.fence + 1:
+            # Nobody had it meanwhile.
+            session.fence, session.life = claim.fence, life
+            return None
+        if session is not None:
+            self._drop(session)
+        await self._adopt(session_id, claim, life)
+        return None
+
+    async def _adopt(self, session_id: str, claim: Claim, life: int) -> None:
+        """Continue a session here, by its record."""
+        registry = self._registry
+        try:
+            record = SessionRecord.parse(claim.record)
+            if record.ended:
+                registry.bury(session_id, record.user)
+                return
+            session = record.session(session_id, self._time())
+        except BadWire as error:
+            # Its client is told that it is unknown, and begins anew.
+            logger.warning("session record can't be read", extra={"session": session_id[:8], "error": str(error)})
+            return
+        session.fence, session.life = claim.fence, life
+        assert session.delivered is not None
+        registry.add(session)
+        self._counters.adopted += 1
+        lost = set(record.lost)
+        session.recovering += 1
+        for pattern in record.patterns:
+            registry.subscribe(session, pattern)
+        known = [name for name in record.patterns if name in session.delivered]
+        lost.update(name for name in record.patterns if name not in session.delivered)
+        try:
+            found = await asyncio.gather(
+                *(self._host.recover_adopted(session, name, session.delivered[name]) for name in known),
+                return_exceptions=True,
+            )
+            for each in found:
+                if isinstance(each, BaseException):
+                    raise each
+        except BaseException:
+            # Half of a session must not go on; its record is as it was.
+            self._drop(session)
+            raise
+        session.recovering -= 1
+        if session.ended:
+            # Its user was sent away meanwhile.
+            return
+        record.restore_sent(session)
+        session.settle()
+        lost.update(name for name, complete in zip(known, found, strict=True) if not complete)
+        self._host.adopted(session)
+        if lost and session.tracks:
+            session.lost = lost
+        elif lost:
+            self._host.not_recovered(session)
+
+    def _drop(self, session: Session, *, superseded: bool = False) -> None:
+        """Forget a session that another worker owns."""
+        if session.ended:
+            return
+        self._host.let_go(session, superseded=superseded)
+        self._registry.forget(session)
+        session.fence, session.life = -1, 0
+        self._unsaved.discard(session)
+        logger.info("session moved", extra={"session": session.id[:8]})
+
+    # Keeping it
+
+    async def save(self, session: Session) -> bool:
+        """Keep a session's record; False if another worker owns it. Raises BrokerUnavailable.
+
+        Then the session is none of this node's any more.
+        """
+        broker, registry = self._broker, self._registry
+        while True:
+            if session.ended:
+                return session.fence >= 0
+            await self._position(session)
+            if registry.sessions.get(session.id) is not session:
+                return session.fence >= 0
+            life = broker.life
+            fence = session.fence = session.fence or 1
+            record = SessionRecord.of(session).encode()
+            self._unsaved.discard(session)
+            try:
+                saved = await broker.save_session(session.id, fence, record, self._seconds)
+            except BrokerUnavailable:
+                self._save_again(session)
+                raise
+            if saved:
+                if session.fence == fence:
+                    session.life = life
+                return True
+            if session.fence in (fence, -1):
+                self._counters.fenced += 1
+                self._drop(session)
+                return False
+            # Claimed meanwhile, by this node.
+
+    async def _position(self, session: Session) -> None:
+        """Find out where the channels are that a session subscribed to without asking."""
+        delivered = session.delivered
+        if delivered is None:
+            delivered = session.delivered = {}
+        new = [name for name in session.patterns if name not in delivered and not is_wild(name)]
+        if new:
+            positions = await asyncio.gather(*map(self._broker.position, new))
+            for name, position in zip(new, positions, strict=True):
+                delivered.setdefault(name, position)
+
+    async def save_later(self, session: Session) -> None:
+        """As `save`, of what was answered already: if the broker is away it is saved when it is back."""
+        try:
+            await self.save(session)
+        except BrokerUnavailable:
+            logger.debug("session not saved", extra={"session": session.id[:8]})
+
+    def _save_again(self, session: Session) -> None:
+        if not self._unsaved:
+            self._wheel.add(self._time() + AGAIN_SECONDS, self._again_due, None)
+        self._unsaved.add(session)
+
+    def _again_due(self, _: None) -> None:
+        sessions, self._unsaved = self._unsaved, set()
+        for session in sessions:
+            if not session.ended:
+                self._host.spawn(self.save_later(session))
+
+    async def bury(self, session: Session) -> bool:
+        """Let other workers know for a while that a session has ended: a client publishes late under its id.
+
+        As long as a repeated publish is known for one. False if another worker owns the session: there it goes on.
+        Raises BrokerUnavailable.
+        """
+        record = SessionRecord.of_ended(session).encode()
+        if session.fence < 0:
+            return False
+        if await self._broker.save_session(session.id, session.fence, record, KEY_SECONDS, release=True):
+            return True
+        self._counters.fenced += 1
+        self._registry.dig_up(session.id)
+        return False
+
+    async def bury_later(self, session: Session) -> None:
+        """As `bury`, of a session whose client need not hear of it."""
+        try:
+            await self.bury(session)
+        except BrokerUnavailable:
+            # The record expires by itself, and here the id is known as an ended one till then.
+            logger.debug("session record not ended", extra={"session": session.id[:8]})
+
+    # Giving it up; in its turn
+
+    async def release(self, session_id: str, *, superseded: bool = False) -> None:
+        """Let any other worker have a session; it is forgotten here. Raises BrokerUnavailable.
+
+        superseded: whether another connection of its client asks for it.
+        """
+        await self._rest(session_id)
+        session = self._registry.get(session_id)
+        if session is None:
+            # Remembered no more, and perhaps still this worker's by the broker's word.
+            claim = await self._broker.claim_session(session_id, self._seconds)
+            if claim is not None and claim.owner == self._broker.worker:
+                await self._broker.save_session(session_id, claim.fence, claim.record, self._seconds, release=True)
+            return
+        await self._position(session)
+        if session.ended:
+            return
+        self._update_positions(session)
+        record, fence = SessionRecord.of(session).encode(), session.fence or 1
+        self._drop(session, superseded=superseded)
+        self._counters.moved += 1
+        await self._broker.save_session(session_id, fence, record, self._seconds, release=True)
+
+    def _update_positions(self, session: Session) -> None:
+        """What went out on a link was not noted one by one: find out up to where the client certainly has it."""
+        delivered = session.delivered
+        if delivered is None or session.arrived is None or session.recovering or session.ack is not None:
+            return
+        if not self._registry.resume(session):
+            return
+        firsts: dict[str, Position] = {}
+        for publication in session.queue or ():
+            firsts.setdefault(publication.channel, publication.position)
+        for name in session.patterns:
+            first = firsts.get(name)
+            if first is not None:
+                delivered[name] = Position(first.epoch, first.offset - 1)
+            elif not is_wild(name) and (top := self._host.delivered_up_to(name)) is not None:
+                delivered[name] = top
+
+    async def release_all(self) -> None:
+        """Give up all sessions, at the node's end: other workers need not wait until its lease is over."""
+        ids = [each.id for each in self._registry.sessions.values() if each.fence > 0 and each.connected]
+        for start in range(0, len(ids), RELEASED_AT_ONCE):
+            await asyncio.gather(*map(self._release_one, ids[start : start + RELEASED_AT_ONCE]))
+
+    async def _release_one(self, session_id: str) -> None:
+        try:
+            async with self.turn(session_id):
+                if session_id in self._registry.sessions:
+                    await self.release(session_id)
+        except BrokerUnavailable:
+            logger.debug("session not released", extra={"session": session_id[:8]})

@@ -1,0 +1,680 @@
+"""A client's requests reach any worker, in any order and at once: what was answered successful has happened."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from conversation import Wire
+from fleet import (
+    Request,
+    arrive,
+    connect,
+    data,
+    disconnect,
+    fleet,
+    halt,
+    hold,
+    owners,
+    rest,
+    say,
+    start,
+    subscribe,
+    unsubscribe,
+    wake,
+)
+from test_access import NOW, new_access, token
+
+from hub.bayeux import CALLBACK_POLLING, EVENTSOURCE, WEBSOCKET, Bayeux, Limits
+from hub.errors import BrokerUnavailable
+from hub.node import new_id
+from hub.presence import Pace
+from hub.protocol.access import Access, parse_rules
+from hub.protocol.publications import Draft
+from hub.reporter import Reporter
+from hub.sessions import Registry
+
+
+def unavailable(*arguments: Any, **options: Any) -> Any:
+    raise BrokerUnavailable("gone")
+
+
+class TestAtOnce:
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    async def test_subscribe_and_connect_at_two_workers_both_happen(
+        self, redis_url: str, order: tuple[int, int]
+    ) -> None:
+        """Both were answered successful, and each worker took the session from the other: one did not know of the
+        subscription and saved its record last, so that the client heard nothing of 17 publications in 80 s."""
+        async with fleet(redis_url) as nodes:
+            for turn in range(20):
+                client_id = await start(nodes[turn % 2])
+                channel = f"/a{turn}"
+                replies = await asyncio.gather(
+                    say(nodes[order[0]], subscribe(client_id, channel)), say(nodes[order[1]], connect(client_id))
+                )
+                assert [reply[-1]["successful"] for reply in replies] == [True, True]
+                held = await hold(nodes[(turn + order[0]) % 2], client_id)
+                await nodes[0].publish([Draft(channel, b"1")])
+                assert data(await held.answer()) == [1]
+                assert len(owners(nodes, client_id)) == 1
+
+    @pytest.mark.parametrize("count", [2, 4])
+    async def test_subscribes_at_several_workers_while_a_poll_is_held_all_stand(
+        self, redis_url: str, count: int
+    ) -> None:
+        """CometD and Faye clients with five subscribes 100 ms apart were deaf to all of them in most pages."""
+        async with fleet(redis_url, count) as nodes:
+            client_id = await start(nodes[0])
+            await say(nodes[1], connect(client_id))
+            held = await hold(nodes[-1], client_id)
+            names = [f"/a{number}" for number in range(8)]
+            answers = await asyncio.gather(
+                *(say(nodes[number % count], subscribe(client_id, name)) for number, name in enumerate(names))
+            )
+            assert all(reply["successful"] for (reply,) in answers)
+            assert held.is_held, "a subscribe does not end the poll"
+            heard = []
+            for number, name in enumerate(names):
+                await nodes[number % count].publish([Draft(name, b"%d" % number)])
+                heard += data(await held.answer())
+                held = await hold(nodes[number % count], client_id)
+            assert heard == list(range(8))
+
+    async def test_second_poll_at_another_worker_releases_the_first(self, redis_url: str) -> None:
+        """The first was answered successful with the advice to shake hands, at which CometD's client throws."""
+        async with fleet(redis_url, 3) as nodes:
+            client_id = await start(nodes[0], "/a")
+            await say(nodes[0], connect(client_id))
+            first = await hold(nodes[1], client_id, id="1")
+            second = await hold(nodes[2], client_id, id="2")
+            (reply,) = await first.answer()
+            assert reply["error"].startswith("408:")
+            assert reply["advice"]["reconnect"] == "retry"
+            await nodes[1].publish([Draft("/a", b"1")])
+            assert data(await second.answer()) == [1]
+
+    async def test_polls_at_two_workers_at_the_same_moment_leave_one_that_hears(self, redis_url: str) -> None:
+        async with fleet(redis_url, 3) as nodes:
+            client_id = await start(nodes[0], "/a")
+            await say(nodes[0], connect(client_id))
+            polls = [Request(nodes[number], connect(client_id, 5000, id=str(number))) for number in (1, 2, 0)]
+            await arrive()
+            (last,) = [poll for poll in polls if poll.is_held]
+            await nodes[1].publish([Draft("/a", b"1")])
+            assert data(await last.answer()) == [1]
+            for poll in polls:
+                if poll is not last:
+                    assert [reply["advice"]["reconnect"] for reply in await poll.answer()] == ["retry"]
+
+    @pytest.mark.parametrize("seed", range(12))
+    async def test_whatever_was_answered_last_of_a_channel_is_how_it_is(self, redis_url: str, seed: int) -> None:
+        """Subscribes and unsubscribes in a random order over four workers, one a channel at a time, polls between."""
+        dice = random.Random(seed)
+        async with fleet(redis_url, 4) as nodes:
+            client_id = await start(dice.choice(nodes))
+            heard: list[Any] = []
+            stop = asyncio.Event()
+
+            async def poll() -> None:
+                while not stop.is_set():
+                    messages = await say(dice.choice(nodes), connect(client_id, 300))
+                    assert messages[-1]["successful"], messages
+                    heard.extend(data(messages))
+
+            async def change(channel: str) -> bool:
+                listens = False
+                for _ in range(10):
+                    listens = not listens
+                    message = subscribe(client_id, channel) if listens else unsubscribe(client_id, channel)
+                    (reply,) = await say(dice.choice(nodes), message)
+                    assert reply["successful"]
+                    await asyncio.sleep(dice.choice([0.0, 0.005]))
+                if dice.random() < 0.5:
+                    (reply,) = await say(dice.choice(nodes), subscribe(client_id, channel))
+                    listens = reply["successful"]
+                return listens
+
+            polling = asyncio.create_task(poll())
+            channels = [f"/{seed}/{number}" for number in range(5)]
+            listens = await asyncio.gather(*map(change, channels))
+            for channel in channels:
+                await dice.choice(nodes).publish([Draft(channel, b'"%b"' % channel.encode())])
+            expected = [channel for channel, each in zip(channels, listens, strict=True) if each]
+            async with asyncio.timeout(20):
+                while not set(expected) <= set(heard):
+                    await asyncio.sleep(0.05)
+            stop.set()
+            await polling
+            assert sorted(heard) == sorted(expected)
+
+
+class TestElsewhere:
+    """The session is at one worker, a poll is held, and something is asked at another."""
+
+    async def test_what_was_unsubscribed_is_not_heard(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a", "/b")
+            await say(one, connect(client_id))
+            held = await hold(one, client_id)
+            assert (await say(two, unsubscribe(client_id, "/a")))[0]["successful"]
+            assert held.is_held
+            await two.publish([Draft("/a", b"1"), Draft("/b", b"2")])
+            assert data(await held.answer()) == [2]
+
+    async def test_disconnect_ends_the_poll_and_the_session_everywhere(self, redis_url: str) -> None:
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            held = await hold(one, client_id)
+            assert (await say(two, disconnect(client_id)))[0]["successful"]
+            (reply,) = await held.answer()
+            assert reply["advice"]["reconnect"] == "none"
+            for node in nodes:
+                assert (await say(node, connect(client_id)))[0]["error"].startswith("402:")
+            assert owners(nodes, client_id) == []
+
+    async def test_disconnect_is_answered_once_no_worker_can_go_on_with_the_session(self, redis_url: str) -> None:
+        """The record was ended after the answer: another worker that was asked in between went on with it."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            replies = await asyncio.gather(say(one, disconnect(client_id)), say(two, connect(client_id)))
+            assert replies[0][0]["successful"]
+            assert (await say(two, connect(client_id)))[0]["error"].startswith("402:")
+            assert (await say(one, connect(client_id)))[0]["error"].startswith("402:")
+
+    async def test_wildcards_are_heard_through_any_worker(self, redis_url: str) -> None:
+        """Their session had to begin anew whenever a poll reached another worker: they can't be recovered."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a/*")
+            await say(two, connect(client_id))
+            for number, node in enumerate((one, two, two, one)):
+                held = await hold(node, client_id)
+                await one.publish([Draft("/a/b", b"%d" % number)])
+                assert data(await held.answer()) == [number]
+
+    async def test_publish_is_counted_by_the_session_s_own_allowance(self, redis_url: str) -> None:
+        """Each worker had one of its own: with four of them a client could publish four times as much."""
+        async with fleet(redis_url, 3, publish_rate=1.0) as nodes:
+            client_id = await start(nodes[0])
+            await say(nodes[0], connect(client_id))
+            replies = []
+            for number in range(6):
+                message = {"channel": "/chat/a", "clientId": client_id, "data": number, "id": str(number)}
+                replies += await say(nodes[number % 3], message)
+            assert [reply["successful"] for reply in replies] == [True, True, False, False, False, False]
+            assert replies[-1]["error"].startswith("429:")
+
+    async def test_position_and_history_come_with_the_carried_reply(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            since = str(await one.broker.position("/a"))
+            await one.publish([Draft("/a", b"1"), Draft("/a", b"2")])
+            client_id = await start(one)
+            await say(one, connect(client_id))
+            held = await hold(one, client_id)
+            (reply,) = await say(two, subscribe(client_id, "/a", ext={"position": {"/a": since}}))
+            assert reply["ext"]["recovered"] == {"/a": True}
+            assert data(await held.answer()) == [1, 2]
+
+    async def test_callback_polling_is_carried_as_such(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            message = connect(client_id) | {"connectionType": CALLBACK_POLLING}
+            assert (await say(two, message, transport=CALLBACK_POLLING))[0]["successful"]
+            held = Request(two, message | {"advice": {"timeout": 5000}}, transport=CALLBACK_POLLING)
+            await arrive()
+            await two.publish([Draft("/a", b"1")])
+            assert data(await held.answer()) == [1]
+
+    async def test_poll_beside_an_event_stream_leaves_it_where_it_is(self, redis_url: str) -> None:
+        """Another worker that got the poll took the session from its stream; so streams were not offered."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            stream = Wire()
+            session = await one.session(client_id)
+            assert session is not None
+            one.move(session, stream, "")
+            for node in (two, one, two):
+                (reply,) = await say(node, connect(client_id) | {"connectionType": EVENTSOURCE})
+                assert reply["successful"]
+            await two.publish([Draft("/a", b"1")])
+            async with asyncio.timeout(20):
+                while not stream.messages:
+                    await asyncio.sleep(0.01)
+            assert stream.data() == [1]
+            assert stream.left is None
+
+    async def test_event_stream_brings_its_session_along(self, redis_url: str) -> None:
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            session = await two.session(client_id)
+            assert session is not None
+            assert owners(nodes, client_id) == [two]
+            stream = Wire()
+            two.move(session, stream, "")
+            await one.publish([Draft("/a", b"1")])
+            async with asyncio.timeout(20):
+                while not stream.messages:
+                    await asyncio.sleep(0.01)
+            assert stream.data() == [1]
+
+    async def test_unmatched_batches_of_several_sessions_are_answered_whole(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            first, second = await start(one, "/a"), await start(two, "/a")
+            replies = await say(two, subscribe(first, "/b"), subscribe(second, "/b"), connect("nobody"))
+            assert [reply["successful"] for reply in replies] == [True, True, False]
+            await one.publish([Draft("/b", b"1")])
+            for client_id in (first, second):
+                heard = data(await say(one, connect(client_id)))
+                assert (heard or data(await say(one, connect(client_id, 5000)))) == [1]
+
+
+class TestLinks:
+    async def test_websocket_and_polls_of_a_session_take_turns_at_two_workers(self, redis_url: str) -> None:
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            received: list[Any] = []
+            for turn in range(4):
+                node = nodes[(turn + 1) % 2]
+                wire = Wire()
+                node.attach(wire)
+                node.accept([connect(client_id) | {"connectionType": WEBSOCKET}], WEBSOCKET, wire, wire)
+                async with asyncio.timeout(20):
+                    while not wire.answers:
+                        await asyncio.sleep(0.01)
+                await one.publish([Draft("/a", b"%d" % (2 * turn))])
+                async with asyncio.timeout(20):
+                    while not any("data" in message for message in wire.messages):
+                        await asyncio.sleep(0.01)
+                received += wire.data()
+                node.detach(wire, node.registry.get(client_id))
+                await two.publish([Draft("/a", b"%d" % (2 * turn + 1))])
+                messages = await say(nodes[turn % 2], connect(client_id, 5000))
+                received += data(messages)
+                received += data(await say(nodes[turn % 2], connect(client_id, 0)))
+            assert list(dict.fromkeys(received)) == list(range(8))
+
+    async def test_poll_held_at_another_worker_gives_way_to_a_websocket(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            held = await hold(one, client_id)
+            wire = Wire()
+            two.accept([connect(client_id) | {"connectionType": WEBSOCKET}], WEBSOCKET, wire, wire)
+            (reply,) = await held.answer()
+            assert reply["advice"]["reconnect"] == "retry"
+            async with asyncio.timeout(20):
+                while not wire.answers:
+                    await asyncio.sleep(0.01)
+            await one.publish([Draft("/a", b"1")])
+            async with asyncio.timeout(20):
+                while wire.data() != [1]:
+                    await asyncio.sleep(0.01)
+
+
+class TestAnswers:
+    async def test_carried_answer_that_could_not_be_written_is_given_again(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            held = await hold(two, client_id)
+            await one.publish([Draft("/a", b"1")])
+            assert data(await held.answer(written=False)) == [1]
+            assert data(await say(one, connect(client_id))) == [1]
+            assert data(await say(two, connect(client_id))) == []
+
+    async def test_client_that_leaves_a_carried_poll_loses_nothing(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            held = await hold(two, client_id)
+            two.abandon(held.poll)
+            await arrive()
+            session = one.registry.get(client_id)
+            assert session is not None
+            assert session.hold is None
+            await one.publish([Draft("/a", b"1")])
+            assert data(await say(two, connect(client_id, 5000))) == [1]
+
+    async def test_answer_whose_worker_died_before_writing_it_is_given_again(self, redis_url: str) -> None:
+        """The next connect has another id, which says that the answer arrived; but it never left its worker."""
+        async with fleet(redis_url, 3) as (one, two, three):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id, id="1"))
+            held = await hold(two, client_id, id="2")
+            await one.publish([Draft("/a", b"1")])
+            async with asyncio.timeout(20):
+                while held.is_held:
+                    await asyncio.sleep(0.01)
+            await halt(two)
+            assert data(await say(three, connect(client_id, id="3"))) == [1]
+
+    async def test_poll_of_a_worker_that_died_counts_as_left(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            await hold(two, client_id)
+            await halt(two)
+            async with asyncio.timeout(20):
+                while (session := one.registry.get(client_id)) is not None and session.hold is not None:
+                    await asyncio.sleep(0.05)
+
+
+class TestOwnersThatGo:
+    async def test_killed_owner_s_sessions_go_on_with_all_that_was_answered(self, redis_url: str) -> None:
+        async with fleet(redis_url, 3) as (one, two, three):
+            client_id = await start(one, "/a", "/b")
+            await say(two, connect(client_id))
+            assert (await say(three, unsubscribe(client_id, "/b")))[0]["successful"]
+            assert (await say(three, subscribe(client_id, "/c")))[0]["successful"]
+            await halt(one)
+            await two.publish([Draft("/a", b"1"), Draft("/b", b"2"), Draft("/c", b"3")])
+            assert sorted(data(await say(two, connect(client_id)))) == [1, 3]
+            assert two.counters.taken_over == 1
+
+    async def test_poll_that_a_killed_owner_held_goes_on_by_itself(self, redis_url: str) -> None:
+        """Its client notices nothing: the worker it is connected to takes the session over."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            held = await hold(two, client_id)
+            await halt(one)
+            async with asyncio.timeout(20):
+                while client_id not in two.registry.sessions:
+                    await asyncio.sleep(0.05)
+            await two.publish([Draft("/a", b"1")])
+            assert data(await held.answer()) == [1]
+
+    async def test_owner_that_says_nothing_loses_its_sessions_when_its_lease_is_over(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            for task in one.broker._tasks:  # type: ignore[attr-defined]  # a Redis broker's
+                task.cancel()
+            assert (await say(two, subscribe(client_id, "/b")))[0]["successful"]
+            await two.publish([Draft("/b", b"1")])
+            assert data(await say(two, connect(client_id, 5000))) == [1]
+
+    async def test_stopped_owner_that_wakes_answers_nothing_for_a_session_it_lost(self, redis_url: str) -> None:
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a", "/b")
+            await say(one, connect(client_id))
+            held = await hold(one, client_id)
+            await halt(one)
+            assert (await say(two, unsubscribe(client_id, "/a")))[0]["successful"]
+            await two.publish([Draft("/a", b"1"), Draft("/b", b"2")])
+            wake(one)
+            answer = await held.answer()
+            assert data(answer) == [], "the session is another worker's now"
+            assert (answer[0]["successful"], answer[0]["advice"]["reconnect"]) == (True, "retry")
+            assert data(await say(one, connect(client_id, 5000))) == [2]
+            assert owners(nodes, client_id) == [two]
+
+    async def test_stopped_owner_that_wakes_before_anybody_came_goes_on(self, redis_url: str) -> None:
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a/*")
+            await say(one, connect(client_id))
+            held = await hold(one, client_id)
+            await halt(one)
+            wake(one)
+            await two.publish([Draft("/a/b", b"1")])
+            assert data(await held.answer()) == [1]
+            assert owners(nodes, client_id) == [one]
+
+    async def test_stopped_owner_does_not_say_that_a_session_ended(self, redis_url: str) -> None:
+        """Its own clock says that the session expired, and a record that says so would end it for all."""
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            session = one.registry.get(client_id)
+            assert session is not None
+            await halt(one)
+            await say(two, connect(client_id))
+            session.seen = -1000.0
+            one._session_due(session)
+            await rest(one)
+            assert owners(nodes, client_id) == [two]
+            assert (await say(two, connect(client_id)))[0]["successful"]
+            wake(one)
+            assert (await say(one, connect(client_id)))[0]["successful"]
+
+    async def test_subscribe_that_is_fenced_is_taken_to_the_new_owner(self, redis_url: str) -> None:
+        """The session moved between the rules and the record."""
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            saved = one.broker.save_session
+
+            async def lose_it_first(*arguments: Any, **options: Any) -> bool:
+                one.broker.save_session = saved  # type: ignore[method-assign]  # once
+                session = one.registry.get(client_id)
+                assert session is not None
+                claim = await two.broker.claim_session(client_id, 60, against=session.fence)
+                assert claim is not None
+                return await saved(*arguments, **options)
+
+            one.broker.save_session = lose_it_first  # type: ignore[method-assign]  # as above
+            assert (await say(one, subscribe(client_id, "/b")))[0]["successful"]
+            assert one.counters.fenced == 1
+            assert owners(nodes, client_id) == [two]
+            await two.publish([Draft("/b", b"1")])
+            assert data(await say(one, connect(client_id, 5000))) == [1]
+
+    async def test_draining_worker_hands_its_sessions_over(self, redis_url: str) -> None:
+        """Nobody waits until its lease is over, and what it holds for others is answered."""
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            held = await hold(two, client_id)
+            await one.drain()
+            (reply,) = await held.answer()
+            assert (reply["successful"], reply["advice"]["reconnect"]) == (True, "retry")
+            await two.publish([Draft("/a", b"1")])
+            assert data(await say(two, connect(client_id, 5000))) == [1]
+            assert owners(nodes, client_id) == [two]
+            assert (one.counters.moved, two.counters.taken_over) == (1, 0)
+
+    async def test_stopping_worker_leaves_its_sessions_to_whoever_is_asked(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            await one.stop()
+            await two.publish([Draft("/a", b"1")])
+            assert data(await say(two, connect(client_id, 5000))) == [1]
+            assert two.counters.taken_over == 0
+
+    async def test_draining_worker_answers_the_polls_that_others_hold_for_it(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            held = await hold(two, client_id)
+            await two.drain()
+            assert (await held.answer())[0]["advice"]["reconnect"] == "retry"
+            assert (await say(two, connect(client_id, 5000)))[0]["successful"], "nothing is held any more"
+
+
+class TestBrokerAway:
+    """What can't be made safe is refused, and is as it was."""
+
+    async def test_subscribe_is_refused_and_not_done(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            saved, one.broker.save_session = one.broker.save_session, unavailable  # type: ignore[method-assign]
+            for node in (one, two):
+                (reply,) = await say(node, subscribe(client_id, "/b"))
+                assert not reply["successful"]
+                assert reply["error"].startswith("503:")
+                assert reply["subscription"] == "/b"
+            one.broker.save_session = saved  # type: ignore[method-assign]
+            await one.publish([Draft("/b", b"1"), Draft("/a", b"2")])
+            assert data(await say(one, connect(client_id, 5000))) == [2]
+            assert (await say(two, subscribe(client_id, "/b")))[0]["successful"]
+
+    async def test_unsubscribe_is_refused_and_its_client_learns_that_something_may_be_missing(
+        self, redis_url: str
+    ) -> None:
+        async with fleet(redis_url) as (one, _):
+            client_id = await start(one)
+            await say(one, subscribe(client_id, "/a", ext={"position": {"/a": None}}))
+            await say(one, connect(client_id))
+            saved, one.broker.save_session = one.broker.save_session, unavailable  # type: ignore[method-assign]
+            (reply,) = await say(one, unsubscribe(client_id, "/a"))
+            assert reply["error"].startswith("503:")
+            one.broker.save_session = saved  # type: ignore[method-assign]
+            (reply,) = await say(one, connect(client_id))
+            assert reply["ext"]["lost"] == ["/a"]
+            await one.publish([Draft("/a", b"1")])
+            assert data(await say(one, connect(client_id, 5000))) == [1]
+
+    async def test_handshake_is_refused_and_may_be_repeated(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, _):
+            saved, one.broker.save_session = one.broker.save_session, unavailable  # type: ignore[method-assign]
+            message = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["long-polling"]}
+            (reply,) = await say(one, message)
+            assert reply["error"].startswith("503:")
+            assert reply["advice"]["reconnect"] == "retry"
+            assert reply["advice"]["interval"] > 0
+            assert "clientId" not in reply
+            assert not one.registry.sessions
+            one.broker.save_session = saved  # type: ignore[method-assign]
+            assert (await say(one, message))[0]["successful"]
+
+    async def test_disconnect_is_refused_while_others_could_go_on(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, _):
+            client_id = await start(one)
+            await say(one, connect(client_id))
+            one.broker.save_session = unavailable  # type: ignore[method-assign]
+            (reply,) = await say(one, disconnect(client_id))
+            assert reply["error"].startswith("503:")
+
+    @pytest.mark.parametrize("method", ["claim_session", "mail"])
+    async def test_connect_is_refused_with_a_pause_and_goes_on_afterwards(self, redis_url: str, method: str) -> None:
+        """It was told that it is unknown, and began anew."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            whole = getattr(two.broker, method)
+            setattr(two.broker, method, unavailable)
+            (reply,) = await say(two, connect(client_id))
+            assert reply["error"].startswith("503:")
+            assert (reply["advice"]["reconnect"], reply["advice"]["interval"]) == ("retry", 2000)
+            setattr(two.broker, method, whole)
+            assert (await say(two, connect(client_id)))[0]["successful"]
+
+    async def test_poll_is_held_no_longer_than_it_may_and_takes_nothing_with_it(self, redis_url: str) -> None:
+        """The worker does not know whether the session is still its own."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            held = Request(one, connect(client_id, 500))
+            await halt(one)
+            one.broker.claim_session = unavailable  # type: ignore[method-assign]
+            (reply,) = await held.answer()
+            assert (reply["successful"], reply["advice"]["interval"]) == (True, 2000)
+            await two.publish([Draft("/a", b"1")])
+            assert data(await say(two, connect(client_id, 5000))) == [1]
+
+    async def test_session_that_the_broker_forgot_goes_on_at_its_owner(self, redis_url: str, redis_server: Any) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            prefix = one.broker._log._prefix  # type: ignore[attr-defined]  # a Redis broker's
+            redis_server.command("DEL", f"{prefix}:c:{client_id}")
+            assert (await say(one, subscribe(client_id, "/b")))[0]["successful"]
+            await two.publish([Draft("/b", b"1")])
+            assert data(await say(two, connect(client_id, 5000))) == [1]
+
+
+class TestRecords:
+    async def test_record_of_another_release_is_an_unknown_session(
+        self, redis_url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A field that another release did not write was a KeyError."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one)
+            session = one.registry.get(client_id)
+            assert session is not None
+            record = b'{"version":99,"patterns":[]}'
+            assert await one.broker.save_session(client_id, session.fence, record, 60, release=True)
+            one.registry.forget(session)
+            (reply,) = await say(two, connect(client_id))
+            assert reply["error"].startswith("402:")
+            assert "session record can't be read" in caplog.text
+
+    async def test_channel_that_was_left_and_joined_again_begins_then(self, redis_url: str) -> None:
+        """The record remembered where the first subscription began: another worker gave what came between them."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            await say(one, unsubscribe(client_id, "/a"))
+            await one.publish([Draft("/a", b"1")])
+            await say(one, subscribe(client_id, "/a"))
+            await halt(one)
+            assert data(await say(two, connect(client_id))) == []
+
+
+class TestTogether:
+    async def test_token_in_a_carried_message_counts(self, redis_url: str) -> None:
+        rules = [
+            Bayeux(Registry(), new_id, access=new_access(), wall=lambda: NOW, limits=Limits(timeout=5.0))
+            for _ in range(2)
+        ]
+        async with fleet(redis_url, rules=rules) as (one, two):
+            client_id = await start(one)
+            await say(one, connect(client_id))
+            assert not (await say(two, subscribe(client_id, "/team/a")))[0]["successful"]
+            shown = {"ext": {"token": token(channels=["team/a"], exp=NOW + 60)}}
+            assert (await say(two, subscribe(client_id, "/team/a", **shown)))[0]["successful"]
+            await halt(one)
+            await two.publish([Draft("/team/a", b"1")])
+            assert data(await say(two, connect(client_id, 5000))) == [1]
+            session = two.registry.get(client_id)
+            assert session is not None
+            assert session.grant is not None
+
+    async def test_session_counts_once_in_a_channel_wherever_its_requests_go(self, redis_url: str) -> None:
+        async with fleet(redis_url) as nodes:
+            reporters = [Reporter(node, Pace(tick=0.05, leave=0.5, wait=0.1), alone=False) for node in nodes]
+            for node in nodes:
+                node.bayeux.access = node.registry.access = Access(
+                    ["/**"], parse_rules('[[rule]]\nchannels = ["a"]\nsubscribe = "open"\npresence = "open"')
+                )
+            for reporter in reporters:
+                reporter._access = nodes[0].bayeux.access
+                reporter.start()
+            one, two = nodes
+            async with asyncio.timeout(30):
+                while not all(reporter.rules.ready for reporter in reporters):
+                    await asyncio.sleep(0.05)
+                client_id = await start(one, "/a")
+                for node in (two, one, two, two):
+                    await say(node, connect(client_id))
+
+                async def counted(count: int) -> None:
+                    while [each.rules.everywhere.count("/a") for each in reporters] != [count, count]:
+                        await asyncio.sleep(0.02)
+
+                await counted(1)
+                await two.session(client_id)
+                await asyncio.sleep(0.5)
+                await counted(1)
+                await halt(two)
+                await say(one, connect(client_id))
+                assert owners(nodes, client_id)[0] is one
+                wake(two)
+                await asyncio.sleep(0.5)
+                await counted(1)
+                await say(one, disconnect(client_id))
+                await counted(0)

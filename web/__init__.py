@@ -1,5 +1,6 @@
 """The site: events, their comments, and the pages that follow them.
 
+services/      HTTP to others, guarded
 settings       what may differ between two deployments; read once
 keys           where the application keeps its parts
 models         tables
@@ -10,6 +11,7 @@ demo           content for the first run
 assets         static files: versions, integrity, caching
 shared         one answer for many who ask at the same moment
 visitors       who is at the other end: the signed cookie, the token of a form
+attempts       how often somebody may try to sign in
 requests       reading forms, answering in the form that was asked for
 middlewares    errors as pages or JSON, security headers, conditional answers
 templating     what every template may use

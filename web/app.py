@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from aiohttp import web
@@ -16,6 +17,8 @@ from .assets import PREFIX, Assets
 from .db import Database
 from .middlewares import site_middlewares
 from .requests import Limiter
+from .services.addresses import Guard
+from .services.outbound import Outbound
 from .settings import Settings
 from .shared import Shared
 from .visitors import Passwords, Signer
@@ -81,9 +84,18 @@ def create_app(
     templating.setup(app, _ROOT / "templates")
     app.add_routes(site)
     app.router.add_get(PREFIX + "{name:.+}", app[keys.assets].serve)
+    app.cleanup_ctx.append(_fetching)
     if database is None:
         app.cleanup_ctx.append(_telling)
     return app
+
+
+async def _fetching(app: web.Application) -> AsyncIterator[None]:
+    settings = app[keys.settings]
+    about = f" (+{settings.url})" if settings.url else ""
+    outbound = app[keys.outbound] = Outbound(Guard(settings.outbound_allow), f"Fanfare/{version('fanfare')}{about}")
+    yield
+    await outbound.close()
 
 
 async def _telling(app: web.Application) -> AsyncIterator[None]:

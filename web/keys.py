@@ -11,6 +11,7 @@ from hub.publisher import Publisher
 
 from .assets import Assets
 from .db import Database
+from .services.outbound import Outbound
 from .settings import Settings
 from .shared import Shared
 from .visitors import Passwords, Signer
@@ -23,6 +24,8 @@ proxies = web.AppKey("proxies", Proxies)
 assets = web.AppKey("assets", Assets)
 signer = web.AppKey("signer", Signer)
 passwords = web.AppKey("passwords", Passwords)
+#: The only client for what is fetched from others.
+outbound = web.AppKey("outbound", Outbound)
 #: Bodies that are the same for everyone who isn't signed in, by path.
 answers: web.AppKey[Shared[bytes]] = web.AppKey("answers", Shared)
 #: Ids of events by slug.

@@ -27,8 +27,10 @@ from hub.settings import (
     variables,
 )
 
-#: Variables with this prefix are the site's own.
-PREFIXES = ("SITE_",)
+from .services.addresses import Network, parse_networks
+
+#: Variables with these prefixes are the site's own.
+PREFIXES = ("SITE_", "OUTBOUND_")
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -64,6 +66,8 @@ def parse_database_url(text: str) -> URL:
     return url
 
 
+NETWORKS = Kind("networks", parse_networks, lambda found: ",".join(map(str, found)))
+
 DATABASE_URL = Kind("database URL", parse_database_url, lambda url: str(url.render_as_string(hide_password=True)))
 
 
@@ -92,6 +96,12 @@ class Settings:
         120,
         "comments a minute from one address; 0 for no limit",
         minimum=0,
+    )
+    outbound_allow: tuple[Network, ...] = setting(
+        "OUTBOUND_ALLOW",
+        NETWORKS,
+        (),
+        "networks that feeds and pictures may be fetched from although they are not public, such as 192.168.1.0/24",
     )
     poll: float = setting(
         "SITE_POLL", SECONDS, 10.0, "how often a page asks by itself while the hub is away", minimum=0.1, maximum=3600

@@ -125,7 +125,8 @@ class Carrier:
         self._unconfirmed: dict[str, Carried] = {}
         self._serials: OrderedDict[str, int] = OrderedDict()
         self._owners: OrderedDict[str, str] = OrderedDict()
-        self._watching = False
+        # The lease under which mail came here; with another one some may have been lost.
+        self._life = 0
         self._idle: asyncio.Event | None = None
 
     # The worker that a request reached
@@ -145,7 +146,6 @@ class Carrier:
         number = self._numbers
         self._sent[number] = _Sent(owner, self._time(), session_id, messages, transport, to, tries)
         to.carried = (owner, number)
-        self._watch()
         try:
             sent = await self._mail(
                 owner,
@@ -167,7 +167,9 @@ class Carrier:
             raise
         if not sent:
             self._owners.pop(session_id, None)
-            self._pop(number)
+            if self._pop(number) is None:
+                # It was found out meanwhile that the owner is gone, and the request is on its way anew.
+                return True
             to.carried = None
             return False
         self._counters.carried += 1
@@ -177,13 +179,15 @@ class Carrier:
         return True
 
     async def ask_for(self, owner: str, session_id: str) -> bool:
-        """Have the owner give a session up; False if it is not alive. Raises BrokerUnavailable."""
+        """Have the owner give a session up; False if it is not alive. Raises BrokerUnavailable.
+
+        True says that it is worth while to look again, and mostly that nobody owns the session now.
+        """
         self._numbers += 1
         number = self._numbers
         moved: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._sent[number] = _Sent(owner, self._time(), session_id, moved=moved)
         self._owners.pop(session_id, None)
-        self._watch()
         try:
             async with asyncio.timeout(MOVE_SECONDS):
                 return await self._mail(owner, "move", number, session=session_id) and await moved
@@ -260,7 +264,9 @@ class Carrier:
     async def _answer(self, poll: Carried, body: bytes) -> None:
         worker, number = poll.key
         try:
-            sent = await self._mail(worker, "answer", number, confirm=poll.confirmed is not None, body=body)
+            sent = await self._mail(
+                worker, "answer", number, confirm=poll.confirmed is not None, status=poll.status, body=body
+            )
         except BrokerUnavailable:
             sent = False
         if not sent:
@@ -310,7 +316,11 @@ class Carrier:
             self._serials.move_to_end(mail.sender)
             if len(self._serials) > MAX_SENDERS:
                 self._serials.popitem(last=False)
-            if mail.kind in ("answer", "elsewhere"):
+            if mail.kind == "lapsed":
+                for number, sent in list(self._sent.items()):
+                    if sent.owner == mail.sender:
+                        self._give_up_on(number)
+            elif mail.kind in ("answer", "elsewhere"):
                 self._take_answer(mail)
             else:
                 self._take_request(mail)
@@ -333,6 +343,7 @@ class Carrier:
         assert poll is not None
         poll.carried = (sent.owner, mail.number) if mail.confirm else None
         if mail.kind == "answer":
+            poll.status = mail.status
             poll.send([mail.body] if mail.body else [])
         else:
             self._route_again(sent)
@@ -353,7 +364,6 @@ class Carrier:
             poll = self._taken[key] = Carried(key, mail.browser, self._time())
             poll.hurried = mail.hurry
             poll.when_sent(partial(self._answered, poll))
-            self._watch()
             self._host.accept_carried(mail.session, loads(mail.body), mail.transport, poll)
         elif poll is None:
             return
@@ -371,15 +381,19 @@ class Carrier:
 
     # Workers that die
 
-    def _watch(self) -> None:
-        if not self._watching:
-            self._watching = True
-            self._wheel.add(self._time() + WATCH_SECONDS, self._look, None)
+    def start(self) -> None:
+        """The broker is open: look from now on whether other workers are alive."""
+        self._life = self._broker.life
+        self._wheel.add(self._time() + WATCH_SECONDS, self._look, None)
 
     def _look(self, _: None) -> None:
-        self._watching = False
+        self._wheel.add(self._time() + WATCH_SECONDS, self._look, None)
+        life = self._broker.life
+        if life and life != self._life:
+            if self._life:
+                self._lapsed()
+            self._life = life
         if self._sent or self._taken:
-            self._watch()
             self._host.spawn(self._look_for_dead())
 
     async def _look_for_dead(self) -> None:
@@ -399,18 +413,25 @@ class Carrier:
                 return
             for number, sent in list(self._sent.items()):
                 if sent.owner == worker:
-                    self._give_up_on(number)
+                    self._give_up_on(number, dead=True)
             for key, poll in list(self._taken.items()):
                 if key[0] == worker:
                     self._lose(poll)
 
-    def _give_up_on(self, number: int) -> None:
-        """The owner is gone, or mail got lost: find out who owns the session now."""
+    def _lapsed(self) -> None:
+        """This worker was thought dead for a while, and its inbox was thrown away with all that was in it."""
+        for number in list(self._sent):
+            self._give_up_on(number)
+        for worker in self._serials:
+            self._post(worker, "lapsed", 0)
+
+    def _give_up_on(self, number: int, *, dead: bool = False) -> None:
+        """The owner is dead, or mail got lost: find out who owns the session now."""
         sent = self._pop(number)
         if sent is None:
             return
         if sent.moved is not None:
             if not sent.moved.done():
-                sent.moved.set_result(False)
+                sent.moved.set_result(not dead)
         else:
             self._route_again(sent)

@@ -7,7 +7,7 @@ once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import orjson
 
@@ -15,10 +15,10 @@ from .errors import BadWire
 
 #: request: take these messages of a session's client, and answer. move: give the session up. leave: the client of a
 #: request is gone, or its answer could not be written. written: the answer was. hurry: answer what is held now.
-#: To these, by request number: answer: here it is. elsewhere: I don't own that session.
-Kind = Literal["request", "move", "leave", "written", "hurry", "answer", "elsewhere"]
+#: To these, by request number: answer: here it is. elsewhere: I don't own that session. lapsed: mail to me may be lost.
+Kind = Literal["request", "move", "leave", "written", "hurry", "answer", "elsewhere", "lapsed"]
 
-_KINDS = frozenset(("request", "move", "leave", "written", "hurry", "answer", "elsewhere"))
+_KINDS = frozenset(get_args(Kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class Mail:
     """One of them. sender: a worker. serial: grows with each that a sender writes. number: of the sender's request, or
     of the receiver's that this is about. session: the session's id. transport and browser: as `Node.accept` and a poll
     have them. hurry: nothing is to be held. confirm: the answer has publications, and the owner waits for `written`.
+    status: of an answer, in HTTP.
     body: the messages of a request, as a JSON array; of an answer, without the brackets.
     """
 
@@ -38,6 +39,7 @@ class Mail:
     browser: str = ""
     hurry: bool = False
     confirm: bool = False
+    status: int = 200
     body: bytes = b""
 
     def encode(self) -> bytes:
@@ -52,6 +54,7 @@ class Mail:
             self.browser,
             self.hurry,
             self.confirm,
+            self.status,
         ]
         return orjson.dumps(head) + b"\n" + self.body
 
@@ -60,7 +63,7 @@ class Mail:
         """Read one. Raises BadWire for what another release may have sent."""
         line, _, body = text.partition(b"\n")
         try:
-            kind, sender, serial, number, session, transport, browser, hurry, confirm = orjson.loads(line)
+            kind, sender, serial, number, session, transport, browser, hurry, confirm, status = orjson.loads(line)
             if kind not in _KINDS:
                 raise BadWire(f"mail of kind {kind}")
             return cls(
@@ -73,6 +76,7 @@ class Mail:
                 browser=browser,
                 hurry=bool(hurry),
                 confirm=bool(confirm),
+                status=int(status),
                 body=body,
             )
         except (TypeError, ValueError) as error:

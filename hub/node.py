@@ -25,6 +25,7 @@ from .backlog import Backlog
 from .bayeux import (
     CONNECT,
     DISCONNECT,
+    EVENTSOURCE,
     SUBSCRIBE,
     SUPERSEDED_INTERVAL,
     UNAVAILABLE_INTERVAL,
@@ -39,7 +40,7 @@ from .brokers import Broker, Health
 from .carrier import Carried, Carrier
 from .counters import Counters
 from .delivery import Delivery
-from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession, Superseded
+from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession, Superseded, UnknownClient
 from .polls import Poll
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import home, is_meta, is_wild
@@ -184,6 +185,8 @@ class Node:
     async def start(self) -> None:
         """Open the broker; raises BrokerUnavailable."""
         await self.broker.open(self)
+        if self.broker.keeps_sessions:
+            self.carrier.start()
         if self.registry.attendance is not None:
             self.registry.attendance.start()
 
@@ -514,7 +517,8 @@ class Node:
         if session.fence > 0 and session.connected:
             self.spawn(self.store.bury_later(session))
         if hold is not None:
-            hold.advice = self.bayeux.rehandshake
+            # Never a plain success: CometD's client throws at one with this advice, and polls no more.
+            hold.error, hold.advice = UnknownClient(session.id), self.bayeux.rehandshake
             hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), session.who)])
         if link is not None:
             link.leave(SLOW if reason == "slow" else NORMAL, reason)
@@ -868,6 +872,8 @@ class Node:
                 return True
             if store.is_busy(client_id) or carrier.unconfirmed(client_id):
                 return True
+            if session.arrived is not None and _resumes(messages, client_id) and not self._is_resumable(session):
+                return True
         return False
 
     async def _route(
@@ -881,13 +887,12 @@ class Node:
                 await self._take_or_carry(client_ids[0], messages, transport, to, tries)
                 return
             for client_id in client_ids:
-                await self.bring(client_id)
+                await self.bring(client_id, resumes=_resumes(messages, client_id))
             if link is None or link in self._later:
                 # Else it has gone meanwhile. A session that went on with it would have nobody and never expire.
                 goes_on = self._accept(messages, transport, to, link, tries)
         except BrokerUnavailable:
-            logger.debug("session not claimed")
-            to.send([dumps(reply) for reply in self.bayeux.unavailable(messages)])
+            self._refuse_for_now(messages, to)
         except Exception:
             # A bug. The client must not wait for ever; what is unknown here begins anew.
             logger.exception("session not claimed")
@@ -896,6 +901,15 @@ class Node:
         finally:
             if link is not None and not goes_on:
                 self._take_later(link, to)
+
+    def _refuse_for_now(self, messages: Sequence[object], to: Answers) -> None:
+        """Have a client try again: whose its session is can't be found out now."""
+        logger.debug("session not claimed")
+        if isinstance(to, Poll):
+            # Faye repeats what gets another status, under the same id: of a connect that got an answer before, and
+            # lost it, another id would say that it had arrived.
+            to.status = 503
+        to.send([dumps(reply) for reply in self.bayeux.unavailable(messages)])
 
     async def _take_or_carry(
         self, client_id: str, messages: Sequence[object], transport: str, to: Poll, tries: int
@@ -910,6 +924,8 @@ class Node:
                     claim = await store.locate(client_id, against=against)
                     if claim is None:
                         await carrier.confirmed(client_id)
+                        if _resumes(messages, client_id):
+                            await store.recover(client_id)
                         self._accept(messages, transport, to, None, tries)
                         return
                     owner, against = claim.owner, claim.fence
@@ -945,28 +961,40 @@ class Node:
                     self.carrier.elsewhere(poll)
                 elif await self.store.locate(session_id) is None:
                     await self.carrier.confirmed(session_id)
+                    if _resumes(messages, session_id):
+                        await self.store.recover(session_id)
                     self._accept(messages, transport, poll, None)
                 else:
                     self.carrier.elsewhere(poll)
         except BrokerUnavailable:
-            poll.send([dumps(reply) for reply in self.bayeux.unavailable(messages)])
+            self._refuse_for_now(messages, poll)
 
     async def session(self, session_id: str) -> Session | None:
         """The session with this id, brought here if another worker has it. Raises BrokerUnavailable."""
         session = self.registry.get(session_id)
         if self.broker.keeps_sessions and len(session_id) == ID_CHARS:
-            if session is None or not self.store.is_mine(session) or self.store.is_busy(session_id):
-                await self.bring(session_id)
+            is_here = session is not None and self.store.is_mine(session) and self._is_resumable(session)
+            if not is_here or self.store.is_busy(session_id):
+                await self.bring(session_id, resumes=True)
             session = self.registry.get(session_id)
         return session
 
-    async def bring(self, session_id: str) -> None:
-        """Make this node the owner of a session, if there is one with this id. Raises BrokerUnavailable."""
+    def _is_resumable(self, session: Session) -> bool:
+        """Whether another connection can go on with a session without asking the broker what the last one carried."""
+        return session.fence <= 0 or self.registry.is_resumable(session)
+
+    async def bring(self, session_id: str, *, resumes: bool) -> None:
+        """Make this node the owner of a session, if there is one with this id. Raises BrokerUnavailable.
+
+        resumes: whether another connection is about to be its link.
+        """
         store, against = self.store, 0
         async with store.turn(session_id):
             for _ in range(MAX_TRIES):
                 claim = await store.locate(session_id, against=against)
                 if claim is None:
+                    if resumes:
+                        await store.recover(session_id)
                     return
                 against = 0 if await self.carrier.ask_for(claim.owner, session_id) else claim.fence
         raise BrokerUnavailable("the session's owner can't be found")
@@ -1286,6 +1314,10 @@ class Node:
             return
         seen = max(session.seen, self.wheel.awake)
         if session.reachable:
+            if session.fence > 0 and session.link is not None:
+                # It says nothing that would be saved, and its record must be there when its next request comes
+                # to another worker.
+                self.spawn(self.store.save_later(session))
             self.wheel.add(now + ttl, self._session_is_due, session)
         elif seen + ttl <= now:
             self.counters.expired += 1
@@ -1332,6 +1364,17 @@ def _client_ids(messages: Sequence[object]) -> list[str]:
         if isinstance(client_id, str) and len(client_id) == ID_CHARS and client_id not in found:
             found.append(client_id)
     return found[:MAX_CLAIMS]
+
+
+def _resumes(messages: Sequence[object], client_id: str) -> bool:
+    """Whether a batch makes its connection a session's only one. A poll beside an event stream does not."""
+    return any(
+        isinstance(each, dict)
+        and each.get("channel") == CONNECT
+        and each.get("clientId") == client_id
+        and each.get("connectionType") != EVENTSOURCE
+        for each in messages
+    )
 
 
 def _subscribes(message: object) -> bool:

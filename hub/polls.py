@@ -17,10 +17,23 @@ class Poll:
     session and taken: whose queue the answer carries, for `Node.abandon`. address: whose request it
     is, empty where handshakes are not counted. visitor: the site's visitor, if it knows one. browser: which
     one it is of, empty where their polls are not counted. gone: whether the client is. carried: the worker that has the
-    request, and its number there. hurried: whether it must not be held.
+    request, and its number there. hurried: whether it must not be held. status: that the answer has in
+    HTTP, where the transport can say it: 503 if nothing was done.
     """
 
-    __slots__ = ("_sent", "address", "browser", "carried", "gone", "hurried", "parts", "session", "taken", "visitor")
+    __slots__ = (
+        "_sent",
+        "address",
+        "browser",
+        "carried",
+        "gone",
+        "hurried",
+        "parts",
+        "session",
+        "status",
+        "taken",
+        "visitor",
+    )
 
     def __init__(self, address: str = "", visitor: str | None = None) -> None:
         self.address = address
@@ -28,6 +41,7 @@ class Poll:
         self.browser = ""
         self.gone = False
         self.hurried = False
+        self.status = 200
         self.carried: tuple[str, int] | None = None
         self.session: Session | None = None
         self.taken: list[Publication] = []

@@ -225,6 +225,23 @@ class SessionStore:
         elif lost:
             self._host.not_recovered(session)
 
+    async def recover(self, session_id: str) -> None:
+        """Give a session again what the broker has since what its client certainly has, as here that is forgotten.
+
+        Raises BrokerUnavailable.
+        """
+        await self._rest(session_id)
+        session = self._registry.get(session_id)
+        if session is None or self._registry.is_resumable(session):
+            return
+        await self._position(session)
+        if not session.ended:
+            record = SessionRecord.of(session)
+            claim = Claim(self._broker.worker, session.fence, record.encode())
+            life = session.life
+            self._drop(session, superseded=True)
+            await self._adopt(session_id, claim, life)
+
     def _drop(self, session: Session, *, superseded: bool = False) -> None:
         """Forget a session that another worker owns."""
         if session.ended:

@@ -654,22 +654,36 @@ class Registry:
         Sessions whose clients say what they have, by position or acknowledgement, need nothing. What
         waits already came after that link and is part of what is found.
         """
-        mark, begun = session.arrived, session.begun
+        is_needed = self._is_resumed(session)
+        found = self._not_arrived(session) if is_needed else None
         session.arrived = session.begun = None
-        if mark is None or session.tracks or session.ack is not None:
+        if not is_needed:
             return True
-        recent = self.recent
-        found = None
-        if mark >= 0:
-            marks = {each: max(mark, begun.get(each, 0)) if begun else mark for each in session.patterns}
-            found = recent.after(marks, lambda channel: self._may_hear(session, channel))
-        if found is None or sum(publication.size for publication in found) > recent.session_size:
-            recent.forgotten += 1
+        if found is None:
+            self.recent.forgotten += 1
             return False
         session.queue, session.queued_bytes = None, 0
         session.put_back(found)
-        recent.repeated += len(found)
+        self.recent.repeated += len(found)
         return True
+
+    def is_resumable(self, session: Session) -> bool:
+        """Whether `resume` would find what may not have arrived."""
+        return not self._is_resumed(session) or self._not_arrived(session) is not None
+
+    def _is_resumed(self, session: Session) -> bool:
+        return session.arrived is not None and not session.tracks and session.ack is None
+
+    def _not_arrived(self, session: Session) -> list[Publication] | None:
+        """What may not have arrived on a session's last link, None if it is forgotten."""
+        mark, begun = session.arrived, session.begun
+        if mark is None or mark < 0:
+            return None
+        marks = {each: max(mark, begun.get(each, 0)) if begun else mark for each in session.patterns}
+        found = self.recent.after(marks, lambda channel: self._may_hear(session, channel))
+        if found is None or sum(publication.size for publication in found) > self.recent.session_size:
+            return None
+        return found
 
     def _may_hear(self, session: Session, channel: str) -> bool:
         access = self.access

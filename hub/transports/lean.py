@@ -431,7 +431,7 @@ class Lean(asyncio.Protocol):
             return
         self._poll = None
         body = join(parts)
-        head = self._desk.writer.head(200, plan.headers, len(body))
+        head = self._desk.writer.head(poll.status, plan.headers, len(body))
         if self._written(head + body):
             poll.node.written(poll)
         else:

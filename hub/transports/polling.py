@@ -172,7 +172,9 @@ class Polling:
             with hurried(request, lambda: self._node.hurry(poll)):
                 await answered
             body = join(poll.parts or [])
-            answer = response(script(body, callback, made) if callback else Answer(200, replied(cors) | made, body))
+            answer = response(
+                script(body, callback, made) if callback else Answer(poll.status, replied(cors) | made, body)
+            )
             await answer.prepare(request)
             await answer.write_eof()
         except (asyncio.CancelledError, ConnectionError):

@@ -317,6 +317,47 @@ class TestLinks:
                 while wire.data() != [1]:
                     await asyncio.sleep(0.01)
 
+    async def test_record_of_a_session_that_only_has_a_link_does_not_expire(
+        self, redis_url: str, redis_server: Any
+    ) -> None:
+        """It was saved with its last subscription; a request at another worker was unknown 75 s later."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            wire = Wire()
+            one.attach(wire)
+            one.accept([connect(client_id) | {"connectionType": WEBSOCKET}], WEBSOCKET, wire, wire)
+            await rest(one)
+            session = one.registry.get(client_id)
+            assert session is not None
+            key = f"{one.broker._log._prefix}:c:{client_id}"  # type: ignore[attr-defined]  # a Redis broker's
+            redis_server.command("DEL", key)
+            one._session_due(session)
+            await rest(one)
+            assert b":1" in redis_server.command("EXISTS", key)
+            redis_server.command("DEL", key)
+            one.detach(wire, session)
+            await rest(one)
+            assert (await say(two, connect(client_id)))[0]["successful"], "and when the link is cut"
+
+    async def test_history_that_went_out_on_a_stream_that_was_cut_is_given_to_the_next(self, redis_url: str) -> None:
+        """It is in nothing that the worker delivered lately: the session had to begin anew."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            await rest(one)
+            await one.broker.close()
+            await two.publish([Draft("/a", b"1"), Draft("/a", b"2")])
+            for _ in range(3):
+                session = await two.session(client_id)
+                assert session is not None
+                stream = Wire()
+                two.attach(stream)
+                two.move(session, stream, "")
+                assert stream.left is None
+                assert stream.data() == [1, 2]
+                two.detach(stream, session)
+            assert data(await say(two, connect(client_id))) == [1, 2]
+
 
 class TestAnswers:
     async def test_carried_answer_that_could_not_be_written_is_given_again(self, redis_url: str) -> None:
@@ -354,6 +395,35 @@ class TestAnswers:
                     await asyncio.sleep(0.01)
             await halt(two)
             assert data(await say(three, connect(client_id, id="3"))) == [1]
+
+    async def test_answer_that_came_while_a_worker_stood_still_is_asked_for_again(self, redis_url: str) -> None:
+        """Its inbox was thrown away with the lease; the owner is alive, so nothing was found to be wrong for 55 s."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            held = await hold(two, client_id)
+            await halt(two)
+            await one.publish([Draft("/a", b"1")])
+            await arrive()
+            wake(two)
+            assert data(await held.answer()) == [1]
+
+    async def test_request_that_came_while_its_owner_stood_still_is_sent_again(self, redis_url: str) -> None:
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            for task in one.broker._tasks:  # type: ignore[attr-defined]  # a Redis broker's
+                if task.get_name() == "redis reader":
+                    task.cancel()
+            request = Request(two, subscribe(client_id, "/b"))
+            await arrive()
+            await halt(one)
+            wake(one)
+            (reply,) = await request.answer()
+            assert reply["successful"]
+            await two.publish([Draft("/b", b"1")])
+            assert data(await say(two, connect(client_id, 5000))) == [1]
 
     async def test_poll_of_a_worker_that_died_counts_as_left(self, redis_url: str) -> None:
         async with fleet(redis_url) as (one, two):
@@ -567,7 +637,9 @@ class TestBrokerAway:
             await say(one, connect(client_id))
             whole = getattr(two.broker, method)
             setattr(two.broker, method, unavailable)
-            (reply,) = await say(two, connect(client_id))
+            request = Request(two, connect(client_id))
+            (reply,) = await request.answer()
+            assert request.poll.status == 503, "so that Faye repeats it under the same id"
             assert reply["error"].startswith("503:")
             assert (reply["advice"]["reconnect"], reply["advice"]["interval"]) == ("retry", 2000)
             setattr(two.broker, method, whole)

@@ -522,6 +522,7 @@ class TestRecovery:
             node.lost(["/a"])
             (reply,) = alice.wire.take()
             assert reply["advice"]["reconnect"] == "handshake"
+            assert not reply["successful"], "CometD's client throws at a success with this advice"
             (told,) = bob.wire.take()
             assert told["ext"]["lost"] == ["/a"]
 

@@ -640,7 +640,8 @@ class RedisBroker(Broker):
 
     def _renewed(self, asked: float, lasted: bool) -> None:
         """The lease holds from the moment when its renewal was asked for. lasted: whether it still did till then."""
-        if not lasted:
+        # A renewal of which no reply came may have been the one that found the lease over.
+        if not lasted or time.monotonic() >= self._sure_until - SURE_SECONDS + LEASE_SECONDS:
             # Others may have taken sessions meanwhile.
             self._life += 1
         self._sure_until = asked + SURE_SECONDS

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import errno
 import importlib.util
 import json
+import logging
 import os
 import socket
 import sys
@@ -19,18 +21,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.parse import quote
 
-from . import logs, workers
+from . import banner, logs, workers
 from .caller import Caller
+from .checkup import Finding as Finding
+from .checkup import check_hub, check_key, check_redis, check_served
 from .errors import BrokerError, HubError, ProtocolError, SettingsError
 from .listener import Heard, Listener, Refused, parse_since
 from .protocol import tokens
 from .publisher import Item, encoded
 from .realms import PREFIX, settings_of
-from .settings import SECONDS, SIZE, Setting, Settings, describe, new_key, read
+from .settings import SECONDS, SIZE, Setting, Settings, describe, near_misses, new_key, read
+
+logger = logging.getLogger(__name__)
 
 Environ = Mapping[str, str]
 
@@ -153,7 +157,8 @@ def _serve(found: argparse.Namespace, environ: Environ) -> int:
 
     from .app import Hub, serve
 
-    settings = Settings.from_environ(with_arguments(found, environ)).with_key()
+    given = Settings.from_environ(with_arguments(found, environ))
+    settings = given.with_key()
 
     async def work(sock: socket.socket | None, announce: Callable[[str], None] | None) -> None:
         app = web.Application()
@@ -162,23 +167,28 @@ def _serve(found: argparse.Namespace, environ: Environ) -> int:
         await serve(app, hub, announce, sock)
 
     def announce(url: str) -> None:
-        print(f"hub on {url}, realm {settings.realm}", flush=True)
+        known = banner.facts(settings, url, kept_key=given.key is None)
+        print(*banner.lines(f"hub on {url}, realm {settings.realm}", known, settings.log_format), sep="\n", flush=True)
 
-    return serve_with(settings, work, announce)
+    return serve_with(settings, work, announce, environ)
 
 
 def serve_with(
     settings: Settings,
     work: Callable[[socket.socket | None, Callable[[str], None] | None], Any],
     announce: Callable[[str], None],
+    environ: Environ,
 ) -> int:
     """Run `work(sock, announce)`, a coroutine that serves, in this process or in several.
 
-    announce: called once, with the URL, when the first of them listens. Raises what `work` raises.
+    announce: called once, with the URL, when the first of them listens. environ: warned of where a name in it is
+    nearly a setting's. Raises what `work` raises.
     """
     import uvloop
 
     logs.configure(settings.log_level, settings.log_format)
+    for words in near_misses(environ):
+        logger.warning(words)
     if settings.workers == 1:
         with _bind_errors(settings):
             uvloop.run(work(None, announce))
@@ -192,7 +202,7 @@ def serve_with(
     # Once for them all, instead of by each of them.
     check()
     with _bind_errors(settings):
-        sockets = workers.listen(settings.host, settings.port, settings.workers)
+        sockets = workers.listen(settings.host, settings.port, settings.workers, shared=settings.shared_port)
 
     def worker(number: int, sock: socket.socket, again: bool) -> int:
         try:
@@ -216,7 +226,13 @@ def _bind_errors(settings: Settings) -> Any:
     except OSError as error:
         if error.errno is None:
             raise
-        raise BrokerError(f"PORT: can't listen on {settings.host}:{settings.port}: {_os_words(error)}") from None
+        mend = ""
+        if error.errno == errno.EADDRINUSE:
+            mend = (
+                "; if that is another hub which this one replaces, HUB_SHARED_PORT=true" if settings.workers > 1 else ""
+            )
+        words = f"PORT: can't listen on {settings.host}:{settings.port}: {_os_words(error)}{mend}"
+        raise BrokerError(words) from None
 
 
 # publish
@@ -280,7 +296,10 @@ def _caller(settings: Settings, url: str | None) -> Caller:
 def with_kept_key(settings: Settings) -> Settings:
     """Settings with the key the hub uses; one that no hub has yet would open nothing."""
     if settings.key is None and not (settings.var / "fanout.key").exists():
-        raise SettingsError(f"FANOUT_KEY: is not set, and no hub has made {settings.var / 'fanout.key'} yet")
+        raise SettingsError(
+            f"FANOUT_KEY: is not set, and no hub has made {(settings.var / 'fanout.key').absolute()} yet;"
+            " HUB_VAR names another folder"
+        )
     return settings.with_key()
 
 
@@ -413,10 +432,6 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="the running hub to ask (HUB_URL, else HOST and PORT say it)")
 
 
-#: A thing looked at: its name, whether it is well, and what to say.
-Finding = tuple[str, bool, str]
-
-
 def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> Command:
     """The command that looks whether everything this needs is there. others: more to look at."""
 
@@ -426,27 +441,35 @@ def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> C
         if found.about:
             if len(found.about) != 2 or found.about[0] != "channel":
                 raise Wrong("check what? `check` alone, or `check channel NAME`")
-            for line in _explain(settings, found.about[1], found.token, listed=settings is not default):
+            for line in _explain(settings, found.about[1], found.token, listed=settings.realm != default.realm):
                 print(line)
             return DONE
-        findings = [("settings", True, "every variable is known and parses"), _check_key(settings)]
+        findings: list[Finding] = [("settings", True, "every variable is known and parses")]
+        findings += [("settings", False, words) for words in near_misses(environ)]
+        try:
+            settings = with_kept_key(settings)
+            findings.append(check_key(settings))
+        except SettingsError as error:
+            findings.append(("key", False, str(error)))
         if settings.rules is not None:
-            findings.append(_check_rules(settings, listed=settings is not default))
+            findings.append(_check_rules(settings, listed=settings.realm != default.realm))
         if settings.realms is not None:
             findings.append(_check_realms(settings))
         if settings.redis_url is not None:
-            findings.append(_check_redis(settings.redis_url))
+            findings.append(check_redis(settings.redis_url))
         if others is not None:
             findings.extend(others(environ))
         url = (found.url or settings.hub_url).rstrip("/")
-        findings.append(_check_hub(url))
-        if settings is not default:
-            findings.append(_check_served(url, settings.realm))
+        findings += check_hub(url, settings, own=found.url is None and settings.url is None)
+        if settings.realm != default.realm:
+            findings.append(check_served(url, settings.realm))
         for name, well, text in findings:
             print(f"{'ok  ' if well else 'FAIL'}  {name}: {text}")
         return DONE if all(well for _, well, _ in findings) else FAILED
 
-    return Command("check", "look whether settings, key, Redis and the running hub are well", _check_arguments, run)
+    return Command(
+        "check", "try all that the hub needs: settings, key, Redis, and the running hub", _check_arguments, run
+    )
 
 
 def _explain(settings: Settings, name: str, token: str | None, *, listed: bool) -> list[str]:
@@ -497,63 +520,6 @@ def _check_realms(settings: Settings) -> Finding:
         return "realms", False, str(error)
     names = [f"{entry.name} ({', '.join((f'{entry.name}.*', *entry.hosts))})" for entry in entries]
     return "realms", True, f"{len(entries)} in {settings.realms}: {'; '.join(names)}" if names else "none"
-
-
-def _check_key(settings: Settings) -> Finding:
-    try:
-        kept = with_kept_key(settings)
-    except SettingsError as error:
-        return "key", False, str(error)
-    size = len(kept.key or b"")
-    return "key", True, f"{size} bytes, realm {settings.realm}" + ("" if size >= 32 else "; 32 would be better")
-
-
-def _check_redis(url: str) -> Finding:
-    parts = urlsplit(url)
-    try:
-        if parts.scheme == "unix":
-            with socket.socket(socket.AF_UNIX) as sock:
-                sock.settimeout(3)
-                sock.connect(parts.path)
-            where = parts.path
-        else:
-            where = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-            with socket.create_connection((parts.hostname or "localhost", parts.port or 6379), timeout=3):
-                pass
-    except OSError as error:
-        return "redis", False, f"can't be reached: {_os_words(error)}"
-    return "redis", True, f"listens on {where}"
-
-
-def _check_hub(url: str) -> Finding:
-    try:
-        with urlopen(f"{url}/ready", timeout=5) as response:
-            response.read()
-    except HTTPError as error:
-        with error:
-            answer = error.read(1000).decode("utf-8", "replace")
-        return "hub", False, f"{url} is not ready: {error.code} {answer}"
-    except (OSError, ValueError) as error:
-        # urllib puts the socket's own error inside its own.
-        reason: object = getattr(error, "reason", error)
-        return "hub", False, f"{url} does not answer: {_os_words(reason) if isinstance(reason, OSError) else reason}"
-    return "hub", True, f"{url} is ready"
-
-
-def _check_served(url: str, realm: str) -> Finding:
-    """Whether the running hub knows a realm."""
-    try:
-        with urlopen(Request(f"{url}{PREFIX}{realm}/bayeux", method="OPTIONS"), timeout=5):
-            return "realm", True, f"{url} serves {realm}"
-    except HTTPError as error:
-        with error:
-            return (
-                "realm",
-                False,
-                f"{url} does not serve {realm}: {error.code}; was it started before HUB_REALMS changed?",
-            )
-    except (OSError, ValueError):
-        return "realm", False, f"{url} does not answer"
 
 
 # bench

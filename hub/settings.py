@@ -374,6 +374,34 @@ def check_unknown(environ: Mapping[str, str], known: Iterable[str], prefixes: tu
         raise SettingsError(f"{name}: unknown setting" + (f"; did you mean {near[0]}?" if near else ""))
 
 
+#: Settings without a prefix of ours, under which other programs' variables may stand.
+_BARE = ("REDIS_URL", "DATABASE_URL", "WEB_CONCURRENCY")
+
+
+def near_misses(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting of ours, means nothing, and may have been meant.
+
+    What has one of our prefixes stops the start (`check_unknown`); these may be another program's.
+    """
+    known = variables(Settings) | {*_BARE, "DATABASE_URL_FILE", "SITE_URL", "SITE_SECRET"}
+    found = []
+    for name in sorted(environ):
+        bare = re.sub(r"[^A-Z0-9]", "", name.upper())
+        if name in known or not environ[name] or name.startswith((*PREFIXES, "SITE_")) or _SERVICE_LINK.fullmatch(name):
+            continue
+        if name.upper().startswith("FANFARE_") and name.isupper():
+            near = difflib.get_close_matches(f"HUB_{name[8:]}", sorted(known), n=1, cutoff=0.8)
+            near = near or [each for each in known if each == name[8:]]
+        else:
+            spelled = {each.replace("_", ""): each for each in sorted(known) if len(each) > 5}
+            near = [spelled[each] for each in difflib.get_close_matches(bare, spelled, n=1, cutoff=0.85)]
+        if near and not environ.get(near[0]) and not environ.get(f"{near[0]}_FILE"):
+            found.append(f"{name} is set and means nothing here; was {near[0]} meant?")
+        elif not near and name.startswith("FANFARE_"):
+            found.append(f"{name} is set and means nothing here; settings begin with HUB_, FANOUT_ or SITE_")
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The hub's settings. Sizes are bytes, times are seconds; a limit of 0 means "none" where its help says so."""
@@ -383,6 +411,12 @@ class Settings:
     host: str = setting("HOST", TEXT, "127.0.0.1", "address to listen on; 0.0.0.0 or :: for every interface")
     workers: int = setting(
         "WEB_CONCURRENCY", COUNT, 1, "processes on that port; more than one needs REDIS_URL", minimum=1, maximum=512
+    )
+    shared_port: bool = setting(
+        "HUB_SHARED_PORT",
+        FLAG,
+        False,
+        "listen although another hub does on that port, to replace it without a gap; with two workers or more",
     )
     redis_url: str | None = setting(
         "REDIS_URL", REDIS_URL, None, "the log shared by all workers; without it the log is in memory", secret=True

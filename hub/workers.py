@@ -39,9 +39,15 @@ SETTLE_SECONDS = 1.0
 _AWAITED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 
 
-def listen(host: str, port: int, count: int) -> list[socket.socket]:
-    """`count` sockets listening on one port; raises OSError. Port 0 takes a free one, the same for all."""
+def listen(host: str, port: int, count: int, *, shared: bool = False) -> list[socket.socket]:
+    """`count` sockets listening on one port; raises OSError. Port 0 takes a free one, the same for all.
+
+    shared: others may listen there already. Without it that is an OSError, though the kernel would let several in that
+    all ask for it: a second hub started by mistake would take half of the connections.
+    """
     sockets: list[socket.socket] = []
+    if not shared:
+        _listener(host, port, reuse=False).close()
     try:
         for _ in range(count):
             sockets.append(_listener(host, port))
@@ -53,14 +59,15 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
     return sockets
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def _listener(host: str, port: int, *, reuse: bool = True) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if reuse:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6 and host == "::":
             # "Every interface" means IPv4 too.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

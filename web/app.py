@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import web
 from argon2 import PasswordHasher
 
+from hub.errors import SettingsError
 from hub.forwarded import Proxies
 from hub.publisher import Publisher
 
@@ -28,6 +29,18 @@ _ROOT = Path(__file__).resolve().parent.parent
 #: Bytes of a body that the application reads; the site's forms are bounded below that by themselves,
 #: and the hub, which may be mounted beside them, answers longer ones in its own words.
 _MAX_BODY = 8 * 1024**2
+
+
+def check_files() -> None:
+    """Raise SettingsError unless the pages and scripts are there, as they are in a checkout.
+
+    An installation without them said it was ready, and answered each page with 500.
+    """
+    for name in ("templates", "static"):
+        if not (_ROOT / name).is_dir():
+            raise SettingsError(
+                f"{_ROOT / name} is not there: a package has no pages; install a clone with `pip install -e`"
+            )
 
 
 def create_app(

@@ -31,7 +31,9 @@ def main() -> int:
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     serve_arguments(parser)
     parser.add_argument(
-        "--no-demo", action="store_true", help="leave an empty database empty; on a loopback HOST it gets demo content"
+        "--no-demo",
+        action="store_true",
+        help="leave an empty database empty; on a loopback HOST the one that is made in HUB_VAR gets demo content",
     )
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, inspect
@@ -19,10 +20,10 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hub import logs
+from hub import banner, logs
 from hub.app import Hub, serve
 from hub.cli import DONE, FAILED, Environ, Finding, Wrong, serve_with, with_arguments, with_kept_key
-from hub.errors import BrokerUnavailable, ProtocolError
+from hub.errors import BrokerUnavailable, ProtocolError, SettingsError
 from hub.orm import outbox as boxes
 from hub.orm import postgres
 from hub.orm.declarations import KINDS
@@ -33,8 +34,8 @@ from hub.settings import Settings as HubSettings
 
 from . import demo, keys
 from .accounts import change_password, create_user
-from .app import create_app
-from .db import Database, DatabaseUnavailable, migrate, new_engine
+from .app import check_files, create_app
+from .db import Database, DatabaseUnavailable, migrate, new_engine, waiting
 from .settings import Settings, parse_database_url
 from .visitors import Passwords
 
@@ -59,9 +60,13 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 def serve_site(found: argparse.Namespace, environ: Environ) -> int:
     """The site and the hub, in this process or in several."""
-    hub_settings = HubSettings.from_environ(with_arguments(found, environ)).with_key()
+    given = HubSettings.from_environ(with_arguments(found, environ))
+    hub_settings = given.with_key()
     settings = Settings.from_environ(environ).with_secret(development=hub_settings.development)
-    _run(_prepare(settings, with_demo=hub_settings.development and not found.no_demo))
+    check_files()
+    # Behind a proxy HOST is this machine's in production too: only a database that was made here is ours to fill.
+    demo_wanted = hub_settings.development and settings.database is None and settings.url is None and not found.no_demo
+    _run(_prepare(settings, with_demo=demo_wanted))
 
     async def work(sock: socket.socket | None, announce: Callable[[str], None] | None) -> None:
         hub = Hub(hub_settings)
@@ -83,13 +88,21 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         shown = url.replace("//127.0.0.1:", "//localhost:")
         # As it was called, so that the line can be copied: `make run` calls it in its virtual environment.
         name = sys.argv[0] if sys.argv[0].endswith("/fanfare") and not sys.argv[0].startswith("/") else "fanfare"
-        print(f"Fanfare on {shown}, with the hub at {shown}/bayeux")
-        print(
-            f"publish with `{name} publish comments-1 17`, or POST {shown}/realm/{hub_settings.realm}/publish/",
-            flush=True,
-        )
+        known = banner.facts(hub_settings, shown, kept_key=given.key is None)
+        known["database"] = _shown_database(settings)
+        known["publish"] = f"`{name} publish comments-1 17`, or POST {shown}/realm/{hub_settings.realm}/publish/"
+        title = f"Fanfare on {shown}, with the hub at {shown}/bayeux"
+        print(*banner.lines(title, known, hub_settings.log_format), sep="\n", flush=True)
 
-    return serve_with(hub_settings, work, announce)
+    return serve_with(hub_settings, work, announce, environ)
+
+
+def _shown_database(settings: Settings) -> str:
+    url = settings.database_url
+    shown = str(url.render_as_string(hide_password=True))
+    if settings.database is None:
+        return f"SQLite at {Path(url.database or '').absolute()} (DATABASE_URL is not set)"
+    return shown
 
 
 def _database(settings: Settings) -> Database:
@@ -157,18 +170,47 @@ def migrate_tables(found: argparse.Namespace, environ: Environ) -> int:
 def check_database(environ: Environ) -> list[Finding]:
     """Whether the site's settings parse and its database answers."""
     settings = Settings.from_environ(environ)
+    shown = settings.database_url.render_as_string(hide_password=True)
+    found: list[Finding] = []
+    try:
+        check_files()
+    except SettingsError as error:
+        found.append(("files", False, str(error)))
+    if settings.database is None and not Path(settings.database_url.database or "").exists():
+        return [*found, ("database", True, f"{shown} is not there yet; `fanfare serve` makes it")]
 
     async def look() -> Finding:
         database = _database(settings)
         try:
             await database.check()
-        except DatabaseUnavailable as error:
-            return "database", False, str(error)
+            missing = await waiting(database.engine)
+        except (DatabaseUnavailable, SQLAlchemyError) as error:
+            return "database", False, f"{error}{_mend_of(str(error))}"
         finally:
             await database.close()
-        return "database", True, f"{settings.database_url.render_as_string(hide_password=True)} answers"
+        if missing:
+            return "database", False, f"{shown}: {missing} migrations are missing; `fanfare migrate` makes them"
+        return "database", True, f"{shown} answers, its tables are up to date"
 
-    return [asyncio.run(look())]
+    return [*found, asyncio.run(look())]
+
+
+#: What a database says, and what to change.
+_MENDS = (
+    ("password authentication failed", "the user or the password in DATABASE_URL is wrong"),
+    ("no pg_hba.conf entry", "pg_hba.conf does not let this user in from here"),
+    ("does not exist", "make it, or name another in DATABASE_URL"),
+    ("connection refused", "nothing listens there"),
+    ("connect call failed", "nothing listens there"),
+    ("name or service not known", "there is no such host"),
+    ("ssl", "see sslmode in DATABASE_URL"),
+    ("unable to open database file", "the folder must be there, and may be written to"),
+    ("not a database", "the file is something else"),
+)
+
+
+def _mend_of(words: str) -> str:
+    return next((f"; {mend}" for said, mend in _MENDS if said in words.lower()), "")
 
 
 def _url(found: argparse.Namespace, environ: Environ) -> URL:

@@ -17,6 +17,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -170,6 +173,30 @@ async def migrate(url: URL | str, revision: str = "head") -> None:
             await engine.dispose()
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         raise _unavailable(url, error) from error
+
+
+async def waiting(engine: AsyncEngine) -> int:
+    """How many migrations the database has not seen; raises what the engine does."""
+    script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
+
+    def count(connection: Connection) -> int:
+        heads = set(MigrationContext.configure(connection).get_current_heads())
+        return sum(1 for revision in script.walk_revisions() if not _has(script, heads, revision.revision))
+
+    async with engine.connect() as connection:
+        return await connection.run_sync(count)
+
+
+def _has(script: ScriptDirectory, heads: set[str], revision: str) -> bool:
+    """Whether a database at these heads has a revision. What a later release made is unknown here, and further on."""
+    for head in heads:
+        try:
+            known = [each.revision for each in script.iterate_revisions(head, "base")]
+        except CommandError:
+            return True
+        if revision in known:
+            return True
+    return False
 
 
 #: Any number will do, as long as every process of ours takes the same.

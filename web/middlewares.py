@@ -146,6 +146,10 @@ def _refusal(request: web.Request, error: web.HTTPException) -> web.Response:
     }
     if error.status < 400:
         return web.Response(status=error.status, headers=kept)
+    if error.status >= 500:
+        # The page says that it has been noted. A library raises 500 for a template that isn't there.
+        facts = {"status": error.status, "method": request.method, "path": request.path, "reason": error.reason}
+        logger.warning("view refused", extra=facts, exc_info=error if error.status == 500 else None)
     default = f"{error.status}: {error.reason}"
     reason = error.text if error.text not in {None, default} and error.status != 413 else None
     response = _error(request, error.status, reason=reason, headers=kept)

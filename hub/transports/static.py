@@ -39,6 +39,8 @@ class Static:
             for name in ("fanout.js", *_ALIASES):
                 if name not in self._files:
                     self._add(name, client)
+        else:
+            logger.warning("the browser's client is not here, its address is 404", extra={"file": str(client)})
 
     def _add(self, name: str, path: Path) -> None:
         body = path.read_bytes()

@@ -232,6 +232,39 @@ class RedisFactory:
         self._made.clear()
 
 
+# Proxies
+
+
+def proxy_program(name: str) -> str:
+    """The path of nginx, haproxy or caddy."""
+    # Debian keeps the first two where only root looks.
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        raise Missing(f"{name} is not installed (Debian's {'nginx-light' if name == 'nginx' else name})")
+    return found
+
+
+class Proxy(Server):
+    """A real proxy, on a loopback port. command: with its configuration, in the foreground."""
+
+    def __init__(self, name: str, command: list[str], port: int, folder: Path) -> None:
+        super().__init__(name)
+        self.port = port
+        self._command = command
+        self._folder = folder
+
+    def start(self) -> Proxy:
+        """Start it; returns itself once it answers."""
+        environ = os.environ | {"HOME": str(self._folder), "XDG_DATA_HOME": str(self._folder)}
+        self.launch(self._command, self._answers, self._folder / "log", cwd=self._folder, env=environ)
+        return self
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
+            return True
+        return False
+
+
 # PostgreSQL
 
 

@@ -35,7 +35,7 @@ from .forwarded import Proxies
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
 from .metrics import CONTENT_TYPE, HubMetrics
-from .node import Bounds, Node, drain, new_id
+from .node import KICKS, Bounds, Node, drain, new_id
 from .presence import Pace
 from .protocol.access import Access, parse_rules
 from .protocol.channels import Grammar
@@ -440,7 +440,7 @@ def new_histories(settings: Settings, *, listed: bool = False) -> Histories:
     """What is kept of channels, as the settings say; raises SettingsError. Reads the file of rules."""
     return Histories(
         Retention(settings.history_count, settings.history_seconds, settings.history_bytes),
-        parse_histories(*_rules_file(settings, listed)),
+        (KICKS, *parse_histories(*_rules_file(settings, listed))),
     )
 
 

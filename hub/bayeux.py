@@ -461,7 +461,10 @@ class Bayeux:
 
     def new_session(self, now: float, visitor: str | None) -> Session:
         """A session with an id of its own, not remembered yet."""
-        return Session(self._new_id(), now, visitor)
+        session = Session(self._new_id(), now, visitor)
+        if visitor is not None:
+            session.opened = self.wall()
+        return session
 
     def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
         """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
@@ -669,14 +672,23 @@ class Bayeux:
         return round(self.wall() * 1000)
 
     def _take_token(self, session: Session, message: Message, request: Request) -> None:
-        """Let a session do what its token says; a newer token takes the place of the older. Raises BadToken."""
+        """Let a session do what its token says, if it shows one; a newer one takes the place of the older."""
         ext = message.get("ext")
         if not isinstance(ext, dict) or "token" not in ext:
             return
-        grant = self.access.grant(ext["token"], self.wall())
-        if grant != session.grant:
-            session.grant = grant
+        if self.take_grant(session, ext["token"]):
             request.outcome.granted = session
+
+    def take_grant(self, session: Session, token: object) -> bool:
+        """Let a session do what a token says; whether that is new. Raises BadToken, or ForbiddenChannel if the session
+        subscribes to what an older token allowed and this one does not.
+        """
+        grant = self.access.grant(token, self.wall())
+        if grant == session.grant:
+            return False
+        self.access.check_newer(grant, session.grant, session.patterns, session.user)
+        session.grant = grant
+        return True
 
     def _acknowledge(self, session: Session, message: Message, request: Request) -> None:
         """Forget what the client has, put back what it has not."""

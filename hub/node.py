@@ -41,6 +41,7 @@ from .carrier import Carried, Carrier
 from .counters import Counters
 from .delivery import Delivery
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession, Superseded, UnknownClient
+from .histories import HistoryRule
 from .polls import Poll
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import home, is_meta, is_wild
@@ -76,6 +77,10 @@ GRANT_SECONDS = 60.0
 
 #: Nodes tell each other through the log whom to send away. Nobody else can publish to a meta channel.
 KICK = "/meta/kick"
+
+#: Seconds for which a user's being sent away is kept in the log, and how often that may be.
+KICK_SECONDS = 24 * 3600.0
+KICKS = HistoryRule((KICK,), {"count": 10_000, "seconds": KICK_SECONDS, "bytes": 4 * 1024 * 1024}, "hub")
 
 #: Characters of a clientId that `new_id` made; nothing else is looked for in the broker.
 ID_CHARS = 40
@@ -186,6 +191,7 @@ class Node:
         """Open the broker; raises BrokerUnavailable."""
         await self.broker.open(self)
         if self.broker.keeps_sessions:
+            await self._learn_kicks()
             self.carrier.start()
         if self.registry.attendance is not None:
             self.registry.attendance.start()
@@ -418,11 +424,24 @@ class Node:
     async def kick(self, user: str) -> None:
         """End a user's sessions on every node, and refuse the tokens they have; raises BrokerUnavailable.
 
-        user: printable. They come back with a token made later, if the site gives them one. A node that
-        starts later has not heard of it: tokens should not live for long.
+        user: printable. They come back with a token made later, if the site gives them one. With Redis a node that
+        starts later learns of it for KICK_SECONDS; tokens should not live for longer.
         """
         data = dumps({"user": user, "at": self.bayeux.wall()})
         await self.publish([Draft(KICK, data)])
+
+    async def _learn_kicks(self) -> None:
+        """Refuse the tokens of who was sent away before this node could hear of it. Raises BrokerUnavailable."""
+        for publication in (await self.broker.history(KICK, None)).publications:
+            told = loads(publication.data)
+            self.bayeux.access.revoke(told["user"], told["at"])
+
+    async def _learn_kicks_again(self) -> None:
+        try:
+            await self._learn_kicks()
+        except BrokerUnavailable:
+            # Another loss is told when it is back.
+            logger.debug("kicks not read")
 
     def _kicked(self, publications: Sequence[Publication]) -> None:
         for publication in publications:
@@ -491,7 +510,7 @@ class Node:
 
     def open_session(self, link: Link, who: Who = NOBODY) -> Session:
         """A session for a client that speaks no Bayeux: it lives as long as its link."""
-        session = Session(new_id(), self.time(), who.visitor)
+        session = self.bayeux.new_session(self.time(), who.visitor)
         session.grant = who.grant
         self._watch_grant(session)
         session.connected = session.tracks = True
@@ -502,9 +521,9 @@ class Node:
         return session
 
     def take_token(self, session: Session, token: object) -> None:
-        """Let a plain session do what its token says; raises BadToken."""
-        session.grant = self.bayeux.access.grant(token, self.bayeux.wall())
-        self._watch_grant(session)
+        """Let a plain session do what its token says; raises BadToken or ForbiddenChannel."""
+        if self.bayeux.take_grant(session, token):
+            self._watch_grant(session)
 
     def end_session(self, session: Session, reason: str) -> None:
         """End a session for a reason of the node's or a transport's."""
@@ -583,6 +602,8 @@ class Node:
     def lost(self, channels: Sequence[str] | None) -> None:
         """Publications may have been missed: every subscriber is told to refetch, in its own way."""
         self.counters.lost += 1
+        if self.broker.keeps_sessions and (channels is None or KICK in channels):
+            self.spawn(self._learn_kicks_again())
         if channels is None:
             self.delivery.tops.clear()
             affected = {session: set(session.patterns) for session in self.registry.sessions.values()}
@@ -1015,6 +1036,18 @@ class Node:
 
     async def recover_adopted(self, session: Session, channel: str, since: Position) -> bool:
         return (await self._recover(session, channel, since))[1]
+
+    def may_go_on(self, session: Session, patterns: Sequence[str]) -> bool:
+        access, grant = self.bayeux.access, session.grant
+        if access.is_revoked(session.user, session.opened):
+            return False
+        if grant is not None:
+            if access.is_revoked(grant.user, grant.made):
+                return False
+            if grant.expires <= self.bayeux.wall():
+                session.grant = None
+        who = session.who
+        return all(access.may_subscribe(pattern, who) for pattern in patterns)
 
     def adopted(self, session: Session) -> None:
         self._watch_grant(session)

@@ -27,8 +27,9 @@ class SessionRecord:
 
     positions: by channel, up to where the client certainly has everything. sent: by channel, up to where the last
     answers went, which the next connect says to have arrived or not; answered: that connect's id. ack: the number of
-    the newest batch, None without CometD's extension. grant: what the client's token allows. ended: it is kept only
-    so that other workers know that the session is no more.
+    the newest batch, None without CometD's extension. grant: what the client's token allows. opened: when the session
+    of a site's visitor was, in seconds since 1970. ended: it is kept only so that other workers know that the session
+    is no more.
     """
 
     user: str | None = None
@@ -42,6 +43,7 @@ class SessionRecord:
     answered: object = None
     ack: int | None = None
     grant: Sequence[Any] | None = None
+    opened: float = 0.0
 
     @classmethod
     def of(cls, session: Session) -> SessionRecord:
@@ -58,6 +60,7 @@ class SessionRecord:
             answered=session.answered,
             ack=session.ack,
             grant=None if session.grant is None else astuple(session.grant),
+            opened=session.opened,
         )
 
     @classmethod
@@ -87,11 +90,12 @@ class SessionRecord:
         try:
             session = Session(session_id, now, self.user)
             if self.grant is not None:
-                channels, publish, expires, user = self.grant
-                session.grant = Grant(tuple(channels), tuple(publish), expires, user)
+                channels, publish, expires, user, made = self.grant
+                session.grant = Grant(tuple(channels), tuple(publish), expires, user, made)
             session.delivered = {name: Position.parse(position) for name, position in self.positions.items()}
         except (BadMessage, TypeError, ValueError) as error:
             raise BadWire(f"session record: {error!r}") from None
+        session.opened = self.opened
         session.connected = self.connected
         session.tracks = self.tracks
         session.ack = self.ack

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from .brokers import KEY_SECONDS, Broker, Claim
@@ -41,6 +41,9 @@ class Host(Protocol):
 
     async def recover_adopted(self, session: Session, channel: str, since: Position) -> bool:
         """Let what came after a position wait for a session; whether all did. Raises BrokerUnavailable."""
+
+    def may_go_on(self, session: Session, patterns: Sequence[str]) -> bool:
+        """Whether a session that another worker had, and its subscriptions, are still allowed now."""
 
     def adopted(self, session: Session) -> None:
         """A session goes on here that another worker had."""
@@ -192,6 +195,12 @@ class SessionStore:
             return
         session.fence, session.life = claim.fence, life
         assert session.delivered is not None
+        if not self._host.may_go_on(session, record.patterns):
+            # Its token has expired, or its user was sent away, while nobody had it. Its client handshakes again.
+            logger.info("session not continued", extra={"session": session_id[:8], "reason": "not allowed any more"})
+            registry.bury(session_id, record.user)
+            await self.bury_later(session)
+            return
         registry.add(session)
         self._counters.adopted += 1
         lost = set(record.lost)

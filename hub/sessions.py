@@ -151,6 +151,7 @@ class Session:
         "life",
         "link",
         "lost",
+        "opened",
         "patterns",
         "publishes",
         "queue",
@@ -169,6 +170,8 @@ class Session:
         self.seen = now
         self.user = user
         self.grant: Grant | None = None
+        # When that of a site's visitor was opened, in seconds since 1970: who is sent away may come again.
+        self.opened = 0.0
         # The allowance of a client that publishes, None until it does.
         self.publishes: Bucket | None = None
         self.patterns: list[str] = []

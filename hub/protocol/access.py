@@ -47,12 +47,16 @@ _RULE_PATTERN = re.compile(r"(?:/[^/\x00-\x1f\x7f]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a listener's token allows: patterns to hear and to publish to, until `expires` (seconds since 1970)."""
+    """What a listener's token allows: patterns to hear and to publish to, until `expires` (seconds since 1970).
+
+    made: when, if it says so (`iat`).
+    """
 
     channels: tuple[str, ...]
     publish: tuple[str, ...]
     expires: float
     user: str | None = None
+    made: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +229,36 @@ class Access:
         user = claims.all.get("sub")
         if user is not None and not (isinstance(user, str) and len(user) <= MAX_CHARS and is_whole(user)):
             raise BadToken(text="sub of the token is not a short string")
-        revoked = None if user is None else self._revoked.get(user)
-        if revoked is not None:
-            made = claims.all.get("iat")
-            if isinstance(made, bool) or not isinstance(made, int | float) or made <= revoked:
-                raise BadToken(text="Token revoked")
+        made = claims.all.get("iat")
+        if isinstance(made, bool) or not isinstance(made, int | float):
+            made = None
+        if self.is_revoked(user, made):
+            raise BadToken(text="Token revoked")
         return Grant(
-            _claimed(claims.all, "channels"), _claimed(claims.all, "publish"), claims.expires + self._leeway, user
+            _claimed(claims.all, "channels"), _claimed(claims.all, "publish"), claims.expires + self._leeway, user, made
         )
+
+    def is_revoked(self, user: str | None, made: float | None) -> bool:
+        """Whether this user was sent away since then; None counts as long ago. made: seconds since 1970."""
+        revoked = None if user is None else self._revoked.get(user)
+        return revoked is not None and (made is None or made <= revoked)
+
+    def check_newer(self, grant: Grant, older: Grant | None, patterns: Iterable[str], visitor: str | None) -> None:
+        """Raise unless a token may take the place of another, which allowed what is subscribed to.
+
+        A subscription must not outlive the token that allowed it, nor a session the name by which it can be sent away:
+        raises BadToken for another user's token, ForbiddenChannel for one that does not allow some pattern.
+        """
+        if older is None:
+            return
+        if older.user is not None and grant.user != older.user:
+            raise BadToken(text="Token is another user's - handshake first")
+        who = Who(visitor, grant)
+        for pattern in patterns:
+            if not self.may_subscribe(pattern, who):
+                raise ForbiddenChannel(
+                    pattern, text="Forbidden channel - subscribed, and the newer token does not name it"
+                )
 
     def revoke(self, user: str, at: float) -> None:
         """Refuse this user's tokens that were made (`iat`) up to `at`, or don't say when; for MAX_REVOKED users."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import json
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
-from conversation import TYPES, Talk
+from conversation import TYPES, Talk, new_rules
+from fleet import connect, fleet, halt, say, start
 from hypothesis import given
 from hypothesis import strategies as st
 from listening import KEY, REALM, serving
@@ -53,6 +56,47 @@ def new_access(rules: str = RULES, **more: Any) -> Access:
 
 def token(now: float = NOW, **claims: Any) -> str:
     return tokens.sign(REALM, KEY, now, **claims)
+
+
+#: Subscribes with a token; the error, None if there is none.
+Subscribing = Callable[[str, str], Awaitable[str | None]]
+
+
+async def bayeux_talk(http: ClientSession, url: str) -> tuple[Subscribing, Callable[[], Awaitable[None]]]:
+    """A client of Bayeux: how it subscribes, and how it goes."""
+
+    async def post(*messages: dict[str, Any]) -> Any:
+        async with http.post(f"{url}/bayeux", json=messages) as response:
+            return await response.json()
+
+    shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": TYPES}
+    client = (await post(shake))[0]["clientId"]
+
+    async def say(channel: str, shown: str) -> str | None:
+        message = {"channel": "/meta/subscribe", "clientId": client, "subscription": f"/{channel}"}
+        [reply] = await post(message | {"ext": {"token": shown}})
+        error: str | None = reply.get("error")
+        return error
+
+    async def close() -> None:
+        """It has no connection."""
+
+    return say, close
+
+
+async def plain_talk(http: ClientSession, url: str) -> tuple[Subscribing, Callable[[], Awaitable[None]]]:
+    """The same over `/ws`."""
+    socket = await http.ws_connect(f"{url}/ws")
+
+    async def say(channel: str, shown: str) -> str | None:
+        await socket.send_json({"subscribe": [channel], "token": shown})
+        error: str | None = (await socket.receive_json()).get("error")
+        return error
+
+    async def close() -> None:
+        await socket.close()
+
+    return say, close
 
 
 class TestRules:
@@ -371,6 +415,8 @@ class TestServed:
                 await socket.send_json({"subscribe": ["team/b"]})
                 assert (await socket.receive_json())["error"].startswith("403:/team/b:")
                 await socket.send_json({"subscribe": ["team/b"], "token": token(time.time(), channels=["team/b"])})
+                assert (await socket.receive_json())["error"].startswith("403:/team/a:")
+                await socket.send_json({"subscribe": ["team/b"], "token": token(time.time(), channels=["team/*"])})
                 assert "team/b" in (await socket.receive_json())["subscribed"]
 
     async def test_listener_s_token_does_not_open_the_publish_api(self) -> None:
@@ -467,6 +513,68 @@ class TestKicking:
             await hub.publisher.publish("private-1", 1)
             assert (await stays.receive_json())["data"] == 1
             await stays.close()
+
+    @pytest.mark.parametrize("way", ["bayeux", "ws"])
+    async def test_other_token_does_not_take_a_session_away_from_its_user(self, way: str) -> None:
+        """A subscription outlived its token, and a kick, where another token was shown meanwhile: anybody's did."""
+        now = time.time()
+        alice = token(now, channels=["private-7"], sub="alice")
+        anybody = token(now, channels=["lobby"])
+        bob = token(now, channels=["private-7", "lobby"], sub="bob")
+        fewer = token(now, channels=["lobby"], sub="alice")
+        more = token(now, channels=["private-*", "lobby"], sub="alice")
+        async with serving() as (url, hub), ClientSession() as http:
+            say, close = await (bayeux_talk if way == "bayeux" else plain_talk)(http, url)
+            assert await say("private-7", alice) is None
+            for shown, error in (
+                (anybody, "401::Token is another user's"),
+                (bob, "401::Token is another user's"),
+                (fewer, "403:/private-7:"),
+            ):
+                assert (await say("lobby", shown) or "").startswith(error)
+            assert await say("lobby", more) is None
+            assert await self.kick(http, url, {"user": "alice"}) == 200
+            async with asyncio.timeout(10):
+                while hub.node.registry.sessions:
+                    await asyncio.sleep(0.01)
+            await close()
+
+    async def test_session_of_a_worker_that_died_does_not_come_back_for_who_was_sent_away(self, redis_url: str) -> None:
+        """Its record was continued as if it had been allowed now: a kicked user, or one with an old token, heard on."""
+        now = time.time()
+        shown = {
+            "kicked": token(now, channels=["private-1"], sub="alice"),
+            "expired": token(now, channels=["private-1"], life=30, sub="bob"),
+            "stays": token(now, channels=["private-1"], sub="carol"),
+        }
+        rules = [new_rules(timeout=5.0) for _ in range(3)]
+        for each in rules:
+            each.access = each.registry.access = new_access()
+            each.wall = time.time
+        async with fleet(redis_url, 3, rules=rules) as (one, two, three):
+            ids = {name: await start(one, "/private-1", ext={"token": each}) for name, each in shown.items()}
+            for client in ids.values():
+                await say(one, connect(client))
+            await halt(one)
+            await two.kick("alice")
+            async with asyncio.timeout(60):
+                while not three.bayeux.access.is_revoked("alice", now):
+                    await asyncio.sleep(0.01)
+            three.bayeux.wall = lambda: time.time() + 60
+            for name, client in ids.items():
+                reply = (await say(three, connect(client)))[-1]
+                assert reply["successful"] is (name == "stays"), (name, reply)
+            assert list(three.registry.sessions) == [ids["stays"]]
+            # Nor at any other worker.
+            assert not (await say(two, connect(ids["kicked"])))[-1]["successful"]
+
+    async def test_worker_that_starts_later_knows_who_was_sent_away(self, redis_url: str) -> None:
+        shown = token(time.time(), channels=["private-1"], sub="alice")
+        async with serving(redis_url=redis_url) as (one, _), ClientSession() as http:
+            assert await self.kick(http, one, {"user": "alice"}) == 200
+            async with serving(redis_url=redis_url) as (later, _):
+                async with http.get(f"{later}/poll", params={"channel": "private-1", "token": shown}) as response:
+                    assert (response.status, await response.text()) == (401, "401::Token revoked\n")
 
     async def test_every_worker_hears_of_it(self, redis_url: str) -> None:
         shown = token(time.time(), channels=["private-1"], sub="alice")

@@ -143,9 +143,7 @@ async def test_calls_that_come_together_keep_their_order(new_broker: NewBroker) 
         assert numbers == sorted(numbers)
 
 
-@pytest.mark.parametrize(
-    "data", [b"null", b"0", b'""', b'"\xe2\x82\xac\\u0000\\r\\n"', b"1e400", b'{"a": [1,\n2]}']
-)
+@pytest.mark.parametrize("data", [b"null", b"0", b'""', b'"\xe2\x82\xac\\u0000\\r\\n"', b"1e400", b'{"a": [1,\n2]}'])
 async def test_data_passes_unchanged(new_broker: NewBroker, data: bytes) -> None:
     broker, ear = await new_broker()
     begin = await broker.position("/n")

@@ -47,6 +47,7 @@ from .reporter import Reporter
 from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
 from .transports import feed, publish, roster
+from .transports.answers import NO_STORE
 from .transports.feed import Feed
 from .transports.fpp import Fpp
 from .transports.front import Door, Entrance
@@ -362,19 +363,19 @@ class Hub:
 
     async def _health(self, request: web.Request) -> web.Response:
         """Liveness: 200 as long as the process answers; says why it may not be ready."""
-        return web.json_response(await self._state())
+        return web.json_response(await self._state(), headers=NO_STORE)
 
     async def _ready(self, request: web.Request) -> web.Response:
         """Readiness: 503 while publications don't get through, a check fails, or while draining."""
         state = await self._state()
-        return web.json_response(state, status=200 if state["ready"] else 503)
+        return web.json_response(state, status=200 if state["ready"] else 503, headers=NO_STORE)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         extra = [metric for collect in self.metrics for metric in await collect()]
         nodes = {name: realm.node for name, realm in self.realms.items()}
         presences = [realm.reporter.rules for realm in self.realms.values() if realm.reporter is not None]
         text = HubMetrics(nodes, self.door, presences, extra).text()
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE})
 
     async def _state(self) -> dict[str, Any]:
         reason = self._ailing() or await self.checks.reason()

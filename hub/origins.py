@@ -79,6 +79,12 @@ def read_host(text: str) -> Host | None:
     return None if match is None else _host(match[1], match[3])
 
 
+@lru_cache(maxsize=4096)
+def is_host(text: str) -> bool:
+    """Whether it can be a Host header; each request asks."""
+    return read_host(text) is not None
+
+
 def is_same(origin: str, host: str | None) -> bool:
     """Whether an Origin header names the host of a Host header.
 

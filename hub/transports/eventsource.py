@@ -152,7 +152,7 @@ class Streams:
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Attach a stream to a session that exists. Of any other a client is told, and the stream ends.
 
-        A 404 would end its EventSource for good, and Faye would learn it from its next connect only: up to 45 s later.
+        A 404 would end its EventSource for good, and Faye would learn it from its next connect only, up to 45 s later.
         """
         origin = request.headers.get(hdrs.ORIGIN)
         host = request.headers.get(hdrs.HOST)

@@ -22,6 +22,7 @@ from aiohttp import web
 from ..errors import HeadError, TooMany
 from ..forwarded import FIELDS, Proxies, is_near
 from ..node import Node
+from ..origins import is_host
 from ..protocol import events
 from ..protocol.heads import (
     HEAD_BYTES,
@@ -146,6 +147,8 @@ class Door:
             return None
         try:
             accepted = upgrade(head, smallest=9)
+            if not is_host(_text(head.get(b"host")) or ""):
+                raise HeadError(400, "Bad Host")
             refused = entrance.origins.refuse(_text(head.get(b"origin")), _text(head.get(b"host")))
             if refused:
                 raise HeadError(403, refused)
@@ -449,6 +452,10 @@ class Front(asyncio.Protocol):
             return
         # aiohttp has its own answers for what isn't HTTP; but it would wait for the rest of a head for ever.
         whole = buffer.find(b"\r\n\r\n", 0, self._door.head_bytes) >= 0 or not b"A" <= buffer[:1] <= b"Z"
+        if whole and buffer.startswith(b"PRI "):
+            # How HTTP/2 begins. aiohttp's parser would wait for the rest of that.
+            self._refuse(HeadError(505, "HTTP/1.1 only"))
+            return
         # Only a GET can be an upgrade; anything else needs no look at its head.
         if whole and not buffer.startswith(b"GET "):
             self._hand_over(buffer)

@@ -7,7 +7,6 @@ with nothing taken for it, and then the connection is closed; after a time it is
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,21 +28,16 @@ class Handler(RequestHandler):
     __slots__ = ("_hurry", "_looks", "_payload", "has_ended")
 
     def __init__(self, server: web.Server) -> None:
-        # As `server()` makes them. There is no public way to have it make another class.
-        super().__init__(server, loop=asyncio.get_running_loop(), **server._kwargs)
+        super().__init__(server)
         #: Of the request that was begun last.
         self._payload: StreamReader | None = None
-        make = self._request_factory
-        assert make is not None
-
-        def made(message: Any, payload: StreamReader, *more: Any) -> web.BaseRequest:
-            self._payload = payload
-            return make(message, payload, *more)
-
-        self._request_factory = made
         self._hurry: Callable[[], None] | None = None
         self._looks = 0
         self.has_ended = False
+
+    def made(self, message: Any, payload: StreamReader, *more: Any) -> web.BaseRequest:
+        self._payload = payload
+        return super().made(message, payload, *more)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio asks for it; aiohttp returns None only
         waiting = [payload for _, payload in self._messages]

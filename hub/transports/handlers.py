@@ -1,11 +1,15 @@
-"""aiohttp's handler of a connection, with answers of our own to what its parser refuses."""
+"""aiohttp's handler of a connection, with answers of our own to what its parser refuses, or should."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
+
+from ..origins import is_host
 
 logger = logging.getLogger(__name__)
 
@@ -14,9 +18,38 @@ class RequestHandler(web.RequestHandler):
     """Says in one line why a request is refused, and repeats nothing of it, to nobody.
 
     aiohttp's own answer and log line quote the bytes that it could not read: a cookie, or a token in the address.
+    Its parser takes requests without a version and of HTTP/2.0, Hosts that are none, and chunks in HTTP/1.0.
     """
 
-    __slots__ = ()
+    __slots__ = ("_make", "_refusal", "_serve")
+
+    def __init__(self, server: web.Server) -> None:
+        # As `server()` makes them. There is no public way to have it make another class.
+        super().__init__(server, loop=asyncio.get_running_loop(), **server._kwargs)
+        self._refusal: tuple[int, str] | None = None
+        self._make, self._serve = self._request_factory, self._request_handler
+        self._request_factory, self._request_handler = self.made, self.judged
+
+    def made(self, message: Any, payload: StreamReader, *more: Any) -> web.BaseRequest:
+        """A request, as aiohttp's server makes it of what the parser read."""
+        assert self._make is not None
+        self._refusal = refusal_of(message)
+        if self._refusal is not None:
+            # Else the answer would be of a version that there is not.
+            message = message._replace(version=HttpVersion10, should_close=True)
+        return self._make(message, payload, *more)
+
+    async def judged(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The application's answer, or a refusal."""
+        assert self._serve is not None
+        if self._refusal is None:
+            return await self._serve(request)
+        status, words = self._refusal
+        # Told that there is no more of its body, aiohttp doesn't wait for it.
+        request.content.feed_eof()
+        response = web.Response(status=status, text=words + "\n")
+        response.force_close()
+        return response
 
     def handle_error(
         self,
@@ -37,3 +70,19 @@ class RequestHandler(web.RequestHandler):
         response = web.Response(status=status, text=words + "\n")
         response.force_close()
         return response
+
+
+def refusal_of(message: Any) -> tuple[int, str] | None:
+    """The status and words for a head that the parser took (a RawRequestMessage) and nobody should; None for any other.
+
+    RFC 9112 §2.3 and §3: a version is there, and is one of ours. §3.2: a Host is a host. §6.1: no chunks in HTTP/1.0.
+    """
+    version = message.version
+    if version != HttpVersion11 and version != HttpVersion10:
+        return (505, "HTTP/1.1 only") if version > HttpVersion11 else (400, "Bad request line")
+    host = message.headers.get(hdrs.HOST)
+    if host is not None and not is_host(host):
+        return 400, "Bad Host"
+    if version == HttpVersion10 and hdrs.TRANSFER_ENCODING in message.headers:
+        return 400, "Transfer-Encoding needs HTTP/1.1"
+    return None

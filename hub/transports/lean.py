@@ -19,6 +19,7 @@ from typing import cast
 from ..bayeux import LONG_POLLING
 from ..errors import HeadError
 from ..node import Node
+from ..origins import is_host
 from ..polls import Poll
 from ..protocol.heads import Head, read_head, refusal
 from ..protocol.messages import join
@@ -160,6 +161,8 @@ class Desk:
         length = int(digits)
         target = head.target.decode("ascii")
         host = _text(head, b"host")
+        if host is not None and not is_host(host):
+            return None
         counter, path = self.counters.find(target, host)
         if counter is not None and (path == "/bayeux" or path.startswith("/bayeux/")):
             origin, cookie = _text(head, b"origin"), _text(head, b"cookie")

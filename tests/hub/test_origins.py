@@ -383,10 +383,9 @@ async def test_bad_origin_is_a_403_of_one_line_on_every_way_in(way: str) -> None
 async def test_bad_host_is_nobody_s_own(way: str) -> None:
     async with serving() as (url, _):
         for host in BAD_HOSTS:
-            lines = [
-                line.replace(b"Host: hub", f"Host: {host}".encode()) for line in WAYS[way](f"Origin: https://{host}")
-            ]
-            reply = await say(url, *lines)
+            *before, last = WAYS[way](f"Origin: https://{host}")
+            # A request with such a Host ends its connection.
+            reply = await say(url, *before, last.replace(b"Host: hub", f"Host: {host}".encode()))
             assert reply.status in {400, 403}, host
             assert reply.body.count("\n") == 1
 

@@ -142,7 +142,7 @@ class TooLarge(ProtocolError):
 
 class BadEncoding(ProtocolError):
     code = 415
-    text = "Content-Encoding not known: send gzip, deflate, or none"
+    text = "Content-Encoding not known - send gzip or deflate or none"
 
 
 class TooMany(ProtocolError):

@@ -252,13 +252,11 @@ class Access:
         if older is None:
             return
         if older.user is not None and grant.user != older.user:
-            raise BadToken(text="Token is another user's - handshake first")
+            raise BadToken(text="Token is of another user - handshake first")
         who = Who(visitor, grant)
         for pattern in patterns:
             if not self.may_subscribe(pattern, who):
-                raise ForbiddenChannel(
-                    pattern, text="Forbidden channel - subscribed, and the newer token does not name it"
-                )
+                raise ForbiddenChannel(pattern, text="Forbidden channel - subscribed and not named by the newer token")
 
     def revoke(self, user: str, at: float) -> None:
         """Refuse this user's tokens that were made (`iat`) up to `at`, or don't say when; for MAX_REVOKED users."""

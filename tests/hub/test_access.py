@@ -527,8 +527,8 @@ class TestKicking:
             say, close = await (bayeux_talk if way == "bayeux" else plain_talk)(http, url)
             assert await say("private-7", alice) is None
             for shown, error in (
-                (anybody, "401::Token is another user's"),
-                (bob, "401::Token is another user's"),
+                (anybody, "401::Token is of another user"),
+                (bob, "401::Token is of another user"),
                 (fewer, "403:/private-7:"),
             ):
                 assert (await say("lobby", shown) or "").startswith(error)

@@ -318,6 +318,8 @@ class Bayeux:
         self.crowd.registries.append(registry)
         self.dialect = dialect
         self.wall = wall
+        #: Publications that may wait for a session, and their bytes; the node's.
+        self.queue_bounds = (1000, 1024 * 1024)
         self.services: dict[str, Service] = {}
         self.incoming: list[Incoming] = []
         self.outgoing: list[Outgoing] = []
@@ -691,7 +693,7 @@ class Bayeux:
         return True
 
     def _acknowledge(self, session: Session, message: Message, request: Request) -> None:
-        """Forget what the client has, put back what it has not."""
+        """Forget what the client has, put back what it has not; raises UnknownClient if that is too much to wait."""
         unacked, session.unacked = session.unacked, None
         if not unacked:
             return
@@ -705,6 +707,11 @@ class Bayeux:
             batch = -1
         session.got([item for number, items in unacked if number <= batch for item in items])
         session.put_back([item for number, items in unacked if number > batch for item in items])
+        if not session.shrink(*self.queue_bounds):
+            # It takes answers and says that it has none of them: each would be longer than the one before.
+            self.registry.end(session)
+            request.outcome.ended.append((session, "slow"))
+            raise UnknownClient(_shown_id(session.id))
 
     def _take_over(self, session: Session, message: Message, request: Request, kind: str) -> None:
         """Make the connection of this connect the session's only one. Raises UnknownClient if it can't go on."""

@@ -19,6 +19,7 @@ class Counters:
         "moved",
         "opened",
         "overdue",
+        "oversized",
         "published",
         "received",
         "recovered",
@@ -50,6 +51,7 @@ class Counters:
     unrecovered: int
     held: int
     overdue: int
+    oversized: int
     dropped: int
     unheld: int
     withheld: int

@@ -38,6 +38,7 @@ _COUNTERS = {
     "lost": "times that publications may have been missed and subscribers were told",
     "recovered": "channels recovered in full",
     "unrecovered": "channels whose subscriber was told to refetch",
+    "oversized": "of those, for a history longer than what may wait for a session",
     "held": "items that waited for the one named by their prev-id",
     "overdue": "items published although the one named by their prev-id had not come in time",
     "dropped": "items dropped because another waited for the same prev-id",

@@ -47,7 +47,7 @@ from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import home, is_meta, is_wild
 from .protocol.dialects import wire
 from .protocol.messages import dumps, dumps_all, loads
-from .protocol.publications import Draft, History, Position, Publication, Published
+from .protocol.publications import Draft, History, Position, Publication, Published, conflate
 from .protocol.replay import NEW, replay_id, start_of
 from .session_store import SessionStore
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
@@ -135,6 +135,7 @@ class Node:
         self.bayeux = bayeux
         self.registry: Registry = bayeux.registry
         self.bounds = bounds or Bounds()
+        bayeux.queue_bounds = (self.bounds.queue_count, self.bounds.queue_bytes)
         self.counters = Counters()
         self.draining = False
         self.links: set[Link] = set()
@@ -1145,14 +1146,21 @@ class Node:
     def _recovered(self, session: Session, channel: str, history: History) -> tuple[Position, bool]:
         if session.ended:
             return history.top, False
+        publications = self._pass_out(history.publications) if self.published else history.publications
+        count, size = self.bounds.queue_count, self.bounds.queue_bytes
+        if not session.has_room(publications, count, size):
+            # What waits for a session is bounded however it came there: a question of 700 bytes may be for 20 MiB.
+            publications = conflate(publications)
+            if not session.has_room(publications, count, size):
+                history, publications = History((), history.top, False), ()
+                self.counters.oversized += 1
+        first = history.publications[0].position if history.publications else None
+        session.begin(channel, history.top if first is None else Position(first.epoch, first.offset - 1))
+        session.recovered(channel, publications, history.top)
         if history.recovered:
             self.counters.recovered += 1
         else:
             self.counters.unrecovered += 1
-        first = history.publications[0].position if history.publications else None
-        session.begin(channel, history.top if first is None else Position(first.epoch, first.offset - 1))
-        publications = self._pass_out(history.publications) if self.published else history.publications
-        session.recovered(channel, publications, history.top)
         if not session.tracks:
             self.registry.unsure(session)
         self.wheel.add(self.time() + FLOOR_SECONDS, self._drop_floor, (session, channel))

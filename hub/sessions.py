@@ -250,11 +250,22 @@ class Session:
                 continue
             queue.append(publication)
             self.queued_bytes += publication.size
-        if len(queue) > count or self.queued_bytes > size:
-            queue = self.queue = conflate(queue)
-            self.queued_bytes = sum(publication.size for publication in queue)
-            if len(queue) > count or self.queued_bytes > size:
-                raise SlowSession(f"{len(queue)} publications, {self.queued_bytes} bytes")
+        if not self.shrink(count, size):
+            raise SlowSession(f"{len(self.queue or ())} publications, {self.queued_bytes} bytes")
+
+    def shrink(self, count: int, size: int) -> bool:
+        """Conflate the queue's hints if it is beyond `count` or `size` bytes; whether it is within them then."""
+        queue = self.queue
+        if queue is None or (len(queue) <= count and self.queued_bytes <= size):
+            return True
+        self.queue = conflate(queue)
+        self.queued_bytes = sum(publication.size for publication in self.queue)
+        return len(self.queue) <= count and self.queued_bytes <= size
+
+    def has_room(self, publications: Sequence[Publication], count: int, size: int) -> bool:
+        """Whether the queue would be within these bounds with these publications too."""
+        queued = len(self.queue or ()) + len(publications)
+        return queued <= count and self.queued_bytes + sum(each.size for each in publications) <= size
 
     def take(self) -> list[Publication]:
         """Empty the queue and return what was in it, oldest first."""

@@ -481,8 +481,57 @@ class TestLostAnswers:
             alice.connect(ext={"ack": 3})
             assert alice.wire.data() == []
 
+    @pytest.mark.parametrize("way", ["no acknowledgement", "a repeated connect"])
+    async def test_answers_that_never_arrive_do_not_grow_for_ever(self, way: str) -> None:
+        """Each held all that was sent before and what was new: 10 MB after 10,000 messages, and on."""
+        async with new_node(Bounds(tick=0.0, queue_count=10)) as node:
+            alice = Client(node, LONG_POLLING)
+            alice.start("/a", ext={"ack": True} if way == "no acknowledgement" else {})
+            sizes = []
+            for number in range(30):
+                await publish(node, "/a", number)
+                alice.connect(id="1", ext={"ack": 0}, advice={"timeout": 0})
+                replies = alice.wire.take()
+                if not replies[-1]["successful"]:
+                    break
+                sizes.append(len(replies) - 1)
+            assert sizes == list(range(1, 11))
+            assert replies[-1]["error"].startswith("402:")
+            assert replies[-1]["advice"]["reconnect"] == "handshake"
+            assert not node.registry.sessions
+
 
 class TestRecovery:
+    @pytest.mark.parametrize(("count", "size"), [(25, 10**6), (1000, 30 * 103)])
+    async def test_history_longer_than_what_may_wait_is_lost(self, count: int, size: int) -> None:
+        """A question of 700 bytes, for the histories of 20 channels, held 36 MiB until somebody read them."""
+        async with new_node(Bounds(tick=0.0, queue_count=count, queue_bytes=size)) as node:
+            since = {}
+            for name in ("/a", "/b", "/c"):
+                since[name] = str(await node.broker.position(name))
+                await publish(node, name, *range(20))
+            alice = Client(node)
+            alice.start()
+            alice.say(alice.meta("subscribe", subscription=list(since), ext={"position": since}))
+            await asyncio.sleep(0)
+            replies = alice.wire.take()
+            reply = next(each for each in replies if each["channel"] == "/meta/subscribe")
+            assert reply["ext"]["recovered"] == {"/a": True, "/b": False, "/c": False}
+            assert len([each for each in replies if "data" in each]) == 20
+            assert node.counters.oversized == 2
+            await publish(node, "/b", 20)
+            assert alice.wire.data() == [20], "and it goes on from there"
+
+    async def test_hints_of_a_long_history_are_conflated_first(self) -> None:
+        async with new_node(Bounds(tick=0.0, queue_count=5)) as node:
+            since = str(await node.broker.position("/a"))
+            await node.publish([Draft("/a", b"%d" % number, hint=True) for number in range(20)])
+            alice = Client(node)
+            alice.start()
+            alice.say(alice.meta("subscribe", subscription="/a", ext={"position": {"/a": since}}))
+            await asyncio.sleep(0)
+            assert alice.wire.data() == [19]
+
     async def test_subscribe_with_a_position_gets_what_came_after_it(self) -> None:
         async with new_node() as node:
             await publish(node, "/a", 1)

@@ -34,7 +34,7 @@ from .errors import SettingsError
 from .forwarded import Proxies
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
-from .metrics import CONTENT_TYPE, HubMetrics
+from .metrics import CONTENT_TYPE, HubMetrics, labelled
 from .node import KICKS, Bounds, Node, drain, new_id
 from .presence import Pace
 from .protocol.access import Access, parse_rules
@@ -46,6 +46,7 @@ from .recent import Recent
 from .reporter import Reporter
 from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
+from .siblings import Siblings
 from .transports import feed, publish, roster
 from .transports.answers import NO_STORE
 from .transports.feed import Feed
@@ -221,13 +222,19 @@ class Hub:
     broker: for tests; else REDIS_URL decides. identify: tells who the site's visitor is from a Cookie
     header, None for a stranger; for rules that ask for a session. It must not wait. `node`, `publisher`,
     `services`, `incoming`, `outgoing`, `published`, `on` and `kick` are the default realm's, the one that
-    the environment describes; the site's is that too. Raises SettingsError for realms or rules that don't parse.
+    the environment describes; the site's is that too. siblings: the other workers on its port, whose metrics
+    /metrics has too. Raises SettingsError for realms or rules that don't parse.
     """
 
     def __init__(
-        self, settings: Settings, broker: Broker | None = None, identify: Callable[[str], str | None] | None = None
+        self,
+        settings: Settings,
+        broker: Broker | None = None,
+        identify: Callable[[str], str | None] | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self.settings = settings
+        self._siblings = siblings
         entries = read_realms(settings)
         logs = 0 if settings.redis_url is None else REALM_FILES * len(entries)
         self.door = Door(
@@ -357,6 +364,8 @@ class Hub:
                 if realm.shared is not None:
                     realm.shared.start()
                 stack.push_async_callback(realm.node.stop)
+            if self._siblings is not None:
+                await stack.enter_async_context(self._siblings.answering(self._own_metrics))
             yield
             self.checks.close()
             await self.drain()
@@ -371,11 +380,16 @@ class Hub:
         return web.json_response(state, status=200 if state["ready"] else 503, headers=NO_STORE)
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        text = await self._own_metrics()
+        if self._siblings is not None:
+            text = labelled({self._siblings.number: text, **await self._siblings.ask()})
+        return web.Response(body=text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE})
+
+    async def _own_metrics(self) -> bytes:
         extra = [metric for collect in self.metrics for metric in await collect()]
         nodes = {name: realm.node for name, realm in self.realms.items()}
         presences = [realm.reporter.rules for realm in self.realms.values() if realm.reporter is not None]
-        text = HubMetrics(nodes, self.door, presences, extra).text()
-        return web.Response(body=text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE})
+        return HubMetrics(nodes, self.door, presences, extra).text()
 
     async def _state(self) -> dict[str, Any]:
         reason = self._ailing() or await self.checks.reason()

@@ -14,12 +14,15 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +36,7 @@ from .protocol import tokens
 from .publisher import Item, encoded
 from .realms import PREFIX, settings_of
 from .settings import SECONDS, SIZE, Setting, Settings, describe, near_misses, new_key, read
+from .siblings import Siblings
 
 logger = logging.getLogger(__name__)
 
@@ -160,11 +164,11 @@ def _serve(found: argparse.Namespace, environ: Environ) -> int:
     given = Settings.from_environ(with_arguments(found, environ))
     settings = given.with_key()
 
-    async def work(sock: socket.socket | None, announce: Callable[[str], None] | None) -> None:
+    async def work(place: Place) -> None:
         app = web.Application()
-        hub = Hub(settings)
+        hub = Hub(settings, siblings=place.siblings)
         hub.setup(app)
-        await serve(app, hub, announce, sock)
+        await serve(app, hub, place.announce, place.sock)
 
     def announce(url: str) -> None:
         known = banner.facts(settings, url, kept_key=given.key is None)
@@ -173,13 +177,22 @@ def _serve(found: argparse.Namespace, environ: Environ) -> int:
     return serve_with(settings, work, announce, environ)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker's: where it listens, None for a socket of its own; whom to tell so, if anybody; the other workers."""
+
+    sock: socket.socket | None
+    announce: Callable[[str], None] | None
+    siblings: Siblings | None
+
+
 def serve_with(
     settings: Settings,
-    work: Callable[[socket.socket | None, Callable[[str], None] | None], Any],
+    work: Callable[[Place], Any],
     announce: Callable[[str], None],
     environ: Environ,
 ) -> int:
-    """Run `work(sock, announce)`, a coroutine that serves, in this process or in several.
+    """Run `work`, a coroutine that serves, in this process or in several.
 
     announce: called once, with the URL, when the first of them listens. environ: warned of where a name in it is
     nearly a setting's. Raises what `work` raises.
@@ -191,7 +204,7 @@ def serve_with(
         logger.warning(words)
     if settings.workers == 1:
         with _bind_errors(settings):
-            uvloop.run(work(None, announce))
+            uvloop.run(work(Place(None, announce, None)))
         return DONE
 
     def check() -> None:
@@ -204,9 +217,13 @@ def serve_with(
     with _bind_errors(settings):
         sockets = workers.listen(settings.host, settings.port, settings.workers, shared=settings.shared_port)
 
+    # Only its owner may enter it.
+    folder = Path(tempfile.mkdtemp(prefix="fanfare-"))
+
     def worker(number: int, sock: socket.socket, again: bool) -> int:
         try:
-            uvloop.run(work(sock, announce if number == 0 and not again else None))
+            siblings = Siblings(folder, number, settings.workers)
+            uvloop.run(work(Place(sock, announce if number == 0 and not again else None, siblings)))
         except HubError as error:
             return _say_error(f"worker {number}", _words(error), FAILED)
         return DONE
@@ -217,6 +234,7 @@ def serve_with(
     finally:
         for sock in sockets:
             sock.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -166,6 +166,34 @@ class HubMetrics(Collector):
             yield gauge
 
 
+def labelled(texts: Mapping[int, bytes | None]) -> bytes:
+    """The metrics of several workers as one text, each sample with its worker; None for one that gives none.
+
+    They are not summed: a worker that is replaced begins at nought, and a sum would fall with it.
+    """
+    heads: dict[bytes, bytes] = {}
+    samples: dict[bytes, list[bytes]] = {}
+    for worker, text in sorted(texts.items()):
+        label = b'worker="%d"' % worker
+        for block in (text or b"").split(b"# HELP ")[1:]:
+            words, kind, *lines = block.splitlines()
+            name = words.partition(b" ")[0]
+            heads.setdefault(name, b"# HELP %b\n%b\n" % (words, kind))
+            samples.setdefault(name, []).extend(_with_label(line, label) for line in lines if line)
+    up = b"# HELP hub_worker_up 1 if the worker gave its metrics\n# TYPE hub_worker_up gauge\n"
+    up += b"".join(b'hub_worker_up{worker="%d"} %d\n' % (worker, text is not None) for worker, text in texts.items())
+    return up + b"".join(head + b"\n".join(samples[name]) + b"\n" for name, head in heads.items())
+
+
+def _with_label(line: bytes, label: bytes) -> bytes:
+    # A name has no brace or space in it, and neither stands before the labels.
+    name, brace, rest = line.partition(b"{")
+    if brace and b" " not in name:
+        return b"%b{%b,%b" % (name, label, rest)
+    name, _, value = line.partition(b" ")
+    return b"%b{%b} %b" % (name, label, value)
+
+
 def _counter(name: str, words: str, value: float) -> Metric:
     return CounterMetricFamily(f"hub_{name}", words, value=value)
 

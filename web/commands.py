@@ -7,7 +7,6 @@ import asyncio
 import getpass
 import json
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -22,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub import banner, logs
 from hub.app import Hub, serve
-from hub.cli import DONE, FAILED, Environ, Finding, Wrong, serve_with, with_arguments, with_kept_key
+from hub.cli import DONE, FAILED, Environ, Finding, Place, Wrong, serve_with, with_arguments, with_kept_key
 from hub.errors import BrokerUnavailable, ProtocolError, SettingsError
 from hub.orm import outbox as boxes
 from hub.orm import postgres
@@ -68,8 +67,8 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
     demo_wanted = hub_settings.development and settings.database is None and settings.url is None and not found.no_demo
     _run(_prepare(settings, with_demo=demo_wanted))
 
-    async def work(sock: socket.socket | None, announce: Callable[[str], None] | None) -> None:
-        hub = Hub(hub_settings)
+    async def work(place: Place) -> None:
+        hub = Hub(hub_settings, siblings=place.siblings)
         app = create_app(
             settings,
             hub.publisher,
@@ -82,7 +81,7 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         hub.checks.append(database.check)
         hub.metrics.append(lambda: of_outbox(database.notifier))
         with _telling():
-            await serve(app, hub, announce, sock)
+            await serve(app, hub, place.announce, place.sock)
 
     def announce(url: str) -> None:
         shown = url.replace("//127.0.0.1:", "//localhost:")

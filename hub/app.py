@@ -26,7 +26,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from prometheus_client import Metric
 
-from .bayeux import CONNECTION_TYPES, EVENTSOURCE, Bayeux, Crowd, Limits
+from .bayeux import Bayeux, Crowd, Limits
 from .brokers import Broker
 from .brokers.memory import MemoryBroker
 from .checks import Checks
@@ -126,8 +126,6 @@ class Realm:
             ),
             dialect="faye" if settings.dialect == "faye" else "spec",
             wall=time.time,
-            # A stream's connects are requests beside it: another worker that gets one would take the session away.
-            types=[each for each in CONNECTION_TYPES if each != EVENTSOURCE or not broker.keeps_sessions],
             crowd=crowd,
         )
         #: Service channels by name, for the code that embeds the hub: `hub.services["/service/x"] = answer`.

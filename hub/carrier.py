@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from .brokers import Broker
 from .counters import Counters
@@ -23,9 +23,6 @@ from .errors import BadMessage, BadWire, BrokerUnavailable
 from .mail import Kind, Mail
 from .polls import Poll
 from .protocol.messages import dumps, loads
-
-if TYPE_CHECKING:
-    from .wheel import Wheel
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +105,12 @@ class Carrier:
         host: Host,
         broker: Broker,
         counters: Counters,
-        wheel: Wheel,
         time: Callable[[], float],
         longest: float,
     ) -> None:
         self._host = host
         self._broker = broker
         self._counters = counters
-        self._wheel = wheel
         self._time = time
         self._longest = longest + LATE_SECONDS
         self._numbers = 0
@@ -127,6 +122,7 @@ class Carrier:
         self._owners: OrderedDict[str, str] = OrderedDict()
         # The lease under which mail came here; with another one some may have been lost.
         self._life = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
 
     # The worker that a request reached
@@ -384,10 +380,16 @@ class Carrier:
     def start(self) -> None:
         """The broker is open: look from now on whether other workers are alive."""
         self._life = self._broker.life
-        self._wheel.add(self._time() + WATCH_SECONDS, self._look, None)
+        # Not on the node's wheel, which turns ten times a second while there is anything on it.
+        self._timer = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
 
-    def _look(self, _: None) -> None:
-        self._wheel.add(self._time() + WATCH_SECONDS, self._look, None)
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
         life = self._broker.life
         if life and life != self._life:
             if self._life:

@@ -178,7 +178,7 @@ class Node:
             # A held connect lasts longer than a session without one.
             self.bounds.session_ttl + bayeux.limits.timeout,
         )
-        self.carrier = Carrier(self, broker, self.counters, self.wheel, self.time, bayeux.limits.timeout)
+        self.carrier = Carrier(self, broker, self.counters, self.time, bayeux.limits.timeout)
         # Sessions of which is being found out whether they are still this node's.
         self._checking: set[Session] = set()
         # Bound once: an entry of the wheel then costs no method object.
@@ -227,6 +227,7 @@ class Node:
             await self._finish_tasks()
         if self.registry.attendance is not None:
             await self.registry.attendance.stop()
+        self.carrier.stop()
         await self.broker.close()
         self.wheel.stop()
         self.delivery.stop()

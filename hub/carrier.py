@@ -22,7 +22,7 @@ from .counters import Counters
 from .errors import BadMessage, BadWire, BrokerUnavailable
 from .mail import Kind, Mail
 from .polls import Poll
-from .protocol.messages import dumps, loads
+from .protocol.messages import loads
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,12 @@ CONFIRM_SECONDS = 1.0
 
 #: Seconds beyond the longest hold after which a request is routed anew: its mail got lost.
 LATE_SECONDS = 10.0
+
+#: Seconds until an answer is sent again that could not be sent, each time.
+ANSWER_PAUSES = (0.2, 1.0, 3.0)
+
+#: Bytes of a request from which on its session moves instead: large bodies don't go through the broker.
+CARRIED_BYTES = 64 * 1024
 
 #: Seconds for the owner to give a session up. One that is not alive is found out in less.
 MOVE_SECONDS = 8.0
@@ -132,11 +138,18 @@ class Carrier:
         return self._owners.get(session_id)
 
     async def carry(
-        self, owner: str, session_id: str, messages: Sequence[object], transport: str, to: Poll, tries: int
+        self,
+        owner: str,
+        session_id: str,
+        messages: Sequence[object],
+        body: bytes,
+        transport: str,
+        to: Poll,
+        tries: int,
     ) -> bool:
         """Send a request to the worker that owns its session; False if that is not alive. Raises BrokerUnavailable.
 
-        `to` gets the answer.
+        body: the messages, encoded. `to` gets the answer.
         """
         self._numbers += 1
         number = self._numbers
@@ -151,7 +164,7 @@ class Carrier:
                 transport=transport,
                 browser=to.browser,
                 hurry=self._host.draining or to.hurried,
-                body=dumps(messages),
+                body=body,
             )
         except BrokerUnavailable:
             if self._pop(number) is None:
@@ -259,12 +272,15 @@ class Carrier:
 
     async def _answer(self, poll: Carried, body: bytes) -> None:
         worker, number = poll.key
-        try:
-            sent = await self._mail(
-                worker, "answer", number, confirm=poll.confirmed is not None, status=poll.status, body=body
-            )
-        except BrokerUnavailable:
-            sent = False
+        sent = False
+        for pause in ANSWER_PAUSES:
+            try:
+                confirm = poll.confirmed is not None
+                sent = await self._mail(worker, "answer", number, confirm=confirm, status=poll.status, body=body)
+                break
+            except BrokerUnavailable:
+                # Whoever waits for it would wait until it is late. If it got there, it is taken once.
+                await asyncio.sleep(pause)
         if not sent:
             self._lose(poll)
         elif poll.confirmed is None:

@@ -37,7 +37,7 @@ from .bayeux import (
     Service,
 )
 from .brokers import Broker, Health
-from .carrier import Carried, Carrier
+from .carrier import CARRIED_BYTES, Carried, Carrier
 from .counters import Counters
 from .delivery import Delivery
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession, Superseded, UnknownClient
@@ -940,7 +940,7 @@ class Node:
         """Take a poll if its session is this node's, else send it to the owner. Raises BrokerUnavailable."""
         store, carrier = self.store, self.carrier
         async with store.turn(client_id):
-            against = 0
+            against, sent = 0, None
             for _ in range(MAX_TRIES):
                 owner = carrier.owner(client_id) if client_id not in self.registry.sessions else None
                 if owner is None:
@@ -956,7 +956,11 @@ class Node:
                     return
                 if tries > MAX_TRIES:
                     break
-                if await carrier.carry(owner, client_id, messages, transport, to, tries):
+                if sent is None:
+                    sent = dumps(messages)
+                if len(sent) > CARRIED_BYTES:
+                    against = 0 if await carrier.ask_for(owner, client_id) else against
+                elif await carrier.carry(owner, client_id, messages, sent, transport, to, tries):
                     return
         raise BrokerUnavailable("the session's owner can't be found")
 

@@ -273,6 +273,30 @@ class TestElsewhere:
                 heard = data(await say(one, connect(client_id)))
                 assert (heard or data(await say(one, connect(client_id, 5000)))) == [1]
 
+    async def test_large_request_moves_its_session_instead(self, redis_url: str) -> None:
+        """What is published goes through the broker once, not as mail besides."""
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            held = await hold(one, client_id)
+            message = {"channel": "/chat/a", "clientId": client_id, "data": "x" * 100_000, "id": "1"}
+            assert (await say(two, message))[0]["successful"]
+            assert owners(nodes, client_id) == [two]
+            assert (await held.answer())[0]["advice"]["reconnect"] == "retry"
+
+    async def test_answer_that_the_broker_does_not_take_is_sent_again(self, redis_url: str) -> None:
+        """Whoever waited for it waited for a minute."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            held = await hold(two, client_id)
+            mail, one.broker.mail = one.broker.mail, unavailable  # type: ignore[method-assign]  # for a moment
+            await one.publish([Draft("/a", b"1")])
+            await arrive()
+            one.broker.mail = mail  # type: ignore[method-assign]
+            assert data(await held.answer()) == [1]
+
 
 class TestLinks:
     async def test_websocket_and_polls_of_a_session_take_turns_at_two_workers(self, redis_url: str) -> None:

@@ -104,6 +104,7 @@ class Realm:
             max_subscriptions=settings.max_subscriptions,
             max_sessions=settings.max_sessions,
             publish_rate=settings.publish_rate,
+            address_publish_rate=settings.address_publish_rate,
             browser_polls=settings.browser_polls,
             handshake_rate=settings.handshake_rate,
         )

@@ -129,6 +129,7 @@ class Limits:
     max_subscriptions: int = 1000
     max_sessions: int = 0
     publish_rate: float = 0.0
+    address_publish_rate: float = 0.0
     browser_polls: int = 0
     handshake_rate: float = 0.0
 
@@ -267,6 +268,7 @@ class Crowd:
     def __init__(self) -> None:
         self.registries: list[Registry] = []
         self.addresses: OrderedDict[str, Bucket] = OrderedDict()
+        self.publishers: OrderedDict[str, Bucket] = OrderedDict()
 
     @property
     def sessions(self) -> int:
@@ -278,15 +280,29 @@ class Crowd:
         if not rate or not address:
             return True
         burst = rate * HANDSHAKE_BURST_SECONDS
-        buckets = self.addresses
-        bucket = buckets.get(address)
-        if bucket is None:
-            bucket = buckets[address] = Bucket(now, burst)
-            if len(buckets) > MAX_ADDRESSES:
-                buckets.popitem(last=False)
-        else:
-            buckets.move_to_end(address)
-        return bucket.take(now, rate, burst)
+        return _of_address(self.addresses, address, now, burst).take(now, rate, burst)
+
+    def may_publish(self, address: str, now: float, rate: float) -> bool:
+        """Whether this address has publishes left. It begins with those of a tenth of a second, not with all that may
+        be saved up: each session has an allowance that is full, and a client may open many.
+        """
+        if not rate or not address:
+            return True
+        burst = max(1.0, rate * BURST_SECONDS)
+        first = max(1.0, rate / 10)
+        return _of_address(self.publishers, address, now, first).take(now, rate, burst)
+
+
+def _of_address(buckets: OrderedDict[str, Bucket], address: str, now: float, first: float) -> Bucket:
+    """The allowance of an address. first: what that of a new one has."""
+    bucket = buckets.get(address)
+    if bucket is None:
+        bucket = buckets[address] = Bucket(now, first)
+        if len(buckets) > MAX_ADDRESSES:
+            buckets.popitem(last=False)
+    else:
+        buckets.move_to_end(address)
+    return bucket
 
 
 class Bayeux:
@@ -828,7 +844,10 @@ class Bayeux:
         service = is_service(channel)
         if service and channel not in self.services:
             raise UnknownChannel(channel)
-        if not self._may_publish_now(session, request.now):
+        address = getattr(request.to, "address", "")
+        if not self._may_publish_now(session, request.now) or not self.crowd.may_publish(
+            address, request.now, self.limits.address_publish_rate
+        ):
             raise TooMany(limit="publishes")
         who = Who() if session is None else session.who
         if not service and not (decision := self.access.decide("publish", channel, who)).allowed:

@@ -80,8 +80,8 @@ class Carried(Poll):
 
     __slots__ = ("confirmed", "key", "since")
 
-    def __init__(self, key: tuple[str, int], browser: str, since: float) -> None:
-        super().__init__()
+    def __init__(self, key: tuple[str, int], browser: str, address: str, since: float) -> None:
+        super().__init__(address)
         self.key = key
         self.browser = browser
         self.since = since
@@ -163,6 +163,7 @@ class Carrier:
                 session=session_id,
                 transport=transport,
                 browser=to.browser,
+                address=to.address,
                 hurry=self._host.draining or to.hurried,
                 body=body,
             )
@@ -373,7 +374,7 @@ class Carrier:
         if mail.kind == "move":
             self._host.give_up(mail.session, partial(self._given_up, key))
         elif mail.kind == "request":
-            poll = self._taken[key] = Carried(key, mail.browser, self._time())
+            poll = self._taken[key] = Carried(key, mail.browser, mail.address, self._time())
             poll.hurried = mail.hurry
             poll.when_sent(partial(self._answered, poll))
             self._host.accept_carried(mail.session, loads(mail.body), mail.transport, poll)

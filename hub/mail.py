@@ -24,9 +24,9 @@ _KINDS = frozenset(get_args(Kind))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
     """One of them. sender: a worker. serial: grows with each that a sender writes. number: of the sender's request, or
-    of the receiver's that this is about. session: the session's id. transport and browser: as `Node.accept` and a poll
-    have them. hurry: nothing is to be held. confirm: the answer has publications, and the owner waits for `written`.
-    status: of an answer, in HTTP.
+    of the receiver's that this is about. session: the session's id. transport, browser and address: as `Node.accept`
+    and a poll have them. hurry: nothing is to be held. confirm: the answer has publications, and the owner waits for
+    `written`. status: of an answer, in HTTP.
     body: the messages of a request, as a JSON array; of an answer, without the brackets.
     """
 
@@ -37,6 +37,7 @@ class Mail:
     session: str = ""
     transport: str = ""
     browser: str = ""
+    address: str = ""
     hurry: bool = False
     confirm: bool = False
     status: int = 200
@@ -52,6 +53,7 @@ class Mail:
             self.session,
             self.transport,
             self.browser,
+            self.address,
             self.hurry,
             self.confirm,
             self.status,
@@ -63,7 +65,9 @@ class Mail:
         """Read one. Raises BadWire for what another release may have sent."""
         line, _, body = text.partition(b"\n")
         try:
-            kind, sender, serial, number, session, transport, browser, hurry, confirm, status = orjson.loads(line)
+            kind, sender, serial, number, session, transport, browser, address, hurry, confirm, status = orjson.loads(
+                line
+            )
             if kind not in _KINDS:
                 raise BadWire(f"mail of kind {kind}")
             return cls(
@@ -74,6 +78,7 @@ class Mail:
                 session=session,
                 transport=transport,
                 browser=browser,
+                address=address,
                 hurry=bool(hurry),
                 confirm=bool(confirm),
                 status=int(status),

@@ -650,6 +650,14 @@ class Settings:
     publish_rate: int = setting(
         "HUB_PUBLISH_RATE", COUNT, 100, "publishes a second of a client; 0 for no limit", minimum=0
     )
+    address_publish_rate: int = setting(
+        "HUB_ADDRESS_PUBLISH_RATE",
+        COUNT,
+        # The people of an office share an address; ten who publish all they may are as many as it bears.
+        1000,
+        "publishes a second of all clients of an address; 0 for no limit",
+        minimum=0,
+    )
     browser_polls: int = setting(
         "HUB_BROWSER_POLLS",
         COUNT,

@@ -22,6 +22,9 @@ from .protocol.channels import from_fanout, is_wild, to_fanout
 #: Seconds added to what the hub says it holds a connect for, before it is taken for dead.
 _GRACE = 10.0
 
+#: Codes of errors that pass: a session that is gone, a hub that is full or has lost its broker.
+_PASSING = frozenset({"402", "408", "429", "500", "503"})
+
 _FIRST_PAUSE = 0.5
 _LAST_PAUSE = 15.0
 
@@ -48,6 +51,12 @@ class Refused(HubError):
 
 class _Lost(Exception):
     """The session or the connection is gone; begin again."""
+
+
+def _refusal(what: str, reply: dict[str, Any]) -> Refused | _Lost:
+    """What to raise for a reply that is not successful."""
+    error = str(reply.get("error"))
+    return (_Lost if error.partition(":")[0] in _PASSING else Refused)(f"{what}: {error}")
 
 
 class Listener:
@@ -114,7 +123,7 @@ class Listener:
             {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["long-polling"]}
         )
         if not handshake.get("successful"):
-            raise Refused(f"handshake: {handshake.get('error')}")
+            raise _refusal("handshake", handshake)
         self._id = str(handshake["clientId"])
         asked = {pattern: self._positions.get(pattern) for pattern in self._patterns if not is_wild(pattern)}
         subscribe = {
@@ -126,7 +135,7 @@ class Listener:
         [reply] = self._say(subscribe)
         if not reply.get("successful"):
             self._id = ""
-            raise Refused(f"{', '.join(map(to_fanout, self._patterns))}: {reply.get('error')}")
+            raise _refusal(", ".join(map(to_fanout, self._patterns)), reply)
         if self._begun:
             # A pattern has no position to recover from.
             yield from (Missed(to_fanout(pattern)) for pattern in self._patterns if is_wild(pattern))

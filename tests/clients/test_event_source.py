@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from clients.driven import scene, until, visiting
-from playwright.async_api import Browser
+from listening import serving
+from playwright.async_api import Browser, Route
 
 from hub.publisher import HttpPublisher
 
@@ -49,3 +51,38 @@ async def test_it_is_told_what_a_restart_without_redis_has_lost(shared_chromium:
             assert (await visit.hear("lost"))["data"] == ["a"]
             await there.hub.publish("/a", 2)
             assert await visit.messages(1) == [2]
+
+
+async def test_page_of_the_docs_makes_another_where_a_proxy_s_502_ended_it(shared_chromium: Browser) -> None:
+    """The docs said that an EventSource comes back by itself; a status but 200 ends it, and the page was dead."""
+    text = (Path(__file__).parents[2] / "docs" / "plain.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```js\n(.*?)```", text, re.DOTALL) if "listen" in block]
+    async with serving() as (url, hub):
+        page = await shared_chromium.new_page()
+        heard: list[str] = []
+        page.on("console", lambda message: heard.append(message.text))
+        asked: list[str] = []
+
+        async def pass_on(route: Route) -> None:
+            asked.append(route.request.url)
+            if len(asked) == 2:
+                await route.fulfill(status=502, body="Bad Gateway")
+            else:
+                await route.continue_()
+
+        try:
+            await page.goto(f"{url}/test")
+            await page.route("**/sse?*", pass_on)
+            await page.evaluate(code.replace("https://hub.example.org", url))
+            await until(lambda: hub.node.subscribers("/comments-17"))
+            await hub.publisher.publish("comments-17", 1)
+            await until(lambda: any('"data":1' in line for line in heard))
+            (link,) = hub.node.links
+            link.leave(1000, "restart")
+            await until(lambda: not hub.node.links)
+            await hub.publisher.publish("comments-17", 2)
+            await until(lambda: any('"data":2' in line for line in heard))
+            assert len(asked) >= 3
+            assert sum('"data":1' in line for line in heard) == 1
+        finally:
+            await page.close()

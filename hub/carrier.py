@@ -41,6 +41,10 @@ ANSWER_PAUSES = (0.2, 1.0, 3.0)
 #: Bytes of a request from which on its session moves instead: large bodies don't go through the broker.
 CARRIED_BYTES = 64 * 1024
 
+#: Polls in a row that come through the same worker, after which the owner offers it the session. Moving one costs a few
+#: carried polls.
+OFFER_AFTER = 4
+
 #: Seconds for the owner to give a session up. One that is not alive is found out in less.
 MOVE_SECONDS = 8.0
 
@@ -65,6 +69,9 @@ class Host(Protocol):
     def accept_again(self, messages: Sequence[object], transport: str, to: Poll, tries: int) -> None:
         """Route a request anew that did not find its owner."""
 
+    def may_move(self, session_id: str) -> bool:
+        """Whether another worker can go on with a session without any loss."""
+
     def abandon(self, poll: Poll) -> None:
         """A carried request's client is gone, or its answer was not written."""
 
@@ -78,13 +85,15 @@ class Host(Protocol):
 class Carried(Poll):
     """A poll that was sent to another worker; its answer goes there."""
 
-    __slots__ = ("confirmed", "key", "since")
+    __slots__ = ("confirmed", "counts", "key", "since")
 
     def __init__(self, key: tuple[str, int], browser: str, address: str, since: float) -> None:
         super().__init__(address)
         self.key = key
         self.browser = browser
         self.since = since
+        #: Whether it is a poll that says where its client's polls go.
+        self.counts = False
         #: Set once it is known what became of the answer; None if nobody needs to know.
         self.confirmed: asyncio.Event | None = None
 
@@ -126,6 +135,9 @@ class Carrier:
         self._unconfirmed: dict[str, Carried] = {}
         self._serials: OrderedDict[str, int] = OrderedDict()
         self._owners: OrderedDict[str, str] = OrderedDict()
+        # Sessions that their owners would give up, and here: the worker that a session's polls came through, how often.
+        self._offered: OrderedDict[str, None] = OrderedDict()
+        self._streaks: OrderedDict[str, tuple[str, int]] = OrderedDict()
         # The lease under which mail came here; with another one some may have been lost.
         self._life = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -136,6 +148,10 @@ class Carrier:
     def owner(self, session_id: str) -> str | None:
         """Who owned a session when this node looked last."""
         return self._owners.get(session_id)
+
+    def is_offered(self, session_id: str) -> bool:
+        """Whether the owner would give a session up; asked when a poll has come here."""
+        return session_id in self._offered
 
     async def carry(
         self,
@@ -198,6 +214,7 @@ class Carrier:
         moved: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._sent[number] = _Sent(owner, self._time(), session_id, moved=moved)
         self._owners.pop(session_id, None)
+        self._offered.pop(session_id, None)
         try:
             async with asyncio.timeout(MOVE_SECONDS):
                 return await self._mail(owner, "move", number, session=session_id) and await moved
@@ -244,6 +261,24 @@ class Carrier:
 
     # The worker that owns the session
 
+    def polled_here(self, session_id: str) -> None:
+        """A poll of this node's session came to this node itself."""
+        if self._streaks:
+            self._streaks.pop(session_id, None)
+
+    def _offers(self, poll: Carried) -> bool:
+        """Whether the worker of a carried poll is where the session's polls come to now."""
+        if not poll.counts or poll.session is None:
+            return False
+        session_id, worker = poll.session.id, poll.key[0]
+        last, count = self._streaks.get(session_id, (worker, 0))
+        count = count + 1 if last == worker else 1
+        self._streaks[session_id] = (worker, count)
+        self._streaks.move_to_end(session_id)
+        if len(self._streaks) > MAX_OWNERS:
+            self._streaks.popitem(last=False)
+        return count >= OFFER_AFTER and self._host.may_move(session_id)
+
     def unconfirmed(self, session_id: str) -> bool:
         """Whether a session's last answer was carried, and nobody knows yet if it was written."""
         return session_id in self._unconfirmed
@@ -273,11 +308,13 @@ class Carrier:
 
     async def _answer(self, poll: Carried, body: bytes) -> None:
         worker, number = poll.key
-        sent = False
+        sent, offers = False, self._offers(poll)
+        confirm = poll.confirmed is not None
         for pause in ANSWER_PAUSES:
             try:
-                confirm = poll.confirmed is not None
-                sent = await self._mail(worker, "answer", number, confirm=confirm, status=poll.status, body=body)
+                sent = await self._mail(
+                    worker, "answer", number, confirm=confirm, status=poll.status, offers=offers, body=body
+                )
                 break
             except BrokerUnavailable:
                 # Whoever waits for it would wait until it is late. If it got there, it is taken once.
@@ -355,6 +392,10 @@ class Carrier:
         poll = sent.to
         assert poll is not None
         poll.carried = (sent.owner, mail.number) if mail.confirm else None
+        if mail.offers:
+            self._offered[sent.session] = None
+            if len(self._offered) > MAX_OWNERS:
+                self._offered.popitem(last=False)
         if mail.kind == "answer":
             poll.status = mail.status
             poll.send([mail.body] if mail.body else [])

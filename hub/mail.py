@@ -6,7 +6,7 @@ once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import orjson
@@ -26,7 +26,8 @@ class Mail:
     """One of them. sender: a worker. serial: grows with each that a sender writes. number: of the sender's request, or
     of the receiver's that this is about. session: the session's id. transport, browser and address: as `Node.accept`
     and a poll have them. hurry: nothing is to be held. confirm: the answer has publications, and the owner waits for
-    `written`. status: of an answer, in HTTP.
+    `written`. status: of an answer, in HTTP. offers: the owner would give the session up, as its polls come to the
+    receiver.
     body: the messages of a request, as a JSON array; of an answer, without the brackets.
     """
 
@@ -41,48 +42,27 @@ class Mail:
     hurry: bool = False
     confirm: bool = False
     status: int = 200
+    offers: bool = False
     body: bytes = b""
 
     def encode(self) -> bytes:
         """As it is sent."""
-        head = [
-            self.kind,
-            self.sender,
-            self.serial,
-            self.number,
-            self.session,
-            self.transport,
-            self.browser,
-            self.address,
-            self.hurry,
-            self.confirm,
-            self.status,
-        ]
+        named = ((name, getattr(self, name)) for name in _HEAD)
+        head = {name: value for name, value in named if value is not False and value != ""}
         return orjson.dumps(head) + b"\n" + self.body
 
     @classmethod
     def parse(cls, text: bytes) -> Mail:
-        """Read one. Raises BadWire for what another release may have sent."""
+        """Read one. Raises BadWire for what is none; what a later release says besides is left out."""
         line, _, body = text.partition(b"\n")
         try:
-            kind, sender, serial, number, session, transport, browser, address, hurry, confirm, status = orjson.loads(
-                line
-            )
-            if kind not in _KINDS:
-                raise BadWire(f"mail of kind {kind}")
-            return cls(
-                kind=kind,
-                sender=sender,
-                serial=int(serial),
-                number=int(number),
-                session=session,
-                transport=transport,
-                browser=browser,
-                address=address,
-                hurry=bool(hurry),
-                confirm=bool(confirm),
-                status=int(status),
-                body=body,
-            )
+            head = orjson.loads(line)
+            mail = cls(body=body, **{name: head[name] for name in _HEAD if name in head})
         except (TypeError, ValueError) as error:
             raise BadWire(f"mail: {error!r}") from None
+        if mail.kind not in _KINDS or type(mail.serial) is not int or type(mail.number) is not int:
+            raise BadWire(f"mail of kind {mail.kind!r}")
+        return mail
+
+
+_HEAD = tuple(each.name for each in fields(Mail) if each.name != "body")

@@ -93,6 +93,9 @@ PIECE_SECONDS = 0.00025
 #: Times a request is routed, when its session moves under it.
 MAX_TRIES = 6
 
+#: Subscriptions of a session that moves to where its polls go: each costs a look at a history.
+MOVED_PATTERNS = 50
+
 #: Seconds at the end for giving sessions to other workers.
 RELEASE_SECONDS = 5.0
 
@@ -895,6 +898,8 @@ class Node:
                 return True
             if store.is_busy(client_id) or carrier.unconfirmed(client_id):
                 return True
+            if link is None:
+                carrier.polled_here(client_id)
             if session.arrived is not None and _resumes(messages, client_id) and not self._is_resumable(session):
                 return True
         return False
@@ -958,7 +963,7 @@ class Node:
                     break
                 if sent is None:
                     sent = dumps(messages)
-                if len(sent) > CARRIED_BYTES:
+                if len(sent) > CARRIED_BYTES or (carrier.is_offered(client_id) and _resumes(messages, client_id)):
                     against = 0 if await carrier.ask_for(owner, client_id) else against
                 elif await carrier.carry(owner, client_id, messages, sent, transport, to, tries):
                     return
@@ -967,7 +972,17 @@ class Node:
     def accept_again(self, messages: Sequence[object], transport: str, to: Poll, tries: int) -> None:
         self.spawn(self._route(messages, transport, to, None, tries))
 
+    def may_move(self, session_id: str) -> bool:
+        session = self.registry.sessions.get(session_id)
+        return (
+            session is not None
+            and session.link is None
+            and len(session.patterns) <= MOVED_PATTERNS
+            and not any(map(is_wild, session.patterns))
+        )
+
     def accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
+        poll.counts = _resumes(messages, session_id)
         session = self.registry.get(session_id)
         if (
             session is not None

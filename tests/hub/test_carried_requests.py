@@ -273,6 +273,40 @@ class TestElsewhere:
                 heard = data(await say(one, connect(client_id)))
                 assert (heard or data(await say(one, connect(client_id, 5000)))) == [1]
 
+    async def test_session_follows_its_polls(self, redis_url: str) -> None:
+        """A browser's polls stay on one connection, and so with one worker: they are not carried for ever."""
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            heard: list[Any] = []
+            for number in range(12):
+                await one.publish([Draft("/a", b"%d" % number)])
+                heard += data(await say(two, connect(client_id, 500, id=str(number))))
+            assert owners(nodes, client_id) == [two]
+            assert two.counters.carried <= 6
+            heard += data(await say(two, connect(client_id, 300, id="x")))
+            assert heard == list(range(12))
+            await say(one, subscribe(client_id, "/b"))
+            assert owners(nodes, client_id) == [two]
+
+    @pytest.mark.parametrize("patterns", [["/a/*"], ["/a", "/b/**"]])
+    async def test_session_with_wildcards_stays(self, redis_url: str, patterns: list[str]) -> None:
+        """They can't be recovered."""
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, *patterns)
+            for _ in range(10):
+                assert (await say(two, connect(client_id)))[0]["successful"]
+            assert owners(nodes, client_id) == [one]
+
+    async def test_session_whose_polls_alternate_stays(self, redis_url: str) -> None:
+        async with fleet(redis_url) as nodes:
+            client_id = await start(nodes[0], "/a")
+            for turn in range(12):
+                await say(nodes[turn % 2], connect(client_id))
+            assert owners(nodes, client_id) == [nodes[0]]
+            assert nodes[0].counters.moved == 0
+
     async def test_large_request_moves_its_session_instead(self, redis_url: str) -> None:
         """What is published goes through the broker once, not as mail besides."""
         async with fleet(redis_url) as nodes:

@@ -27,7 +27,7 @@ async def test_any_worker_continues_a_polling_session(redis_url: str) -> None:
                 messages = await say(node, connect(client_id, 2000))
             received += data(messages)
         assert list(dict.fromkeys(received)) == list(range(10))
-        assert two.counters.carried >= 5
+        assert one.counters.carried + two.counters.carried >= 2
 
 
 async def test_session_of_a_worker_that_died_goes_on(redis_url: str) -> None:

@@ -22,15 +22,16 @@ from statistics import median, quantiles
 
 import aiohttp
 from aiohttp import web
-from sqlalchemy import Connection, inspect
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Connection, inspect
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from .app import Hub, running
 from .errors import HubError
 from .orm import outbox
+from .orm.database_url import parse
+from .orm.engines import new_postgres_engine
 from .orm.sqlalchemy import AsyncNotifier
 from .settings import Settings, read
 
@@ -95,20 +96,19 @@ async def save(maker: async_sessionmaker[AsyncSession], spent: list[float]) -> i
 async def measure(database: str, redis: str | None, saves: int) -> Costs:
     """Measure with a database that has none of the tables used here. Raises Unfit, or BrokerUnavailable."""
     try:
-        url = make_url(database)
-    except ArgumentError:
-        raise Unfit("not the URL of a database") from None
-    dialect = {"postgres": "postgresql"}.get(url.get_backend_name(), url.get_backend_name())
-    if dialect not in ("postgresql", "sqlite"):
-        raise Unfit(f"{dialect} can't be measured, PostgreSQL and SQLite can")
-    driver = "asyncpg" if dialect == "postgresql" else "aiosqlite"
-    engine = create_async_engine(url.set(drivername=f"{dialect}+{driver}"))
+        url = parse(database)
+    except ValueError as error:
+        raise Unfit(f"the database's URL {error}") from None
+    if url.path is None:
+        engine = new_postgres_engine(url)
+    else:
+        engine = create_async_engine(URL.create("sqlite+aiosqlite", database=url.path))
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_make_tables)
     except (SQLAlchemyError, OSError) as error:
         await engine.dispose()
-        raise Unfit(f"{url.render_as_string()}: {str(error).partition(chr(10))[0]}") from None
+        raise Unfit(f"{url.shown}: {str(error).partition(chr(10))[0]}") from None
     except Unfit:
         await engine.dispose()
         raise

@@ -169,6 +169,12 @@ def postgres_server() -> Iterator[Postgres]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def pgbouncer() -> str:
+    """The path of pgbouncer."""
+    return need(services.pgbouncer_program)
+
+
 @pytest.fixture(scope="module")
 def postgres_url(postgres_server: Postgres) -> Iterator[str]:
     """The URL, postgresql://…, of an empty database that this module has for itself."""

@@ -286,11 +286,12 @@ def postgres_programs() -> Path:
 class Postgres(Server):
     """A PostgreSQL of the test run's own, on a loopback port, with trust instead of passwords.
 
-    It never syncs to disk: nothing in it outlives the run.
+    It never syncs to disk: nothing in it outlives the run. settings: more of its own, as `name=value`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *settings: str) -> None:
         super().__init__("postgres")
+        self._settings = settings
         self.port = free_port()
         self._folder = folder
         self._count = 0
@@ -317,6 +318,7 @@ class Postgres(Server):
             *("-c", "full_page_writes=off"),
             *("-c", "max_connections=200"),
             *("-c", "shared_buffers=32MB"),
+            *(word for setting in self._settings for word in ("-c", setting)),
         ]
         ready = [
             str(programs / "pg_isready"),
@@ -410,6 +412,51 @@ class Postgres(Server):
             # The wheel's programs look for these three folders above themselves.
             shutil.copytree(libraries, self._folder / libraries.name)
         return copy / "bin"
+
+
+def pgbouncer_program() -> str:
+    """The path of pgbouncer."""
+    found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    if found is None:
+        raise Missing("pgbouncer is not installed (Debian's pgbouncer)")
+    return found
+
+
+class PgBouncer(Server):
+    """A PgBouncer in transaction mode before a PostgreSQL. settings: more lines of its [pgbouncer] section."""
+
+    def __init__(self, folder: Path, postgres: Postgres, *settings: str) -> None:
+        super().__init__("pgbouncer")
+        self.port = free_port()
+        self._folder = folder
+        self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+        lines = [
+            "[databases]",
+            f"* = host=127.0.0.1 port={postgres.port} user=postgres",
+            "[pgbouncer]",
+            "listen_addr = 127.0.0.1",
+            f"listen_port = {self.port}",
+            "unix_socket_dir =",
+            "auth_type = any",
+            "pool_mode = transaction",
+            "default_pool_size = 3",
+            *settings,
+        ]
+        (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> PgBouncer:
+        """Start it; returns itself once it answers."""
+        command = [pgbouncer_program(), str(self._folder / "pgbouncer.ini")]
+        self.launch(command, self._answers, self._folder / "log", self._user, cwd=self._folder)
+        return self
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5):
+            return True
+        return False
 
 
 def _enters(user: int, folder: Path) -> bool:

@@ -85,7 +85,7 @@ def create_app(
     app[keys.settings] = settings
     app[keys.publisher] = publisher
     app[keys.proxies] = Proxies(settings.proxies, settings.proxy_header)
-    app[keys.database] = database or Database(settings.database_url, publisher)
+    app[keys.database] = database or Database(settings.database_url, publisher, settings.direct)
     app[keys.assets] = Assets(_ROOT / "static")
     app[keys.signer] = Signer(settings.secret, secure=settings.is_https)
     app[keys.passwords] = Passwords(hasher)

@@ -86,7 +86,11 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fields", metavar="COLUMNS", default="", help="publish these columns instead of --data")
     parser.add_argument("--when", metavar="COLUMNS", default="", help="only when one of these has changed")
-    parser.add_argument("--remove", action="store_true", help="remove our triggers from TABLE, or from all tables")
+    act = parser.add_mutually_exclusive_group()
+    act.add_argument("--remove", action="store_true", help="remove our triggers from TABLE, or from all tables")
+    act.add_argument(
+        "--check", action="store_true", help="say of TABLE, or of all, what is told to nobody and the mend; 1 if any is"
+    )
 
 
 def _watch(found: argparse.Namespace, environ: Environ) -> int:

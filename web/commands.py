@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, inspect
-from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub import banner, logs
 from hub.app import Hub, serve
 from hub.cli import DONE, FAILED, Environ, Finding, Place, Wrong, serve_with, with_arguments, with_kept_key
-from hub.errors import BrokerUnavailable, ProtocolError, SettingsError
+from hub.errors import BrokerUnavailable, HubError, ProtocolError, SettingsError
 from hub.orm import outbox as boxes
 from hub.orm import postgres
+from hub.orm.database_url import DatabaseUrl, parse
 from hub.orm.declarations import KINDS
 from hub.orm.metrics import of_outbox
 from hub.orm.teller import Teller
@@ -35,7 +35,7 @@ from . import demo, keys
 from .accounts import change_password, create_user
 from .app import check_files, create_app
 from .db import Database, DatabaseUnavailable, migrate, new_engine, waiting
-from .settings import Settings, parse_database_url
+from .settings import Settings
 from .visitors import Passwords
 
 T = TypeVar("T")
@@ -98,9 +98,9 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
 
 def _shown_database(settings: Settings) -> str:
     url = settings.database_url
-    shown = str(url.render_as_string(hide_password=True))
+    shown = url.shown
     if settings.database is None:
-        return f"SQLite at {Path(url.database or '').absolute()} (DATABASE_URL is not set)"
+        return f"SQLite at {Path(url.path or '').absolute()} (DATABASE_URL is not set)"
     return shown
 
 
@@ -112,8 +112,21 @@ def _database(settings: Settings) -> Database:
 async def _prepare(settings: Settings, *, with_demo: bool) -> None:
     """Bring the database up to date, and give an empty one its content."""
     await migrate(settings.database_url)
+    for each in await _unwatched(settings.database_url):
+        print(f"fanfare: {each}", file=sys.stderr)
     if with_demo:
         await _load_demo(settings)
+
+
+async def _unwatched(url: DatabaseUrl) -> list[str]:
+    """What watched tables tell nobody, a line each; what can't be looked at is no reason not to start."""
+    if url.backend != "postgresql":
+        return []
+    try:
+        found = await postgres.look(url)
+    except HubError as error:
+        return [f"watched tables: {error}"]
+    return [f"watched table {postgres.plain(each.table)}: {text}" for each in found for text in each.problems]
 
 
 async def _load_demo(settings: Settings) -> None:
@@ -162,36 +175,40 @@ def migrate_tables(found: argparse.Namespace, environ: Environ) -> int:
     """Bring the tables up to date."""
     settings = Settings.from_environ(environ)
     _run(migrate(settings.database_url))
-    print(f"{settings.database_url.render_as_string(hide_password=True)} is up to date")
+    print(f"{settings.database_url.shown} is up to date")
     return DONE
 
 
 def check_database(environ: Environ) -> list[Finding]:
     """Whether the site's settings parse and its database answers."""
     settings = Settings.from_environ(environ)
-    shown = settings.database_url.render_as_string(hide_password=True)
+    shown = settings.database_url.shown
     found: list[Finding] = []
     try:
         check_files()
     except SettingsError as error:
         found.append(("files", False, str(error)))
-    if settings.database is None and not Path(settings.database_url.database or "").exists():
+    if settings.database is None and not Path(settings.database_url.path or "").exists():
         return [*found, ("database", True, f"{shown} is not there yet; `fanfare serve` makes it")]
 
-    async def look() -> Finding:
+    async def look() -> list[Finding]:
         database = _database(settings)
         try:
             await database.check()
             missing = await waiting(database.engine)
         except (DatabaseUnavailable, SQLAlchemyError) as error:
-            return "database", False, f"{error}{_mend_of(str(error))}"
+            return [("database", False, f"{error}{_mend_of(str(error))}")]
         finally:
             await database.close()
         if missing:
-            return "database", False, f"{shown}: {missing} migrations are missing; `fanfare migrate` makes them"
-        return "database", True, f"{shown} answers, its tables are up to date"
+            return [("database", False, f"{shown}: {missing} migrations are missing; `fanfare migrate` makes them")]
+        untold = await _unwatched(settings.database_url)
+        return [
+            ("database", True, f"{shown} answers, its tables are up to date"),
+            *(("database", False, text) for text in untold),
+        ]
 
-    return [*found, asyncio.run(look())]
+    return [*found, *asyncio.run(look())]
 
 
 #: What a database says, and what to change.
@@ -212,11 +229,11 @@ def _mend_of(words: str) -> str:
     return next((f"; {mend}" for said, mend in _MENDS if said in words.lower()), "")
 
 
-def _url(found: argparse.Namespace, environ: Environ) -> URL:
+def _url(found: argparse.Namespace, environ: Environ) -> DatabaseUrl:
     if found.database is None:
         return Settings.from_environ(environ).database_url
     try:
-        return parse_database_url(found.database)
+        return parse(found.database)
     except ValueError as error:
         raise Wrong(f"--database: {error}") from None
 
@@ -227,22 +244,41 @@ def _url(found: argparse.Namespace, environ: Environ) -> URL:
 def watch(found: argparse.Namespace, environ: Environ) -> int:
     """Install, list or remove triggers."""
     url = _url(found, environ)
-    if url.get_backend_name() != "postgresql":
+    if url.backend != "postgresql":
         raise Wrong("only PostgreSQL has triggers that the hub can hear of; declare the model in hub.orm instead")
-    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    if found.check:
+        return _check_watched(asyncio.run(postgres.look(url)), found.table)
     if found.remove:
-        count = asyncio.run(postgres.remove(dsn, *([found.table] if found.table else [])))
-        print(f"{count} {'trigger' if count == 1 else 'triggers'} removed")
+        count = asyncio.run(postgres.remove(url, *([found.table] if found.table else [])))
+        print(f"{count} {'watch' if count == 1 else 'watches'} removed")
     elif found.table is None:
-        for table, definition in asyncio.run(postgres.installed(dsn)):
-            print(f"{table}: {definition}")
+        for each in asyncio.run(postgres.look(url)):
+            print(_shown(each))
     elif found.channel is None:
         raise Wrong("which channel? say watch TABLE CHANNEL, such as: watch comments 'comments-{event_id}'")
     else:
-        asyncio.run(postgres.install(dsn, _watch_of(found)))
+        asyncio.run(postgres.install(url, _watch_of(found)))
         print(f"{found.table} tells {found.channel}; a site of hub.orm on this database publishes it,")
         print("and so does `fanfare outbox --sweep`")
     return DONE
+
+
+def _shown(each: postgres.Watched) -> str:
+    """A watched table in a line, and a line for all that is wrong with it."""
+    lines = [f"{postgres.plain(each.table)}: {'unknown' if each.watch is None else postgres.as_arguments(each.watch)}"]
+    lines += [f"  WRONG: {text}" for text in each.problems]
+    lines += [f"  note: {text}" for text in each.notes]
+    return "\n".join(lines)
+
+
+def _check_watched(found: list[postgres.Watched], table: str | None) -> int:
+    """Print what is watched, or one table; fail if some changes are told to nobody."""
+    wanted = [each for each in found if table is None or table in each.names]
+    if table is not None and not wanted:
+        raise Wrong(f"{table} is not watched")
+    for each in wanted:
+        print(_shown(each) if each.problems or each.notes else f"{_shown(each)}: ok")
+    return FAILED if any(each.problems for each in wanted) else DONE
 
 
 def _watch_of(found: argparse.Namespace) -> postgres.Watch:
@@ -288,27 +324,27 @@ def outbox(found: argparse.Namespace, environ: Environ) -> int:
     return DONE
 
 
-async def _on_outbox(url: URL, look: Callable[[Connection], T]) -> T:
+async def _on_outbox(url: DatabaseUrl, look: Callable[[Connection], T]) -> T:
     async with _outbox_of(url) as engine, engine.begin() as connection:
         return await connection.run_sync(look)
 
 
 @asynccontextmanager
-async def _outbox_of(url: URL) -> AsyncIterator[AsyncEngine]:
+async def _outbox_of(url: DatabaseUrl) -> AsyncIterator[AsyncEngine]:
     engine = new_engine(url)
     try:
         async with engine.connect() as connection:
             if not await connection.run_sync(lambda plain: inspect(plain).has_table(boxes.table.name)):
-                raise Wrong(f"{url.render_as_string(hide_password=True)} has no outbox yet")
+                raise Wrong(f"{url.shown} has no outbox yet")
         yield engine
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise BrokerUnavailable(f"{url.render_as_string(hide_password=True)}: {reason}") from None
+        raise BrokerUnavailable(f"{url.shown}: {reason}") from None
     finally:
         await engine.dispose()
 
 
-async def _sweep(url: URL, environ: Environ) -> int:
+async def _sweep(url: DatabaseUrl, environ: Environ) -> int:
     settings = with_kept_key(HubSettings.from_environ(environ))
     assert settings.key is not None
     logs.configure(settings.log_level, settings.log_format)
@@ -317,13 +353,17 @@ async def _sweep(url: URL, environ: Environ) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     publisher = HttpPublisher(settings.hub_url, settings.realm, settings.key)
     async with _outbox_of(url) as engine:
-        teller = Teller(boxes.AsyncEngineStore(engine), publisher)
+        direct = Settings.from_environ(environ).direct
+        listening = None if direct is None else new_engine(direct)
+        teller = Teller(boxes.AsyncEngineStore(engine, listening), publisher)
         await teller.start()
         print(
-            f"publishing what {url.render_as_string(hide_password=True)} leaves behind, at {settings.hub_url}",
+            f"publishing what {url.shown} leaves behind, at {settings.hub_url}",
             flush=True,
         )
         await stop.wait()
         await teller.close()
+        if listening is not None:
+            await listening.dispose()
     await publisher.close()
     return DONE

@@ -8,6 +8,7 @@ process had no time to tell, another tells.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -20,23 +21,24 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, event, text
-from sqlalchemy.engine import URL
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from hub.errors import HubError
+from hub.orm import postgres
+from hub.orm.database_url import DatabaseUrl, parse
+from hub.orm.engines import CONNECT_TIMEOUT, new_postgres_engine
 from hub.orm.sqlalchemy import AsyncNotifier
 from hub.publisher import Publisher
 
 from .hints import declare
-from .settings import parse_database_url
+
+logger = logging.getLogger(__name__)
 
 #: Seconds that closing waits for what is not told yet; the outbox keeps the rest.
 TELL_TIMEOUT = 5.0
-
-#: Seconds to reach PostgreSQL; a request waits that long when its host is gone.
-CONNECT_TIMEOUT = 5.0
 
 _AWAY = (OperationalError, InterfaceError, PoolTimeout, ConnectionError, TimeoutError, gaierror)
 
@@ -48,19 +50,21 @@ class DatabaseUnavailable(Exception):
 class Database:
     """Where events are kept, and who tells of their changes. Close it when done.
 
+    direct: the same PostgreSQL without the pooler that `url` names, if there is one, to listen there.
     publisher: where hints go once `start` was called; until then they wait in the outbox. Raises
-    ValueError for a URL that `parse_database_url` refuses.
+    ValueError for a URL that `hub.orm.database_url` refuses.
     """
 
-    def __init__(self, url: URL | str, publisher: Publisher) -> None:
+    def __init__(self, url: DatabaseUrl | str, publisher: Publisher, direct: DatabaseUrl | None = None) -> None:
         self.url = _checked(url)
         self.engine = new_engine(self.url)
+        self._direct = None if direct is None else new_engine(direct)
         self.notifier = AsyncNotifier(publisher)
         declare(self.notifier)
         self._reading = async_sessionmaker(self.engine, expire_on_commit=False)
         self._writing = async_sessionmaker(self.engine.execution_options(writing=True), expire_on_commit=False)
         # The outbox is mostly looked at, and each look would take SQLite's lock on the engine that writes.
-        self.notifier.bind(self._writing, self.engine)
+        self.notifier.bind(self._writing, self.engine, self._direct)
         self._saves: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -106,6 +110,8 @@ class Database:
             await asyncio.wait(self._saves)
         await self.notifier.close(timeout)
         await self.engine.dispose()
+        if self._direct is not None:
+            await self._direct.dispose()
 
 
 async def _commit(session: AsyncSession) -> None:
@@ -127,19 +133,19 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def new_engine(url: URL) -> AsyncEngine:
+def new_engine(url: DatabaseUrl) -> AsyncEngine:
     """An engine with the site's manners for SQLite or PostgreSQL.
 
     Errors don't name a statement's values: they end up in the log, and hashes of passwords are among them.
     """
-    if url.get_backend_name() == "sqlite":
-        _make_private(Path(url.database or ""))
-        engine = create_async_engine(url, hide_parameters=True)
+    if url.path is not None:
+        _make_private(Path(url.path))
+        engine = create_async_engine(URL.create("sqlite+aiosqlite", database=url.path), hide_parameters=True)
         event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
         event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
         return engine
     # A connection that PostgreSQL has dropped is noticed before a request runs into it.
-    return create_async_engine(url, pool_pre_ping=True, connect_args={"timeout": CONNECT_TIMEOUT}, hide_parameters=True)
+    return new_postgres_engine(url, pool_pre_ping=True, hide_parameters=True)
 
 
 def _on_sqlite_connect(connection: Any, record: object) -> None:
@@ -158,10 +164,11 @@ def _on_sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql("begin immediate" if writing else "begin")
 
 
-async def migrate(url: URL | str, revision: str = "head") -> None:
+async def migrate(url: DatabaseUrl | str, revision: str = "head") -> None:
     """Bring the tables to a revision; several processes may do so at once.
 
-    Raises DatabaseUnavailable when the database can't be reached or used.
+    Triggers of watched tables that an earlier release has made are replaced. Raises
+    DatabaseUnavailable when the database can't be reached or used.
     """
     url = _checked(url)
     try:
@@ -173,6 +180,12 @@ async def migrate(url: URL | str, revision: str = "head") -> None:
             await engine.dispose()
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         raise _unavailable(url, error) from error
+    if url.path is None and revision == "head":
+        try:
+            await postgres.upgrade(url)
+        except HubError as error:
+            # They go on as they did; `fanfare watch --check` names them.
+            logger.warning("triggers of an earlier release were not replaced", extra={"error": str(error)})
 
 
 async def waiting(engine: AsyncEngine) -> int:
@@ -212,12 +225,11 @@ def _migrate(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
 
 
-def _checked(url: URL | str) -> URL:
-    return parse_database_url(url if isinstance(url, str) else url.render_as_string(hide_password=False))
+def _checked(url: DatabaseUrl | str) -> DatabaseUrl:
+    return parse(url) if isinstance(url, str) else url
 
 
-def _unavailable(url: URL, error: Exception) -> DatabaseUnavailable:
-    where = url.database if url.get_backend_name() == "sqlite" else f"{url.host or 'localhost'}:{url.port or 5432}"
+def _unavailable(url: DatabaseUrl, error: Exception) -> DatabaseUnavailable:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     reason = str(cause).strip().splitlines()[:1] or [type(cause).__name__]
-    return DatabaseUnavailable(f"DATABASE_URL: {where}: {reason[0]}")
+    return DatabaseUnavailable(f"DATABASE_URL: {url.place}: {reason[0]}")

@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
-
 from hub.errors import SettingsError
+from hub.orm.database_url import DatabaseUrl, parse
 from hub.settings import (
     COUNT,
     KEY,
@@ -32,51 +30,25 @@ from .services.addresses import Network, parse_networks
 #: Variables with these prefixes are the site's own.
 PREFIXES = ("SITE_", "OUTBOUND_")
 
-_DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "sqlite+aiosqlite": "sqlite+aiosqlite",
-    # Heroku and others still write the first form.
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-    "postgresql+asyncpg": "postgresql+asyncpg",
-}
-
-
-def parse_database_url(text: str) -> URL:
-    """A database's URL with the driver that we use for it.
-
-    Takes sqlite:///path, postgres://… and postgresql://…; `sslmode` is passed on to asyncpg under
-    its own name. Raises ValueError with the reason.
-    """
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise ValueError("is not a URL such as postgresql://user@localhost/fanfare") from None
-    driver = _DRIVERS.get(url.drivername)
-    if driver is None:
-        raise ValueError(f"speaks of {url.drivername!r}; sqlite and postgresql are supported")
-    url = url.set(drivername=driver)
-    if driver == "sqlite+aiosqlite":
-        if url.database in {None, "", ":memory:"}:
-            raise ValueError("needs a file: each connection would have a database of its own in memory")
-    elif "sslmode" in url.query:
-        query = dict(url.query)
-        query["ssl"] = query.pop("sslmode")
-        url = url.set(query=query)
-    return url
-
-
 NETWORKS = Kind("networks", parse_networks, lambda found: ",".join(map(str, found)))
 
-DATABASE_URL = Kind("database URL", parse_database_url, lambda url: str(url.render_as_string(hide_password=True)))
+DATABASE_URL = Kind("database URL", parse, lambda url: str(url.shown))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The site's settings. Times are seconds."""
 
-    database: URL | None = setting(
+    database: DatabaseUrl | None = setting(
         "DATABASE_URL", DATABASE_URL, None, "where events are kept; without it SQLite, in HUB_VAR", secret=True
+    )
+    direct: DatabaseUrl | None = setting(
+        "DATABASE_DIRECT_URL",
+        DATABASE_URL,
+        None,
+        "the same PostgreSQL without the pooler (PgBouncer) that DATABASE_URL names, for LISTEN, which needs one"
+        " connection that stays; without it changes of watched tables are looked for every 2 seconds",
+        secret=True,
     )
     var: Path = setting("HUB_VAR", PATH, Path("var"), "folder for what is made on the first run")
     url: str | None = site_url_setting()
@@ -117,11 +89,11 @@ class Settings:
         return read(cls, environ)
 
     @property
-    def database_url(self) -> URL:
+    def database_url(self) -> DatabaseUrl:
         """DATABASE_URL, or the SQLite file under `var`."""
         if self.database is not None:
             return self.database
-        return URL.create("sqlite+aiosqlite", database=str(self.var / "fanfare.sqlite3"))
+        return DatabaseUrl("sqlite", path=str(self.var / "fanfare.sqlite3"))
 
     @property
     def is_https(self) -> bool:

@@ -19,6 +19,7 @@ fanfare_lease   name, owner, until: one sweeper at a time
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -51,8 +52,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool
 
 from .declarations import Notice
+from .engines import is_pooled
 from .listening import NOTIFY_CHANNEL, PsycopgListening, can_listen
 from .rows import BATCH, Outcome, Row, values_of
+
+logger = logging.getLogger(__name__)
+
+_NO_LISTEN = "a pooler is between here and PostgreSQL, where LISTEN can't be: the outbox is looked at every few seconds"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -246,6 +252,10 @@ class EngineStore:
         try:
             driver.rollback()
             driver.autocommit = True
+            if driver.execute("SELECT pg_backend_pid()").fetchone()[0] != driver.info.backend_pid:
+                driver.close()
+                logger.warning(_NO_LISTEN)
+                return None
             return PsycopgListening(driver)
         except BaseException:
             driver.close()
@@ -263,10 +273,14 @@ class EngineStore:
 
 
 class AsyncEngineStore:
-    """The outbox behind an `AsyncEngine`, as a `Teller` wants it. Every call is one transaction."""
+    """The outbox behind an `AsyncEngine`, as a `Teller` wants it. Every call is one transaction.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    direct: the same database without the pooler that `engine` goes through, to listen there.
+    """
+
+    def __init__(self, engine: AsyncEngine, direct: AsyncEngine | None = None) -> None:
         self._engine = engine
+        self._listening = direct or engine
 
     async def take(self, ids: Collection[int], subjects: Collection[str]) -> list[Row]:
         return await self._run(take, ids, subjects)
@@ -287,12 +301,23 @@ class AsyncEngineStore:
     async def listening(self, wake: Callable[[], None], lost: Callable[[], None]) -> AsyncIterator[None]:
         """Call `wake` for every NOTIFY while inside, and `lost` when no more will be heard.
 
-        Only PostgreSQL (with asyncpg) says any; there this holds one connection of the pool.
+        Only PostgreSQL (with asyncpg) says any; there this holds one connection of the pool. A pooler
+        between (PgBouncer) may give the session that listens to others, so there nobody does.
         """
-        if self._engine.dialect.driver != "asyncpg":
+        if self._listening.dialect.driver != "asyncpg":
             yield
             return
-        async with self._engine.connect() as connection:
+        async with self._listening.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            pooled = await is_pooled(driver)
+            if pooled:
+                await connection.invalidate()
+        if pooled:
+            logger.warning(_NO_LISTEN)
+            yield
+            return
+        async with self._listening.connect() as connection:
             raw = await connection.get_raw_connection()
             driver = raw.driver_connection
 

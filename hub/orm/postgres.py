@@ -6,185 +6,282 @@ A trigger writes the outbox in the changing transaction and says NOTIFY, which w
 of the site's processes (any `AsyncNotifier`, or `fanfare outbox --sweep`). It runs at the commit,
 and is silent about what the ORM has told in the same transaction, so that a table may have both.
 The words are those of `declarations`: the name of a channel with `{column}` in it, a payload that
-is a hint unless fields are listed. Needs PostgreSQL 13 or later, and asyncpg.
+is a hint unless fields are listed. Needs PostgreSQL 13 or later, and asyncpg. The SQL is in
+`triggers`; what can be wrong with a watched table, in `watched`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from ..errors import BadMessage, BrokerUnavailable, HubError
-from ..protocol.messages import dumps
-from .declarations import MAX_BYTES, MOST_BYTES, Kind, names_in, tells
+from ..errors import BrokerUnavailable, HubError
+from .database_url import DatabaseUrl, parse
+from .engines import connect_to
+from .triggers import (
+    OUTBOX,
+    Table,
+    Watch,
+    function_name,
+    function_sql,
+    helpers_sql,
+    literal,
+    of_earlier_release,
+    quoted,
+    schema_sql,
+    trigger_sql,
+    truncate_trigger_sql,
+)
+from .watched import Child, Function, Trigger, Watched, as_arguments, plain, watched
 
-#: What our triggers are called, so that they can be found and removed.
-PREFIX = "fanfare_"
+logger = logging.getLogger(__name__)
 
-#: How events of a table are called in SQL.
-_EVENTS: dict[Kind, str] = {"created": "INSERT", "changed": "UPDATE", "deleted": "DELETE"}
+__all__ = [
+    "Table",
+    "Watch",
+    "WatchError",
+    "Watched",
+    "as_arguments",
+    "function_sql",
+    "install",
+    "installed",
+    "literal",
+    "look",
+    "plain",
+    "quoted",
+    "remove",
+    "schema_sql",
+    "trigger_sql",
+    "upgrade",
+]
 
 
 class WatchError(HubError):
     """A table, column or database that can't be watched. One line, for whoever ran the command."""
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Which changes of a table tell which channel.
+async def install(dsn: str | DatabaseUrl, *watches: Watch) -> None:
+    """Install the outbox (if it is not there), the functions and these triggers; installing again replaces them.
 
-    table: with or without its schema. channel: a name in which `{column}` stands for the row's
-    value. data: a JSON value; the string "{column}" stands for that column's value. on, fields,
-    watch, max_bytes: as in `declarations.tells`; a trigger sees no "related".
-
-    Raises what `tells` raises.
-    """
-
-    table: str
-    channel: str
-    data: object = True
-    on: tuple[Kind, ...] = ("created", "changed", "deleted")
-    fields: tuple[str, ...] = ()
-    watch: tuple[str, ...] = ()
-    max_bytes: int = MAX_BYTES
-
-    def __post_init__(self) -> None:
-        tells(
-            self.channel,
-            self.data,
-            on=self.on,
-            fields=self.fields,
-            watch=self.watch,
-            max_bytes=self.max_bytes,
-        )
-        if "related" in self.on:
-            raise ValueError("a trigger sees no related rows: watch the table between instead")
-        if not 1 <= self.max_bytes <= MOST_BYTES:
-            raise BadMessage("max_bytes")
-
-    @property
-    def data_column(self) -> str | None:
-        """The column whose value is the payload, if the payload is a column's."""
-        if isinstance(self.data, str) and self.data.startswith("{") and self.data.endswith("}"):
-            return self.data[1:-1]
-        return None
-
-    @property
-    def columns(self) -> set[str]:
-        """Every column that is named."""
-        named = {*names_in(self.channel), *self.fields, *self.watch}
-        return named if self.data_column is None else named | {self.data_column}
-
-    @property
-    def trigger(self) -> str:
-        """The trigger's name: the same watch has the same, so that installing twice is installing once."""
-        return PREFIX + hashlib.sha256(self.channel.encode()).hexdigest()[:12]
-
-
-def function_sql(schema: str) -> str:
-    """The function that all triggers call. `schema` is where the outbox is."""
-    return _FUNCTION.replace("{schema}", quoted(schema))
-
-
-def trigger_sql(watch: Watch, table: str, schema: str, key: Sequence[str]) -> str:
-    """The trigger of one watch. table: its quoted, qualified name; key: its primary key's columns."""
-    events = " OR ".join(_EVENTS[kind] for kind in _EVENTS if kind in watch.on)
-    arguments = (
-        watch.channel if watch.channel.startswith("/") else "/" + watch.channel,
-        dumps(watch.data).decode(),
-        watch.data_column or "",
-        ",".join(watch.fields),
-        ",".join(watch.watch or watch.fields),
-        ",".join(key),
-        str(watch.max_bytes),
-    )
-    # Deferred, so that it runs after the ORM has written its own rows of the outbox.
-    return (
-        f"CREATE CONSTRAINT TRIGGER {quoted(watch.trigger)} AFTER {events} ON {table} "
-        f"DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
-        f"EXECUTE FUNCTION {quoted(schema)}.fanfare_tell({', '.join(literal(text) for text in arguments)})"
-    )
-
-
-async def install(dsn: str, *watches: Watch) -> None:
-    """Install the outbox (if it is not there), the function and these triggers; installing again replaces them.
-
-    dsn: postgresql://…, of a role that owns the tables. All or nothing. Raises WatchError when a
-    table or column does not exist or the role may not, BrokerUnavailable when there is no database.
+    dsn: postgresql://…, of a role that owns the tables or may act for their owners. Child tables get
+    triggers of their own; partitions have them of the partitioned table. Triggers of an earlier
+    release, whatever their table, are replaced too. All or nothing. Raises WatchError when a table
+    or column does not exist or the role may not, BrokerUnavailable when there is no database.
     """
     async with _connected(dsn) as connection, connection.transaction():
-        await connection.execute(_OUTBOX)
-        schema = await connection.fetchval("SELECT current_schema()")
-        await connection.execute(function_sql(schema))
+        schema = await _prepare(connection)
         for watch in watches:
-            table, key = await _look_up(connection, watch)
-            await connection.execute(f"DROP TRIGGER IF EXISTS {quoted(watch.trigger)} ON {table}")
-            await connection.execute(trigger_sql(watch, table, schema, key))
+            await _install_family(connection, watch, schema)
+        await _upgrade(connection, schema)
 
 
-async def remove(dsn: str, *tables: str) -> int:
-    """Remove our triggers from these tables, or from all; with the last goes the function. Returns how many."""
+async def upgrade(dsn: str | DatabaseUrl) -> int:
+    """Replace the triggers of an earlier release; return how many. Does nothing where there are none.
+
+    Those on tables that belong to others than their function stay, and tell as before: whoever could
+    call the function could have made them. `look` names them. Raises what `install` raises.
+    """
     async with _connected(dsn) as connection, connection.transaction():
-        found = await connection.fetch(_INSTALLED)
-        wanted = {await _table(connection, table) for table in tables}
-        gone = [row for row in found if not tables or row["name"] in wanted]
-        for row in gone:
-            await connection.execute(f"DROP TRIGGER {quoted(row['trigger'])} ON {row['name']}")
+        if not await connection.fetchval(_IS_OUTDATED):
+            return 0
+        return await _upgrade(connection, await _prepare(connection))
+
+
+async def remove(dsn: str | DatabaseUrl, *tables: str) -> int:
+    """Stop watching these tables, or all; with the last goes every function. Returns how many watches went.
+
+    A table's child tables and a table that is not there any more count too.
+    """
+    async with _connected(dsn) as connection, connection.transaction():
+        found = await _look(connection)
+        wanted = {await _named(connection, table) for table in tables}
+        gone = [each for each in found if not tables or wanted & {each.table, each.name, *each.parents}]
+        for each in gone:
+            for trigger in each.triggers:
+                if not trigger.is_clone:
+                    await connection.execute(f"DROP TRIGGER {quoted(trigger.name)} ON {trigger.table_sql}")
+        for function in {each.function for each in gone}:
+            if not await connection.fetchval(_IS_USED, function):
+                await connection.execute(f"DROP FUNCTION {function}")
         if len(gone) == len(found):
-            await connection.execute("DROP FUNCTION IF EXISTS fanfare_tell()")
-        return len(gone)
+            for row in await connection.fetch(_OURS):
+                await connection.execute(f"DROP FUNCTION {row['sql']}")
+        return sum(bool(each.triggers) for each in gone)
 
 
-async def installed(dsn: str) -> list[tuple[str, str]]:
-    """What is watched: (table, the trigger's definition)."""
-    async with _connected(dsn) as connection:
-        return [(row["name"], row["definition"]) for row in await connection.fetch(_INSTALLED)]
+async def installed(dsn: str | DatabaseUrl) -> list[tuple[str, str]]:
+    """What is watched: (table, the row trigger's definition)."""
+    return [
+        (trigger.table_sql, trigger.definition)
+        for each in await look(dsn)
+        for trigger in each.triggers
+        if trigger.is_row and not trigger.is_clone
+    ]
 
 
-def quoted(name: str) -> str:
-    """An identifier in SQL."""
-    return '"' + name.replace('"', '""') + '"'
+async def look(dsn: str | DatabaseUrl) -> list[Watched]:
+    """Every watch there is or was meant to be, with what is wrong with it."""
+    async with _connected(dsn) as connection, connection.transaction(readonly=True):
+        return await _look(connection)
 
 
-def literal(text: str) -> str:
-    """A string in SQL, whatever standard_conforming_strings says."""
-    escaped = text.replace("'", "''")
-    return "E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in text else f"'{escaped}'"
+async def _prepare(connection: Any) -> str:
+    schema = await connection.fetchval("SELECT current_schema()")
+    if schema is None:
+        raise WatchError("the search_path names no schema that exists, so there is no place for the outbox")
+    if await connection.fetchval("SELECT to_regclass($1)", f"{quoted(schema)}.fanfare_outbox") is None:
+        await connection.execute(OUTBOX)
+    await connection.execute(helpers_sql(schema))
+    return str(schema)
 
 
-async def _look_up(connection: Any, watch: Watch) -> tuple[str, list[str]]:
-    table = await _table(connection, watch.table)
-    columns = {row["attname"]: row["key"] for row in await connection.fetch(_COLUMNS, table)}
-    unknown = sorted(watch.columns - set(columns))
-    if unknown:
-        raise WatchError(f"{table} has no column {', '.join(unknown)}")
-    key = [name for name, is_key in columns.items() if is_key]
-    if not key and watch.fields:
-        raise WatchError(f"{table} has no primary key, so its fields can't be told")
-    return table, key
+async def _install_family(connection: Any, watch: Watch, schema: str, oid: int | None = None) -> None:
+    tables = await _family(connection, watch, oid)
+    for table, is_partition in tables:
+        if not is_partition:
+            await _install(connection, watch, table, schema)
+        elif "deleted" in watch.on:
+            name = quoted(watch.truncate_trigger)
+            await connection.execute(f"DROP TRIGGER IF EXISTS {name} ON {table.sql}")
+            await connection.execute(truncate_trigger_sql(watch, tables[0][0], table, schema))
 
 
-async def _table(connection: Any, name: str) -> str:
+async def _install(connection: Any, watch: Watch, table: Table, schema: str) -> None:
+    function = f"{quoted(schema)}.{quoted(function_name(watch, table))}()"
+    before = await connection.fetch(_FUNCTIONS_OF, table.sql, watch.trigger)
+    for name in (watch.trigger, watch.truncate_trigger):
+        await connection.execute(f"DROP TRIGGER IF EXISTS {quoted(name)} ON {table.sql}")
+    await connection.execute(function_sql(watch, table, schema))
+    await connection.execute(trigger_sql(watch, table, schema))
+    # It runs with the rights of the table's owner, and no one else's.
+    owner = await connection.fetchval(_OWNER, table.sql)
+    if owner is not None:
+        box = f"{quoted(schema)}.fanfare_outbox"
+        sequence = await connection.fetchval("SELECT pg_get_serial_sequence($1, 'id')", box)
+        await connection.execute(f"GRANT SELECT, INSERT ON {box} TO {quoted(owner)}")
+        await connection.execute(f"GRANT USAGE ON SEQUENCE {sequence} TO {quoted(owner)}")
+        await connection.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(owner)}")
+        await connection.execute(f"ALTER FUNCTION {function} OWNER TO {quoted(owner)}")
+    for row in before:
+        if row["sql"] != function and not await connection.fetchval(_IS_USED, row["sql"]):
+            await connection.execute(f"DROP FUNCTION {row['sql']}")
+
+
+async def _upgrade(connection: Any, schema: str) -> int:
+    import asyncpg
+
+    count = 0
+    for row in await connection.fetch(_OUTDATED):
+        watch = of_earlier_release(row["name"], row["tgtype"], row["tgargs"])
+        if watch is None or not row["is_owner"]:
+            continue
+        try:
+            async with connection.transaction():
+                await connection.execute(f"DROP TRIGGER {quoted(row['tgname'])} ON {row['sql']}")
+                await _install_family(connection, watch, schema, row["oid"])
+        except (WatchError, asyncpg.PostgresError) as error:
+            logger.warning(
+                "watched table stays with its old trigger", extra={"table": row["name"], "error": str(error)}
+            )
+            continue
+        count += 1
+    for row in await connection.fetch(_OLD_FUNCTIONS):
+        if not await connection.fetchval(_IS_USED, row["sql"]):
+            await connection.execute(f"DROP FUNCTION {row['sql']}")
+    return count
+
+
+async def _family(connection: Any, watch: Watch, oid: int | None = None) -> list[tuple[Table, bool]]:
+    """The table, its child tables, which inherit no triggers, and its partitions (True), which do."""
+    root = await _find(connection, watch.table) if oid is None else oid
+    found: list[tuple[Table, bool]] = []
+    for row in await connection.fetch(_FAMILY, root):
+        name = plain(f"{row['nspname']}.{row['relname']}")
+        if row["relkind"] not in ("r", "p"):
+            if row["oid"] == root:
+                raise WatchError(f"{name} is {_OTHERS.get(row['relkind'], 'no table')}, which has no rows of its own")
+            continue
+        if row["relpersistence"] == "t":
+            raise WatchError(f"{name} is a temporary table, which only its own session sees")
+        table = _table_of(row, await connection.fetch(_COLUMNS, row["oid"]))
+        unknown = sorted(watch.columns - set(table.columns))
+        if unknown:
+            raise WatchError(f"{name} has no column {', '.join(unknown)}")
+        if found and not table.key:
+            table = replace(table, key=found[0][0].key, unique=False)
+        if not table.key and watch.fields:
+            raise WatchError(f"{name} has no primary key, so its fields can't be told")
+        found.append((table, row["oid"] != root and row["relispartition"]))
+    return found
+
+
+def _table_of(row: Any, columns: Any) -> Table:
+    return Table(
+        row["nspname"],
+        row["relname"],
+        {each["attname"]: each["attnum"] for each in columns},
+        tuple(each["attname"] for each in columns if each["key"]),
+        True,
+        frozenset(each["attname"] for each in columns if each["is_long"]),
+        frozenset(each["attname"] for each in columns if each["is_long"] and each["is_text"]),
+    )
+
+
+async def _find(connection: Any, name: str) -> int:
     # People write Django's and SQLAlchemy's table names as they are: try the name itself, then as SQL reads it.
     parts = ".".join(quoted(part) for part in name.split("."))
-    found = await connection.fetchval(
-        "SELECT coalesce(to_regclass($1), to_regclass($2))::oid::regclass::text", parts, name
-    )
+    found = await connection.fetchval("SELECT coalesce(to_regclass($1), to_regclass($2))::oid", parts, name)
     if found is None:
         raise WatchError(f"no table {name}")
-    return str(found)
+    return int(found)
+
+
+async def _named(connection: Any, name: str) -> str:
+    """The table's name as `look` has it; the name as given if there is no such table any more."""
+    try:
+        oid = await _find(connection, name)
+    except WatchError:
+        return name if "." in name else f"{await connection.fetchval('SELECT current_schema()')}.{name}"
+    return str(await connection.fetchval(_NAME, oid))
+
+
+async def _look(connection: Any) -> list[Watched]:
+    functions = [
+        Function(row["sql"], row["owner"], row["comment"], row["is_public"], row["has_outbox"])
+        for row in await connection.fetch(_FUNCTIONS)
+    ]
+    triggers = [
+        Trigger(
+            name=row["tgname"],
+            table=row["name"],
+            table_sql=row["sql_name"],
+            function=row["sql"],
+            definition=row["definition"],
+            enabled=row["tgenabled"],
+            is_row=bool(row["tgtype"] & 1),
+            is_clone=row["is_clone"],
+            owner=row["owner"],
+            columns=dict(zip(row["names"], row["numbers"], strict=True)),
+            earlier=of_earlier_release(row["name"], row["tgtype"], row["tgargs"]),
+            parents=tuple(row["parents"]),
+        )
+        for row in await connection.fetch(_TRIGGERS)
+    ]
+    children = [Child(row["parent"], row["name"], row["is_partition"]) for row in await connection.fetch(_CHILDREN)]
+    return watched(functions, triggers, children)
 
 
 @asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[Any]:
+async def _connected(dsn: str | DatabaseUrl) -> AsyncIterator[Any]:
     """A connection of its own. asyncpg has no types: its Connection is Any here."""
     import asyncpg
 
     try:
-        connection = await asyncpg.connect(dsn.replace("+asyncpg", "", 1), timeout=10)
+        url = parse(dsn) if isinstance(dsn, str) else dsn
+        connection = await connect_to(url, timeout=10)
     except (OSError, asyncpg.PostgresError, ValueError, asyncpg.InterfaceError) as error:
         raise BrokerUnavailable(f"database can't be reached: {error}") from None
     try:
@@ -195,125 +292,101 @@ async def _connected(dsn: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
-def schema_sql() -> Iterable[str]:
-    """What `install` runs before its triggers, for a migration of your own: the outbox and the function of `public`."""
-    return (_OUTBOX, function_sql("public"))
+_OTHERS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
 
+_NAME = """
+SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1
+"""
 
-_INSTALLED = """
-SELECT t.tgname AS trigger, t.tgrelid::regclass::text AS name, pg_get_triggerdef(t.oid) AS definition
-FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE p.proname = 'fanfare_tell' AND NOT t.tgisinternal
-ORDER BY 2, 1
+#: The owner of a table, if that is another role than ours.
+_OWNER = """
+SELECT pg_get_userbyid(relowner) FROM pg_class
+WHERE oid = $1::text::regclass AND pg_get_userbyid(relowner) <> current_user
 """
 
 _COLUMNS = """
-SELECT a.attname, coalesce(a.attnum = ANY(i.indkey), false) AS key
-FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
-WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
+SELECT a.attname, a.attnum, coalesce(a.attnum = ANY(i.indkey), false) AS key,
+    a.attlen = -1 AND a.attstorage <> 'p' AS is_long,
+    coalesce(nullif(t.typbasetype, 0), t.oid) = ANY ('{text,varchar,bpchar,json}'::regtype[]) AS is_text
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY array_position(i.indkey::int2[], a.attnum), a.attnum
 """
 
-# The tables of `hub.orm.outbox`; a test holds the two together.
-_OUTBOX = """
-CREATE TABLE IF NOT EXISTS fanfare_outbox (
-    id BIGSERIAL NOT NULL PRIMARY KEY,
-    channel VARCHAR(255) NOT NULL,
-    data TEXT NOT NULL,
-    hint BOOLEAN DEFAULT true NOT NULL,
-    subject VARCHAR(255),
-    created DOUBLE PRECISION NOT NULL,
-    due DOUBLE PRECISION,
-    tries INTEGER DEFAULT 0 NOT NULL,
-    last_error TEXT
-);
-CREATE INDEX IF NOT EXISTS fanfare_outbox_due ON fanfare_outbox (due);
-CREATE INDEX IF NOT EXISTS fanfare_outbox_subject ON fanfare_outbox (subject);
-CREATE TABLE IF NOT EXISTS fanfare_lease (
-    name VARCHAR(32) NOT NULL PRIMARY KEY,
-    owner VARCHAR(64) NOT NULL,
-    until DOUBLE PRECISION NOT NULL
-);
+#: A table and all that inherits from it, the table first.
+_FAMILY = """
+WITH RECURSIVE family(oid, depth) AS (
+    SELECT $1::oid, 0 UNION ALL SELECT i.inhrelid, f.depth + 1 FROM pg_inherits i JOIN family f ON i.inhparent = f.oid
+)
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relispartition, c.relpersistence::text
+FROM (SELECT oid, min(depth) AS depth FROM family GROUP BY oid) f
+JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY f.depth, c.oid
 """
 
-# SECURITY DEFINER: who may change the table need not be allowed to read the outbox. A bad channel
-# is a warning, never an error, for that would fail the change.
-_FUNCTION = """
-CREATE OR REPLACE FUNCTION {schema}.fanfare_tell() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_catalog, pg_temp AS $fanfare$
-DECLARE
-    template   text   := TG_ARGV[0];
-    payload    text   := TG_ARGV[1];
-    value_of   text   := TG_ARGV[2];
-    listed     text[] := string_to_array(nullif(TG_ARGV[3], ''), ',');
-    watched    text[] := string_to_array(nullif(TG_ARGV[4], ''), ',');
-    key        text[] := string_to_array(nullif(TG_ARGV[5], ''), ',');
-    longest    int    := TG_ARGV[6];
-    kind       text   := CASE TG_OP WHEN 'INSERT' THEN 'created' WHEN 'UPDATE' THEN 'changed' ELSE 'deleted' END;
-    before     jsonb  := CASE WHEN TG_OP = 'INSERT' THEN NULL ELSE to_jsonb(OLD) END;
-    after      jsonb  := CASE WHEN TG_OP = 'DELETE' THEN NULL ELSE to_jsonb(NEW) END;
-    now_       float8 := extract(epoch FROM clock_timestamp());
-    current_   jsonb  := coalesce(after, before);
-    identity   text;
-    about      text;
-    row_       jsonb;
-    name       text;
-    channel_   text;
-    last_      text;
-BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        IF before = after THEN RETURN NULL; END IF;
-        IF watched IS NOT NULL AND NOT EXISTS (
-            SELECT FROM unnest(watched) AS w WHERE before -> w IS DISTINCT FROM after -> w
-        ) THEN RETURN NULL; END IF;
-    END IF;
-    SELECT string_agg(current_ ->> k, ',' ORDER BY n) INTO identity FROM unnest(key) WITH ORDINALITY AS u(k, n);
-    about := TG_TABLE_NAME || ':' || identity;
-    IF length(about) > 255 THEN about := NULL; END IF;
+_OURS_ARE = "p.proname ~ '^fanfare_tell(_[0-9a-f]{12})?$' AND p.prorettype = 'trigger'::regtype"
 
-    IF value_of <> '' THEN
-        payload := coalesce((current_ -> value_of)::text, 'null');
-    ELSIF listed IS NOT NULL THEN
-        payload := jsonb_build_object(
-            'id', CASE WHEN cardinality(key) = 1 THEN current_ -> key[1]
-                       ELSE (SELECT jsonb_agg(current_ -> k ORDER BY n)
-                             FROM unnest(key) WITH ORDINALITY AS u(k, n)) END,
-            'change', kind,
-            'fields', CASE WHEN TG_OP = 'DELETE' THEN '{}'::jsonb ELSE (
-                SELECT coalesce(jsonb_object_agg(f, after -> f), '{}'::jsonb) FROM unnest(listed) AS f
-                WHERE TG_OP = 'INSERT' OR before -> f IS DISTINCT FROM after -> f
-            ) END
-        )::text;
-        IF octet_length(payload) > longest THEN
-            payload := jsonb_set(payload::jsonb, '{fields}', 'null'::jsonb)::text;
-        END IF;
-    END IF;
-    IF octet_length(payload) > longest THEN payload := 'true'; END IF;
+_FUNCTIONS = f"""
+SELECT p.oid::regprocedure::text AS sql, pg_get_userbyid(p.proowner) AS owner,
+    obj_description(p.oid, 'pg_proc') AS comment,
+    (p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee = 0)) AS is_public,
+    EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = p.pronamespace AND c.relname = 'fanfare_outbox'
+        AND has_table_privilege(p.proowner, c.oid, 'INSERT')) AS has_outbox
+FROM pg_proc p WHERE {_OURS_ARE} ORDER BY 1
+"""
 
-    FOREACH row_ IN ARRAY array_remove(ARRAY[before, after], NULL) LOOP
-        channel_ := template;
-        FOR name IN SELECT m[1] FROM regexp_matches(template, '[{](\\w+)[}]', 'g') AS m LOOP
-            channel_ := replace(channel_, '{' || name || '}', row_ ->> name);
-        END LOOP;
-        CONTINUE WHEN channel_ IS NULL OR channel_ IS NOT DISTINCT FROM last_;
-        last_ := channel_;
-        IF length(channel_) > 255 OR channel_ ~ '[[:cntrl:]]' OR channel_ ~ '^/((meta|service)(/|$)|$)' THEN
-            RAISE WARNING 'fanfare: % of % %: channel % can''t be told',
-                kind, TG_TABLE_NAME, identity, left(channel_, 80);
-            CONTINUE;
-        END IF;
-        -- Told in this transaction already, by the ORM or for another row of the same statement.
-        CONTINUE WHEN EXISTS (
-            SELECT FROM fanfare_outbox o
-            WHERE (o.subject = about OR (o.subject = TG_TABLE_NAME || ':*' AND o.data = payload))
-              AND o.channel = channel_ AND o.xmin = pg_current_xact_id()::xid
-        );
-        INSERT INTO fanfare_outbox (channel, data, hint, subject, created, due, tries)
-        VALUES (channel_, payload, listed IS NULL,
-                CASE WHEN value_of = '' AND listed IS NULL THEN TG_TABLE_NAME || ':*' ELSE about END, now_, now_, 0);
-        PERFORM pg_notify('fanfare_outbox', '');
-    END LOOP;
-    RETURN NULL;
-END
-$fanfare$
+_TRIGGERS = f"""
+SELECT t.tgname, n.nspname || '.' || c.relname AS name, c.oid::regclass::text AS sql_name,
+    p.oid::regprocedure::text AS sql,
+    pg_get_triggerdef(t.oid) AS definition, t.tgenabled::text, t.tgtype, t.tgargs, t.tgparentid <> 0 AS is_clone,
+    pg_get_userbyid(c.relowner) AS owner,
+    (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS names,
+    (SELECT array_agg(a.attnum ORDER BY a.attnum) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS numbers,
+    ARRAY(SELECT pn.nspname || '.' || pc.relname FROM pg_partition_ancestors(c.oid) AS p(relid)
+        JOIN pg_class pc ON pc.oid = p.relid JOIN pg_namespace pn ON pn.oid = pc.relnamespace
+        WHERE p.relid <> c.oid) AS parents
+FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE {_OURS_ARE} AND NOT t.tgisinternal OR {_OURS_ARE} AND t.tgparentid <> 0 ORDER BY 2, 1
+"""
+
+#: Who inherits from whom, directly.
+_CHILDREN = """
+SELECT pn.nspname || '.' || p.relname AS parent, cn.nspname || '.' || c.relname AS name,
+    c.relispartition AS is_partition
+FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace
+JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') ORDER BY 1, 2
+"""
+
+_IS_USED = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = $1::text::regprocedure)"
+
+_FUNCTIONS_OF = """
+SELECT DISTINCT t.tgfoid::regprocedure::text AS sql FROM pg_trigger t
+WHERE t.tgrelid = $1::text::regclass AND t.tgname = $2 AND t.tgparentid = 0
+"""
+
+_OLD_FUNCTIONS = """
+SELECT p.oid::regprocedure::text AS sql FROM pg_proc p
+WHERE p.proname = 'fanfare_tell' AND p.prorettype = 'trigger'::regtype AND pg_has_role(p.proowner, 'USAGE')
+"""
+
+_OURS = """
+SELECT p.oid::regprocedure::text AS sql FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = current_schema()
+AND p.proname ~ '^fanfare_(once|noted|warn|columns|payload|put|write|tell(_[0-9a-f]{12})?)$'
+"""
+
+_IS_OUTDATED = """
+SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.proname = 'fanfare_tell')
+"""
+
+_OUTDATED = """
+SELECT t.tgrelid AS oid, t.tgname, c.oid::regclass::text AS sql, n.nspname || '.' || c.relname AS name,
+    t.tgtype, t.tgargs, c.relowner = p.proowner AS is_owner
+FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE p.proname = 'fanfare_tell' AND t.tgparentid = 0 ORDER BY 2
 """

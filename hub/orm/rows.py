@@ -17,7 +17,8 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import BadMessage, BadToken, HubError, InvalidChannel, ProtocolError, TooLarge, TooMany
+from ..errors import BadMessage, BadToken, HubError, InvalidChannel, ProtocolError, TooDeep, TooLarge, TooMany
+from ..protocol.messages import dumps, is_deeper
 from ..publisher import Item
 from .declarations import Notice
 
@@ -33,6 +34,9 @@ BATCH = 200
 
 #: The longest pause before a refused row is tried again, in seconds.
 LONGEST_PAUSE = 120.0
+
+#: Nesting that a hub takes, unless its HUB_MAX_DEPTH says otherwise.
+DEEPEST = 64
 
 #: What is kept of an error's words.
 MAX_ERROR = 500
@@ -63,8 +67,18 @@ class Row:
 
     @property
     def item(self) -> Item:
-        """What the publisher is given. A payload of fields carries its version: the row's id."""
-        data = json.loads(self.data)
+        """What the publisher is given. A payload of fields carries its version: the row's id.
+
+        What can't be read or sent (a number of 5,000 digits, nesting beyond a hub's bound) leaves the plain hint:
+        the row would be in the way of all others.
+        """
+        try:
+            data = json.loads(self.data)
+            dumps(data)
+            if is_deeper(data, DEEPEST):
+                return Item(self.channel, True, id=self.key, hint=True)
+        except (ValueError, RecursionError, BadMessage, TooDeep):
+            return Item(self.channel, True, id=self.key, hint=True)
         if not self.hint and self.subject is not None and isinstance(data, dict):
             data.setdefault("version", self.id)
         return Item(self.channel, data, id=self.key, hint=self.hint)

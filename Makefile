@@ -5,6 +5,7 @@
 #   make lint    the checks alone: ruff, mypy, import contracts
 #   make bench   the same load on Fanfare, Faye, Nchan and a loop in C: a table of ratios
 #   make chaos   the ledger: every fault, every client's books, silent losses counted
+#   make roaming unmodified clients whose requests go to whichever worker: a table of who is deaf or refused
 #   make hostile attacks of every kind on a hub, and what its other clients notice
 #   make fuzz    fuzz the parsers, SECONDS each
 #   make lock    write constraints.txt anew, with the newest releases
@@ -96,6 +97,9 @@ bench: system $(VENV)/installed-bench
 chaos: system
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.ledger $(ARGS)
 
+roaming: system
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.roaming $(ARGS)
+
 hostile: $(VENV)/installed-dev
 	@exec $(BIN)/python -m benchmarks.hostile $(ARGS)
 
@@ -121,4 +125,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system run test lint test-python test-js bench chaos hostile fuzz lock clean
+.PHONY: help system run test lint test-python test-js bench chaos roaming hostile fuzz lock clean

@@ -6,12 +6,13 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import aiohttp
 
 from .accounts import Account
+from .sides import Side, Sides, covers
 
 #: Back-off between attempts to connect: short, so that a run measures the hub and not the client.
 _SHORTEST, _LONGEST = 0.05, 1.0
@@ -19,6 +20,15 @@ _SHORTEST, _LONGEST = 0.05, 1.0
 #: Seconds by which the word "lost" may come after the hole: on a WebSocket it travels with the reply to
 #: the next connect, which may be a round trip behind the publications after the hole.
 GRACE = 3.0
+
+#: Seconds that a client hears another channel, and that it then does without one; drawn from between.
+_STAY, _PAUSE = (0.3, 2.0), (0.05, 0.5)
+
+#: Seconds after which what has not come on such a channel is lost, though the connection is well.
+PATIENCE = 10.0
+
+#: Seconds for an answer to a subscribe or an unsubscribe.
+_ANSWER = 8.0
 
 
 class Restart(Exception):
@@ -39,6 +49,10 @@ class Client:
         self.newest = newest
         self.position: str | None = position
         self.account = Account(upto)
+        self.sides = Sides(newest)
+        #: Channels that it may hear beside its own, and the newest change of a channel that the hub has accepted.
+        self.others: Sequence[str] = ()
+        self.told: Callable[[str], int] = newest
         #: When it subscribed, each time (monotonic seconds).
         self.arrivals: list[float] = []
         self.subscribed = asyncio.Event()
@@ -78,9 +92,7 @@ class Client:
 
     def got(self, number: int, position: str) -> None:
         """A delivery. Repeats by position are dropped, as every client of positions does."""
-        epoch, _, offset = position.partition(".")
-        mine, _, at = (self.position or "").partition(".")
-        if epoch == mine and int(offset) <= int(at or 0):
+        if covers(self.position, position):
             self.account.deliveries += 1
             self.account.duplicates += 1
             return
@@ -98,6 +110,64 @@ class BayeuxClient(Client):
     """What WebSocket and long-polling have in common."""
 
     session: str | None = None
+
+    #: Whether it knows positions, by which it drops repeats and recovers what it missed.
+    positions = True
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._asked: dict[str, asyncio.Future[None]] = {}
+        self._count = 0
+
+    def beside(self, side: Side, kind: str = "subscribe") -> dict[str, Any]:
+        """A subscribe to, or unsubscribe from, the other channel."""
+        self._count += 1
+        name = "/" + side.channel
+        message = {"channel": f"/meta/{kind}", "clientId": self.session, "subscription": name, "id": f"b{self._count}"}
+        if kind == "subscribe":
+            self.sides.asked(side.channel)
+        if self.positions and kind == "subscribe":
+            message["ext"] = {"position": {name: side.position}}
+        return message
+
+    def subscribes(self) -> list[dict[str, Any]]:
+        """To its channel, and to the other one if that was answered before."""
+        side = self.sides.open
+        again = [self.beside(side)] if side is not None and side.account is not None and not side.leaving else []
+        return [self.subscribe(), *again]
+
+    async def churn(self, send: Callable[[dict[str, Any]], Awaitable[object]]) -> None:
+        """Subscribe to another channel, hear it for a while, unsubscribe, all the time, while a connect is held."""
+
+        async def ask(message: dict[str, Any]) -> None:
+            answered = self._asked[message["id"]] = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(_ANSWER):
+                    await send(message)
+                    await answered
+            finally:
+                del self._asked[message["id"]]
+
+        while self.others:
+            side = self.sides.open
+            if side is None:
+                side = self.sides.open = Side(random.choice(self.others))
+            if side.account is None:
+                await ask(self.beside(side))
+            account = side.account
+            assert account is not None, "the answer opened it"
+            if not side.leaving:
+                await asyncio.sleep(random.uniform(*_STAY))
+                goal = self.told(side.channel)
+                limit = time.monotonic() + PATIENCE
+                # A hole may still be explained.
+                while (account.upto < goal or account.holes) and time.monotonic() < limit:
+                    await asyncio.sleep(0.05)
+                account.close(goal)
+                side.leaving = True
+            await ask(self.beside(side, "unsubscribe"))
+            await asyncio.sleep(random.uniform(*_PAUSE))
+        await asyncio.Event().wait()
 
     def handshake(self) -> dict[str, Any]:
         return {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": [self.kind], "id": "h"}
@@ -123,14 +193,21 @@ class BayeuxClient(Client):
         again = False
         for message in messages:
             if "successful" not in message:
-                self.got(message["data"]["n"], message["id"])
+                number, place = message["data"]["n"], message["id"]
+                if message["channel"] == name:
+                    self.got(number, place)
+                else:
+                    channel = message["channel"].removeprefix("/")
+                    self.sides.got(channel, number, place if self.positions else None, time.monotonic())
                 continue
             if not message["successful"]:
                 if message.get("advice", {}).get("reconnect") == "handshake" or message["channel"] != "/meta/connect":
                     self.session = None
                 raise Restart
             ext = message.get("ext", {})
-            if message["channel"] == "/meta/subscribe":
+            if message.get("id") in self._asked or message.get("subscription", name) != name:
+                self._beside(message)
+            elif message["channel"] == "/meta/subscribe":
                 if ext.get("recovered", {}).get(name) is False:
                     self.lost(ext.get("position", {}).get(name))
                 self.arrived()
@@ -140,20 +217,54 @@ class BayeuxClient(Client):
                 if name in ext.get("lost", ()):
                     self.lost(None)
                     again = True
-                elif top is not None and not self._covers(top):
+                elif top is not None and not covers(self.position, top):
                     again = True
+                again = self._is_behind(ext) or again
             elif message["channel"] == "/meta/handshake":
                 self.session = message["clientId"]
+                self.sides.forget()
         if again:
             self.behind = True
         return connected
 
     behind = False
 
-    def _covers(self, top: str) -> bool:
-        epoch, _, offset = top.partition(".")
-        mine, _, at = (self.position or "").partition(".")
-        return epoch == mine and int(offset) <= int(at or 0)
+    def _beside(self, reply: dict[str, Any]) -> None:
+        """An answer about the other channel."""
+        name, ext = reply["subscription"], reply.get("ext", {})
+        if reply["channel"] == "/meta/unsubscribe":
+            self.sides.left()
+        else:
+            place, recovered = ext.get("position", {}).get(name), ext.get("recovered", {}).get(name)
+            self.sides.subscribed(name.removeprefix("/"), place, recovered, time.monotonic())
+        answered = self._asked.get(reply.get("id", ""))
+        if answered is not None and not answered.done():
+            answered.set_result(None)
+
+    def _is_behind(self, ext: dict[str, Any]) -> bool:
+        """Whether a connect's answer names the other channel as lost, or newer than what came."""
+        side = self.sides.open
+        if side is None or side.account is None:
+            return False
+        name = "/" + side.channel
+        if name in ext.get("lost", ()):
+            self.sides.lost(side.channel, None, time.monotonic(), GRACE)
+            return True
+        top = ext.get("tops", {}).get(name)
+        return self.positions and top is not None and not covers(side.position, top)
+
+
+async def both(*work: Coroutine[Any, Any, None]) -> None:
+    """Until one of them ends, which ends the others; raises what it raised."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class WebSocketClient(BayeuxClient):
@@ -161,7 +272,7 @@ class WebSocketClient(BayeuxClient):
 
     def greeting(self) -> list[dict[str, Any]]:
         """What it says first on a new connection."""
-        return [self.subscribe(), self.connect(0, 0)]
+        return [*self.subscribes(), self.connect(0, 0)]
 
     async def once(self, http: aiohttp.ClientSession) -> None:
         async with http.ws_connect(self.url + "/bayeux", timeout=aiohttp.ClientWSTimeout(ws_close=0.5)) as ws:
@@ -178,24 +289,29 @@ class WebSocketClient(BayeuxClient):
             # A session that is still known goes on here. Its subscription comes first, with the position:
             # what was written to the dead socket may not have arrived, and must come before what is live.
             await ws.send_str(json.dumps(self.greeting()))
-            number = 0
-            while True:
-                # Half-open sockets are found by the connect that is not answered.
-                if await hear(6):
-                    number += 1
-                    await ws.send_str(json.dumps([self.connect(number)]))
-                if self.behind:
-                    self.behind = False
-                    await ws.send_str(json.dumps([self.subscribe()]))
+
+            async def listen() -> None:
+                number = 0
+                while True:
+                    # Half-open sockets are found by the connect that is not answered.
+                    if await hear(6):
+                        number += 1
+                        await ws.send_str(json.dumps([self.connect(number)]))
+                    if self.behind:
+                        self.behind = False
+                        await ws.send_str(json.dumps(self.subscribes()))
+
+            await both(listen(), self.churn(lambda message: ws.send_str(json.dumps([message]))))
 
 
 class PlainClient(WebSocketClient):
     """A Bayeux client that knows nothing of positions, as Faye's: it gets repeats, or its session ends."""
 
     known: str | None = None
+    positions = False
 
-    def __init__(self, url: str, channel: str, newest: Callable[[str], int], position: str, upto: int) -> None:
-        super().__init__(url, channel, newest, position, upto)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         # What came before a new session's subscription was answered: the fetch after the answer has it.
         self._early: list[int] = []
 
@@ -237,14 +353,19 @@ class PollingClient(BayeuxClient):
 
         if self.session is None:
             await say(self.handshake())
-        await say(self.subscribe())
-        number = 0
-        while True:
-            number += 1
-            await say(self.connect(number))
-            if self.behind:
-                self.behind = False
-                await say(self.subscribe())
+        await say(*self.subscribes())
+
+        async def listen() -> None:
+            number = 0
+            while True:
+                number += 1
+                await say(self.connect(number))
+                if self.behind:
+                    self.behind = False
+                    await say(*self.subscribes())
+
+        # Beside the held connect, so by other connections, and often at another worker.
+        await both(listen(), self.churn(say))
 
 
 class StreamClient(Client):

@@ -100,11 +100,14 @@ class Stage:
         self.database = sqlite3.connect(folder / "changes.sqlite3", isolation_level=None)
         self.database.execute("create table changes (channel text primary key, newest integer)")
         self.published = dict.fromkeys(self.channels, 0)
+        #: The newest change of each channel that the hub has accepted.
+        self.told = dict.fromkeys(self.channels, 0)
         self.publications = 0
         self.retries = 0
         self.http: aiohttp.ClientSession | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._publishing = True
+        self._publisher: asyncio.Task[None] | None = None
         self._positions: dict[str, str] = {}
 
     @property
@@ -188,6 +191,8 @@ class Stage:
             kind = KINDS[number % len(KINDS)]
             self.clients.append(kind(by_proxy, channel, self.newest, self._positions[channel], 0))
         for client in self.clients:
+            client.others = [each for each in self.channels if each != client.channel]
+            client.told = self.told.__getitem__
             client.start(self.http)
         script = Path(__file__).with_name("fanout_clients.cjs")
         self.js = [(self.channels[who % len(self.channels)], Account(0)) for who in range(scripts)]
@@ -198,7 +203,8 @@ class Stage:
         self._tasks.append(asyncio.create_task(self._hear_scripts()))
         async with asyncio.timeout(60):
             await asyncio.gather(*(client.subscribed.wait() for client in self.clients))
-        self._tasks.append(asyncio.create_task(self._publish()))
+        self._publisher = asyncio.create_task(self._publish())
+        self._tasks.append(self._publisher)
 
     def newest(self, channel: str) -> int:
         """The channel's newest change in the database."""
@@ -231,6 +237,7 @@ class Stage:
                 self.database.execute("update changes set newest = ? where channel = ?", (change, channel))
                 items.append({"channel": channel, "id": f"{run}-{channel}-{change}", "json-object": {"n": change}})
             await self._tell(items)
+            self.told.update(self.published)
             self.publications += len(items)
             number += 1
 
@@ -257,6 +264,15 @@ class Stage:
         python = [(type(client).__name__, client.channel, client.account) for client in self.clients]
         return python + [("fanout.js", channel, account) for channel, account in self.js]
 
+    def side_accounts(self) -> list[tuple[str, str, Account]]:
+        """As `accounts`, of the channels that clients heard for a while."""
+        return [(type(client).__name__, "another", account) for client in self.clients for account in client.sides.past]
+
+    @property
+    def strays(self) -> int:
+        """Deliveries of what was published after an unsubscribe had been answered."""
+        return sum(client.sides.strays for client in self.clients)
+
     async def recovery(self, limit: float) -> list[float]:
         """Seconds each client takes from now until it has everything published by now."""
         began = time.monotonic()
@@ -281,10 +297,10 @@ class Stage:
         Raises RuntimeError if what was begun is not published in that time.
         """
         self._publishing = False
-        if len(self._tasks) > 1:
+        if self._publisher is not None:
             try:
                 async with asyncio.timeout(limit):
-                    await self._tasks[1]
+                    await self._publisher
             except TimeoutError:
                 raise RuntimeError(
                     f"Nothing is published any more, after {self.retries} tries: so many clients in one process are too"
@@ -293,6 +309,12 @@ class Stage:
         await self.recovery(limit)
         for _, channel, account in self.accounts():
             account.close(self.published[channel])
+        everyone = [client.sides for client in self.clients]
+        end = time.monotonic() + limit
+        while time.monotonic() < end and any(sides.is_waiting(self.told.__getitem__) for sides in everyone):
+            await asyncio.sleep(0.05)
+        for sides in everyone:
+            sides.end(self.told.__getitem__)
 
     async def close(self) -> None:
         for client in self.clients:

@@ -341,13 +341,11 @@ class Door:
                 "a proxy names its clients and is not believed: limits by address don't see them",
                 extra={"header": self.proxies.header, "setting": "HUB_PROXIES=1, if the proxy is yours"},
             )
-        named = self.proxies.client("", forwarded)
-        if named or transport is None or (self.local and not self.proxies.count):
-            return named
         # Asking costs a system call, and an object that stays with the connection.
-        peername = transport.get_extra_info("peername")
+        ask = transport is not None and (self.proxies.count or not self.local)
+        peername = transport.get_extra_info("peername") if ask and transport is not None else None
         peer = str(peername[0]) if isinstance(peername, tuple) and peername else ""
-        return "" if is_near(peer) else self.proxies.client(peer, ())
+        return self.proxies.client("" if is_near(peer) else peer, forwarded)
 
     def visitor(self, cookie: str | None) -> str | None:
         """The site's visitor of a request with this Cookie header, None if there is none or nobody tells."""

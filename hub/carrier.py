@@ -32,7 +32,7 @@ WATCH_SECONDS = 1.0
 #: Seconds an owner waits for the word that an answer was written, when the next connect comes before it.
 CONFIRM_SECONDS = 1.0
 
-#: Seconds beyond the longest hold after which a request is routed anew: its mail got lost.
+#: Seconds beyond the longest hold after which a request is refused: its mail got lost.
 LATE_SECONDS = 10.0
 
 #: Seconds until an answer is sent again that could not be sent, each time.
@@ -71,6 +71,9 @@ class Host(Protocol):
 
     def may_move(self, session_id: str) -> bool:
         """Whether another worker can go on with a session without any loss."""
+
+    def refuse_for_now(self, messages: Sequence[object], to: Poll) -> None:
+        """Have a client try again."""
 
     def abandon(self, poll: Poll) -> None:
         """A carried request's client is gone, or its answer was not written."""
@@ -459,8 +462,11 @@ class Carrier:
     async def _look_for_dead(self) -> None:
         now = self._time()
         for number, sent in list(self._sent.items()):
-            if sent.moved is None and sent.since + self._longest < now:
-                self._give_up_on(number)
+            if sent.to is not None and sent.since + self._longest < now:
+                # Not routed anew: it would take the place of a younger poll, and what waits for the client with it.
+                self._pop(number)
+                self.leave(sent.to)
+                self._host.refuse_for_now(sent.messages, sent.to)
         for poll in list(self._taken.values()):
             if poll.since + self._longest < now:
                 self._lose(poll)

@@ -920,7 +920,7 @@ class Node:
                 # Else it has gone meanwhile. A session that went on with it would have nobody and never expire.
                 goes_on = self._accept(messages, transport, to, link, tries)
         except BrokerUnavailable:
-            self._refuse_for_now(messages, to)
+            self.refuse_for_now(messages, to)
         except Exception:
             # A bug. The client must not wait for ever; what is unknown here begins anew.
             logger.exception("session not claimed")
@@ -930,7 +930,7 @@ class Node:
             if link is not None and not goes_on:
                 self._take_later(link, to)
 
-    def _refuse_for_now(self, messages: Sequence[object], to: Answers) -> None:
+    def refuse_for_now(self, messages: Sequence[object], to: Answers) -> None:
         """Have a client try again: whose its session is can't be found out now."""
         logger.debug("session not claimed")
         if isinstance(to, Poll):
@@ -1009,7 +1009,7 @@ class Node:
                 else:
                     self.carrier.elsewhere(poll)
         except BrokerUnavailable:
-            self._refuse_for_now(messages, poll)
+            self.refuse_for_now(messages, poll)
 
     async def session(self, session_id: str) -> Session | None:
         """The session with this id, brought here if another worker has it. Raises BrokerUnavailable."""

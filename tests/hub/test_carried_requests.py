@@ -319,6 +319,19 @@ class TestElsewhere:
             assert owners(nodes, client_id) == [two]
             assert (await held.answer())[0]["advice"]["reconnect"] == "retry"
 
+    async def test_request_whose_mail_got_lost_is_refused_in_the_end(self, redis_url: str) -> None:
+        """It was routed anew, and took the place of the poll that its client had begun meanwhile."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            one.carrier.take = lambda message: None  # type: ignore[method-assign]  # it is lost
+            request = Request(two, connect(client_id, 5000))
+            await arrive()
+            assert request.is_held
+            two.carrier._longest = 0.0
+            (reply,) = await request.answer()
+            assert (reply["error"][:3], request.poll.status) == ("503", 503)
+
     async def test_answer_that_the_broker_does_not_take_is_sent_again(self, redis_url: str) -> None:
         """Whoever waited for it waited for a minute."""
         async with fleet(redis_url) as (one, two):

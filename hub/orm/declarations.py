@@ -7,19 +7,23 @@ A declaration is written once per model, in the same words whatever the ORM:
 
 What can be wrong at the declaration raises there. What can only be wrong when a row is saved is
 logged with the model and the row's id, and the save goes on: a bad payload becomes `true`, which
-still makes the page fetch; a bad channel name is dropped, for nobody can be told.
+still makes the page fetch; so does a condition that raises; a bad channel name is dropped, for
+nobody can be told, and the other channels of the change are told all the same.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property, lru_cache
+from types import FunctionType, MethodType
 from typing import Any, Literal, get_args
 
-from ..errors import BadMessage
+from ..errors import BadMessage, InvalidChannel
 from ..protocol.channels import from_fanout
 from ..publisher import encode
 
@@ -104,10 +108,19 @@ class Declaration:
         return True
 
     @property
+    def asks(self) -> bool:
+        """Whether a function of the site's own sees the row: it may look at anything."""
+        return callable(self.channel) or callable(self.data) or self.when is not None
+
+    @property
     def names(self) -> frozenset[str]:
         """Every field this declaration names, for whoever has to remember their old values."""
-        found = self.watch | frozenset(self.fields)
-        return found | frozenset(names_in(self.channel)) if isinstance(self.channel, str) else found
+        return self.watch | frozenset(self.fields) | frozenset(self.channel_names)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The attributes in the channel's braces; none for a function."""
+        return names_in(self.channel) if isinstance(self.channel, str) else ()
 
 
 def tells(
@@ -143,8 +156,7 @@ def tells(
     """
     kinds = _checked_kinds(on)
     if isinstance(channel, str):
-        names = tuple(names_in(channel))
-        from_fanout(channel.format_map(dict.fromkeys(names, "0")))
+        from_fanout(channel.format_map(dict.fromkeys(names_in(channel), "0")))
     elif not callable(channel):
         raise TypeError(f"channel is a string or a function of the row, not {type(channel).__name__}")
     if not 1 <= max_bytes <= MOST_BYTES:
@@ -193,11 +205,18 @@ def subject_of(model: str, identity: object) -> str | None:
 
 
 def notices(
-    declarations: Iterable[Declaration], row: object, change: Change, *, model: str, identity: object
+    declarations: Iterable[Declaration],
+    row: object,
+    change: Change,
+    *,
+    model: str,
+    identity: object,
+    old: object | None = None,
 ) -> list[Notice]:
     """What this change of this row tells. Never raises: what can't be told is logged.
 
     identity: the row's primary key; the first thing logged with the model when something is wrong.
+    old: the row as it was before a change, where the caller can make one; else `Before` is used.
     """
     found: list[Notice] = []
     subject = subject_of(model, identity)
@@ -205,20 +224,22 @@ def notices(
         if not declaration.concerns(change):
             continue
         facts = {"model": model, "id": identity, "change": change.kind}
-        if subject is None and declaration.fields:
-            logger.warning("row has no primary key, not told", extra=facts)
-            continue
+        plain = False
         try:
             if declaration.when is not None and not declaration.when(row, change):
                 continue
-            channels = list(_channels(declaration, row, change))
         # The function is the site's own: whatever it raises must not fail the save it is called from.
         except Exception:
-            logger.warning("channel of a change can't be told", exc_info=True, extra=facts)
-            continue
+            logger.warning("condition of a change can't be evaluated, told as true", exc_info=True, extra=facts)
+            plain = True
+        channels = _channels(declaration, row, change, old, facts)
         if not channels:
             continue
-        data = _payload(declaration, row, change, identity, facts)
+        if subject is None and declaration.fields:
+            # A reader matches fields by the row's key; without one it can only fetch.
+            logger.warning("row has no primary key, told as true", extra=facts)
+            plain = True
+        data = "true" if plain else _payload(declaration, row, change, identity, facts)
         for channel in channels:
             notice = Notice(channel, data, declaration.hint, subject)
             if notice not in found:
@@ -249,36 +270,88 @@ def _checked_names(what: str, names: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def names_in(template: str) -> Iterator[str]:
+@lru_cache(maxsize=1024)
+def names_in(template: str) -> tuple[str, ...]:
     """The attributes in a channel's braces. Raises ValueError for anything but a plain name there."""
+    names = []
     for _, name, spec, conversion in string.Formatter().parse(template):
         if name is None:
             continue
         # `{a.b}` and `{a[0]}` would reach anything from the row, `{a!r}` is never a channel's name.
         if not name.isidentifier() or spec or conversion:
             raise ValueError(f"{template!r}: between braces goes the name of an attribute")
-        yield name
+        names.append(name)
+    return tuple(names)
 
 
-class _Before:
-    """A row as it was: the old values of what changed, all else from the row."""
+#: What `computed` returns for an attribute that the class has no code for.
+MISSING: Any = object()
 
-    __slots__ = ("_before", "_row")
+
+def computed(model: type, name: str, row: object) -> Any:
+    """What a property, hybrid property or method of a class makes of `row`, which is like an object of it; or MISSING."""
+    found = inspect.getattr_static(model, name, None)
+    if isinstance(found, FunctionType):
+        return MethodType(found, row)
+    if isinstance(found, cached_property):
+        return found.func(row)
+    getter = found.fget if isinstance(found, property) else inspect.getattr_static(found, "fget", None)
+    return getter(row) if isinstance(getter, FunctionType) else MISSING
+
+
+class Before:
+    """A row as it was: the old values of what changed, all else from the row.
+
+    The properties and methods of the row's class see the old values too.
+    """
 
     def __init__(self, row: object, before: Mapping[str, object]) -> None:
         self._row = row
         self._before = before
 
     def __getattr__(self, name: str) -> Any:
-        return self._before[name] if name in self._before else getattr(self._row, name)
+        if name in self._before:
+            return self._before[name]
+        found = computed(type(self._row), name, self)
+        return getattr(self._row, name) if found is MISSING else found
+
+    def __str__(self) -> str:
+        return type(self._row).__str__(self)
 
 
-def _channels(declaration: Declaration, row: object, change: Change) -> Iterator[str]:
-    names = list(_named(declaration, row))
-    if change.kind == "changed" and change.before:
+def differs(old: object, new: object) -> bool:
+    """Whether a value changed. What can't be compared (arrays answer for each element) counts as changed."""
+    if old is new:
+        return False
+    try:
+        return bool(old != new)
+    # The types of columns are anybody's.
+    except Exception:  # noqa: BLE001  # as the comment says; there is nothing to log, it is told
+        return True
+
+
+def _channels(
+    declaration: Declaration, row: object, change: Change, old: object | None, facts: Mapping[str, object]
+) -> list[str]:
+    images = [row]
+    if change.kind == "changed" and (old is not None or change.before):
         # The page that the row has left must drop it.
-        names += _named(declaration, _Before(row, change.before))
-    yield from dict.fromkeys(from_fanout(name) for name in names)
+        images.append(Before(row, change.before) if old is None else old)
+    found: dict[str, None] = {}
+    for image in images:
+        # One that can't be told must not silence the others.
+        try:
+            names = list(_named(declaration, image))
+        # The function is the site's own.
+        except Exception:
+            logger.warning("channel of a change can't be told", exc_info=True, extra=facts)
+            continue
+        for name in names:
+            try:
+                found[from_fanout(name)] = None
+            except InvalidChannel:
+                logger.warning("channel of a change can't be told", exc_info=True, extra=facts)
+    return list(found)
 
 
 def _named(declaration: Declaration, row: object) -> Iterator[str]:

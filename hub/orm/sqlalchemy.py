@@ -16,14 +16,13 @@ say those with `touch` or `tell`, or let PostgreSQL say them (`hub.orm.postgres`
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Result, event, select, tuple_
+from sqlalchemy import Connection, event
 from sqlalchemy import inspect as inspected
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -36,17 +35,17 @@ from sqlalchemy.orm import (
     object_session,
     sessionmaker,
 )
+from sqlalchemy.orm.attributes import History, get_history
+from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from ..publisher import Publisher, SyncPublisher
 from . import outbox
-from .declarations import Change, Declaration, Notice, Unknown, declared_on, notice, notices, tells
+from .declarations import Declaration, Notice, declared_on, notice, tells
+from .flushing import Flush, Found
+from .mapped import Plan, guarded, plan_of
+from .statements import concerns, run_change, run_insert
 from .teller import POLL, THREAD_POLL, Teller, ThreadTeller
-
-logger = logging.getLogger(__name__)
-
-#: Rows a bulk statement may touch and still be told one by one; each costs a row read and one written.
-MAX_BULK = 1000
 
 _KEY = "hub.orm"
 
@@ -55,11 +54,10 @@ Written = tuple[int, str | None]
 
 @dataclass(slots=True)
 class _Work:
-    """What a session has in hand: changes of the flush under way, and rows written but not committed."""
+    """What a session has in hand: the flush under way, and rows written but not committed."""
 
     collector: Collector
-    changed: list[tuple[Any, Mapper[Any], Change]] = field(default_factory=list)
-    found: list[tuple[Mapper[Any], list[Notice]]] = field(default_factory=list)
+    flush: Flush | None = None
     written: list[Written] = field(default_factory=list)
 
 
@@ -70,6 +68,7 @@ class Collector:
         self._clock = clock
         self._added: dict[type, list[Declaration]] = {}
         self._cache: dict[type, tuple[Declaration, ...]] = {}
+        self._plans: dict[Mapper[Any], Plan | None] = {}
         _listen_to_mappers()
 
     def declare(self, model: type, channel: Any = None, data: object = True, **options: Any) -> None:
@@ -85,6 +84,7 @@ class Collector:
         _check_names(declaration, mapper)
         self._added.setdefault(model, []).append(declaration)
         self._cache.clear()
+        self._plans.clear()
 
     def declarations(self, model: type) -> tuple[Declaration, ...]:
         """All that is declared for a class: by it, by its bases, and by `declare`."""
@@ -93,6 +93,15 @@ class Collector:
             added = [one for base in model.__mro__ for one in self._added.get(base, ())]
             found = self._cache[model] = (*declared_on(model), *added)
         return found
+
+    def plan(self, mapper: Mapper[Any]) -> Plan | None:
+        """Which columns the declarations of a mapped class depend on; None if there are none."""
+        try:
+            return self._plans[mapper]
+        except KeyError:
+            declarations = self.declarations(mapper.class_)
+            found = self._plans[mapper] = plan_of(mapper, declarations) if declarations else None
+            return found
 
     def attach(self, target: Any) -> None:
         """Listen to the sessions of a `Session` class or a sessionmaker."""
@@ -113,10 +122,18 @@ class Collector:
 
     def write_touched(self, session: Session, rows: Iterable[object], fields: frozenset[str]) -> None:
         """Write what a change of these fields (none: of all) of these rows tells."""
-        for row in rows:
-            mapper: Mapper[Any] = class_mapper(type(row))
-            change = Change("changed", fields or frozenset(mapper.column_attrs.keys()))
-            self.write(session, mapper, self.notices_of(row, mapper, change))
+        work = self._work(session)
+        under_way, work.flush = work.flush, Flush(session, self.plan)
+        try:
+            for row in rows:
+                mapper: Mapper[Any] = class_mapper(type(row))
+                if (plan := self.plan(mapper)) is not None:
+                    connection = session.connection(bind_arguments={"mapper": mapper})
+                    work.flush.touched(mapper, plan, connection, row, fields)
+            found = work.flush.finish()
+        finally:
+            work.flush = under_way
+        self._write_found(session, found)
 
     def committed(self, written: list[Written]) -> None:
         """Called after a commit with the rows it made visible."""
@@ -129,17 +146,20 @@ class Collector:
         return work
 
     def _before_flush(self, session: Session, *_: object) -> None:
-        # A flush that failed has left its changes here; they did not happen.
-        work = self._work(session)
-        work.changed.clear()
-        work.found.clear()
+        # One that failed has left its changes here; they did not happen.
+        self._work(session).flush = Flush(session, self.plan)
 
     def _after_flush(self, session: Session, *_: object) -> None:
         work = self._work(session)
-        changed, work.changed = work.changed, []
-        found, work.found = work.found, []
-        for row, mapper, change in changed:
-            found.append((mapper, self.notices_of(row, mapper, change)))
+        if work.flush is None:
+            return
+        try:
+            found = work.flush.finish()
+        finally:
+            work.flush = None
+        self._write_found(session, found)
+
+    def _write_found(self, session: Session, found: Sequence[Found]) -> None:
         # One insert per database: nearly always one in all.
         by_engine: dict[object, tuple[Mapper[Any], list[Notice]]] = {}
         for mapper, some in found:
@@ -162,103 +182,16 @@ class Collector:
         if not session.in_nested_transaction():
             self._work(session).written.clear()
 
-    def notices_of(self, row: object, mapper: Mapper[Any], change: Change) -> list[Notice]:
-        """What a change of a row tells; what can't be told is logged."""
-        identity = mapper.primary_key_from_instance(row)
-        declarations = self.declarations(mapper.class_)
-        return notices(declarations, row, change, model=_name(mapper), identity=_one(tuple(identity)))
-
-    # Statements that change many rows, through session.execute().
-
-    def _on_execute(self, state: ORMExecuteState) -> Result[Any] | None:
+    def _on_execute(self, state: ORMExecuteState) -> Any:
+        """Hear of `session.execute()`: the session's own questions come by here too."""
+        flush = self._work(state.session).flush
+        if flush is not None and flush.asking:
+            return _asked_by_a_function(state, flush)
         if not (state.is_update or state.is_delete or state.is_insert) or state.bind_mapper is None:
             return None
-        mapper = state.bind_mapper
-        declarations = self.declarations(mapper.class_)
-        if not declarations or state.execution_options.get("fanfare") is False:
+        if state.execution_options.get("fanfare") is False or not concerns(self, state.bind_mapper):
             return None
-        if state.is_insert:
-            return self._bulk_insert(state, mapper, declarations)
-        return self._bulk_change(state, mapper, declarations)
-
-    def _bulk_insert(
-        self, state: ORMExecuteState, mapper: Mapper[Any], declarations: Sequence[Declaration]
-    ) -> Result[Any]:
-        given = state.parameters or _single(state)
-        result = state.invoke_statement()
-        rows = [_Values(mapper, dict(one)) for one in ([given] if isinstance(given, Mapping) else given)]
-        self._write_bulk(state, mapper, declarations, [(row, Change("created")) for row in rows])
-        return result
-
-    def _bulk_change(
-        self, state: ORMExecuteState, mapper: Mapper[Any], declarations: Sequence[Declaration]
-    ) -> Result[Any]:
-        session = state.session
-        before = self._matching(state, mapper)
-        if before is None:
-            logger.warning(
-                "bulk statement changes too many rows to tell each",
-                extra={"model": _name(mapper), "limit": MAX_BULK},
-            )
-            result = state.invoke_statement()
-            self.write(session, mapper, _of_no_row(declarations, "deleted" if state.is_delete else "changed"))
-            return result
-        result = state.invoke_statement()
-        if state.is_delete:
-            self._write_bulk(state, mapper, declarations, [(row, Change("deleted")) for row in before.values()])
-            return result
-        changes = []
-        for identity, after in self._read(session, mapper, [_key_of(mapper, list(before))]).items():
-            old = before[identity].values
-            differing = {name: old[name] for name, value in after.values.items() if old[name] != value}
-            if differing:
-                changes.append((after, Change("changed", frozenset(differing), differing)))
-        self._write_bulk(state, mapper, declarations, changes)
-        return result
-
-    def _write_bulk(
-        self,
-        state: ORMExecuteState,
-        mapper: Mapper[Any],
-        declarations: Sequence[Declaration],
-        changes: Iterable[tuple[_Values, Change]],
-    ) -> None:
-        found: list[Notice] = []
-        for row, change in changes:
-            found += notices(declarations, row, change, model=_name(mapper), identity=_one(row.identity))
-        self.write(state.session, mapper, found)
-
-    def _matching(self, state: ORMExecuteState, mapper: Mapper[Any]) -> dict[tuple[Any, ...], _Values] | None:
-        """The rows that an update or delete is about to change, locked where the database can; None if too many."""
-        if isinstance(state.parameters, list):
-            # "Bulk update by primary key": the rows are named by the parameters.
-            names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-            keys = [tuple(values.get(name) for name in names) for values in state.parameters]
-            if len(keys) > MAX_BULK:
-                return None
-            return self._read(state.session, mapper, [_key_of(mapper, keys)], lock=True)
-        where = state.statement.whereclause  # type: ignore[attr-defined]  # an Update or a Delete, as is_update says
-        parameters = state.parameters if isinstance(state.parameters, dict) else None
-        found = self._read(state.session, mapper, [] if where is None else [where], parameters, lock=True)
-        return found if len(found) <= MAX_BULK else None
-
-    def _read(
-        self,
-        session: Session,
-        mapper: Mapper[Any],
-        where: Sequence[Any],
-        parameters: dict[str, Any] | None = None,
-        lock: bool = False,
-    ) -> dict[tuple[Any, ...], _Values]:
-        # Columns, not objects: objects would be those of the session, with its unsaved changes.
-        columns = [attribute.class_attribute.label(attribute.key) for attribute in mapper.column_attrs]
-        statement = select(*columns).where(*where).limit(MAX_BULK + 1)
-        if lock:
-            statement = statement.with_for_update()
-        with session.no_autoflush:
-            found = session.execute(statement, parameters, bind_arguments={"mapper": mapper})
-        rows = [_Values(mapper, dict(row)) for row in found.mappings()]
-        return {row.identity: row for row in rows}
+        return run_insert(state, self) if state.is_insert else run_change(state, self)
 
 
 class AsyncNotifier(Collector):
@@ -439,32 +372,20 @@ class Notifier(Collector):
         return self._teller
 
 
-class _Values:
-    """A row that a statement changed: its columns as attributes, without an object of the session."""
-
-    __slots__ = ("_mapper", "values")
-
-    def __init__(self, mapper: Mapper[Any], values: dict[str, Any]) -> None:
-        self._mapper = mapper
-        self.values = values
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """The primary key; None where it is not known."""
-        keys = [self._mapper.get_property_by_column(column).key for column in self._mapper.primary_key]
-        return tuple(self.values.get(key) for key in keys)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.values[name]
-        except KeyError:
-            raise Unknown(f"{name} of {self._mapper.class_.__name__} is not known after a bulk statement") from None
+def _asked_by_a_function(state: ORMExecuteState, flush: Flush) -> Any:
+    """Run what a declaration's function asks, so that its failure is the function's and not the save's."""
+    if state.is_column_load:
+        flush.load_expired()
+    connection = state.session.connection(bind_arguments=dict(state.bind_arguments))
+    with guarded(connection):
+        return state.invoke_statement()
 
 
 def _listen_to_mappers() -> None:
     """Hear of every row that a flush writes, in any session; only those of a notifier are noted. Once is enough."""
     for name, listener in (
         ("after_insert", _inserted),
+        ("before_update", _updating),
         ("after_update", _updated),
         ("before_delete", _deleting),
     ):
@@ -475,63 +396,70 @@ def _listen_to_mappers() -> None:
 def _work_of(row: object) -> _Work | None:
     session = object_session(row)
     work = None if session is None else session.info.get(_KEY)
-    return work if isinstance(work, _Work) else None
+    return work if isinstance(work, _Work) and work.flush is not None else None
 
 
 def _inserted(mapper: Mapper[Any], connection: Connection, row: object) -> None:
     if (work := _work_of(row)) is not None:
-        if work.collector.declarations(mapper.class_):
-            work.changed.append((row, mapper, Change("created")))
-        _note_others(work, mapper, row)
+        assert work.flush is not None
+        if (plan := work.collector.plan(mapper)) is not None:
+            work.flush.inserted(mapper, plan, connection, row)
+        _note_others(work, mapper, connection, row)
+
+
+def _updating(mapper: Mapper[Any], connection: Connection, row: object) -> None:
+    # Called for everything that was dirty, changed or not: what counts is the history, which the UPDATE may wipe out.
+    if (work := _work_of(row)) is not None and (plan := work.collector.plan(mapper)) is not None:
+        assert work.flush is not None
+        work.flush.updating(mapper, plan, connection, row)
 
 
 def _updated(mapper: Mapper[Any], connection: Connection, row: object) -> None:
-    # Called for everything that was dirty, changed or not: what counts is the history.
     if (work := _work_of(row)) is None:
         return
-    if work.collector.declarations(mapper.class_):
-        attributes = inspected(row, raiseerr=True).attrs
-        before: dict[str, object] = {}
-        fields = set()
-        for column in mapper.column_attrs:
-            history = attributes[column.key].history
-            if history.has_changes():
-                fields.add(column.key)
-                if history.deleted:
-                    before[column.key] = history.deleted[0]
-        if fields:
-            work.changed.append((row, mapper, Change("changed", frozenset(fields), before)))
-        changed = (one.key for one in _many_to_many(mapper) if attributes[one.key].history.has_changes())
-        if relations := frozenset(changed):
-            work.changed.append((row, mapper, Change("related", relations=relations)))
-    _note_others(work, mapper, row)
+    assert work.flush is not None
+    if (plan := work.collector.plan(mapper)) is not None:
+        changed = (one.key for one in _many_to_many(mapper) if _history(row, one.key).has_changes())
+        work.flush.updated(mapper, plan, connection, row, frozenset(changed))
+    _note_others(work, mapper, connection, row)
 
 
 def _deleting(mapper: Mapper[Any], connection: Connection, row: object) -> None:
     # Said before the row goes: what is not loaded yet can still be read.
     if (work := _work_of(row)) is not None:
-        if work.collector.declarations(mapper.class_):
-            work.found.append((mapper, work.collector.notices_of(row, mapper, Change("deleted"))))
-        _note_others(work, mapper, row, deleted=True)
+        assert work.flush is not None
+        if (plan := work.collector.plan(mapper)) is not None:
+            work.flush.deleting(mapper, plan, connection, row)
+        _note_others(work, mapper, connection, row, deleted=True)
+
+
+def _history(row: object, key: str) -> History:
+    return get_history(row, key, PASSIVE_NO_INITIALIZE)
 
 
 def _many_to_many(mapper: Mapper[Any]) -> list[RelationshipProperty[Any]]:
     return [one for one in mapper.relationships if one.secondary is not None and not one.viewonly]
 
 
-def _note_others(work: _Work, mapper: Mapper[Any], row: object, *, deleted: bool = False) -> None:
+def _note_others(
+    work: _Work, mapper: Mapper[Any], connection: Connection, row: object, *, deleted: bool = False
+) -> None:
     """Note the rows at the other end of many-to-many changes: SQLAlchemy need not have loaded their side."""
+    assert work.flush is not None
     for relation in _many_to_many(mapper):
         other = relation.mapper
-        if not work.collector.declarations(other.class_):
+        if not any(work.collector.plan(one) for one in other.self_and_descendants):
             continue
-        names = frozenset(one.key for one in _many_to_many(other) if one.secondary is relation.secondary)
-        history = inspected(row, raiseerr=True).attrs[relation.key].history
+        history = _history(row, relation.key)
         for one in history.sum() if deleted else (*history.added, *history.deleted):
             state = inspected(one, raiseerr=False)
             # One that is new or goes itself has its own change.
-            if state is not None and state.persistent and not _is_going(one):
-                work.changed.append((one, state.mapper, Change("related", relations=names)))
+            if state is None or not state.persistent or _is_going(one):
+                continue
+            plan = work.collector.plan(state.mapper)
+            names = frozenset(each.key for each in _many_to_many(state.mapper) if each.secondary is relation.secondary)
+            if plan is not None:
+                work.flush.related(state.mapper, plan, connection, one, names)
 
 
 def _is_going(row: object) -> bool:
@@ -551,37 +479,3 @@ def _check_names(declaration: Declaration, mapper: Mapper[Any]) -> None:
 def _check_pool(engine: Engine) -> None:
     if isinstance(engine.pool, StaticPool | SingletonThreadPool):
         raise ValueError("the outbox can't be in a SQLite database in memory: telling needs a connection of its own")
-
-
-def _of_no_row(declarations: Iterable[Declaration], kind: Any) -> list[Notice]:
-    """What can be told without knowing the rows: `true`, to channels that don't depend on them."""
-    return [
-        notice(one.channel, True, hint=one.hint)
-        for one in declarations
-        if isinstance(one.channel, str) and "{" not in one.channel and kind in one.on and one.when is None
-    ]
-
-
-def _single(state: ORMExecuteState) -> dict[str, Any]:
-    """The values of an `insert(Model).values(…)` of one row."""
-    compiled = state.statement.compile()  # type: ignore[attr-defined]  # an Insert, as is_insert says
-    return dict(compiled.params)
-
-
-def _key_of(mapper: Mapper[Any], keys: Sequence[tuple[Any, ...]]) -> Any:
-    columns = [mapper.get_property_by_column(column).class_attribute for column in mapper.primary_key]
-    if len(columns) == 1:
-        return columns[0].in_([key[0] for key in keys])
-    return tuple_(*columns).in_(keys)
-
-
-def _one(identity: tuple[Any, ...]) -> Any:
-    """A primary key as people write it: the value, or a tuple of several; None while there is none."""
-    if any(part is None for part in identity):
-        return None
-    return identity[0] if len(identity) == 1 else identity
-
-
-def _name(mapper: Mapper[Any]) -> str:
-    """The table's name: what a trigger on the table would say too, so that both speak of one subject."""
-    return str(getattr(mapper.local_table, "name", mapper.class_.__name__))

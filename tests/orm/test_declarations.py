@@ -169,7 +169,7 @@ def test_a_channel_that_can_not_be_is_logged_with_the_row_and_not_told(channel: 
 
 def test_a_row_without_a_primary_key_tells_hints_and_no_fields(caplog: Any) -> None:
     assert told(tells("c"), row(), identity=None) == [Notice("/c", "true", hint=True, subject=None)]
-    assert told(tells("c", fields=["a"]), row(a=1), identity=None) == []
+    assert told(tells("c", fields=["a"]), row(a=1), identity=None) == [Notice("/c", "true", hint=False, subject=None)]
     assert "no primary key" in caplog.text
 
 

@@ -19,7 +19,8 @@ from hub.errors import BadMessage, BrokerUnavailable, ForbiddenChannel, InvalidC
 from hub.metrics import HubMetrics
 from hub.orm import outbox
 from hub.orm.metrics import of_outbox
-from hub.orm.sqlalchemy import MAX_BULK, AsyncNotifier, Notifier
+from hub.orm.sqlalchemy import AsyncNotifier, Notifier
+from hub.orm.statements import MAX_BULK
 from hub.publisher import RecordingPublisher
 from hub.settings import Settings
 

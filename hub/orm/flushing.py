@@ -1,0 +1,312 @@
+"""What one flush writes: each row as it was before and as it is after.
+
+A session knows the old value of an attribute only if it was loaded. It is not after a commit
+(which expires objects), where the column is deferred, and where SQL sets it; the new value is not where SQL
+or the database makes it. What a declaration needs and the session doesn't know is read here, once before
+the writes and once after them for all rows of a class, and not at all where nothing is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.orm.attributes import get_history, instance_state, set_committed_value
+from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
+
+from .declarations import Before, Change, Kind, Notice, differs, notices
+from .mapped import (
+    CHUNK,
+    Identity,
+    Old,
+    Plan,
+    ask,
+    by_identity,
+    key_is_one_of,
+    locked,
+    name_of,
+    one_of,
+    rows_by_key,
+    rows_where,
+)
+
+State = InstanceState[Any]
+PlanOf = Callable[[Mapper[Any]], "Plan | None"]
+Found = tuple[Mapper[Any], list[Notice]]
+
+
+@dataclass(slots=True)
+class Image:
+    """A row before its UPDATE. fields: what is about to change. unknown: needed old values that are not loaded."""
+
+    fields: set[str] = field(default_factory=set)
+    before: dict[str, Any] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Written:
+    row: Any
+    mapper: Mapper[Any]
+    plan: Plan
+    kind: Kind
+    image: Image | None = None
+    relations: frozenset[str] = frozenset()
+
+
+class Flush:
+    """The flush under way in a session: `inserted`, `updating`, … as it goes, then `finish`."""
+
+    def __init__(self, session: Session, plan_of: PlanOf) -> None:
+        self._session = session
+        self._plan_of = plan_of
+        self._connections: dict[Mapper[Any], Connection] = {}
+        self._written: list[_Written] = []
+        self._images: dict[State, Image] = {}
+        #: Old values that were read, for rows whose turn may come later.
+        self._read: dict[State, dict[str, Any]] = {}
+        self._deleted: set[State] = set()
+        self._found: list[Found] = []
+        #: Rows whose expired columns are read together, if a function asks for one.
+        self._expired: list[tuple[Any, Mapper[Any], Plan]] = []
+        self._listed = False
+        #: Whether a declaration's functions run now: what they ask the database is guarded.
+        self.asking = False
+
+    def inserted(self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any) -> None:
+        """Called after a row's INSERT."""
+        self._connections.setdefault(mapper, connection)
+        self._written.append(_Written(row, mapper, plan, "created"))
+
+    def updating(self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any) -> None:
+        """Called before a row's UPDATE, changed or not."""
+        state = instance_state(row)
+        image = self._images[state] = self._image(plan, state)
+        if not image.unknown:
+            return
+        self._connections.setdefault(mapper, connection)
+        self._read_before(mapper, connection, [row, *self._session.dirty], deleting=False)
+        image.before |= {key: value for key, value in self._read.get(state, {}).items() if key in image.unknown}
+
+    def updated(
+        self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any, related: frozenset[str]
+    ) -> None:
+        """Called after a row's UPDATE, if there was one. related: the many-to-many relations that changed."""
+        self._connections.setdefault(mapper, connection)
+        image = self._images.get(instance_state(row))
+        if image is not None and image.fields:
+            self._written.append(_Written(row, mapper, plan, "changed", image))
+        if related:
+            self._written.append(_Written(row, mapper, plan, "related", relations=related))
+
+    def related(self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any, names: frozenset[str]) -> None:
+        """Called for the row at the other end of a many-to-many change."""
+        self._connections.setdefault(mapper, connection)
+        self._written.append(_Written(row, mapper, plan, "related", relations=names))
+
+    def touched(
+        self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any, fields: frozenset[str]
+    ) -> None:
+        """Called for a row that the site says was changed: these fields of it, or all."""
+        self._connections.setdefault(mapper, connection)
+        self._written.append(_Written(row, mapper, plan, "changed", Image(set(fields or plan.columns))))
+
+    def deleting(self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any) -> None:
+        """Called before a row's DELETE: what is not loaded can still be read."""
+        self._connections.setdefault(mapper, connection)
+        state = instance_state(row)
+        self._deleted.add(state)
+        image = self._image_of_deleted(plan, state)
+        if image.unknown:
+            self._read_before(mapper, connection, self._session.deleted, deleting=True)
+            image.before |= {key: value for key, value in self._read.get(state, {}).items() if key in image.unknown}
+        if plan.asks and not self._listed:
+            self._listed = True
+            for one in self._session.deleted:
+                its = self._plan_of(instance_state(one).mapper)
+                if its is not None:
+                    self._expired.append((one, instance_state(one).mapper, its))
+        self._found.append((mapper, self._told_of_deleted(mapper, plan, row, image)))
+
+    def finish(self) -> list[Found]:
+        """What the flush tells, by the class of the rows. Called after all its writes, before it is over."""
+        for row in self._session.deleted:
+            self._replaced(row)
+        self._load_named()
+        self._expired = [(one.row, one.mapper, one.plan) for one in self._written if one.plan.asks]
+        for one in self._written:
+            self._found.append((one.mapper, self._told(one)))
+        return self._found
+
+    def load_expired(self) -> None:
+        """Read the expired columns of all rows that functions see, as one of them has just asked for one."""
+        rows, self._expired = self._expired, []
+        missing: dict[Any, tuple[Mapper[Any], set[str]]] = {}
+        for row, mapper, plan in rows:
+            state = instance_state(row)
+            keys = {key for key in state.expired_attributes & plan.columns.keys() if key not in state.dict}
+            if keys:
+                missing[row] = (mapper, keys)
+        self._load(missing)
+
+    # Before the writes
+
+    def _image(self, plan: Plan, state: State) -> Image:
+        image = Image()
+        held = state.dict
+        # Only what was assigned since it was loaded is in there.
+        for key in list(state.committed_state):
+            if key not in plan.columns:
+                continue
+            history = get_history(state.obj(), key, PASSIVE_NO_INITIALIZE)
+            if history.has_changes():
+                image.fields.add(key)
+                if history.deleted:
+                    image.before[key] = history.deleted[0]
+                elif key in plan.where:
+                    image.unknown.add(key)
+        if image.fields:
+            for key in plan.moving:
+                if key in image.fields:
+                    continue
+                if key in held:
+                    image.before[key] = held[key]
+                elif key in plan.where:
+                    image.unknown.add(key)
+        return image
+
+    def _image_of_deleted(self, plan: Plan, state: State) -> Image:
+        image = Image()
+        for key in plan.columns:
+            if key in state.committed_state:
+                # Assigned and never written: the row still has the old value.
+                history = get_history(state.obj(), key, PASSIVE_NO_INITIALIZE)
+                if history.deleted:
+                    image.before[key] = history.deleted[0]
+                elif history.has_changes():
+                    image.unknown.add(key)
+            elif key in plan.where and key not in state.dict and not plan.asks:
+                image.unknown.add(key)
+        return image
+
+    def _read_before(self, mapper: Mapper[Any], connection: Connection, rows: Iterable[Any], *, deleting: bool) -> None:
+        """Read the old values that this row needs, and with it those of all rows of its class in this flush."""
+        plan = self._plan_of(mapper)
+        assert plan is not None
+        wanted: dict[Identity, State] = {}
+        keys: set[str] = set()
+        for row in rows:
+            state = instance_state(row)
+            if state.mapper is not mapper or state.key is None:
+                continue
+            image = self._image_of_deleted(plan, state) if deleting else self._image(plan, state)
+            unknown = image.unknown - self._read.get(state, {}).keys()
+            if unknown:
+                wanted[tuple(state.key[1])] = state
+                keys |= unknown
+        identities = list(wanted)
+        for at in range(0, len(identities), CHUNK):
+            criteria = [key_is_one_of(mapper, identities[at : at + CHUNK])]
+            statement = locked(mapper, rows_where(mapper, plan, keys, criteria), deleting=deleting)
+            for identity, values in by_identity(plan, ask(connection, statement, mapper) or ()).items():
+                if identity in wanted:
+                    self._read.setdefault(wanted[identity], {}).update({key: values[key] for key in keys})
+
+    # After them
+
+    def _replaced(self, row: Any) -> None:
+        """A row that was deleted while a new object took its key: SQLAlchemy makes one UPDATE of both."""
+        state = instance_state(row)
+        plan = self._plan_of(state.mapper)
+        if plan is None or state in self._deleted or state.key is None:
+            return
+        self._found.append((state.mapper, self._told_of_deleted(state.mapper, plan, row, Image())))
+
+    def _load_named(self) -> None:
+        missing: dict[Any, tuple[Mapper[Any], set[str]]] = {}
+        for one in self._written:
+            held = instance_state(one.row).dict
+            keys = {key for key in one.plan.named if key not in held}
+            if keys:
+                missing[one.row] = (one.mapper, keys)
+        self._load(missing)
+
+    def _load(self, missing: dict[Any, tuple[Mapper[Any], set[str]]]) -> None:
+        """Put columns that are not loaded into their objects, with one question for each class."""
+        by_mapper: dict[Mapper[Any], list[tuple[Any, set[str]]]] = {}
+        for row, (mapper, keys) in missing.items():
+            by_mapper.setdefault(mapper, []).append((row, keys))
+        for mapper, rows in by_mapper.items():
+            plan, connection = self._plan_of(mapper), self._connections.get(mapper)
+            if plan is None or connection is None:
+                continue
+            wanted = {_identity(plan, instance_state(row)): (row, keys) for row, keys in rows}
+            names = set().union(*(keys for _, keys in rows))
+            for identity, values in rows_by_key(connection, mapper, plan, list(wanted), names).items():
+                if identity in wanted:
+                    row, keys = wanted[identity]
+                    for key in keys:
+                        set_committed_value(row, key, values[key])
+
+    def _told(self, one: _Written) -> list[Notice]:
+        if one.image is None:
+            return self._notices(one.mapper, one.plan, one.row, Change(one.kind, relations=one.relations))
+        image, state = one.image, instance_state(one.row)
+        fields = set(image.fields)
+        for key in state.committed_state:
+            # Written by the flush itself, after the row's own UPDATE (`post_update`).
+            if key in one.plan.columns and key not in fields:
+                history = get_history(one.row, key, PASSIVE_NO_INITIALIZE)
+                if history.has_changes():
+                    fields.add(key)
+                    if history.deleted:
+                        image.before[key] = history.deleted[0]
+        for key in one.plan.moving:
+            known = key not in fields and key in image.before
+            if known and (key not in state.dict or differs(image.before[key], state.dict[key])):
+                fields.add(key)
+        change = Change("changed", frozenset(fields), image.before)
+        old = Old(one.row, image.before) if image.before else None
+        return self._notices(one.mapper, one.plan, one.row, change, old)
+
+    def _told_of_deleted(self, mapper: Mapper[Any], plan: Plan, row: Any, image: Image) -> list[Notice]:
+        seen = Old(row, image.before) if image.before else row
+        return self._notices(mapper, plan, row, Change("deleted"), seen=seen)
+
+    def _notices(
+        self, mapper: Mapper[Any], plan: Plan, row: Any, change: Change, old: Before | None = None, seen: Any = None
+    ) -> list[Notice]:
+        state = instance_state(row)
+        # A new key that was never written is none that anybody has heard of.
+        gone = change.kind == "deleted" and state.key is not None
+        identity = tuple(state.key[1]) if gone and state.key is not None else _identity(plan, state)
+        with self.functions():
+            return notices(
+                plan.declarations,
+                row if seen is None else seen,
+                change,
+                model=name_of(mapper),
+                identity=one_of(identity),
+                old=old,
+            )
+
+    @contextmanager
+    def functions(self) -> Iterator[None]:
+        """While inside, the site's own functions run."""
+        before, self.asking = self.asking, True
+        try:
+            yield
+        finally:
+            self.asking = before
+
+
+def _identity(plan: Plan, state: State) -> Identity:
+    """The primary key: as it is assigned now, or, where that is expired, as the session knows the row."""
+    held = state.dict
+    if all(key in held for key in plan.key) or state.key is None:
+        return tuple(held.get(key) for key in plan.key)
+    return tuple(state.key[1])

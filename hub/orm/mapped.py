@@ -1,0 +1,218 @@
+"""What a notifier has to know of a mapped row, and how it asks the database for it.
+
+A question of ours must never fail the site's save: on PostgreSQL a statement that fails takes its
+transaction along, so each is put into a savepoint; what can't be read is logged, and the rest is told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, select, tuple_
+from sqlalchemy import inspect as inspected
+from sqlalchemy.orm import Mapper, RelationshipDirection, object_session
+
+from .declarations import MISSING, Before, Declaration, Unknown, computed, differs
+
+logger = logging.getLogger(__name__)
+
+#: Rows asked for in one statement; some databases bound the parameters of one.
+CHUNK = 500
+
+#: Databases in which a transaction goes on after a statement that failed.
+_FORGIVING = frozenset({"sqlite", "mysql", "mariadb", "oracle", "mssql"})
+
+Identity = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which columns of a mapped class its declarations depend on, by the names of the attributes.
+
+    columns: all there are, with their expressions. key: the primary key's. where: those that may decide a
+    channel, so that their old values are needed. named: those that a channel's braces or `fields` name.
+    moving: those in question that the database or a default may set at any UPDATE. asks: a function of
+    the site's, or a property, sees the row. read: those to read for a statement that changes many rows.
+    """
+
+    declarations: tuple[Declaration, ...]
+    columns: Mapping[str, ColumnElement[Any]]
+    key: tuple[str, ...]
+    where: frozenset[str]
+    named: frozenset[str]
+    moving: frozenset[str]
+    asks: bool
+    read: tuple[str, ...]
+
+    def is_expression(self, key: str) -> bool:
+        """Whether an attribute is an SQL expression over the row (`column_property`), and no column."""
+        return not isinstance(getattr(self.columns[key], "table", None), Table)
+
+
+def plan_of(mapper: Mapper[Any], declarations: tuple[Declaration, ...]) -> Plan:
+    """The plan of a class with these declarations."""
+    columns = {one.key: one.columns[0] for one in mapper.column_attrs}
+    channels = {name for one in declarations for name in one.channel_names}
+    shown = {name for one in declarations for name in one.fields}
+    watched = {name for one in declarations for name in one.watch}
+    # A function, a property or a hybrid may use any column.
+    wide = any(callable(one.channel) for one in declarations) or not channels <= columns.keys()
+    where = frozenset(columns) if wide else frozenset(channels)
+    moving = {key for key in where | shown | watched if key in columns and _moves_by_itself(mapper, columns[key])}
+    asks = wide or any(one.asks for one in declarations)
+    named = frozenset(columns.keys() & (channels | shown))
+    key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+    deferred = {one.key for one in mapper.column_attrs if one.deferred} - named - watched - set(key)
+    read = tuple(one for one in columns if asks or one not in deferred)
+    return Plan(declarations, columns, key, where, named, frozenset(moving), asks, read)
+
+
+def _moves_by_itself(mapper: Mapper[Any], column: Any) -> bool:
+    # What is no column of a table is an expression, which follows the columns in it.
+    if not isinstance(getattr(column, "table", None), Table):
+        return True
+    return column is mapper.version_id_col or column.onupdate is not None or column.server_onupdate is not None
+
+
+class Values:
+    """A row that a statement changed: its columns as attributes, without an object of the session."""
+
+    __slots__ = ("_mapper", "_values")
+
+    def __init__(self, mapper: Mapper[Any], values: dict[str, Any]) -> None:
+        self._mapper = mapper
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
+        # Properties, hybrids and methods of the class use the columns.
+        found = computed(self._mapper.class_, name, self)
+        if found is MISSING:
+            raise Unknown(f"{name} of {self._mapper.class_.__name__} is not known after a bulk statement")
+        return found
+
+
+# Functions, not methods: a column may have any name.
+
+
+def mapper_of(row: Values) -> Mapper[Any]:
+    return row._mapper
+
+
+def values_of(row: Values) -> dict[str, Any]:
+    return row._values
+
+
+def identity_of(row: Values) -> Identity:
+    """The primary key; None where it is not known."""
+    keys = [row._mapper.get_property_by_column(column).key for column in row._mapper.primary_key]
+    return tuple(row._values.get(key) for key in keys)
+
+
+def changed_from(old: Values, new: Values) -> dict[str, Any]:
+    """The old values of what changed."""
+    before = old._values
+    return {key: before.get(key) for key, value in new._values.items() if differs(before.get(key), value)}
+
+
+class Old(Before):
+    """A mapped object as it was: what it refers to by a changed foreign key is what it referred to then."""
+
+    def __getattr__(self, name: str) -> Any:
+        mapper: Mapper[Any] = inspected(self._row).mapper
+        relation = mapper.relationships.get(name)
+        if relation is None or relation.direction is not RelationshipDirection.MANYTOONE:
+            return super().__getattr__(name)
+        pairs = relation.local_remote_pairs or ()
+        keys = {remote: mapper.get_property_by_column(local).key for local, remote in pairs}
+        if self._before.keys().isdisjoint(keys.values()):
+            return getattr(self._row, name)
+        target, session = relation.mapper, object_session(self._row)
+        if session is None or set(keys) != set(target.primary_key):
+            raise Unknown(f"{name} of {mapper.class_.__name__} as it was is not known")
+        identity = tuple(getattr(self, keys[column]) for column in target.primary_key)
+        return None if None in identity else session.get(target.class_, identity)
+
+
+@contextmanager
+def guarded(connection: Connection) -> Iterator[None]:
+    """A block whose statements may fail without taking the transaction along."""
+    if connection.dialect.name in _FORGIVING or _commits_each(connection):
+        yield
+        return
+    with connection.begin_nested():
+        yield
+
+
+def rows_by_key(
+    connection: Connection, mapper: Mapper[Any], plan: Plan, identities: Collection[Identity], keys: Iterable[str]
+) -> dict[Identity, dict[str, Any]]:
+    """These columns of these rows as they are in the database; without those that are not there or can't be read."""
+    found: dict[Identity, dict[str, Any]] = {}
+    wanted = list(identities)
+    for at in range(0, len(wanted), CHUNK):
+        statement = rows_where(mapper, plan, keys, [key_is_one_of(mapper, wanted[at : at + CHUNK])])
+        found |= by_identity(plan, ask(connection, statement, mapper) or ())
+    return found
+
+
+def rows_where(mapper: Mapper[Any], plan: Plan, keys: Iterable[str], criteria: Sequence[Any]) -> Select[Any]:
+    """A question for these columns, and the primary key, of the rows that meet all criteria."""
+    names = dict.fromkeys((*plan.key, *keys))
+    # The tables, not the classes: the site's own filters (soft deletion, tenants) are not for before and after.
+    statement = select(*(plan.columns[name].label(name) for name in names))
+    return statement.select_from(mapper.persist_selectable).where(*criteria)
+
+
+def locked(mapper: Mapper[Any], statement: Select[Any], *, deleting: bool = False) -> Select[Any]:
+    """The question that locks its rows, as the write that follows will: what was read stays true until then."""
+    # In the order of keys, as a flush writes, so that two sessions don't wait for one another.
+    ordered = statement.order_by(*mapper.primary_key)
+    return ordered.with_for_update(key_share=not deleting, of=list(mapper.tables))
+
+
+def by_identity(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> dict[Identity, dict[str, Any]]:
+    return {tuple(row[name] for name in plan.key): dict(row) for row in rows}
+
+
+def ask(connection: Connection, statement: Any, mapper: Mapper[Any], parameters: Any = None) -> Any:
+    """The rows that a statement of ours finds, as mappings; None, and a log line, if it fails."""
+    try:
+        with guarded(connection):
+            return connection.execute(statement, parameters).mappings().all()
+    # The database's errors are its driver's, and the site's column types raise what they like.
+    except Exception:
+        logger.warning("rows of a change can't be read", exc_info=True, extra={"model": name_of(mapper)})
+        return None
+
+
+def key_is_one_of(mapper: Mapper[Any], identities: Sequence[Identity]) -> ColumnElement[bool]:
+    columns = mapper.primary_key
+    if len(columns) == 1:
+        return columns[0].in_([identity[0] for identity in identities])
+    return tuple_(*columns).in_(identities)
+
+
+def name_of(mapper: Mapper[Any]) -> str:
+    """The table's name: what a trigger on the table would say too, so that both speak of one subject."""
+    return str(getattr(mapper.local_table, "name", mapper.class_.__name__))
+
+
+def one_of(identity: Identity) -> Any:
+    """A primary key as people write it: the value, or a tuple of several; None while there is none."""
+    if any(part is None for part in identity):
+        return None
+    return identity[0] if len(identity) == 1 else identity
+
+
+def _commits_each(connection: Connection) -> bool:
+    """Whether there is no transaction to take along: a connection in AUTOCOMMIT can't have a savepoint."""
+    level = connection.get_execution_options().get("isolation_level")
+    if level is None:
+        level = getattr(connection.dialect, "_on_connect_isolation_level", None)
+    return level == "AUTOCOMMIT"

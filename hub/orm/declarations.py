@@ -289,7 +289,7 @@ MISSING: Any = object()
 
 
 def computed(model: type, name: str, row: object) -> Any:
-    """What a property, hybrid property or method of a class makes of `row`, which is like an object of it; or MISSING."""
+    """What a property, hybrid property or method of a class makes of `row`, which stands for an object; or MISSING."""
     found = inspect.getattr_static(model, name, None)
     if isinstance(found, FunctionType):
         return MethodType(found, row)

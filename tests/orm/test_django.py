@@ -24,9 +24,10 @@ from newsroom.models import Article, Comment, Draft, Feature, Note, Tag
 from hub.brokers.redis import RedisBroker
 from hub.errors import BadMessage, BrokerUnavailable, InvalidChannel
 from hub.orm.declarations import tells
-from hub.orm.django import changes, settings
+from hub.orm.django import images, settings
 from hub.orm.django import telling as telling_module
-from hub.orm.django.changes import MAX_BULK, bulk_create, declare, tell, touch, update
+from hub.orm.django.bulk import MAX_BULK
+from hub.orm.django.changes import bulk_create, declare, tell, touch, update
 from hub.orm.django.models import Lease, Outbox
 from hub.orm.django.telling import DjangoStore, telling
 from hub.orm.django.testing import recorded_hints
@@ -284,14 +285,15 @@ class Declared:
     """A declaration for the length of a block."""
 
     def __init__(self, model: type[models.Model], *arguments: Any, **options: Any) -> None:
-        self._before = {one: list(found) for one, found in changes._declared.items()}
+        self._before = {one: list(found) for one, found in images.declared.items()}
         declare(model, *arguments, **options)
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *_: object) -> None:
         for model, found in self._before.items():
-            changes._declared[model][:] = found
+            images.declared[model][:] = found
+        images.forget_plans()
 
 
 def test_a_bad_payload_or_channel_never_fails_the_save(publisher: RecordingPublisher, caplog: Any) -> None:

@@ -1,8 +1,9 @@
-"""The app: when all models are there, it listens to those that declare something."""
+"""The app: when all models are there, it listens to those that declare something, and checks them."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core import checks
 
 
 class FanfareConfig(AppConfig):
@@ -14,5 +15,7 @@ class FanfareConfig(AppConfig):
     def ready(self) -> None:
         # Models can only be imported now.
         from . import changes
+        from .checks import check_declared
 
         changes.listen_to_declared()
+        checks.register(check_declared, checks.Tags.models)

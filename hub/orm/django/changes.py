@@ -2,39 +2,34 @@
 
 A save, a delete and a many-to-many change of a declared model write what they tell into the
 outbox, in the same transaction; after the commit it is told, in the background. A save outside of
-a transaction gets one, so that row and hint stand or fall together.
+a transaction gets one, so that row and hint stand or fall together. So do the rows that a deletion
+sets to null or deletes along.
 
 Django sends no signal for `QuerySet.update()`, `bulk_create`, `bulk_update` and raw SQL: use
-`update`, `bulk_create` and `touch` of this module, or let PostgreSQL tell (`hub.orm.postgres`).
+`update`, `bulk_create`, `bulk_update` and `touch` of this module, or let PostgreSQL tell (`hub.orm.postgres`).
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, models, router, transaction
+from django.db import models, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_init, post_save
 
-from ..declarations import Change, Declaration, Notice, declared_on, notice, notices, tells
+from ..declarations import Change, Declaration, Notice, declared_on, differs, notice, tells
+from . import images
+from .bulk import bulk_create, bulk_update, update
+from .cascades import forget_relations, listen_to_deletions
+from .images import attributes, attributes_named, declared, plan_of, told
 from .telling import telling
 
+__all__ = ("bulk_create", "bulk_update", "declare", "listen_to_declared", "tell", "touch", "update")
+
 logger = logging.getLogger(__name__)
-
-#: Rows that `update` may change and still tell one by one; each costs a row read and one written.
-MAX_BULK = 1000
-
-#: Rows read or written at a time.
-_CHUNK = 500
-
-_declared: dict[type[models.Model], list[Declaration]] = {}
-
-#: Where a row keeps its values as they are in the database.
-_SAVED = "_fanfare_saved"
 
 
 def declare(model: type[models.Model], channel: Any, data: object = True, **options: Any) -> None:
@@ -69,63 +64,24 @@ def touch(rows: models.Model | Iterable[models.Model], *, fields: Iterable[str] 
     names = frozenset(fields)
     found: dict[str, list[Notice]] = {}
     for row in [rows] if isinstance(rows, models.Model) else rows:
-        change = Change("changed", names or frozenset(_attributes(type(row))))
+        change = Change("changed", names or frozenset(attributes(type(row))))
         using = row._state.db or router.db_for_write(type(row))
-        found.setdefault(using, []).extend(_notices(row, change))
+        found.setdefault(using, []).extend(told(row, change, using))
     for using, some in found.items():
         telling.write(some, using)
-
-
-def update(rows: models.QuerySet[Any], **values: Any) -> int:
-    """`rows.update(**values)`, told: each row that really changed, with the channel it left too.
-
-    Beyond `MAX_BULK` rows only channels that name no row are told, and a log line says so.
-    """
-    using = router.db_for_write(rows.model) if rows._db is None else rows._db
-    with transaction.atomic(using=using):
-        locked = rows.using(using).order_by()
-        if connections[using].features.has_select_for_update:
-            locked = locked.select_for_update(
-                of=("self",) if connections[using].features.has_select_for_update_of else ()
-            )
-        before = {row.pk: row for row in locked[: MAX_BULK + 1]} if rows.model in _declared else {}
-        count: int = rows.using(using).update(**values)
-        if len(before) > MAX_BULK:
-            logger.warning(
-                "update changes too many rows to tell each", extra={"model": _name(rows.model), "limit": MAX_BULK}
-            )
-            telling.write(_of_no_row(rows.model), using)
-            return count
-        for pks in _chunks(list(before)):
-            found: list[Notice] = []
-            for row in rows.model._base_manager.using(using).filter(pk__in=pks):
-                changed = _differing(row, before[row.pk].__dict__[_SAVED])
-                if changed.fields:
-                    found += _notices(row, changed)
-            telling.write(found, using)
-    return count
-
-
-def bulk_create(manager: Any, rows: Iterable[models.Model], **options: Any) -> list[Any]:
-    """`manager.bulk_create(rows, **options)`, told: `bulk_create(Comment.objects, [Comment(…), …])`."""
-    using = manager.db
-    with transaction.atomic(using=using):
-        created: list[Any] = manager.bulk_create(list(rows), **options)
-        for some in _chunks(created):
-            telling.write([one for row in some for one in _notices(row, Change("created"))], using)
-            for row in some:
-                _remember(row)
-    return created
 
 
 def _listen(model: type[models.Model], declarations: Sequence[Declaration]) -> None:
     for declaration in declarations:
         _check_names(declaration, model)
-    known = _declared.get(model)
+    images.forget_plans()
+    forget_relations()
+    known = declared.get(model)
     if known is not None:
         known.extend(declarations)
         return
-    _declared[model] = list(declarations)
+    declared[model] = list(declarations)
+    listen_to_deletions()
     id = f"fanfare-{model._meta.label}"
     post_init.connect(_on_init, sender=model, dispatch_uid=id)
     post_save.connect(_on_save, sender=model, dispatch_uid=id)
@@ -160,6 +116,8 @@ def _in_a_transaction(save_base: Callable[..., Any]) -> Callable[..., Any]:
     ) -> None:
         using = using or router.db_for_write(self.__class__, instance=self)
         with transaction.atomic(using=using, savepoint=False):
+            if not raw:
+                _read_before(self, bool(force_insert), using, update_fields)
             save_base(
                 self,
                 raw=raw,
@@ -174,15 +132,37 @@ def _in_a_transaction(save_base: Callable[..., Any]) -> Callable[..., Any]:
 
 def _remembering(refresh: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(refresh)
-    def wrapped(self: models.Model, *arguments: Any, **options: Any) -> None:
-        refresh(self, *arguments, **options)
-        _remember(self)
+    def wrapped(self: models.Model, using: str | None = None, fields: Any = None, **options: Any) -> None:
+        names = None if fields is None else list(fields)
+        refresh(self, using, names, **options)
+        # What was assigned and not refreshed is still not in the database.
+        images.remember(self, None if names is None else attributes_named(type(self), names))
 
     return wrapped
 
 
 def _on_init(sender: type[models.Model], instance: models.Model, **_: Any) -> None:
-    _remember(instance)
+    images.remember(instance)
+
+
+def _read_before(row: models.Model, inserting: bool, using: str, update_fields: Any) -> None:
+    """Have the row know where it is before it is saved, as far as its channels need it. One question at most."""
+    if not telling.listens(using):
+        return
+    model, plan = type(row), plan_of(type(row))
+    if row._state.adding:
+        # What it was made with is not what the database has.
+        images.know(row, {}, only=True)
+        key = model._meta.pk
+        if inserting or row.pk is None or key.has_default() or getattr(key, "has_db_default", bool)():
+            return
+        missing = set(plan.needed)
+    else:
+        known = images.saved(row)
+        written = images.held(row).keys() if update_fields is None else set(attributes_named(model, update_fields))
+        missing = {name for name in plan.where if name not in known and (name in written or name in plan.named)}
+    if missing and not images.is_expression(row.pk):
+        images.know(row, images.values_of(model, using, [row.pk], missing, lock=True).get(row.pk, {}))
 
 
 def _on_save(
@@ -195,17 +175,58 @@ def _on_save(
     **_: Any,
 ) -> None:
     # Fixtures are loaded raw, before what they refer to is there.
-    if not raw:
-        change = Change("created") if created else _differing(instance, instance.__dict__.get(_SAVED, {}))
-        if not created and update_fields is not None and not change.fields:
-            # Asked for by name, so something is meant to have changed: a value inside a JSON field, for one.
-            change = Change("changed", frozenset(_attributes_named(sender, update_fields)))
-        telling.write(_notices(instance, change), using)
-    _remember(instance)
+    if raw:
+        images.remember(instance)
+        return
+    values = images.held(instance)
+    written = set(values) if update_fields is None else set(attributes_named(sender, update_fields))
+    if telling.listens(using):
+        telling.write(_told_of_save(instance, created, using, values, written, named=update_fields is not None), using)
+    images.remember(instance, written)
+
+
+def _told_of_save(
+    row: models.Model, created: bool, using: str, values: dict[str, Any], written: set[str], *, named: bool
+) -> list[Notice]:
+    plan, known = plan_of(type(row)), dict(images.saved(row))
+    made = _made_by_sql(plan, values, written, created=created)
+    now = images.values_of(type(row), using, [row.pk], made).get(row.pk, {}) if made else {}
+    # What was assigned and is not in `update_fields` was not saved.
+    now |= {
+        name: known[name] for name in values.keys() - written if name in known and differs(known[name], values[name])
+    }
+    # What was read before the save and is not loaded has not changed.
+    now |= {name: known[name] for name in plan.named - values.keys() - now.keys() if name in known}
+    seen = images.with_values(row, now) if now else row
+    if made - now.keys():
+        seen = images.without(seen, made - now.keys())
+    if created:
+        return told(seen, Change("created"), using)
+    before = {
+        name: known[name]
+        for name in written | plan.generated
+        if name in known and differs(known[name], now.get(name, values.get(name)))
+    }
+    fields = frozenset(before) | {name for name in written if name not in known}
+    if named and not fields:
+        # Asked for by name, so something is meant to have changed: a value inside a JSON field, for one.
+        fields = frozenset(written)
+    return told(seen, Change("changed", fields, before), using)
+
+
+def _made_by_sql(plan: images.Plan, values: dict[str, Any], written: set[str], *, created: bool) -> set[str]:
+    """The fields whose new values only the database knows, and that are told."""
+    made = {name for name in written if images.is_expression(values.get(name))}
+    if not created:
+        made |= plan.generated
+    # Django takes a field away from the instance that it could not read back.
+    made |= {name for name in plan.named if created and name not in values}
+    return {name for name in made if name in plan.needed or name in plan.where}
 
 
 def _on_delete(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
-    telling.write(_notices(instance, Change("deleted")), using)
+    if telling.listens(using):
+        telling.write(told(images.in_database(instance), Change("deleted"), using), using)
 
 
 def _on_related(
@@ -220,9 +241,11 @@ def _on_related(
 ) -> None:
     if action not in {"post_add", "post_remove", "pre_clear"} or (pk_set is not None and not pk_set):
         return
+    if not telling.listens(using):
+        return
     found: list[Notice] = []
     for row, name in _related(sender, instance, reverse, model, pk_set, using):
-        found += _notices(row, Change("related", relations=frozenset([name])))
+        found += told(images.in_database(row), Change("related", relations=frozenset([name])), using)
     telling.write(found, using)
 
 
@@ -248,61 +271,9 @@ def _related(
             yield row, field.name
 
 
-def _notices(row: models.Model, change: Change) -> list[Notice]:
-    declarations = _declared.get(type(row), ())
-    return notices(declarations, row, change, model=_name(type(row)), identity=row.pk)
-
-
-def _differing(row: models.Model, saved: dict[str, Any]) -> Change:
-    """How a row differs from what was in the database when it was loaded or last saved."""
-    before = {name: saved[name] for name, value in _values(row).items() if name in saved and saved[name] != value}
-    new = {name for name in _values(row) if name not in saved}
-    return Change("changed", frozenset(before) | new, before)
-
-
-def _remember(row: models.Model) -> None:
-    # Deep copies: a list or dict may be changed in place. All else that fields hold is immutable.
-    row.__dict__[_SAVED] = {
-        name: copy.deepcopy(value) if isinstance(value, dict | list | set) else value
-        for name, value in _values(row).items()
-    }
-
-
-def _values(row: models.Model) -> dict[str, Any]:
-    """A row's values as far as they are loaded: reading a deferred one would ask the database."""
-    held = row.__dict__
-    return {name: held[name] for name in _attributes(type(row)) if name in held}
-
-
-def _attributes(model: type[models.Model]) -> list[str]:
-    return [field.attname for field in model._meta.concrete_fields]
-
-
-def _attributes_named(model: type[models.Model], names: Iterable[str]) -> list[str]:
-    return [field.attname for field in model._meta.concrete_fields if {field.name, field.attname} & set(names)]
-
-
 def _check_names(declaration: Declaration, model: type[models.Model]) -> None:
-    unknown = sorted((declaration.watch | frozenset(declaration.fields)) - set(_attributes(model)))
+    unknown = sorted((declaration.watch | frozenset(declaration.fields)) - set(attributes(model)))
     unknown += sorted(name for name in declaration.names if not hasattr(model, name) and name != "pk")
     unknown += sorted(declaration.relations - {field.name for field in model._meta.many_to_many})
     if unknown:
         raise ValueError(f"{model.__name__} has no {', '.join(dict.fromkeys(unknown))}")
-
-
-def _of_no_row(model: type[models.Model]) -> list[Notice]:
-    """What can be told without knowing the rows: `true`, to channels that don't depend on them."""
-    return [
-        notice(one.channel, True, hint=one.hint)
-        for one in _declared[model]
-        if isinstance(one.channel, str) and "{" not in one.channel and "changed" in one.on and one.when is None
-    ]
-
-
-def _chunks(rows: list[Any]) -> Iterator[list[Any]]:
-    return (rows[at : at + _CHUNK] for at in range(0, len(rows), _CHUNK))
-
-
-def _name(model: type[models.Model]) -> str:
-    """The table's name: what a trigger on the table would say too, so that both speak of one subject."""
-    return str(model._meta.db_table)

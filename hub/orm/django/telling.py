@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Collection, Sequence
 from functools import partial
 from threading import Lock
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, connections, router, transaction
 from django.db.models import Exists, F, OuterRef, Q
 
 from ...errors import BrokerUnavailable, SettingsError
@@ -28,6 +29,9 @@ _COLUMNS = ("id", "channel", "data", "hint", "subject", "created", "tries")
 
 #: Seconds a page waits for a position, and seconds without asking after a hub that gave none.
 POSITION_TIMEOUT, POSITION_PAUSE = 0.5, 5.0
+
+#: Seconds before a database without an outbox is asked again whether it has one.
+OUTBOX_PAUSE = 60.0
 
 
 class DjangoStore:
@@ -107,11 +111,17 @@ class Telling:
         self._tellers: dict[str, ThreadTeller] = {}
         self._warned = False
         self._no_position_until = 0.0
+        #: Until when a database's answer holds, whether it has an outbox; for ever, if it has.
+        self._outboxes: dict[str, float] = {}
 
     def write(self, found: Sequence[Notice], using: str) -> None:
         """Write notices into the outbox, in the transaction of this thread; tell them after its commit."""
         unique = list(dict.fromkeys(found))
         if not unique or self.teller(using) is None:
+            return
+        if not self._has_outbox(using):
+            # The save must stand. Told without the outbox's promise: a kill between the commit and this loses it.
+            transaction.on_commit(partial(self._write_elsewhere, unique, using), using=using)
             return
         # Outside of a transaction the row and its telling still belong together.
         with transaction.atomic(using=using, savepoint=False):
@@ -120,6 +130,33 @@ class Telling:
             )
             written = [(row.pk, row.subject) for row in rows]
             transaction.on_commit(partial(self._committed, written, using), using=using)
+
+    def listens(self, using: str) -> bool:
+        """Whether what is written for a database is told: else nothing need be asked of it."""
+        return self.teller(using) is not None
+
+    def _has_outbox(self, using: str) -> bool:
+        """Whether a database has the outbox's table. Asked once, and now and then while it has not."""
+        until = self._outboxes.get(using)
+        if until is None or until < time.monotonic():
+            connection = connections[using]
+            with connection.cursor() as cursor:
+                there = Outbox._meta.db_table in connection.introspection.table_names(cursor)
+            until = self._outboxes[using] = math.inf if there else time.monotonic() + OUTBOX_PAUSE
+        return until == math.inf
+
+    def _write_elsewhere(self, found: Sequence[Notice], using: str) -> None:
+        home = router.db_for_write(Outbox)
+        try:
+            if home == using or not self._has_outbox(home):
+                logger.error(
+                    "database has no outbox, changes are not told: migrate the app fanfare", extra={"db": using}
+                )
+                return
+            self.write(found, home)
+        # The change is committed: nothing here may look as if it were not.
+        except Exception:
+            logger.exception("changes of another database are not told", extra={"db": using})
 
     def teller(self, using: str) -> ThreadTeller | None:
         """The teller of a database; None when FANOUT_KEY is not set."""

@@ -36,5 +36,11 @@ def recorded_hints(using: str = "default") -> Iterator[list[tuple[str, Any]]]:
         with transaction.atomic(using=alias, savepoint=False):
             transaction.on_commit(lambda: hints.extend(told), using=alias)
 
-    with mock.patch.object(telling, "write", write), TestCase.captureOnCommitCallbacks(using=using, execute=True):
+    # As if there were a key: what a site's tests see is what its production would tell.
+    listening = mock.patch.object(telling, "listens", return_value=True)
+    with (
+        listening,
+        mock.patch.object(telling, "write", write),
+        TestCase.captureOnCommitCallbacks(using=using, execute=True),
+    ):
         yield hints

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import ClauseElement, Connection
 from sqlalchemy.orm import InstanceState, Mapper, Session
 from sqlalchemy.orm.attributes import get_history, instance_state, set_committed_value
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
@@ -98,7 +98,10 @@ class Flush:
         """Called after a row's UPDATE, if there was one. related: the many-to-many relations that changed."""
         self._connections.setdefault(mapper, connection)
         image = self._images.get(instance_state(row))
-        if image is not None and image.fields:
+        if image is None:
+            # A new object that took the key of a deleted one; SQLAlchemy announced an INSERT.
+            image = Image(set(plan.columns))
+        if image.fields:
             self._written.append(_Written(row, mapper, plan, "changed", image))
         if related:
             self._written.append(_Written(row, mapper, plan, "related", relations=related))
@@ -173,7 +176,8 @@ class Flush:
             for key in plan.moving:
                 if key in image.fields:
                     continue
-                if key in held:
+                # A session leaves an expression as it was when a statement changes what is in it.
+                if key in held and key not in plan.expressions:
                     image.before[key] = held[key]
                 elif key in plan.where:
                     image.unknown.add(key)
@@ -189,7 +193,7 @@ class Flush:
                     image.before[key] = history.deleted[0]
                 elif history.has_changes():
                     image.unknown.add(key)
-            elif key in plan.where and key not in state.dict and not plan.asks:
+            elif key in plan.where and ((key not in state.dict and not plan.asks) or key in plan.expressions):
                 image.unknown.add(key)
         return image
 
@@ -224,13 +228,18 @@ class Flush:
         plan = self._plan_of(state.mapper)
         if plan is None or state in self._deleted or state.key is None:
             return
-        self._found.append((state.mapper, self._told_of_deleted(state.mapper, plan, row, Image())))
+        self._found.append(
+            (state.mapper, self._told_of_deleted(state.mapper, plan, row, self._image_of_deleted(plan, state)))
+        )
 
     def _load_named(self) -> None:
         missing: dict[Any, tuple[Mapper[Any], set[str]]] = {}
         for one in self._written:
             held = instance_state(one.row).dict
             keys = {key for key in one.plan.named if key not in held}
+            # A `literal()` is sent as a value, and stays in the object as it was assigned.
+            looked_at = one.plan.columns if one.plan.asks else one.plan.named
+            keys |= {key for key in looked_at if isinstance(held.get(key), ClauseElement)}
             if keys:
                 missing[one.row] = (one.mapper, keys)
         self._load(missing)

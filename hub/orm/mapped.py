@@ -37,6 +37,7 @@ class Plan:
     channel, so that their old values are needed. named: those that a channel's braces or `fields` name.
     moving: those in question that the database or a default may set at any UPDATE. asks: a function of
     the site's, or a property, sees the row. read: those to read for a statement that changes many rows.
+    expressions: SQL over the row (`column_property`), and no columns.
     """
 
     declarations: tuple[Declaration, ...]
@@ -47,10 +48,7 @@ class Plan:
     moving: frozenset[str]
     asks: bool
     read: tuple[str, ...]
-
-    def is_expression(self, key: str) -> bool:
-        """Whether an attribute is an SQL expression over the row (`column_property`), and no column."""
-        return not isinstance(getattr(self.columns[key], "table", None), Table)
+    expressions: frozenset[str]
 
 
 def plan_of(mapper: Mapper[Any], declarations: tuple[Declaration, ...]) -> Plan:
@@ -68,12 +66,17 @@ def plan_of(mapper: Mapper[Any], declarations: tuple[Declaration, ...]) -> Plan:
     key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
     deferred = {one.key for one in mapper.column_attrs if one.deferred} - named - watched - set(key)
     read = tuple(one for one in columns if asks or one not in deferred)
-    return Plan(declarations, columns, key, where, named, frozenset(moving), asks, read)
+    expressions = frozenset(one for one, column in columns.items() if _is_expression(column))
+    return Plan(declarations, columns, key, where, named, frozenset(moving), asks, read, expressions)
+
+
+def _is_expression(column: Any) -> bool:
+    return not isinstance(getattr(column, "table", None), Table)
 
 
 def _moves_by_itself(mapper: Mapper[Any], column: Any) -> bool:
     # What is no column of a table is an expression, which follows the columns in it.
-    if not isinstance(getattr(column, "table", None), Table):
+    if _is_expression(column):
         return True
     return column is mapper.version_id_col or column.onupdate is not None or column.server_onupdate is not None
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
     Column,
     Connection,
     Index,
@@ -262,7 +264,7 @@ class _Insert(_Statement):
 
     @property
     def _is_single(self) -> bool:
-        return not self.parameters and len(self.given.rows) == 1
+        return not self.parameters and not self.statement._multi_values and len(self.given.rows) == 1
 
     def _read_given(self) -> _Given:
         statement = self.statement
@@ -341,7 +343,7 @@ class _Insert(_Statement):
     def _returned(self, plan: Plan) -> tuple[Any, Rows | None]:
         """The result for the caller, and the rows written; None for these if they can't be returned."""
         # An expression over the row (a subquery, mostly) means something else in RETURNING.
-        keys = [key for key in plan.read if not plan.is_expression(key)]
+        keys = [key for key in plan.read if key not in plan.expressions]
         extra = [plan.columns[key].label(f"fanfare_{at}") for at, key in enumerate(keys)]
         own = bool(self.statement._returning)
         try:
@@ -366,7 +368,7 @@ class _Insert(_Statement):
     def _read_after(self, plan: Plan, before: Rows | None) -> Rows | None:
         """The rows with the unique keys that the statement gives, for a dialect without RETURNING."""
         criteria = self._conflicting()
-        if criteria is None:
+        if not criteria:
             return None
         found = ask(self.connection, rows_where(self.mapper, plan, plan.read, criteria), self.mapper)
         if found is None:
@@ -404,11 +406,16 @@ class _Insert(_Statement):
         if criteria is None:
             logger.warning("channels that an upsert's rows left can't be known", extra={"model": name_of(self.mapper)})
             return {}
+        if not criteria:
+            return {}
         question = locked(self.mapper, rows_where(self.mapper, plan, plan.read, criteria))
         return self.rows(ask(self.connection, question, self.mapper) or ())
 
     def _conflicting(self) -> list[Any] | None:
-        """Criteria for the rows with a unique key that the statement gives; None if they can't be told."""
+        """Criteria for the rows with a unique key that the statement gives: none if it gives none.
+
+        None if they can't be told.
+        """
         keys = self._unique_keys()
         if keys is None:
             return None
@@ -418,7 +425,7 @@ class _Insert(_Statement):
             if part is None:
                 return None
             parts += part
-        return [or_(*parts)] if parts else None
+        return [or_(*parts)] if parts else []
 
     def _key_is_given(self, columns: Sequence[Column[Any]]) -> list[Any] | None:
         if self.given.select is not None:
@@ -454,7 +461,8 @@ class _Insert(_Statement):
         inferred = getattr(self.conflict, "inferred_target_elements", None)
         if inferred:
             found = [self.table.c.get(one if isinstance(one, str) else getattr(one, "key", "")) for one in inferred]
-            return None if None in found else [[one for one in found if one is not None]]
+            columns = [one for one in found if one is not None]
+            return [columns] if len(columns) == len(found) else None
         keys: list[list[Column[Any]]] = []
         every: list[Any] = [*self.table.constraints, *self.table.indexes]
         for one in every:
@@ -492,12 +500,10 @@ _SQL = _Sql()
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "__clause_element__"):
-        return _SQL
-    # Values given to `values()` are wrapped.
-    if getattr(value, "__visit_name__", None) == "bindparam":
-        return value.value if value.value is not None or not value.required else _SQL
-    return _SQL if hasattr(value, "__visit_name__") else value
+    # Values given to `values()` are wrapped; one without a value gets it when the statement is run.
+    if isinstance(value, BindParameter):
+        return _SQL if value.required or value.callable is not None else value.value
+    return _SQL if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__") else value
 
 
 def _flush_first(state: ORMExecuteState) -> None:

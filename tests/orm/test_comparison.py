@@ -1,0 +1,579 @@
+"""What is told equals what a comparison of the tables before and after says, for every commit.
+
+Any program of session calls and statements is run on tables of many kinds (varied.py). Every place is used once, so
+that a channel names one state of one row. For every commit:
+
+- the channels of the row before and of the row after, for each row that differs, are told;
+- nothing is told but channels of a state that a row had in this transaction and that was not rolled back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from shop import driver
+from sqlalchemy import Engine, bindparam, create_engine, delete, event, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, defer, load_only, sessionmaker
+from varied import KINDS, Base, Kind, Place, Shown, Toy
+
+from hub.orm import outbox
+from hub.orm.sqlalchemy import AsyncNotifier, Collector, Notifier
+from hub.publisher import RecordingPublisher
+
+#: What a session and its statements can do: the operation, and a number that chooses among rows and ways.
+OPERATIONS = (
+    "add",
+    "move",
+    "move by SQL",
+    "move by query",
+    "write by SQL",
+    "write",
+    "save nothing",
+    "clear",
+    "delete",
+    "move and delete",
+    "replace",
+    "expire",
+    "expire place",
+    "expire all",
+    "forget",
+    "defer",
+    "only",
+    "flush",
+    "commit",
+    "rollback",
+    "savepoint",
+    "release",
+    "back",
+    "bulk move",
+    "bulk move by SQL",
+    "bulk move by key",
+    "bulk write",
+    "bulk delete",
+    "query update",
+    "query delete",
+    "insert",
+    "insert returning",
+    "insert rows",
+    "insert values",
+    "insert default",
+    "insert from query",
+    "upsert",
+    "upsert returning",
+    "upsert rows",
+    "upsert somewhere",
+    "upsert nothing",
+    "upsert if",
+    "other moves",
+)
+
+#: The first of the places.
+FIRST = 1000
+
+Step = tuple[str, int]
+programs = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 11)), min_size=1, max_size=14)
+kinds = st.sampled_from(sorted(KINDS))
+
+
+class Program:
+    """Runs steps in a session, and looks at the tables after each."""
+
+    def __init__(self, session: Session, outside: Engine, kind: Kind, places: Iterator[int]) -> None:
+        self.session = session
+        self.outside = outside
+        self.kind = kind
+        self.model = kind.model
+        self.bulk = kind.bulk or kind.model
+        self.places = places
+        self.ids = itertools.count(1)
+        self.slugs = itertools.count(1)
+        #: Channels that may be told; one set for each savepoint that is open, and the transaction's.
+        self.may: list[set[str]] = [set()]
+        self.savepoints: list[Any] = []
+        self.wrote = False
+        self.stale: set[Any] = set()
+        with outside.connect() as connection:
+            self.start = kind.rows(connection)
+        self.may[0] |= self._channels(self.start)
+        # A statement flushes first, as many calls do.
+        event.listen(session, "after_flush", lambda *_: self.look())
+
+    def run(self, steps: list[Step]) -> None:
+        for name, number in steps:
+            note(f"{name} {number}")
+            self.session.autoflush = number % 4 != 0
+            getattr(self, name.replace(" ", "_"))(number)
+            if self.session.is_active and name not in ("commit", "rollback"):
+                self.look()
+        while self.savepoints:
+            self.release(0)
+        self.commit(0)
+
+    def look(self) -> None:
+        """Note the states that rows have now."""
+        rows = self.kind.rows(self.session.connection())
+        self.may[-1] |= self._channels(rows)
+
+    def _channels(self, rows: dict[Any, dict[str, Any]]) -> set[str]:
+        return {channel for row in rows.values() if (channel := self.kind.channel(row)) is not None}
+
+    # Places and rows
+
+    def place(self) -> int:
+        return next(self.places)
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        return sorted(self.kind.rows(self.session.connection()))
+
+    def loaded(self, number: int) -> Any:
+        """One of the rows there are, as an object; None if there is none."""
+        keys = self.keys()
+        if not keys:
+            return None
+        key = keys[number % len(keys)]
+        found = self.session.get(self.model, key if len(key) > 1 else key[0])
+        return None if found is None or found in self.session.deleted else found
+
+    def values(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"slug": next(self.slugs), "place": self.place()}
+        if len(self.kind.key) > 1:
+            found |= {"id": next(self.ids), "side": 1}
+        return found
+
+    def spoil(self) -> None:
+        self.wrote = True
+
+    # Objects
+
+    def add(self, number: int) -> None:
+        values = self.values()
+        if self.kind.has_default and number % 3 == 0:
+            del values["place"]
+        self.session.add(self.model(**values))
+
+    def move(self, number: int) -> None:
+        if (row := self.loaded(number)) is None:
+            return
+        if self.model is Shown and number % 2:
+            row.to = self.session.get(Place, self.place())
+        else:
+            row.place = self.place()
+
+    def move_by_SQL(self, number: int) -> None:  # noqa: N802
+        if (row := self.loaded(number)) is not None:
+            place = self.place()
+            row.place = func.coalesce(literal(None), place) if number % 2 else literal(place)
+
+    def move_by_query(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None:
+            row.place = select(literal(self.place())).scalar_subquery()
+
+    def write_by_SQL(self, number: int) -> None:  # noqa: N802
+        if (row := self.loaded(number)) is not None:
+            row.text = func.upper("abc")
+
+    def write(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None:
+            row.text = f"text {next(self.places)}"
+
+    def save_nothing(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None:
+            row.text = row.text
+
+    def clear(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None:
+            row.place = None
+
+    def delete(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None:
+            self.session.delete(row)
+
+    def move_and_delete(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None:
+            row.place = self.place()
+            self.session.delete(row)
+
+    def replace(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None and row.place is not None:
+            key = {name: getattr(row, name) for name in self.kind.key}
+            self.session.delete(row)
+            self.session.add(self.model(**{**self.values(), **key}))
+            self.session.flush()
+
+    def expire(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None and row not in self.session.dirty:
+            self.session.expire(row)
+
+    def expire_place(self, number: int) -> None:
+        if (row := self.loaded(number)) is not None and row not in self.session.dirty:
+            self.session.expire(row, ["place"])
+
+    def expire_all(self, number: int) -> None:
+        self.session.flush()
+        self.session.expire_all()
+
+    def forget(self, number: int) -> None:
+        self.session.flush()
+        self.session.expunge_all()
+
+    def defer(self, number: int) -> None:
+        self.forget(0)
+        self.session.scalars(select(self.model).options(defer(self.model.place))).all()
+        for row in list(self.session)[: number % 3]:
+            row.place = self.place()
+        self.session.flush()
+
+    def only(self, number: int) -> None:
+        self.forget(0)
+        found = self.session.scalars(select(self.model).options(load_only(self.model.slug))).all()
+        for row in found[: number % 3]:
+            row.text = f"only {number}"
+        self.session.flush()
+
+    # Transactions
+
+    def flush(self, number: int) -> None:
+        self.session.flush()
+
+    def commit(self, number: int) -> None:
+        if self.savepoints:
+            return
+        self.session.flush()
+        self.look()
+        self.session.commit()
+        self.compare(self.may[0])
+
+    def rollback(self, number: int) -> None:
+        if self.savepoints:
+            return
+        self.session.rollback()
+        self.compare(set())
+
+    def compare(self, may: set[str]) -> None:
+        with self.outside.begin() as connection:
+            rows = self.kind.rows(connection)
+            told = set(connection.scalars(select(outbox.table.c.channel)))
+            connection.execute(delete(outbox.table))
+        must = set()
+        for key in self.start.keys() | rows.keys():
+            if self.start.get(key) != rows.get(key):
+                both = [row for row in (self.start.get(key), rows.get(key)) if row is not None]
+                must |= {channel for row in both if (channel := self.kind.channel(row)) is not None}
+        assert told >= must - self.excused(), "what changed was not told"
+        assert told <= may, "told is what no row was"
+        self.start, self.may, self.wrote = rows, [self._channels(rows)], False
+
+    def excused(self) -> set[str]:
+        """Channels that rows left while this session held an older state of them: only a lock helps there."""
+        found, self.stale = self.stale, set()
+        return found
+
+    def savepoint(self, number: int) -> None:
+        self.session.flush()
+        self.look()
+        self.savepoints.append(self.session.begin_nested())
+        self.may.append(set(self.may[-1]))
+
+    def release(self, number: int) -> None:
+        if self.savepoints:
+            self.session.flush()
+            self.look()
+            self.savepoints.pop().commit()
+            may = self.may.pop()
+            self.may[-1] = may
+
+    def back(self, number: int) -> None:
+        if self.savepoints:
+            self.savepoints.pop().rollback()
+            self.may.pop()
+
+    # Statements
+
+    def chosen(self, number: int) -> Any:
+        keys = self.keys()[number % 3 :][: 1 + number % 2]
+        return self.bulk.id.in_([key[0] for key in keys])
+
+    def bulk_move(self, number: int) -> None:
+        options = {"synchronize_session": ("auto", "fetch", "evaluate", False)[number % 4]}
+        keys = self.keys()
+        for key in keys[number % 3 :][: 1 + number % 2]:
+            statement = update(self.bulk).where(self.bulk.id == key[0]).values(place=self.place())
+            self.session.execute(statement, execution_options=options)
+
+    def bulk_move_by_SQL(self, number: int) -> None:  # noqa: N802
+        keys = self.keys()
+        if keys:
+            statement = update(self.bulk).where(self.bulk.id == bindparam("this")).values(place=literal(self.place()))
+            self.session.execute(statement, {"this": keys[number % len(keys)][0]})
+
+    def bulk_move_by_key(self, number: int) -> None:
+        self.session.flush()
+        keys = self.keys()[number % 2 :][:3]
+        rows = [{**dict(zip(self.kind.key, key, strict=True)), "place": self.place()} for key in keys]
+        if rows:
+            self.session.execute(update(self.model), rows)
+
+    def bulk_write(self, number: int) -> None:
+        self.session.execute(update(self.bulk).where(self.chosen(number)).values(text=f"bulk {number}"))
+
+    def bulk_delete(self, number: int) -> None:
+        if self.kind.alone:
+            self.session.execute(delete(self.bulk).where(self.chosen(number)))
+
+    def query_update(self, number: int) -> None:
+        keys = self.keys()
+        if keys:
+            key = keys[number % len(keys)]
+            self.session.query(self.bulk).filter(self.bulk.id == key[0]).update({"place": self.place()})
+
+    def query_delete(self, number: int) -> None:
+        if self.kind.alone:
+            self.session.query(self.bulk).filter(self.chosen(number)).delete()
+
+    def insert(self, number: int) -> None:
+        if self.kind.alone:
+            self.session.execute(insert(self.model).values(**self.typed(self.values())))
+
+    def insert_returning(self, number: int) -> None:
+        if not self.kind.alone:
+            return
+        wanted = (self.model, self.model.place)[number % 2]
+        values = self.values()
+        found = self.session.scalars(insert(self.model).returning(wanted), [self.typed(values)]).all()
+        assert [getattr(one, "place", one) for one in found] == [values["place"]]
+
+    def insert_rows(self, number: int) -> None:
+        rows = [self.typed(self.values()) for _ in range(1 + number % 3)]
+        self.session.execute(insert(self.model), rows)
+
+    def insert_values(self, number: int) -> None:
+        if self.kind.alone:
+            rows = [self.typed(self.values()) for _ in range(1 + number % 3)]
+            result: Any = self.session.execute(insert(self.model).values(rows))
+            assert result.rowcount == len(rows)
+
+    def insert_default(self, number: int) -> None:
+        if self.kind.alone and self.kind.has_default:
+            rows = [self.typed(self.values()) for _ in range(1 + number % 2)]
+            for row in rows:
+                del row["place"]
+            if number % 3:
+                self.session.execute(insert(self.model), rows)
+            else:
+                self.session.execute(insert(self.model).values(rows))
+
+    def insert_from_query(self, number: int) -> None:
+        if self.kind.alone:
+            values = self.typed(self.values())
+            query = select(*(literal(value) for value in values.values()))
+            self.session.execute(insert(self.model).from_select([self.column(key) for key in values], query))
+
+    def typed(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {**values, "kind": "toy"} if self.model is Toy else values
+
+    def conflicting(self, count: int, number: int) -> list[dict[str, Any]]:
+        """Rows to insert, some with the slug of one that is there."""
+        rows = [self.typed(self.values()) for _ in range(count)]
+        there = [row["slug"] for row in self.kind.rows(self.session.connection()).values() if row["slug"]]
+        if there:
+            rows[0]["slug"] = there[number % len(there)]
+        return rows
+
+    @property
+    def upserting(self) -> Any:
+        return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[self.outside.dialect.name](self.model)
+
+    @property
+    def target(self) -> list[str]:
+        return ["slug", "side"] if len(self.kind.key) > 1 else ["slug"]
+
+    def upsert(self, number: int) -> None:
+        if self.kind.alone:
+            self.session.flush()
+            [row] = self.conflicting(1, number)
+            statement = self.upserting.values(**row)
+            changes = {self.column("place"): statement.excluded[self.column("place")]}
+            statement = statement.on_conflict_do_update(index_elements=self.target, set_=changes)
+            self.session.execute(statement, execution_options={"populate_existing": True})
+            self.session.expire_all()
+
+    def upsert_returning(self, number: int) -> None:
+        if self.kind.alone:
+            self.session.flush()
+            [row] = self.conflicting(1, number)
+            statement = self.upserting.values(**row)
+            changes = {self.column("place"): statement.excluded[self.column("place")]}
+            statement = statement.on_conflict_do_update(index_elements=self.target, set_=changes)
+            found = self.session.execute(statement.returning(self.model.slug, self.model.place)).all()
+            assert [tuple(one) for one in found] == [(row["slug"], row["place"])]
+            self.session.expire_all()
+
+    def upsert_rows(self, number: int) -> None:
+        if self.kind.alone:
+            self.session.flush()
+            rows = self.conflicting(3, number)
+            statement = self.upserting
+            changes = {self.column("place"): statement.excluded[self.column("place")]}
+            statement = statement.on_conflict_do_update(index_elements=self.target, set_=changes)
+            self.session.execute(statement, rows)
+            self.session.expire_all()
+
+    def upsert_somewhere(self, number: int) -> None:
+        """To a place that the statement's values don't say."""
+        if self.kind.alone:
+            self.session.flush()
+            rows = self.conflicting(2, number)
+            place = self.place()
+            statement = self.upserting.values(rows).on_conflict_do_update(
+                index_elements=self.target, set_={self.column("place"): literal(place)}
+            )
+            self.session.execute(statement)
+            self.session.expire_all()
+
+    def upsert_nothing(self, number: int) -> None:
+        if self.kind.alone:
+            self.session.flush()
+            rows = self.conflicting(2, number)
+            statement = self.upserting.on_conflict_do_nothing(index_elements=self.target if number % 2 else None)
+            if number % 3:
+                self.session.execute(statement.values(rows))
+            else:
+                self.session.execute(statement, rows)
+            self.session.expire_all()
+
+    def upsert_if(self, number: int) -> None:
+        """Only where the row's number is even: else nothing is written."""
+        if self.kind.alone:
+            self.session.flush()
+            rows = self.conflicting(2, number)
+            statement = self.upserting.values(rows)
+            statement = statement.on_conflict_do_update(
+                index_elements=self.target,
+                set_={self.column("place"): statement.excluded[self.column("place")]},
+                where=self.model.slug % 2 == 0,
+            )
+            self.session.execute(statement)
+            self.session.expire_all()
+
+    def column(self, key: str) -> str:
+        return str(self.model.__mapper__.column_attrs[key].columns[0].name)
+
+    # Another session
+
+    def other_moves(self, number: int) -> None:
+        """Another session moves a row and commits, between two transactions of this one's writes."""
+        self.session.flush()
+        if self.savepoints:
+            return
+        self.commit(0)
+        keys = sorted(self.start)
+        if not keys:
+            return
+        key = keys[number % len(keys)]
+        held = self.session.identity_map.get(self.session.identity_key(self.model, key))
+        table = self.bulk.__table__
+        place = self.place()
+        with self.outside.begin() as connection:
+            where = [column == value for column, value in zip(table.primary_key, key, strict=True)]
+            connection.execute(update(table).where(*where).values({self.column("place"): place}))
+            self.start = self.kind.rows(connection)
+        self.may = [self.may[0] | self._channels(self.start)]
+        if held is not None and "place" in held.__dict__:
+            self.stale = self._channels(self.start)
+
+
+def recipe(engine: Engine) -> None:
+    """SQLAlchemy's recipe for SQLite: its driver begins no transaction for a SAVEPOINT."""
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def connect(connection: Any, _: object) -> None:
+            connection.isolation_level = None
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+
+@pytest.fixture
+def outside(database_url: str) -> Iterator[Engine]:
+    """Looks at the tables from outside of the sessions."""
+    engine = create_engine(driver(database_url, sync=True))
+    Base.metadata.create_all(engine)
+    outbox.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(Place), [{"id": id} for id in range(FIRST, FIRST + 500)])
+    yield engine
+    engine.dispose()
+
+
+def emptied(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            if table is not Place.__table__:
+                connection.execute(delete(table))
+        connection.execute(delete(outbox.table))
+
+
+def quiet(notifier: Collector) -> Collector:
+    """Only writes the outbox: what is told of it is another test's."""
+    notifier.committed = lambda written: None  # type: ignore[method-assign]
+    return notifier
+
+
+EXAMPLES = settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keeps", [False, True], ids=["expiring", "keeping"])
+def test_what_is_told_is_what_the_tables_say_sync(database_url: str, outside: Engine, keeps: bool) -> None:
+    engine = create_engine(driver(database_url, sync=True))
+    recipe(engine)
+    maker = sessionmaker(engine, expire_on_commit=not keeps)
+    notifier = Notifier(RecordingPublisher())  # type: ignore[arg-type]  # nothing is published
+    quiet(notifier)
+    notifier.bind(maker)
+
+    @EXAMPLES
+    @given(kinds, programs)
+    def check(kind: str, steps: list[Step]) -> None:
+        emptied(outside)
+        with maker() as session:
+            Program(session, outside, KINDS[kind], itertools.count(FIRST)).run(steps)
+
+    check()
+    engine.dispose()
+
+
+@pytest.mark.long
+async def test_what_is_told_is_what_the_tables_say_async(database_url: str, outside: Engine) -> None:
+    engine = create_async_engine(driver(database_url))
+    recipe(engine.sync_engine)
+    maker = async_sessionmaker(engine)
+    AsyncNotifier(RecordingPublisher()).bind(maker)
+    steps_of: list[tuple[str, list[Step]]] = []
+
+    @settings(EXAMPLES, max_examples=60, database=None)
+    @given(kinds, programs)
+    def collect(kind: str, steps: list[Step]) -> None:
+        steps_of.append((kind, steps))
+
+    collect()
+    for kind, steps in steps_of:
+        emptied(outside)
+        async with maker() as session:
+            await session.run_sync(
+                lambda inner: Program(inner, outside, KINDS[kind], itertools.count(FIRST)).run(steps)
+            )  # noqa: B023
+    await engine.dispose()

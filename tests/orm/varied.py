@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Column, Connection, ForeignKey, Integer, String, UniqueConstraint, func, select
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -121,7 +121,7 @@ class Animal(Base):
     kind = Column(String)
     place = Column(Integer)
     text = Column(String, default="")
-    __mapper_args__ = {"polymorphic_on": kind, "polymorphic_identity": "animal"}
+    __mapper_args__: ClassVar = {"polymorphic_on": kind, "polymorphic_identity": "animal"}
 
 
 class Dog(Animal):
@@ -131,7 +131,7 @@ class Dog(Animal):
     __hints__ = tells("dog-{place}")
     id = Column(ForeignKey("varied_animal.id"), primary_key=True)
     slug = Column(Integer, unique=True)
-    __mapper_args__ = {"polymorphic_identity": "dog"}
+    __mapper_args__: ClassVar = {"polymorphic_identity": "dog"}
 
 
 class Thing(Base):
@@ -141,14 +141,14 @@ class Thing(Base):
     slug = Column(Integer, unique=True)
     place = Column(Integer)
     text = Column(String, default="")
-    __mapper_args__ = {"polymorphic_on": kind, "polymorphic_identity": "thing"}
+    __mapper_args__: ClassVar = {"polymorphic_on": kind, "polymorphic_identity": "thing"}
 
 
 class Toy(Thing):
     """Shares its base's table. Its base declares nothing."""
 
     __hints__ = tells("toy-{place}")
-    __mapper_args__ = {"polymorphic_identity": "toy"}
+    __mapper_args__: ClassVar = {"polymorphic_identity": "toy"}
 
 
 def _counted(row: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ What a table does by a rule that no model names (`DO_NOTHING`) nobody here sees.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from typing import Any
 
@@ -147,22 +147,38 @@ def _declared_as(model: type[models.Model]) -> list[type[models.Model]]:
 
 def _read_deleted(collector: Collector) -> None:
     """Have each row that goes know where it was: one question for each model that doesn't."""
-    for model, instances in collector.data.items():
-        if model not in declared:
-            continue
-        unknown: dict[Any, list[models.Model]] = {}
-        needed = plan_of(model).needed
+    children: dict[tuple[Any, Any], models.Model] = {}
+    # Children first: Django makes their base's rows of what is in the objects, saved or not.
+    for model, instances in sorted(collector.data.items(), key=lambda item: -len(_bases(item[0]))):
         for row in instances:
-            if row._state.adding:
+            child = children.get((model, row.pk))
+            if child is not None:
+                known = images.saved(child)
+                images.know(row, {name: known[name] for name in images.attributes(model) if name in known}, only=True)
+            elif row._state.adding:
                 # Made by hand with a key: its values are nobody's.
                 images.know(row, {}, only=True)
-            if not needed <= images.saved(row).keys():
-                unknown.setdefault(row.pk, []).append(row)
-        if unknown:
-            found = images.values_of(model, collector.using, list(unknown), needed, lock=True)
-            for pk, values in found.items():
-                for row in unknown.get(pk, ()):
-                    images.know(row, values)
+            for base in _bases(model):
+                children.setdefault((base, row.pk), row)
+        if model in declared:
+            _read_unknown(model, collector.using, instances)
+
+
+def _read_unknown(model: type[models.Model], using: str, instances: Iterable[models.Model]) -> None:
+    unknown: dict[Any, list[models.Model]] = {}
+    needed = plan_of(model).needed
+    for row in instances:
+        if not needed <= images.saved(row).keys():
+            unknown.setdefault(row.pk, []).append(row)
+    if unknown:
+        for pk, values in images.values_of(model, using, list(unknown), needed, lock=True).items():
+            for row in unknown.get(pk, ()):
+                images.know(row, values)
+
+
+def _bases(model: type[models.Model]) -> list[type[models.Model]]:
+    found: list[type[models.Model]] = model._meta.get_parent_list()
+    return found
 
 
 def _rows_of(collector: Collector, model: type[models.Model], instances: list[Any]) -> dict[Any, models.Model] | None:

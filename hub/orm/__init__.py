@@ -5,6 +5,9 @@ rows           what waits in the outbox, and the rules of telling it; pure
 teller         tells at once what was committed here, and sweeps what was left; knows no database
 outbox         the outbox as SQLAlchemy tables; the lease; the sweeper's statements
 sqlalchemy     Notifier: collects at flush, tells after commit
+flushing       the rows of one flush, as they were and as they are
+statements     the rows of an INSERT, UPDATE or DELETE, likewise
+mapped         which columns a mapped class's declarations need, and how they are read
 listening      hears NOTIFY without an event loop
 metrics        the outbox for /metrics
 postgres       triggers, so that psql and other languages are heard too

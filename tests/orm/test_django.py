@@ -5,29 +5,33 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from unittest import mock
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import django_site  # noqa: F401  # first: it sets Django up
 import pytest
 from brokering import Ear
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connections, models, transaction
+from django.db.models import F
 from django.template import Context, Template
 from django.test import TestCase, override_settings
-from newsroom.models import Article, Comment, Draft, Feature, Note, Tag
+from newsroom.models import Article, Comment, Draft, Feature, Note, Pin, Post, Room, Tag
 
 from hub.brokers.redis import RedisBroker
 from hub.errors import BadMessage, BrokerUnavailable, InvalidChannel
 from hub.orm.declarations import tells
-from hub.orm.django import images, settings
+from hub.orm.django import cascades, images, settings
 from hub.orm.django import telling as telling_module
 from hub.orm.django.bulk import MAX_BULK
-from hub.orm.django.changes import bulk_create, declare, tell, touch, update
+from hub.orm.django.changes import bulk_create, bulk_update, declare, tell, touch, update
 from hub.orm.django.models import Lease, Outbox
 from hub.orm.django.telling import DjangoStore, telling
 from hub.orm.django.testing import recorded_hints
@@ -279,6 +283,177 @@ def test_what_no_signal_says_can_be_touched_or_told(publisher: RecordingPublishe
         tell("")
     with pytest.raises(BadMessage):
         tell("x", {1})
+
+
+def moved_deferred(pin: Pin) -> Pin:
+    return Pin.objects.defer("place", "room").get()
+
+
+def moved_only(pin: Pin) -> Pin:
+    return Pin.objects.only("text").get()
+
+
+def moved_by_key(pin: Pin) -> Pin:
+    return Pin(pk=pin.pk, slug=pin.slug, room_id=pin.room_id)
+
+
+def pins(publisher: RecordingPublisher) -> list[str]:
+    return sorted({channel for channel, _ in told(publisher) if channel.startswith("pin-")})
+
+
+@pytest.mark.parametrize("found", [moved_deferred, moved_only, moved_by_key])
+def test_a_move_of_a_row_that_was_not_loaded_whole_tells_both_channels(
+    publisher: RecordingPublisher, found: Callable[[Pin], Pin]
+) -> None:
+    """A form that loaded only what it shows moved a pin, and the board that the pin left kept it."""
+    Room.objects.create(pk=1)
+    pin = found(Pin.objects.create(room_id=1, place=2, slug=1))
+    told(publisher)
+    pin.place = 3
+    pin.save()
+    assert pins(publisher) == ["pin-1.2", "pin-1.3"]
+
+
+def test_an_expression_is_told_as_what_it_became(publisher: RecordingPublisher, caplog: Any) -> None:
+    """A counter was raised with F(), as Django's manual says: pages were sent `true`, with a traceback."""
+    Room.objects.create(pk=1)
+    pin = Pin.objects.create(room_id=1, place=2, slug=1, likes=4)
+    told(publisher)
+    pin.likes = F("likes") + 1
+    pin.save()
+    changed = {"id": pin.pk, "change": "changed", "fields": {"likes": 5}}
+    assert told(publisher) == [("pin-1.2", True), ("pin-1.2", changed)]
+    pin.refresh_from_db()
+    pin.place = F("place") + 1
+    pin.save()
+    assert pins(publisher) == ["pin-1.2", "pin-1.3"]
+    assert not caplog.records
+
+
+def test_what_was_only_assigned_is_not_told(publisher: RecordingPublisher) -> None:
+    Room.objects.create(pk=1)
+    pin = Pin.objects.create(room_id=1, place=2, slug=1)
+    told(publisher)
+    pin.place, pin.text = 3, "x"
+    pin.save(update_fields=["text"])
+    assert pins(publisher) == ["pin-1.2"]
+    pin.save()
+    assert pins(publisher) == ["pin-1.2", "pin-1.3"]
+    pin.place = 4
+    pin.delete()
+    assert pins(publisher) == ["pin-1.3"]
+
+
+def test_a_key_that_a_deletion_sets_to_null_is_told(publisher: RecordingPublisher) -> None:
+    """A room was closed, and the pins on its board stayed there: SET_NULL sends no signal."""
+    rooms = [Room.objects.create(pk=1), Room.objects.create(pk=2)]
+    Pin.objects.create(room=rooms[0], place=2, slug=1)
+    kept = Pin.objects.create(room=rooms[1], place=3, slug=2)
+    told(publisher)
+    rooms[0].delete()
+    assert pins(publisher) == ["pin-1.2"]
+    assert list(Pin.objects.exclude(room=None)) == [kept]
+    Room.objects.all().delete()
+    assert pins(publisher) == ["pin-2.3"]
+
+
+def test_what_the_database_deletes_by_its_own_rule_is_told(publisher: RecordingPublisher) -> None:
+    """As DB_CASCADE of Django 6.1 has it: Django collects nothing, the database deletes."""
+
+    class Rule:
+        """Stands for DB_CASCADE where Django has none: nothing is collected."""
+
+        lazy_sub_objs = True
+
+        def __call__(self, collector: Any, field: Any, rows: Any, using: str) -> None:
+            """Nothing."""
+
+        def on_delete_sql(self, editor: Any) -> str:
+            return "CASCADE"
+
+    room = Room.objects.create(pk=1)
+    Post.objects.create(room=room, place=2, slug=1)
+    told(publisher)
+
+    def cascade(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        # The rule itself, which this table has not.
+        if sql.startswith("DELETE FROM") and "newsroom_room" in sql:
+            execute("DELETE FROM newsroom_post", None, False, context)
+        return execute(sql, params, many, context)
+
+    remote = Post._meta.get_field("room").remote_field
+    cascades.forget_relations()
+    with mock.patch.object(remote, "on_delete", Rule()), connections["default"].execute_wrapper(cascade):
+        room.delete()
+    cascades.forget_relations()
+    assert sorted(channel for channel, _ in told(publisher)) == ["in-1.2", "post-2", "post-2"]
+
+
+def test_bulk_create_with_conflicts_tells_what_stands_there(publisher: RecordingPublisher) -> None:
+    Room.objects.create(pk=1)
+    Pin.objects.create(room_id=1, place=2, slug=1)
+    told(publisher)
+    rows = [Pin(room_id=1, place=3, slug=1), Pin(room_id=1, place=4, slug=2)]
+    bulk_create(Pin.objects, rows, ignore_conflicts=True)
+    assert pins(publisher) == ["pin-1.4"]
+    rows = [Pin(room_id=1, place=5, slug=1), Pin(room_id=1, place=6, slug=3)]
+    bulk_create(Pin.objects, rows, update_conflicts=True, unique_fields=["slug"], update_fields=["place"])
+    assert pins(publisher) == ["pin-1.2", "pin-1.5", "pin-1.6"]
+
+
+def test_bulk_update_tells(publisher: RecordingPublisher) -> None:
+    Room.objects.create(pk=1)
+    pin = Pin.objects.create(room_id=1, place=2, slug=1)
+    told(publisher)
+    pin.place = 3
+    bulk_update(Pin.objects, [pin], ["place"])
+    assert pins(publisher) == ["pin-1.2", "pin-1.3"]
+
+
+def test_what_django_says_nothing_of_is_not_told(publisher: RecordingPublisher) -> None:
+    Room.objects.create(pk=1)
+    Pin.objects.bulk_create([Pin(room_id=1, place=2, slug=1)])
+    Pin.objects.update(place=3)
+    pin = Pin.objects.get()
+    pin.place = 4
+    Pin.objects.bulk_update([pin], ["place"])
+    with connections["default"].cursor() as cursor:
+        cursor.execute("UPDATE newsroom_pin SET place = 5")
+    Pin.objects.all()._raw_delete("default")
+    assert told(publisher) == []
+
+
+def test_a_model_on_another_database_is_saved_and_told_and_named_by_check(
+    publisher: RecordingPublisher, tmp_path: Path
+) -> None:
+    """Every save of a model on a second database was refused, for the outbox was in the first; `check` said nothing."""
+    settings_of = connections.configure_settings(
+        {"default": {}, "far": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "far.db")}}
+    )
+    router = Mock(spec=["db_for_write", "allow_migrate"])
+    router.db_for_write.side_effect = lambda model, **_: "far" if model is Comment else None
+    router.allow_migrate.side_effect = lambda using, app, **_: using == "default" or app != "fanfare"
+    connections.settings["far"] = settings_of["far"]
+    try:
+        with override_settings(DATABASE_ROUTERS=[router]):
+            with connections["far"].schema_editor() as editor:
+                for model in (Tag, Article, Comment):
+                    editor.create_model(model)
+            found = [one for one in run_checks() if one.id == "fanfare.W001"]
+            assert [one.obj for one in found] == [Comment]
+            assert "migrate --database far" in str(found[0].hint)
+            with transaction.atomic(using="far"):
+                comment = Comment.objects.create()
+                comment.text = "x"
+                with Declared(Comment, "far"):
+                    comment.save()
+                    assert told(publisher) == []
+            assert Comment.objects.using("far").count() == 1
+            assert told(publisher) == [("far", True)]
+    finally:
+        connections["far"].close()
+        del connections["far"]
+        del connections.settings["far"]
 
 
 class Declared:

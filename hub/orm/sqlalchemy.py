@@ -11,7 +11,8 @@ commit it is told, in the background. A rollback, of a savepoint too, takes the 
 What is noticed: every insert, update, delete and many-to-many change that a flush makes (`flushing`), and
 `session.execute(update(Model)…)`, `delete(Model)…` and `insert(Model)…` (`statements`), each row as it was
 before and as it is after. What is not: `session.bulk_save_objects` and its kin,
-`connection.execute(…)`, raw SQL, and other programs; say those with `touch` or `tell`, or let PostgreSQL say them (`hub.orm.postgres`).
+`connection.execute(…)`, raw SQL, and other programs; say those with `touch` or `tell`, or let
+PostgreSQL say them (`hub.orm.postgres`).
 """
 
 from __future__ import annotations

@@ -1301,7 +1301,10 @@ class Node:
         """
         ext: dict[str, Any] = {}
         publications: list[Publication] = []
-        if session.link is None or session.ack is not None:
+        # What waits for an event stream that comes back is the stream's: here it would overtake what the last one took
+        # with it.
+        beside = reply.get("advice") is self.bayeux.stream
+        if (session.link is None and not beside) or session.ack is not None:
             if not session.recovering:
                 publications = session.take()
             if session.ack is not None:

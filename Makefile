@@ -6,6 +6,7 @@
 #   make bench   the same load on Fanfare, Faye, Nchan and a loop in C: a table of ratios
 #   make chaos   the ledger: every fault, every client's books, silent losses counted
 #   make roaming unmodified clients whose requests go to whichever worker: a table of who is deaf or refused
+#   make simulate  workers, clients and Redis by a seed, every promise checked: ARGS="--seeds 200000"
 #   make hostile attacks of every kind on a hub, and what its other clients notice
 #   make fuzz    fuzz the parsers, SECONDS each
 #   make lock    write constraints.txt anew, with the newest releases
@@ -100,6 +101,9 @@ chaos: system
 roaming: system
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.roaming $(ARGS)
 
+simulate: $(VENV)/installed-dev
+	@exec $(BIN)/python -m tests.sim $(ARGS)
+
 hostile: $(VENV)/installed-dev
 	@exec $(BIN)/python -m benchmarks.hostile $(ARGS)
 
@@ -125,4 +129,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system run test lint test-python test-js bench chaos roaming hostile fuzz lock clean
+.PHONY: help system run test lint test-python test-js bench chaos roaming simulate hostile fuzz lock clean

@@ -471,7 +471,7 @@ class Carrier:
             if poll.since + self._longest < now:
                 self._lose(poll)
         workers = {sent.owner for sent in self._sent.values()} | {worker for worker, _ in self._taken}
-        for worker in workers:
+        for worker in sorted(workers):
             try:
                 if await self._broker.is_alive(worker):
                     continue

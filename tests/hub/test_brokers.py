@@ -1,8 +1,9 @@
-"""What every broker promises: one suite, on memory, Redis, a Redis that was failed over to, and Valkey."""
+"""What every broker promises: one suite, on memory, Redis, a Redis that was failed over to, Valkey, the simulator's."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -18,6 +19,7 @@ from hub.brokers.redis import RedisBroker
 from hub.histories import Histories, HistoryRule, Retention
 from hub.protocol.channels import close_channel, home
 from hub.protocol.publications import Draft, Position
+from tests.sim.redis import Apart, SimBroker, Store
 
 #: Opens a broker with an ear of its own; several are nodes of one hub.
 NewBroker = Callable[..., Awaitable[tuple[Broker, Ear]]]
@@ -29,7 +31,13 @@ async def opened(broker: Broker) -> tuple[Broker, Ear]:
     return broker, ear
 
 
-@pytest.fixture(params=["memory", "redis", "redis after failover", "valkey"])
+def simulated(histories: Histories | None = None) -> Callable[[], SimBroker]:
+    """Makes brokers on one store, as the simulator's workers have them, but on the real clock."""
+    store, numbers = Store(asyncio.get_running_loop().time, histories), itertools.count()
+    return lambda: SimBroker(store, Apart(), worker=f"worker{next(numbers)}")
+
+
+@pytest.fixture(params=["memory", "redis", "redis after failover", "valkey", "simulated"])
 async def new_broker(request: pytest.FixtureRequest) -> AsyncIterator[NewBroker]:
     brokers: list[Broker] = []
     prefix = f"hub-{secrets.token_hex(3)}"
@@ -38,6 +46,13 @@ async def new_broker(request: pytest.FixtureRequest) -> AsyncIterator[NewBroker]
 
         def make(histories: Histories) -> Broker:
             return MemoryBroker(histories=histories)
+
+    elif request.param == "simulated":
+        stores: list[Callable[[], SimBroker]] = []
+
+        def make(histories: Histories) -> Broker:
+            stores.append(stores[0] if stores else simulated(histories))
+            return stores[0]()
 
     else:
         url = request.getfixturevalue("valkey_url" if request.param == "valkey" else "redis_url")
@@ -78,8 +93,15 @@ async def fail_over(new_redis: RedisFactory, prefix: str) -> Relay:
     return relay
 
 
-@pytest.fixture(params=["redis", "redis after failover"])
+@pytest.fixture(params=["redis", "redis after failover", "simulated"])
 async def two_nodes(request: pytest.FixtureRequest) -> AsyncIterator[list[tuple[Broker, Ear]]]:
+    if request.param == "simulated":
+        make = simulated()
+        nodes = [await opened(make()) for _ in range(2)]
+        yield nodes
+        for broker, _ in nodes:
+            await broker.close()
+        return
     prefix = f"hub-{secrets.token_hex(3)}"
     url, relay = request.getfixturevalue("redis_url"), None
     if request.param == "redis after failover":
@@ -420,6 +442,40 @@ async def test_mail_comes_in_order_and_only_to_a_worker_that_is_alive(two_nodes:
     assert not await one.mail("nobody", b"lost")
 
 
+async def test_claim_that_is_repeated_still_owns(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    """A claim whose reply was lost is made once more: who made it owns the session, and the others do not."""
+    (one, _), (two, _) = two_nodes
+    assert await one.save_session("s", 1, b"1", 60, release=True)
+    assert await two.claim_session("s", 60) == Claim(two.worker, 2, b"1")
+    assert await two.claim_session("s", 60) == Claim(two.worker, 3, b"1")
+    assert not await two.save_session("s", 2, b"2", 60)
+    assert await two.save_session("s", 3, b"3", 60)
+    assert await one.claim_session("s", 60) == Claim(two.worker, 3, b"")
+
+
+async def test_claims_at_the_same_moment_make_one_owner(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    (one, _), (two, _) = two_nodes
+    for name in ("a", "b", "c", "d"):
+        assert await one.save_session(name, 1, b"1", 60, release=True)
+        claims = await asyncio.gather(one.claim_session(name, 60), two.claim_session(name, 60))
+        assert all(claims)
+        owners = {claim.owner for claim in claims if claim is not None}
+        assert len(owners) == 1
+        assert sorted(claim.record for claim in claims if claim is not None) == [b"", b"1"]
+
+
+async def test_save_and_claim_at_the_same_moment_lose_nothing(two_nodes: list[tuple[Broker, Ear]]) -> None:
+    """Of a save and a release and a claim: what the claim returns is what was saved last."""
+    (one, _), (two, _) = two_nodes
+    for name in ("a", "b", "c", "d"):
+        assert await one.save_session(name, 1, b"1", 60)
+        released, claim = await asyncio.gather(
+            one.save_session(name, 1, b"2", 60, release=True), two.claim_session(name, 60)
+        )
+        assert released
+        assert claim in (Claim(one.worker, 1, b""), Claim(two.worker, 2, b"2"))
+
+
 async def test_lease_keeps_its_number_while_it_lasts(two_nodes: list[tuple[Broker, Ear]]) -> None:
     (one, _), (two, _) = two_nodes
     assert one.life
@@ -457,7 +513,7 @@ STEPS = st.one_of(
 )
 
 
-@pytest.mark.parametrize("kind", ["memory", "redis"])
+@pytest.mark.parametrize("kind", ["memory", "redis", "simulated"])
 def test_any_script_does_what_the_model_does(kind: str, request: pytest.FixtureRequest) -> None:
     """Publishing with and without keys, and asking for history, in any order."""
     url = request.getfixturevalue("redis_url") if kind == "redis" else ""
@@ -465,14 +521,18 @@ def test_any_script_does_what_the_model_does(kind: str, request: pytest.FixtureR
     @settings(max_examples=40, deadline=None)
     @given(st.lists(STEPS, max_size=12))
     def follow(script: list[tuple[str, object]]) -> None:
-        broker: Broker = MemoryBroker() if kind == "memory" else RedisBroker(url, prefix=secrets.token_hex(4), shards=2)
-        asyncio.run(play(broker, script))
+        asyncio.run(play(kind, url, script))
 
     follow()
 
 
-async def play(broker: Broker, script: list[tuple[str, object]]) -> None:
+async def play(kind: str, url: str, script: list[tuple[str, object]]) -> None:
     model, number = Model(), 0
+    broker: Broker
+    if kind == "redis":
+        broker = RedisBroker(url, prefix=secrets.token_hex(4), shards=2)
+    else:
+        broker = MemoryBroker() if kind == "memory" else simulated()()
     _, ear = await opened(broker)
     try:
         for what, arguments in script:

@@ -7,6 +7,7 @@ protocol/      the words: names, messages, publications, frames, tokens; pure
 recent         what was delivered lately, for connections that died
 backlog        what comes for sessions that nothing reaches
 sessions       what the hub remembers of a client; who listens to what
+tentative      subscriptions whose record is not saved yet, and how they are undone
 bayeux         the rules: messages in, an Outcome out; never waits
 histories      how much is kept of which channels
 presence       the rules of who is in which channel, over all workers

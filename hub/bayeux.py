@@ -44,6 +44,7 @@ from .protocol.messages import Message, dumps, is_deeper
 from .protocol.publications import Draft, Position
 from .protocol.replay import parse_replay
 from .sessions import Answers, Bucket, Hold, Link, Registry, Session
+from .tentative import Flip, Tentative
 
 logger = logging.getLogger(__name__)
 
@@ -176,13 +177,12 @@ Outgoing = Callable[[Message, Who], None]
 class Change:
     """What a message changed in a session that its record must have before the reply goes out.
 
-    added and removed: patterns. opened: whether it is a new session.
+    flips: subscriptions. opened: whether it is a new session.
     """
 
     session: Session
     reply: Message
-    added: Sequence[str] = ()
-    removed: Sequence[str] = ()
+    flips: Sequence[Flip] = ()
     opened: bool = False
 
 
@@ -336,6 +336,8 @@ class Bayeux:
         self.wall = wall
         #: Publications that may wait for a session, and their bytes; the node's.
         self.queue_bounds = (1000, 1024 * 1024)
+        #: Changes whose records are not saved yet; None where none are kept.
+        self.tentative: Tentative | None = None
         self.services: dict[str, Service] = {}
         self.incoming: list[Incoming] = []
         self.outgoing: list[Outgoing] = []
@@ -800,7 +802,7 @@ class Bayeux:
             # A service channel has no subscribers, but CometD clients subscribe to be tidy.
             if not is_service(pattern):
                 self.registry.subscribe(session, pattern)
-        request.outcome.changed.append(Change(session, reply, added=new))
+        self._change(request, session, reply, patterns, new, on=True)
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
         if asked or replays:
@@ -823,10 +825,17 @@ class Bayeux:
         patterns = self._patterns(message, request)
         session.seen = request.now
         removed = [pattern for pattern in patterns if self.registry.unsubscribe(session, pattern)]
-        request.outcome.changed.append(Change(session, reply, removed=removed))
+        self._change(request, session, reply, patterns, removed, on=False)
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
         request.outcome.replies.append(reply)
+
+    def _change(
+        self, request: Request, session: Session, reply: Message, asked: list[str], changed: list[str], *, on: bool
+    ) -> None:
+        """Note a change of subscriptions; the node says what became of it, if it keeps records of sessions."""
+        flips = [] if self.tentative is None else self.tentative.begin(session, asked, changed, on=on)
+        request.outcome.changed.append(Change(session, reply, flips))
 
     # MUST: channel, data. MAY: clientId, id, ext. What else a publisher sends goes nowhere: Faye forwards
     # `advice`, and one publish with {"reconnect": "none"} silences its every long-polling subscriber.

@@ -31,6 +31,7 @@ from .bayeux import (
     UNAVAILABLE_INTERVAL,
     Bayeux,
     Call,
+    Change,
     Outcome,
     Recovery,
     Request,
@@ -51,6 +52,7 @@ from .protocol.publications import Draft, History, Position, Publication, Publis
 from .protocol.replay import NEW, replay_id, start_of
 from .session_store import SessionStore
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
+from .tentative import Tentative
 from .turns import Turns
 from .usual import Usual
 from .wheel import Wheel
@@ -139,6 +141,9 @@ class Node:
         self.registry: Registry = bayeux.registry
         self.bounds = bounds or Bounds()
         bayeux.queue_bounds = (self.bounds.queue_count, self.bounds.queue_bytes)
+        #: Subscriptions whose records are not saved yet.
+        self.tentative = Tentative()
+        bayeux.tentative = self.tentative if broker.keeps_sessions else None
         self.counters = Counters()
         self.draining = False
         self.links: set[Link] = set()
@@ -815,6 +820,8 @@ class Node:
                 self.store.done(name)
             for recovery in outcome.recoveries:
                 recovery.session.settle()
+            for change in outcome.changed:
+                self._finish_change(change, kept=True)
             if kept:
                 self._respond(outcome, request.to, request.link)
         # A link whose session goes on elsewhere was sent away.
@@ -860,21 +867,27 @@ class Node:
 
     def _undo(self, outcome: Outcome, session: Session) -> None:
         """Make a session what it was before a request, as nobody else could go on with what it is now."""
-        for change in reversed(outcome.changed):
+        undone: dict[str, bool] = {}
+        for change in outcome.changed:
             if change.session is not session:
                 continue
             self.bayeux.refuse_for_now(change.reply)
-            if session.ended:
-                continue
-            if change.opened:
+            undone |= self._finish_change(change, kept=False)
+            if change.opened and not session.ended:
                 session.fence = 0
                 self.registry.end(session)
-                continue
-            for pattern in change.added:
-                self.registry.unsubscribe(session, pattern)
-            again = {pattern for pattern in change.removed if self.registry.subscribe(session, pattern)}
-            if again:
-                self._tell_lost(session, again)
+        if session.ended:
+            return
+        for pattern in (pattern for pattern, on in undone.items() if not on):
+            self.registry.unsubscribe(session, pattern)
+        again = {pattern for pattern, on in undone.items() if on and self.registry.subscribe(session, pattern)}
+        if again:
+            self._tell_lost(session, again)
+
+    def _finish_change(self, change: Change, *, kept: bool) -> dict[str, bool]:
+        """Say whether a change was kept; returns what must be undone, as `Tentative.finish`."""
+        flips, change.flips = change.flips, ()
+        return self.tentative.finish(change.session, flips, kept=kept)
 
     def _accept_anew(self, request: Request) -> None:
         """Take a request again whose session turned out to be another worker's."""

@@ -131,6 +131,27 @@ STORIES = {
         Step(2.1876, "client0", "move"),
         Step(3.4974, "client0", "subscribe", "/c"),
     ),
+    # Of two subscribes at the same time one could not be saved, and its undoing took away what the other was promised.
+    "two subscribes, one not saved": Story(
+        0,
+        2,
+        "all",
+        (("acknowledging", "websocket", True), ("forgetting", "callback-polling", True)),
+        (
+            Step(0.0090, "client0", "appear"),
+            Step(0.0288, "client0", "subscribe", "/a"),
+            Step(0.0032, "client1", "appear"),
+            Step(0.0277, "client1", "subscribe", "/b"),
+            Step(0.0380, "client1", "unsubscribe", "/b"),
+            Step(0.0386, "redis", "fail", seconds=2.0),
+            Step(0.0386, "client1", "both", "/a"),
+            Step(0.4680, "client0", "subscribe", "/b"),
+            Step(0.4955, "client1", "subscribe", "/c"),
+            Step(0.4955, "client1", "both", "/c"),
+            Step(0.4955, "node1", "stop", seconds=0.01),
+            Step(0.8730, "publisher", "publish", "/c", 1015),
+        ),
+    ),
 }
 
 

@@ -97,6 +97,26 @@ async def test_answer_that_was_not_acknowledged_is_given_again_by_another_worker
         assert data(await say(one, connect(client_id, ext={"ack": 3}))) == []
 
 
+async def test_acknowledgement_of_a_batch_that_died_with_its_worker_is_of_no_other(redis_url: str) -> None:
+    """A worker died before it had saved that it gave an empty batch 2. The next one gave another batch 2, which got
+    lost on its way: the client, which had the first, acknowledged it by its number, and never got the second."""
+    async with fleet(redis_url) as (one, two):
+        client_id = await start(one, "/a", ext={"ack": True})
+        (reply,) = await say(one, connect(client_id, ext={"ack": 0}))
+        await rest(one)
+
+        async def fail(*arguments: Any, **options: Any) -> bool:
+            raise BrokerUnavailable("gone")
+
+        one.broker.save_session = fail  # type: ignore[method-assign]  # it dies before
+        (reply,) = await say(one, connect(client_id, ext=reply["ext"]))
+        await halt(one)
+        await two.publish([Draft("/a", b"1")])
+        lost = await say(two, connect(client_id, ext=reply["ext"]))
+        assert data(lost) == [1]
+        assert data(await say(two, connect(client_id, ext=reply["ext"]))) == [1]
+
+
 async def test_history_that_still_waits_moves_with_the_session(redis_url: str) -> None:
     """The record said that the client was at the top when it had asked for what was before; the ledger found it."""
     async with fleet(redis_url) as (one, two):

@@ -66,7 +66,8 @@ class Book:
         #: The connects that were sent by HTTP, with their ids; and what answers carried that the network ate.
         self.connects: list[tuple[Exchange, object]] = []
         self.lost: list[tuple[Exchange, object, list[tuple[str, int]]]] = []
-        #: Connects that died with their worker: what another one had sent there for them nobody knows.
+        #: Connects that died with their worker, or that the client gave up: what another worker had sent for them
+        #: nobody knows, should that one die too.
         self.doomed: list[tuple[Exchange, object, float]] = []
         #: Why this session may be refused, for reasons of the client's own.
         self.excuse = ""

@@ -351,6 +351,8 @@ class Client:
 
     def _close(self, exchange: Exchange) -> None:
         exchange.gone = True
+        # What an owner elsewhere has sent in answer it puts back once it learns of this, unless it dies before.
+        self.doomed(exchange)
         if exchange.host is not None:
             exchange.host.left(exchange)
 
@@ -404,7 +406,7 @@ class Client:
             self._take(messages, socket)
 
     def doomed(self, exchange: Exchange) -> None:
-        """A worker died with this request."""
+        """A worker died with this request, or its client gave it up and a worker may die before it knows that."""
         for ask in exchange.why:
             if ask.what == "connect" and ask.session is not None:
                 ask.session.doomed.append((exchange, ask.message["id"], self.world.now))
@@ -659,8 +661,10 @@ class Client:
             since = ask.message["ext"]["position"][channel]
             told = ext.get("position", {}).get(channel)
             if told is None:
-                # The hub could not say where the channel is.
+                # The hub could not say where the channel is, nor give again what was missed. From its old position it
+                # would be given that after what has come meanwhile.
                 self._missed.add(channel)
+                self.at.pop(channel, None)
                 self._later(0.3, self._subscribe_again, channel, book)
             elif channel in self._missed or (since is not None and not ext.get("recovered", {}).get(channel)):
                 self._missed.discard(channel)

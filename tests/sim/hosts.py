@@ -39,12 +39,16 @@ _ACCESS = Access(["/**"])
 
 
 class Wires:
-    """The network between clients and workers. lossy: the chance that an answer is lost on its way."""
+    """The network between clients and workers. lossy: the chance that an answer is lost on its way.
+
+    healed: whether nothing is lost any more.
+    """
 
     def __init__(self, world: World, dice: Random) -> None:
         self.world = world
         self.dice = dice
         self.lossy = 0.0
+        self.healed = False
 
     def now(self) -> float:
         return self.world.now
@@ -173,7 +177,7 @@ class Host:
         if not self.up:
             return
         self.world.say(self.name, "killed")
-        self.up = False
+        self.up = self.leaving = False
         self.process.kill()
         self.broker.vanish()
         for exchange in list(self.exchanges):
@@ -197,12 +201,13 @@ class Host:
         self.process.arrive(lambda: self.process.create_task(self._leave(self.node)) and None)
 
     async def _leave(self, node: Node) -> None:
+        process = self.process
         await node.stop()
-        self.wires.later(0.001, self._left)
+        self.wires.later(0.001, self._left, process)
 
-    def _left(self) -> None:
-        self.leaving = False
-        self.kill()
+    def _left(self, process: Process) -> None:
+        if not process.dead:
+            self.kill()
 
     # HTTP
 
@@ -253,7 +258,7 @@ class Host:
                 self.node.written(exchange.poll)
             else:
                 process.call_soon(self._written, exchange.poll, process)
-        if exchange.lose or self.dice.random() < self.wires.lossy:
+        if (exchange.lose and not self.wires.healed) or self.dice.random() < self.wires.lossy:
             self.wires.later(self.wires.delay(), self._lost, exchange, messages)
         else:
             self.wires.later(self.wires.delay(), self._deliver, exchange, messages)

@@ -317,7 +317,7 @@ class Stage:
     def _heal(self) -> None:
         """No more faults: everything must be well soon."""
         self.trouble.slow, self.trouble.away, self.trouble.chance = 1.0, False, 0.0
-        self.wires.lossy = 0.0
+        self.wires.lossy, self.wires.healed = 0.0, True
         for host in self.hosts:
             host.start()
             if host.process.stopped:

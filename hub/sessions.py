@@ -157,6 +157,7 @@ class Session:
         "queue",
         "queued_bytes",
         "recovering",
+        "replayed",
         "seen",
         "sink",
         "slept",
@@ -206,6 +207,8 @@ class Session:
         # it has arrived when n has.
         self.arrived: int | None = None
         self.begun: dict[str, int] | None = None
+        # Whether a history was put into its queue since it last had a new link: `Recent` may lack some of that.
+        self.replayed = False
 
     @property
     def who(self) -> Who:
@@ -313,6 +316,8 @@ class Session:
                 and publication.position.offset <= top.offset
             )
         ]
+        if publications:
+            self.replayed = True
         # An empty one would have the next connect answered with nothing.
         self.queue = [*publications, *live] or None
         self.queued_bytes = sum(publication.size for publication in self.queue or ())
@@ -635,10 +640,15 @@ class Registry:
     def attached(self, session: Session) -> None:
         """A session has got a link: from now on what is delivered may not arrive."""
         if session.arrived is None and session.ack is None:
-            # What waits is about to be written.
-            queue = session.queue
-            found = self.recent.before(queue[0]) if queue else self.recent.written
+            # What waits is about to be written. A history may begin with what is in `recent`, and go on with what was
+            # published while nobody here subscribed to it, which is not.
+            queue, found = session.queue, None
+            if not queue:
+                found = self.recent.written
+            elif not session.replayed:
+                found = self.recent.before(queue[0])
             session.arrived = -self.recent.step() if found is None else found
+        session.replayed = False
 
     def arrived(self, session: Session, number: int) -> None:
         """Everything up to this number of `recent` has arrived at a session's link, for what came after it has."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from conversation import Wire
-from fleet import connect, data, fleet, halt, rest, say, start
+from fleet import connect, data, fleet, halt, rest, say, start, subscribe, unsubscribe
 
 from hub.bayeux import WEBSOCKET
 from hub.errors import BrokerUnavailable
+from hub.node import Node
 from hub.protocol.publications import Draft, History, Position
 
 
@@ -123,8 +124,8 @@ async def test_history_that_still_waits_moves_with_the_session(redis_url: str) -
         since = str(await one.broker.position("/a"))
         await one.publish([Draft("/a", b"1"), Draft("/a", b"2")])
         client_id = await start(one)
-        subscribe = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
-        (reply,) = await say(one, subscribe | {"ext": {"position": {"/a": since}}})
+        message = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
+        (reply,) = await say(one, message | {"ext": {"position": {"/a": since}}})
         assert reply["ext"]["recovered"] == {"/a": True}
         await rest(one)
         assert data(await say(two, connect(client_id))) == [1, 2]
@@ -133,7 +134,7 @@ async def test_history_that_still_waits_moves_with_the_session(redis_url: str) -
 async def test_position_that_was_told_is_where_another_worker_begins(redis_url: str) -> None:
     async with fleet(redis_url) as (one, two):
         client_id = await start(one)
-        subscribe = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
+        message = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
         saved = one.broker.save_session
 
         async def publish_first(*arguments: Any, **options: Any) -> bool:
@@ -141,7 +142,7 @@ async def test_position_that_was_told_is_where_another_worker_begins(redis_url: 
             return await saved(*arguments, **options)
 
         one.broker.save_session = publish_first  # type: ignore[method-assign]  # between the answer and the record
-        (reply,) = await say(one, subscribe | {"ext": {"position": {"/a": None}}})
+        (reply,) = await say(one, message | {"ext": {"position": {"/a": None}}})
         assert reply["ext"]["position"]["/a"].endswith(".0")
         one.broker.save_session = saved  # type: ignore[method-assign]
         await halt(one)
@@ -164,6 +165,28 @@ async def test_websocket_s_session_goes_on_elsewhere_with_what_it_may_have_misse
         while not other.messages:
             await asyncio.sleep(0.01)
         assert data(other.messages) == [1, 2], "what the first socket carried may not have arrived"
+
+
+async def test_history_that_a_second_dead_socket_carried_is_given_again_whole(redis_url: str) -> None:
+    """Every connection was cut, and a page's new one at another worker was cut again before it said anything.
+
+    The worker looked for what that connection had carried among what it had delivered lately. Others of its clients
+    had subscribed to the page's channels for a part of the time, so it found a part, and took it for all.
+    """
+    async with fleet(redis_url) as (one, two):
+        client_id = await start(one, "/a", "/b")
+        message = connect(client_id) | {"connectionType": "websocket"}
+        await talk(one, message)
+        neighbour = await start(two, "/a", "/b")
+        await publish_to_both(one, [two], b"1")
+        await say(two, unsubscribe(neighbour, "/b"))
+        await publish_to_both(one, [two], b"2")
+        await say(two, unsubscribe(neighbour, "/a"))
+        await publish_to_both(one, [two], b"3")
+        await say(two, subscribe(neighbour, "/a"), subscribe(neighbour, "/b"))
+        await publish_to_both(one, [two], b"4")
+        assert of_each(await talk(two, message)) == {"/a": [1, 2, 3, 4], "/b": [1, 2, 3, 4]}
+        assert of_each(await talk(two, message)) == {"/a": [1, 2, 3, 4], "/b": [1, 2, 3, 4]}
 
 
 async def test_late_publish_of_a_session_that_ended_elsewhere_is_published(redis_url: str) -> None:
@@ -190,8 +213,8 @@ async def test_replay_is_the_same_at_every_worker(redis_url: str) -> None:
         for node in (one, two):
             for replay, expected in ((-2, [1, 2, 3]), (-1, []), (2, [3])):
                 client_id = await start(node)
-                subscribe = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
-                await say(node, subscribe | {"ext": {"replay": {"/a": replay}}})
+                message = {"channel": "/meta/subscribe", "clientId": client_id, "subscription": "/a"}
+                await say(node, message | {"ext": {"replay": {"/a": replay}}})
                 assert data(await say(node, connect(client_id))) == expected
 
 
@@ -216,3 +239,30 @@ async def test_session_is_continued_whole_or_not_at_all(redis_url: str) -> None:
         two.broker.history = history  # type: ignore[method-assign]
         await two.publish([Draft("/a", b"1"), Draft("/b", b"2")])
         assert sorted(data(await say(two, connect(client_id)))) == [1, 2]
+
+
+async def talk(node: Node, message: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a new WebSocket carries on which this is said; its client never says that it arrived."""
+    wire = Wire()
+    node.accept([message], WEBSOCKET, wire, wire)
+    while not wire.answers:
+        await asyncio.sleep(0.01)
+    await rest(node)
+    return wire.messages
+
+
+async def publish_to_both(node: Node, hearers: list[Node], data: bytes) -> None:
+    """To /a and /b, until these nodes have read it."""
+    before = [each.counters.received for each in hearers]
+    await node.publish([Draft("/a", data), Draft("/b", data)])
+    while any(each.counters.received < count + 2 for each, count in zip(hearers, before, strict=True)):
+        await asyncio.sleep(0.01)
+
+
+def of_each(messages: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """What was delivered, by channel."""
+    found: dict[str, list[Any]] = {}
+    for message in messages:
+        if "data" in message:
+            found.setdefault(message["channel"], []).append(message["data"])
+    return found

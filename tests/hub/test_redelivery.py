@@ -174,6 +174,27 @@ async def test_history_that_was_asked_for_once_is_not_lost_without_a_word() -> N
         assert node.registry.get(alice.id) is None
 
 
+async def test_history_is_not_given_again_without_what_nobody_here_heard() -> None:
+    """The first of a replay was delivered here lately, for somebody else; not all of it was."""
+    async with new_node() as node:
+        alice, bob = Client(node), Client(node)
+        bob.start("/a")
+        await publish(node, "/a", 1)
+        bob.say(bob.meta("unsubscribe", subscription="/a"))
+        await publish(node, "/a", 2)
+        bob.say(bob.meta("subscribe", subscription="/a"))
+        await publish(node, "/a", 3)
+        alice.handshake()
+        alice.say(alice.meta("subscribe", subscription="/a", ext={"replay": {"/a": -2}}))
+        async with asyncio.timeout(60):
+            while alice.session.recovering:
+                await asyncio.sleep(0.01)
+        alice.connect()
+        assert alice.wire.data() == [1, 2, 3]
+        assert reconnect(alice) == []
+        assert node.registry.get(alice.id) is None
+
+
 async def test_blocked_link_confirms_nothing_that_still_waits() -> None:
     async with new_node() as node:
         alice = Client(node)

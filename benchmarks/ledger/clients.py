@@ -124,8 +124,7 @@ class BayeuxClient(Client):
         self._count += 1
         name = "/" + side.channel
         message = {"channel": f"/meta/{kind}", "clientId": self.session, "subscription": name, "id": f"b{self._count}"}
-        if kind == "subscribe":
-            self.sides.asked(side.channel)
+        self.sides.asked(side.channel, kind)
         if self.positions and kind == "subscribe":
             message["ext"] = {"position": {name: side.position}}
         return message
@@ -151,7 +150,10 @@ class BayeuxClient(Client):
         while self.others:
             side = self.sides.open
             if side is None:
-                side = self.sides.open = Side(random.choice(self.others))
+                choice = [each for each in self.others if self.sides.may_hear(each)]
+                if not choice:
+                    break
+                side = self.sides.open = Side(random.choice(choice))
             if side.account is None:
                 await ask(self.beside(side))
             account = side.account
@@ -355,6 +357,9 @@ class PollingClient(BayeuxClient):
             await say(self.handshake())
         await say(*self.subscribes())
 
+        # Of a subscribe and an unsubscribe under way at once, by two connections, nobody knows which is taken first.
+        turn = asyncio.Lock()
+
         async def listen() -> None:
             number = 0
             while True:
@@ -362,10 +367,15 @@ class PollingClient(BayeuxClient):
                 await say(self.connect(number))
                 if self.behind:
                     self.behind = False
-                    await say(*self.subscribes())
+                    async with turn:
+                        await say(*self.subscribes())
+
+        async def ask(message: dict[str, Any]) -> None:
+            async with turn:
+                await say(message)
 
         # Beside the held connect, so by other connections, and often at another worker.
-        await both(listen(), self.churn(say))
+        await both(listen(), self.churn(ask))
 
 
 class StreamClient(Client):

@@ -36,12 +36,18 @@ class Sides:
     # Channels that were left, with the newest change when that was answered.
     _left: dict[str, int] = field(default_factory=dict)
     # Subscribes that were sent and not answered, by channel: what a broken connection carried may arrive after what the
-    # next one did, so such a channel may be heard for as long as the session lives.
+    # next one did, so such a channel may be heard for as long as the session lives. Unsubscribes likewise.
     _unanswered: dict[str, int] = field(default_factory=dict)
+    _parting: dict[str, int] = field(default_factory=dict)
 
-    def asked(self, channel: str) -> None:
-        """A subscribe is sent."""
-        self._unanswered[channel] = self._unanswered.get(channel, 0) + 1
+    def asked(self, channel: str, kind: str = "subscribe") -> None:
+        """A subscribe or unsubscribe is sent."""
+        sent = self._unanswered if kind == "subscribe" else self._parting
+        sent[channel] = sent.get(channel, 0) + 1
+
+    def may_hear(self, channel: str) -> bool:
+        """Whether no unsubscribe from a channel may still come to the hub, and end a later subscription."""
+        return self._parting.get(channel, 0) <= 0
 
     def subscribed(self, channel: str, position: str | None, recovered: bool | None, now: float) -> None:
         """A subscribe was answered: the first, or a later one, which says whether what was missed comes."""
@@ -85,6 +91,7 @@ class Sides:
         """The unsubscribe was answered."""
         side = self.open
         if side is not None:
+            self._parting[side.channel] = self._parting.get(side.channel, 0) - 1
             self._left[side.channel] = self.newest(side.channel)
             self._close()
 
@@ -92,6 +99,7 @@ class Sides:
         """The client has another session, which hears nothing of this."""
         self._left.clear()
         self._unanswered.clear()
+        self._parting.clear()
         self._close()
 
     def is_waiting(self, goal: Callable[[str], int]) -> bool:

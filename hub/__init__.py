@@ -3,6 +3,7 @@
 errors         every error raised on purpose, as a tree
 forwarded      whose a request is, behind proxies; pure
 origins        what an origin and a host are, and which are the same; pure
+hosts          the names that the hub answers to; pure
 protocol/      the words: names, messages, publications, frames, tokens; pure
 recent         what was delivered lately, for connections that died
 backlog        what comes for sessions that nothing reaches

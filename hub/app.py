@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -34,6 +35,7 @@ from .errors import SettingsError
 from .forwarded import Proxies
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
+from .hosts import Hosts, names_of
 from .metrics import CONTENT_TYPE, HubMetrics, labelled
 from .node import KICKS, Bounds, Node, drain, new_id
 from .presence import Pace
@@ -243,6 +245,7 @@ class Hub:
             address_connections=settings.address_connections,
             proxies=Proxies(settings.proxies, settings.proxy_header),
             local=settings.development,
+            hosts=new_hosts(settings, entries),
             identify=identify,
             turns=Turns(settings.turn),
         )
@@ -428,6 +431,20 @@ def check_realms(settings: Settings) -> tuple[Entry, ...]:
         new_access(entry.settings(settings), listed=True)
         new_histories(entry.settings(settings), listed=True)
     return entries
+
+
+def new_hosts(settings: Settings, entries: Iterable[Entry]) -> Hosts:
+    """Which hosts are ours, as the settings and the realms' entries say: any, unless they are named."""
+    if not settings.hosts:
+        return Hosts(None if settings.is_bare else ["*"])
+    return Hosts(
+        names_of(
+            settings.hosts,
+            own=[urlsplit(url).netloc for url in (settings.site_url, settings.hub_url) if url is not None],
+            realms=[settings.realm, *(entry.name for entry in entries)],
+            realm_hosts=[host for entry in entries for host in entry.hosts],
+        )
+    )
 
 
 def new_access(settings: Settings, *, listed: bool = False) -> Access:

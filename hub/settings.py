@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from .errors import SettingsError
 from .forwarded import HEADERS
+from .hosts import parse_host
 from .origins import parse_origin
 
 if TYPE_CHECKING:
@@ -156,6 +157,16 @@ def _parse_origins(text: str) -> tuple[str, ...]:
     return tuple(origins)
 
 
+def _parse_hosts(text: str) -> tuple[str, ...]:
+    hosts = []
+    for word in _parse_words(text):
+        try:
+            hosts.append(parse_host(word))
+        except ValueError as error:
+            raise ValueError(f"{_USER.sub('//…@', word)[:80]!r} {error}") from None
+    return tuple(hosts)
+
+
 def _parse_patterns(text: str) -> tuple[str, ...]:
     patterns = []
     for word in _parse_words(text):
@@ -217,6 +228,7 @@ REALM = Kind("realm", _parse_realm)
 KEY = Kind("base64", _parse_key, lambda key: base64.b64encode(key).decode())
 KEYS = Kind("base64, …", _parse_keys, lambda keys: ",".join(base64.b64encode(key).decode() for key in keys))
 ORIGINS = Kind("origins", _parse_origins, ",".join)
+HOSTS = Kind("hosts", _parse_hosts, ",".join)
 PATTERNS = Kind("channel patterns", _parse_patterns, ",".join)
 HTTP_URL = Kind("URL", _parse_http_url)
 REDIS_URL = Kind("redis URL", _parse_redis_url)
@@ -242,7 +254,7 @@ class Setting:
     def parse(self, text: str) -> Any:
         """The value, or SettingsError naming the variable; a secret's text is not repeated."""
         # A list names the word that is wrong itself.
-        shown = "" if self.secret or self.kind is ORIGINS else f" {_USER.sub('//…@', text)[:80]!r}"
+        shown = "" if self.secret or self.kind in (ORIGINS, HOSTS) else f" {_USER.sub('//…@', text)[:80]!r}"
         try:
             value = self.kind.parse(text)
         except ValueError as error:
@@ -439,6 +451,8 @@ class Settings:
         "the realm's key; on a loopback HOST it is made and kept in var/fanout.key",
         secret=True,
     )
+    #: Whether the key is the one that was made in HUB_VAR.
+    key_kept: bool = False
     old_keys: tuple[bytes, ...] = setting(
         "FANOUT_OLD_KEYS", KEYS, (), "keys still accepted while publishers change to the new one", secret=True
     )
@@ -453,6 +467,13 @@ class Settings:
     )
     origins: tuple[str, ...] = setting(
         "HUB_ORIGINS", ORIGINS, (), "origins of other sites and apps whose pages may connect; * for any"
+    )
+    hosts: tuple[str, ...] = setting(
+        "HUB_HOSTS",
+        HOSTS,
+        (),
+        "names that requests may be sent to, with a port for that one only; *.example.org for whatever ends so, * for"
+        " any, which it is unless nothing is set up: then localhost and addresses only",
     )
     jsonp: bool = setting("HUB_JSONP", FLAG, True, "let pages poll by scripts, for browsers without CORS")
     site_url: str | None = site_url_setting()
@@ -721,6 +742,12 @@ class Settings:
             return False
 
     @property
+    def is_bare(self) -> bool:
+        """Whether nothing was set up: a trial on this machine, where no other name leads here rightly."""
+        given = (self.key is not None and not self.key_kept) or self.site_url or self.proxies or self.realms
+        return self.development and not given
+
+    @property
     def hub_url(self) -> str:
         """Where this machine reaches the hub: HUB_URL, or what HOST and PORT say; no slash at the end."""
         if self.url is not None:
@@ -747,7 +774,7 @@ class Settings:
             raise SettingsError(
                 "FANOUT_KEY: is not set, and HOST is not a loopback address; `fanfare token --new-key` prints a new key"
             )
-        return replace(self, key=keep_key(path))
+        return replace(self, key=keep_key(path), key_kept=True)
 
 
 def new_key() -> bytes:

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from ..errors import HeadError, TooMany
 from ..forwarded import FIELDS, Proxies, is_near
+from ..hosts import Hosts
 from ..node import Node
 from ..origins import is_host
 from ..protocol import events
@@ -104,7 +105,7 @@ class Door:
     entrances: of the realms; set before the first connection. addresses: how many connections an address has.
     turns: where costly work waits.
     posts: makes the protocol of a connection that begins with a POST. waiting: who has not sent a
-    head yet, with when it must have come. local: whether only this machine can connect.
+    head yet, with when it must have come. local: whether only this machine can connect. hosts: the names that are ours.
     """
 
     server: Callable[[], Handler] | None = None
@@ -116,6 +117,7 @@ class Door:
     address_connections: int = 0
     proxies: Proxies = field(default_factory=Proxies)
     local: bool = False
+    hosts: Hosts = field(default_factory=lambda: Hosts(["*"]))
     identify: Callable[[str], str | None] | None = None
     refused: int = 0
     upgraded: int = 0
@@ -128,6 +130,7 @@ class Door:
     # By the head without its key.
     _ways: dict[bytes, Way] = field(default_factory=dict, init=False)
     _warned: bool = field(default=False, init=False)
+    _named: bool = field(default=False, init=False)
 
     @property
     def node(self) -> Node:
@@ -149,6 +152,9 @@ class Door:
             accepted = upgrade(head, smallest=9)
             if not is_host(_text(head.get(b"host")) or ""):
                 raise HeadError(400, "Bad Host")
+            misdirected = self.misdirected(_text(head.get(b"host")), path)
+            if misdirected:
+                raise HeadError(421, misdirected)
             refused = entrance.origins.refuse(_text(head.get(b"origin")), _text(head.get(b"host")))
             if refused:
                 raise HeadError(403, refused)
@@ -156,6 +162,15 @@ class Door:
             self.refused += 1
             raise
         return Way(head, entrance, make, accepted)
+
+    def misdirected(self, host: str | None, path: str) -> str | None:
+        """Why a request is not for us, by its Host field and its path without a query; None if it is (421)."""
+        refused = self.hosts.refuse(host, path)
+        if refused and not self._named:
+            # Once: whoever set it up wrongly looks here, and whoever attacks must not fill the log.
+            self._named = True
+            logger.warning("host refused", extra={"host": (host or "")[:100], "setting": "HUB_HOSTS"})
+        return refused
 
     def recall(self, buffer: bytes) -> Way | None:
         """As `find`, for a buffer that is a whole head and differs from a remembered one by its key alone."""
@@ -225,7 +240,7 @@ class Door:
 
     def serve_by(self, server: web.Server) -> None:
         """Let aiohttp serve what is HTTP, and be told when one of its connections is lost."""
-        self.server = partial(Handler, server)
+        self.server = partial(Handler, server, self.misdirected)
         lost = server.connection_lost
 
         def connection_lost(handler: web.RequestHandler, exc: BaseException | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import StreamReader, web
 
-from .handlers import RequestHandler
+from .handlers import Misdirected, RequestHandler
 
 #: Seconds that the answer to somebody who sends no more may take; six times as many while it is being sent.
 LAST_SECONDS = 10.0
@@ -27,8 +27,8 @@ class Handler(RequestHandler):
 
     __slots__ = ("_hurry", "_looks", "_payload", "has_ended")
 
-    def __init__(self, server: web.Server) -> None:
-        super().__init__(server)
+    def __init__(self, server: web.Server, misdirected: Misdirected = lambda host, path: None) -> None:
+        super().__init__(server, misdirected)
         #: Of the request that was begun last.
         self._payload: StreamReader | None = None
         self._hurry: Callable[[], None] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
@@ -13,6 +14,9 @@ from ..origins import is_host
 
 logger = logging.getLogger(__name__)
 
+#: Why a request is not for us, by its Host field and its path; None if it is.
+Misdirected = Callable[[str | None, str], str | None]
+
 
 class RequestHandler(web.RequestHandler):
     """Says in one line why a request is refused, and repeats nothing of it, to nobody.
@@ -21,11 +25,12 @@ class RequestHandler(web.RequestHandler):
     Its parser takes requests without a version and of HTTP/2.0, Hosts that are none, and chunks in HTTP/1.0.
     """
 
-    __slots__ = ("_make", "_refusal", "_serve")
+    __slots__ = ("_make", "_misdirected", "_refusal", "_serve")
 
-    def __init__(self, server: web.Server) -> None:
+    def __init__(self, server: web.Server, misdirected: Misdirected) -> None:
         # As `server()` makes them. There is no public way to have it make another class.
         super().__init__(server, loop=asyncio.get_running_loop(), **server._kwargs)
+        self._misdirected = misdirected
         self._refusal: tuple[int, str] | None = None
         self._make, self._serve = self._request_factory, self._request_handler
         self._request_factory, self._request_handler = self.made, self.judged
@@ -37,6 +42,9 @@ class RequestHandler(web.RequestHandler):
         if self._refusal is not None:
             # Else the answer would be of a version that there is not.
             message = message._replace(version=HttpVersion10, should_close=True)
+        elif words := self._misdirected(message.headers.get(hdrs.HOST), message.path.partition("?")[0]):
+            # RFC 9110 §15.5.20.
+            self._refusal = 421, words
         return self._make(message, payload, *more)
 
     async def judged(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -163,6 +163,8 @@ class Desk:
         host = _text(head, b"host")
         if host is not None and not is_host(host):
             return None
+        if self.door.misdirected(host, target):
+            return None
         counter, path = self.counters.find(target, host)
         if counter is not None and (path == "/bayeux" or path.startswith("/bayeux/")):
             origin, cookie = _text(head, b"origin"), _text(head, b"cookie")

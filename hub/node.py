@@ -53,7 +53,7 @@ from .protocol.replay import NEW, replay_id, start_of
 from .session_store import SessionStore
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
 from .tentative import Tentative
-from .turns import Turns
+from .turns import PIECE, Turns
 from .usual import Usual
 from .wheel import Wheel
 
@@ -565,10 +565,16 @@ class Node:
         if self.delivery.pending:
             self.delivery.flush()
         try:
-            for pattern in positions:
+            for number, pattern in enumerate(positions, 1):
+                if number % PIECE == 0:
+                    await self.turns.wait()
+                if session.ended:
+                    break
                 self.registry.subscribe(session, pattern)
             found = {}
-            for channel, since in positions.items():
+            for number, (channel, since) in enumerate(positions.items(), 1):
+                if number % PIECE == 0:
+                    await self.turns.wait()
                 if not is_wild(channel):
                     found[channel] = await self._recover(session, channel, since)
             return found

@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 #: in a round.
 TURN_SECONDS = 0.00025
 
+#: Channels that somebody may ask for without waiting for their turn, and how many a piece of such work then has: 10 µs
+#: each, to judge, to subscribe, or to say where it is.
+FEW, PIECE = 16, 32
+
 #: Does a piece of work, and says whether there is more of it.
 Work = Callable[[], bool]
 

@@ -41,11 +41,12 @@ from ..protocol.messages import dumps
 from ..protocol.plain import MAX_CHANNELS
 from ..protocol.publications import Position, Publication
 from ..sessions import Batch
+from ..turns import FEW, PIECE
 from .answers import NO_STORE, Answer, response, script, text
 from .bodies import read_body
 from .front import Entrance
 from .halves import hurried
-from .plain import PlainPoll
+from .plain import MAX_FIELDS, PlainPoll
 
 #: Bytes of a subscribe's form: MAX_CHANNELS names of which every character is escaped twice, and a token.
 FORM_BYTES = 256 * 1024
@@ -115,6 +116,12 @@ class Fpp:
         return await self._serve(request, hdrs.METH_GET)
 
     async def _serve(self, request: web.Request, method: str) -> web.Response:
+        # Before anything of the query is decoded.
+        fields = request.rel_url.raw_query_string.count("&")
+        if fields >= MAX_FIELDS:
+            return response(text(400, "Too many fields.", NO_STORE))
+        if fields >= FEW:
+            await self._node.turns.wait()
         callback = request.query.get("callback")
         if callback is not None and (len(callback) > _MAX_CALLBACK or _CALLBACK.fullmatch(callback) is None):
             return response(text(400, "Bad request: callback is not the name of a function", NO_STORE))
@@ -187,18 +194,23 @@ class Fpp:
     # Subscribe
 
     async def _subscribe(self, _: web.Request, asked: _Asked, visitor: str | None) -> bytes | None:
+        if asked.body.count(b"&") >= FEW:
+            await self._node.turns.wait()
         try:
             fields = parse_qsl(asked.body.decode(), strict_parsing=True, errors="strict", max_num_fields=1000)
         except ValueError:
             raise BadMessage(text="Body is not a form") from None
         form = _Asked(asked.method, fields, b"", None)
         sid, who = self._session(form.get("sid"), form.get("auth_token") or None, visitor)
-        names = [_instruction(value).get("name", "") for key, value in fields if key == "ci"]
-        if not names:
+        values = [value for key, value in fields if key == "ci"]
+        if not values:
             raise BadMessage(text="No ci=name%3D… in the form")
-        self._check_count(names)
+        self._check_count(values)
         found: dict[str, object] = {}
-        for name in names:
+        for number, value in enumerate(values, 1):
+            if number % PIECE == 0:
+                await self._node.turns.wait()
+            name = _instruction(value).get("name", "")
             try:
                 found[name] = {"last_cursor": str(await self._node.broker.position(self._channel(name, who)))}
             except ProtocolError as error:
@@ -248,12 +260,16 @@ class Fpp:
         claims = tokens.verify(asked.get("sid"), self._realm, self._keys, now)
         token = claims.all.get("token")
         who = Who(visitor, None if token is None else self._access.grant(token, now))
-        instructions = [_instruction(value) for key, value in asked.fields if key == "ci"]
-        self._check_count(instructions)
+        values = [value for key, value in asked.fields if key == "ci"]
+        self._check_count(values)
+        many = len(values) > FEW
         channels: dict[str, str] = {}
         positions: dict[str, Position | None] = {}
         answers: dict[str, bytes] = {}
-        for instruction in instructions:
+        for number, value in enumerate(values, 1):
+            if number % PIECE == 0:
+                await self._node.turns.wait()
+            instruction = _instruction(value)
             name = instruction.get("name", "")
             try:
                 channel = channels[name] = self._channel(name, who)
@@ -264,8 +280,13 @@ class Fpp:
         taken = await self._wait(request, positions, who, 0.0 if answers else self._hold)
         if taken is None:
             return None
+        if many:
+            await self._node.turns.wait()
+        of_channels: dict[str, list[Publication]] = {}
+        for publication in taken:
+            of_channels.setdefault(publication.channel, []).append(publication)
         for name, channel in channels.items():
-            mine = [publication for publication in taken if publication.channel == channel]
+            mine = of_channels.get(channel)
             if mine:
                 answers[name] = b'{"last_cursor":"%b","items":[%b]}' % (
                     str(mine[-1].position).encode(),

@@ -19,7 +19,6 @@ from urllib.parse import parse_qs, parse_qsl
 from aiohttp import hdrs, web
 from multidict import MultiDict
 
-from ..bayeux import Bayeux
 from ..errors import BadMessage, BadToken, BrokerUnavailable, ForbiddenChannel, ProtocolError, TooMany
 from ..node import Node
 from ..protocol import events
@@ -31,6 +30,7 @@ from ..protocol.messages import dumps, loads
 from ..protocol.plain import MAX_CHANNELS, UNKNOWN, channels_of, encode, format_place, parse_place
 from ..protocol.publications import Position
 from ..sessions import Batch, Session
+from ..turns import FEW, PIECE
 from .bodies import read_body
 from .eventsource import EventStream, come_back
 from .front import Door, Entrance
@@ -42,6 +42,9 @@ FORM_BYTES = 128 * 1024
 
 #: Orders of a socket that may wait while one waits for the broker.
 MAX_ORDERS = 100
+
+#: Fields of a query that is looked at: MAX_CHANNELS and a few, with room for what others put there.
+MAX_FIELDS = 400
 
 #: Where a stream of nothing but patterns is: no position, so that who comes back with it is told "lost".
 NOWHERE = b"*"
@@ -71,9 +74,11 @@ class PlainSocket(Connection):
         super().__init__(node, limit=min(limit, 64 * 1024), interval=interval, window=window)
         self._access = access
         self._visitor = visitor
-        self._asked = parse_qs(head.target.partition(b"?")[2].decode("latin-1"))
-        #: What was asked for and is not done: a subscribe may have to wait for the broker, and nothing overtakes it.
-        self._orders: list[Callable[[Session], Awaitable[None]]] = []
+        query = head.target.partition(b"?")[2]
+        self._asked = parse_qs(query.decode("latin-1")) if query.count(b"&") < MAX_FIELDS else None
+        #: What was asked for and is not done, with how many channels it is about: a subscribe may have to wait for the
+        #: broker or its turn, and nothing overtakes it.
+        self._orders: list[tuple[int, Callable[[Session], Awaitable[None]]]] = []
         self._task: asyncio.Task[None] | None = None
         self.session: Session | None = None
 
@@ -86,9 +91,11 @@ class PlainSocket(Connection):
             self.leave(1013, "try again later")
             return
         self.session = self.node.open_session(self, Who(self._visitor))
-        names = self._asked.get("channel")
-        if names:
-            self._subscribe(names, self._asked.get("position", [""])[0], self._asked.get("token", [None])[0])
+        asked, self._asked = self._asked, None
+        if asked is None:
+            self._refuse(BadMessage(text="Too many fields"))
+        elif names := asked.get("channel"):
+            self._subscribe(names, asked.get("position", [""])[0], asked.get("token", [None])[0])
 
     def closed(self) -> None:
         session, self.session = self.session, None
@@ -114,21 +121,14 @@ class PlainSocket(Connection):
             self._refuse(error)
 
     def _subscribe(self, names: list[str], place: str, token: object) -> None:
-        session = self.session
-        if session is None:
-            return
-        bayeux = self.node.bayeux
-        try:
-            if token is not None:
-                self.node.take_token(session, token)
-            positions = _allowed(bayeux, self._access, names, place, session.who)
-        except ProtocolError as error:
-            self._refuse(error)
-            return
-
         async def subscribe(session: Session) -> None:
             try:
-                bayeux.check_room(session, positions)
+                if token is not None:
+                    self.node.take_token(session, token)
+                positions = await _allowed(self.node, self._access, names, place, session.who)
+                if self.session is None:
+                    return
+                self.node.bayeux.check_room(session, positions)
                 found = await self.node.subscribe(session, positions)
             except BrokerUnavailable:
                 self._say({"error": "503::Positions not known - ask again"})
@@ -139,7 +139,7 @@ class PlainSocket(Connection):
             self._say({"subscribed": _state(positions, found)})
             self.node.writable(session)
 
-        self._order(subscribe)
+        self._order(len(names), subscribe)
 
     def _unsubscribe(self, names: list[str]) -> None:
         channels = channels_of(names)
@@ -149,20 +149,28 @@ class PlainSocket(Connection):
                 self.node.registry.unsubscribe(session, channel)
             self._say({"unsubscribed": names})
 
-        self._order(unsubscribe)
+        self._order(len(names), unsubscribe)
 
-    def _order(self, order: Callable[[Session], Awaitable[None]]) -> None:
+    def _order(self, weight: int, order: Callable[[Session], Awaitable[None]]) -> None:
         if len(self._orders) >= MAX_ORDERS:
             self._refuse(TooMany(limit="subscriptions"))
             return
-        self._orders.append(order)
+        self._orders.append((weight, order))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._carry_out())
 
     async def _carry_out(self) -> None:
         try:
+            done = 0
             while self._orders and self.session is not None:
-                await self._orders.pop(0)(self.session)
+                weight, order = self._orders.pop(0)
+                done += weight
+                if done > FEW:
+                    done = 0
+                    await self.node.turns.wait()
+                session = self.session
+                if session is not None:
+                    await order(session)
         finally:
             self._task = None
 
@@ -341,10 +349,12 @@ class Plain:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /sse. What passes by itself is told on a stream that ends; only what can't succeed is refused."""
         cors, door = self.cors(request), self._entrance.door
-        last = events.last_id(request.headers.get("Last-Event-ID"), request.query.items())
         try:
+            await self._turn(request)
+            last = events.last_id(request.headers.get("Last-Event-ID"), request.query.items())
+            positions = await self._resumed(request, last or request.query.get("position", ""), self.who(request))
+            # Asked again, since who was judged may have been kicked while others had their turn.
             who = self.who(request)
-            positions = self._resumed(request, last or request.query.get("position", ""), who)
             if self._node.draining:
                 return come_back(door, "Going away", cors, events.SOON)
             self._node.bayeux.check_opening(door.address_of(request), self._node.time())
@@ -414,10 +424,12 @@ class Plain:
     async def poll(self, request: web.Request) -> web.StreamResponse:
         """GET /poll: `{"messages": […], "position": "…", "recovered": true}`."""
         cors = self.cors(request)
-        place = request.query.get("position", "")
         try:
+            many = await self._turn(request)
+            place = request.query.get("position", "")
+            positions = await self._asked(request, place, self.who(request))
+            # As for `/sse`.
             who = self.who(request)
-            positions = self._asked(request, place, who)
             seconds = _seconds(request.query.get("timeout"), self._hold)
             self._node.bayeux.check_sessions()
         except ProtocolError as error:
@@ -433,6 +445,8 @@ class Plain:
             if complete and place and not poll.found:
                 with hurried(request, poll.answer):
                     await poll.wait(seconds)
+            if many:
+                await self._node.turns.wait()
         except BrokerUnavailable:
             return web.Response(status=503, text="Try again.\n", headers={**cors, "Retry-After": "1"})
         finally:
@@ -457,16 +471,27 @@ class Plain:
         grant = None if token is None else self._access.grant(token, self._node.bayeux.wall())
         return Who(self._entrance.visitor(request.headers.get(hdrs.COOKIE)), grant)
 
-    def _asked(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
-        return _allowed(self._node.bayeux, self._access, request.query.getall("channel", []), place, who)
+    async def _turn(self, request: web.Request) -> bool:
+        """Wait for one's turn with a query for many channels; whether it is one. Raises BadMessage, too many."""
+        # Of a form too: its fields have become the query's.
+        fields = request.rel_url.raw_query_string.count("&")
+        if fields >= MAX_FIELDS:
+            raise BadMessage(text="Too many fields")
+        if fields < FEW:
+            return False
+        await self._node.turns.wait()
+        return True
 
-    def _resumed(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
+    async def _asked(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
+        return await _allowed(self._node, self._access, request.query.getall("channel", []), place, who)
+
+    async def _resumed(self, request: web.Request, place: str, who: Who) -> dict[str, Position | None]:
         """As `_asked`, for a stream: where its place says nothing that can be had, its client is told "lost".
 
         An EventSource says its last id again and again, also one of the server that was here before, and a
         refusal would end it for good.
         """
-        positions = self._asked(request, "", who)
+        positions = await self._asked(request, "", who)
         if not place:
             return positions
         try:
@@ -489,9 +514,12 @@ class Plain:
         return self._entrance.origins.headers(request.headers.get(hdrs.ORIGIN), request.headers.get(hdrs.HOST))
 
 
-def _allowed(bayeux: Bayeux, access: Access, names: list[str], place: str, who: Who) -> dict[str, Position | None]:
+async def _allowed(node: Node, access: Access, names: list[str], place: str, who: Who) -> dict[str, Position | None]:
+    bayeux = node.bayeux
     channels = channels_of(names, min(MAX_CHANNELS, bayeux.limits.max_subscriptions))
-    for channel in channels:
+    for number, channel in enumerate(channels, 1):
+        if number % PIECE == 0:
+            await node.turns.wait()
         bayeux.grammar.check_size(channel)
         decision = access.decide("subscribe", channel, who)
         if not decision.allowed:

@@ -43,7 +43,7 @@ from ..protocol.publications import Position, Publication
 from ..sessions import Batch
 from ..turns import FEW, PIECE
 from .answers import NO_STORE, Answer, response, script, text
-from .bodies import read_body
+from .bodies import read_body, read_form
 from .front import Entrance
 from .halves import hurried
 from .plain import MAX_FIELDS, PlainPoll
@@ -197,7 +197,7 @@ class Fpp:
         if asked.body.count(b"&") >= FEW:
             await self._node.turns.wait()
         try:
-            fields = parse_qsl(asked.body.decode(), strict_parsing=True, errors="strict", max_num_fields=1000)
+            fields = await read_form(asked.body, MAX_FIELDS, self._node.turns)
         except ValueError:
             raise BadMessage(text="Body is not a form") from None
         form = _Asked(asked.method, fields, b"", None)

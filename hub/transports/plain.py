@@ -12,9 +12,9 @@ for by position, and is told when it can't have it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl
+from urllib.parse import parse_qs
 
 from aiohttp import hdrs, web
 from multidict import MultiDict
@@ -31,7 +31,7 @@ from ..protocol.plain import MAX_CHANNELS, UNKNOWN, channels_of, encode, format_
 from ..protocol.publications import Position
 from ..sessions import Batch, Session
 from ..turns import FEW, PIECE
-from .bodies import read_body
+from .bodies import read_body, read_form
 from .eventsource import EventStream, come_back
 from .front import Door, Entrance
 from .halves import hurried
@@ -404,7 +404,7 @@ class Plain:
         cors = self.cors(request)
         try:
             body = await read_body(request, FORM_BYTES, self._body_timeout, self._node.turns)
-            fields = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=1000)
+            fields = await read_form(body, MAX_FIELDS, self._node.turns)
         except TimeoutError:
             self._node.bayeux.limited["bodies"] += 1
             return web.Response(
@@ -417,20 +417,21 @@ class Plain:
             # What is left of the body would be taken for the next request.
             refused.force_close()
             return refused
-        query = MultiDict(request.query)
-        query.extend(fields)
-        return await self.poll(request.clone(rel_url=request.rel_url.with_query(query)))
+        return await self.poll(request, fields)
 
-    async def poll(self, request: web.Request) -> web.StreamResponse:
-        """GET /poll: `{"messages": […], "position": "…", "recovered": true}`."""
+    async def poll(self, request: web.Request, form: Sequence[tuple[str, str]] = ()) -> web.StreamResponse:
+        """GET /poll: `{"messages": […], "position": "…", "recovered": true}`. form: fields besides the URL's."""
         cors = self.cors(request)
         try:
             many = await self._turn(request)
-            place = request.query.get("position", "")
-            positions = await self._asked(request, place, self.who(request))
+            asked = MultiDict([*request.query.items(), *form])
+            many = many or len(form) > FEW
+            place, token = asked.get("position", ""), asked.get("token")
+            names = asked.getall("channel", [])
+            positions = await _allowed(self._node, self._access, names, place, self.who(request, token))
             # As for `/sse`.
-            who = self.who(request)
-            seconds = _seconds(request.query.get("timeout"), self._hold)
+            who = self.who(request, token)
+            seconds = _seconds(asked.get("timeout"), self._hold)
             self._node.bayeux.check_sessions()
         except ProtocolError as error:
             return self._refused(error, cors)
@@ -462,18 +463,20 @@ class Plain:
             body=body, headers={**cors, "Cache-Control": "no-store", "Content-Type": "application/json"}
         )
 
-    def who(self, request: web.Request) -> Who:
-        """Who asks, as their cookie and `?token=` say. Raises ForbiddenChannel for a page of another site, BadToken."""
+    def who(self, request: web.Request, token: str | None = None) -> Who:
+        """Who asks, by their cookie and `?token=`, or another token.
+
+        Raises ForbiddenChannel for a page of another site, BadToken.
+        """
         refused = self._entrance.origins.refuse(request.headers.get(hdrs.ORIGIN), request.headers.get(hdrs.HOST))
         if refused:
             raise ForbiddenChannel(text=refused)
-        token = request.query.get("token")
+        token = request.query.get("token") if token is None else token
         grant = None if token is None else self._access.grant(token, self._node.bayeux.wall())
         return Who(self._entrance.visitor(request.headers.get(hdrs.COOKIE)), grant)
 
     async def _turn(self, request: web.Request) -> bool:
         """Wait for one's turn with a query for many channels; whether it is one. Raises BadMessage, too many."""
-        # Of a form too: its fields have become the query's.
         fields = request.rel_url.raw_query_string.count("&")
         if fields >= MAX_FIELDS:
             raise BadMessage(text="Too many fields")

@@ -19,6 +19,7 @@ session_store  which sessions this node owns, and how they change owners
 mail           what workers say to each other
 carrier        requests carried to the worker that owns their session
 delivery       fan-out, once a tick
+turns, lanes   costly work of all in small pieces; each client's requests in their order
 node           the hub in one process: holds, wakes, expires, drains
 reporter       presence in a node: tells the others, and hears them
 hearing        which names somebody hears, over all workers

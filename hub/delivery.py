@@ -84,14 +84,15 @@ class Delivery:
         self._jobs: deque[tuple[Batch, Iterator[Session]]] = deque()
         self._ahead: dict[Session, set[int]] = {}
         self._new_backlog = backlogs
-        self._room = asyncio.Event()
-        self._room.set()
+        # Who waits to publish, first come, first served, until it has gone on; and whether they are being let in.
+        self._publishers: deque[asyncio.Future[None]] = deque()
+        self._letting_in = False
         registry.on_wake = self._give
 
     @property
     def is_behind(self) -> bool:
-        """Whether so much waits that publishers should wait too."""
-        return self.waiting > BACKLOG
+        """Whether publishers should wait: so much does, or so many of them do already."""
+        return self.waiting > BACKLOG or bool(self._publishers)
 
     def delivered_up_to(self, channel: str) -> Position | None:
         """Where every publication of a channel was delivered; None if it had none lately."""
@@ -101,11 +102,30 @@ class Delivery:
         pending = self.pending.get(channel)
         return _before(pending[0]) if pending else self.tops.get(channel)
 
-    async def room(self) -> None:
-        """Return when fan-out has caught up."""
-        if self.is_behind:
-            self._room.clear()
-            await self._room.wait()
+    def room(self) -> asyncio.Future[None] | None:
+        """What to await before publishing, None if nothing. Whoever asked first goes on first, and must go on."""
+        if not self.is_behind:
+            return None
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._publishers.append(turn)
+        return turn
+
+    def _let_in(self) -> None:
+        """Let those go on who wait to publish; until they have, who comes now waits behind them."""
+        if self._letting_in or not self._publishers:
+            return
+        self._letting_in = True
+        for turn in [each for each in self._publishers if not each.done()]:
+            turn.set_result(None)
+        # Tasks that are woken run in this order, before this.
+        self._loop.call_soon(self._let_in_all)
+
+    def _let_in_all(self) -> None:
+        self._letting_in = False
+        while self._publishers and self._publishers[0].done():
+            del self._publishers[0]
+        if self.waiting <= BACKLOG:
+            self._let_in()
 
     def stop(self) -> None:
         """Deliver no more."""
@@ -181,8 +201,7 @@ class Delivery:
         self._ahead.clear()
         self._loop.call_soon(self._begin_pause)
         self._keeper.done()
-        if not self._room.is_set():
-            self._room.set()
+        self._let_in()
 
     def _begin_pause(self) -> None:
         now = time.monotonic()

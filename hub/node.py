@@ -43,11 +43,12 @@ from .counters import Counters
 from .delivery import Delivery
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession, Superseded, UnknownClient
 from .histories import HistoryRule
+from .lanes import Lanes
 from .polls import Poll
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import home, is_meta, is_wild
 from .protocol.dialects import wire
-from .protocol.messages import dumps, dumps_all, loads
+from .protocol.messages import client_of, dumps, dumps_all, loads
 from .protocol.publications import Draft, History, Position, Publication, Published, conflate
 from .protocol.replay import NEW, replay_id, start_of
 from .session_store import SessionStore
@@ -152,6 +153,8 @@ class Node:
         self.addresses: dict[str, int] = {} if addresses is None else addresses
         #: The costly work of all nodes of the process.
         self.turns = Turns() if turns is None else turns
+        #: Clients whose requests wait or are under way, so that the next ones follow them.
+        self.lanes = Lanes(self.turns)
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.wheel = Wheel(self._loop)
@@ -254,13 +257,23 @@ class Node:
     # Requests
 
     def accept(
-        self, messages: Sequence[object], transport: str, to: Answers, link: Link | None = None, size: int = 0
+        self,
+        messages: Sequence[object],
+        transport: str,
+        to: Answers,
+        link: Link | None = None,
+        size: int = 0,
+        lane: str | None = None,
     ) -> None:
-        """Take a batch of Bayeux messages; `to.send` gets the answer, now or when it is ready. size: its bytes.
+        """Take a batch of Bayeux messages; `to.send` gets the answer, now or when it is ready.
+
+        size: its bytes. lane: the client whose lane the caller holds for it (`lanes`).
 
         A poll gets exactly one answer. A WebSocket (`link`) may get several: replies at once, a
         held connect's later. Nothing here can be cancelled half-way: what must wait runs in a
-        task of the node, whatever becomes of the request.
+        task of the node, whatever becomes of the request. A client's batches are taken in the order
+        in which they came here, or joined its lane; so they are if another worker owns its session,
+        as far as they came to this one.
         """
         queue = self._later.get(link) if self._later and link is not None else None
         if link is not None and queue is not None:
@@ -273,17 +286,48 @@ class Node:
                 self.bayeux.limited["claims"] += 1
                 link.leave(SLOW, "try again later")
             return
+        if self.lanes.taken:
+            client = client_of(messages)
+            if client != lane and client in self.lanes.taken:
+                if link is not None:
+                    self._later[link] = _Later()
+                self.lanes.add(client, partial(self._accept_late, messages, transport, to, link))
+                return
         if self._usual is not None and link is not None and len(messages) == 1 and not self.delivery.pending:
             reply = self._usual.answer(messages[0], self.time(), link)
             if reply is not None:
                 link.send([reply])
                 return
+        self._begin(messages, transport, to, link)
+
+    def _begin(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> bool:
+        """Take a batch whose turn it is; whether that goes on in later turns of the loop."""
         if self.broker.keeps_sessions and self._is_routed(messages, link):
             if link is not None:
-                self._later[link] = _Later()
-            self.spawn(self._route(messages, transport, to, link))
+                self._later.setdefault(link, _Later())
+            client = client_of(messages)
+            self.lanes.hold(client)
+            self.spawn(self._in_lane(client, self._route(messages, transport, to, link)))
+            return True
+        return self._accept(messages, transport, to, link)
+
+    async def _in_lane(self, client: str | None, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self.lanes.free(client)
+
+    def _accept_late(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
+        """Take a batch that has waited in its client's lane."""
+        if link is not None and link not in self._later:
+            # The link has gone meanwhile.
             return
-        self._accept(messages, transport, to, link)
+        goes_on = False
+        try:
+            goes_on = self._begin(messages, transport, to, link)
+        finally:
+            if link is not None and not goes_on:
+                self._take_later(link, to)
 
     def is_busy(self, link: Link, ready: Callable[[], None]) -> bool:
         """Whether what comes from this link now would wait; then calls `ready` when it would not any more."""
@@ -303,7 +347,9 @@ class Node:
             # In pieces of PIECE_SECONDS, none in the turn of decoding it.
             if link is not None:
                 self._later.setdefault(link, _Later())
-            self.turns.go_on(partial(self._go_on, request))
+            client = client_of(messages)
+            self.lanes.hold(client)
+            self.turns.begin(partial(self._go_on, request, client))
             return True
         if self.delivery.pending and any(_subscribes(message) for message in messages):
             # What waits for the end of the tick was published before, and is for those who subscribed before.
@@ -313,8 +359,8 @@ class Node:
         self._carry_out(request)
         return False
 
-    def _go_on(self, request: Request) -> bool:
-        """Do another piece of a batch, and have the next one done before what waits; False, as `Turns` has no more."""
+    def _go_on(self, request: Request, client: str | None) -> bool:
+        """Do another piece of a batch; whether there is more of it. client: whose lane it holds."""
         to, link = request.to, request.link
         # With a link that has gone meanwhile no session must go on: it would have nobody and never expire.
         more = link is None or link in self._later
@@ -325,11 +371,11 @@ class Node:
             logger.exception("request failed")
             more = False
         if more:
-            self.turns.go_on(partial(self._go_on, request))
-            return False
+            return True
         try:
             self._carry_out(request)
         finally:
+            self.lanes.free(client)
             if link is not None:
                 self._take_later(link, to)
         return False
@@ -367,12 +413,16 @@ class Node:
         if outcome.ended or outcome.released or outcome.replaced or outcome.opened or outcome.granted:
             self._settle(outcome)
         kept = self.broker.keeps_sessions and (outcome.changed or outcome.ended)
+        room = None
+        if outcome.publishes and not self._try_publish(outcome):
+            # From here on what others publish waits behind it.
+            room = self.delivery.room()
         if outcome.publishes or outcome.recoveries or outcome.calls or kept:
             if not kept and self._try_finish(outcome):
                 self._respond(outcome, to, link)
             else:
                 names = self._begin_work(outcome)
-                self.spawn(self._finish(request, names))
+                self.spawn(self._finish(request, names, room))
         else:
             self._respond(outcome, to, link)
 
@@ -417,7 +467,9 @@ class Node:
 
     async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
         """Publish drafts; raises BrokerUnavailable. Waits while fan-out is far behind."""
-        await self.delivery.room()
+        room = self.delivery.room()
+        if room is not None:
+            await room
         published = await self.broker.publish(drafts)
         self.counters.published += len(published)
         return published
@@ -768,19 +820,21 @@ class Node:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("request failed", exc_info=error)
 
+    def _try_publish(self, outcome: Outcome) -> bool:
+        """Publish what a request publishes if that need not wait; else do nothing and return False.
+
+        Before anything else of it is waited for: what its client sends next would be published first.
+        """
+        if self.broker.keeps_sessions or self.try_publish([draft for draft, _ in outcome.publishes]) is None:
+            return False
+        outcome.publishes = []
+        return True
+
     def _try_finish(self, outcome: Outcome) -> bool:
         """Do what is left of a request if none of it has to wait; else do nothing and return False."""
         broker, recoveries = self.broker, outcome.recoveries
-        if outcome.calls or self.delivery.is_behind:
+        if outcome.publishes or outcome.calls or self.delivery.is_behind:
             return False
-        if outcome.publishes:
-            if recoveries:
-                return False
-            published = broker.try_publish([draft for draft, _ in outcome.publishes])
-            if published is None:
-                return False
-            self.counters.published += len(published)
-            return True
         # A client that is new asks where its channels are, and for no history.
         tops = []
         for recovery in recoveries:
@@ -807,14 +861,14 @@ class Node:
             self.store.begin(name)
         return names
 
-    async def _finish(self, request: Request, names: Iterable[str]) -> None:
-        """Do what is left of a request, and answer it. names: what `_begin_work` returned."""
+    async def _finish(self, request: Request, names: Iterable[str], room: asyncio.Future[None] | None) -> None:
+        """Do what is left of a request, and answer it. names: what `_begin_work` returned; room: its place there."""
         outcome, link = request.outcome, request.link
         kept = True
         on_link = link is not None and any(change.session.link is link for change in outcome.changed)
         try:
             if outcome.publishes:
-                await self._publish(outcome)
+                await self._publish(outcome, room)
             for service, call, reply in outcome.calls:
                 await self._serve(service, call, reply, outcome.replies)
             for recovery in outcome.recoveries:
@@ -1002,6 +1056,12 @@ class Node:
 
     def accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
         poll.counts = _resumes(messages, session_id)
+        if session_id in self.lanes.taken:
+            self.lanes.add(session_id, partial(self._begin_carried, session_id, messages, transport, poll))
+        else:
+            self._begin_carried(session_id, messages, transport, poll)
+
+    def _begin_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
         session = self.registry.get(session_id)
         if (
             session is not None
@@ -1012,7 +1072,8 @@ class Node:
         ):
             self._accept(messages, transport, poll, None)
         else:
-            self.spawn(self._accept_carried(session_id, messages, transport, poll))
+            self.lanes.hold(session_id)
+            self.spawn(self._in_lane(session_id, self._accept_carried(session_id, messages, transport, poll)))
 
     async def _accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
         try:
@@ -1117,9 +1178,11 @@ class Node:
         """Take what another worker sent."""
         self.carrier.take(message)
 
-    async def _publish(self, outcome: Outcome) -> None:
+    async def _publish(self, outcome: Outcome, room: asyncio.Future[None] | None) -> None:
         try:
-            await self.publish([draft for draft, _ in outcome.publishes])
+            if room is not None:
+                await room
+            self.counters.published += len(await self.broker.publish([draft for draft, _ in outcome.publishes]))
         except BrokerUnavailable:
             for _, reply in outcome.publishes:
                 reply.update(successful=False, error="503::Not published - try again")

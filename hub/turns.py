@@ -42,7 +42,7 @@ class Turns:
     that left work for the next one, `taken` pieces of work, `waited` the seconds that they waited in all.
     """
 
-    __slots__ = ("_clock", "_end", "_ordered", "_queue", "_seconds", "_soon", "cut", "taken", "waited")
+    __slots__ = ("_begun", "_clock", "_end", "_ordered", "_queue", "_seconds", "_soon", "cut", "taken", "waited")
 
     def __init__(
         self,
@@ -54,6 +54,8 @@ class Turns:
         self._clock = clock
         self._soon = soon
         self._queue: deque[tuple[Work, float]] = deque()
+        # What goes before all that, one after the other.
+        self._begun: deque[tuple[Work, float]] = deque()
         self._ordered = False
         # Whether the turn under way is over whatever its time.
         self._end = False
@@ -62,19 +64,20 @@ class Turns:
         self.waited = 0.0
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._begun) + len(self._queue)
 
     def add(self, work: Work) -> None:
         """Have `work` called in a later round, and again until it returns False. What it raises is logged."""
         self._queue.append((work, self._clock()))
         self._order()
 
-    def go_on(self, work: Work) -> None:
-        """As `add`, for the rest of what has begun: before what waits, so that it is done with one after the other.
+    def begin(self, work: Work) -> None:
+        """As `add`, for the rest of what has begun: before what waits, and after what began earlier is done with.
 
-        What is under way has its messages decoded: of hundreds of requests taken alternately, all were.
+        What is under way has its messages decoded: of hundreds of requests taken alternately, all were. And what
+        began later must not go first: two requests of one client would be taken in the wrong order.
         """
-        self._queue.appendleft((work, self._clock()))
+        self._begun.append((work, self._clock()))
         self._order()
 
     async def wait(self) -> None:
@@ -84,11 +87,15 @@ class Turns:
         def grant() -> bool:
             if not granted.done():
                 granted.set_result(None)
-                self._end = True
+                self.end_round()
             return False
 
         self.add(grant)
         await granted
+
+    def end_round(self) -> None:
+        """Let nobody else in for the rest of the round under way: what was let in is costly, and not done here."""
+        self._end = True
 
     def _order(self) -> None:
         if not self._ordered:
@@ -96,13 +103,14 @@ class Turns:
             self._soon(self._turn)
 
     def _turn(self) -> None:
-        clock, queue = self._clock, self._queue
+        clock, queue, begun = self._clock, self._queue, self._begun
         self._ordered = self._end = False
         now = clock()
         ends = now + self._seconds
         # At least one, however little time they have: else nothing would ever be done.
-        while queue:
-            work, since = queue.popleft()
+        while begun or queue:
+            work, since = begun[0] if begun else queue.popleft()
+            is_begun = bool(begun)
             self.taken += 1
             self.waited += now - since
             try:
@@ -112,10 +120,14 @@ class Turns:
                 logger.exception("work failed")
                 more = False
             now = clock()
-            if more:
+            if is_begun:
+                begun.popleft()
+                if more:
+                    begun.appendleft((work, now))
+            elif more:
                 queue.append((work, now))
             if now >= ends or self._end:
                 break
-        if queue:
+        if begun or queue:
             self.cut += 1
             self._order()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -41,6 +42,12 @@ _STRETCH = 64 * 1024
 _LONG = 1_000
 #: Backslashes in a row that are looked at.
 _RUN = 64
+
+#: Messages of a batch whose client is looked for.
+_HEAD = 16
+#: A clientId of ours in a text that nobody has decoded: JSON, or JSON in a form.
+_CLIENT = re.compile(rb"""clientId(?:"|%22)(?:[\s+]|%20)*(?::|%3[Aa])(?:[\s+]|%20)*(?:"|%22)([0-9a-f]{40})(?:"|%22)""")
+_CLIENT_CHARS = 40
 
 
 def loads(text: bytes | str) -> Any:
@@ -82,6 +89,32 @@ def mended(text: bytes) -> bytes:
 def _whole_json(value: object) -> bytes:
     """One JSON value by the library's own encoder; raises ValueError, TypeError or RecursionError."""
     return whole_text(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))).encode()
+
+
+def client_of(messages: Sequence[object]) -> str | None:
+    """The first clientId that a batch names, if it can be one of ours."""
+    for message in messages[:_HEAD]:
+        if isinstance(message, dict):
+            client = message.get("clientId")
+            if isinstance(client, str) and len(client) == _CLIENT_CHARS:
+                return client
+    return None
+
+
+def client_in(text: bytes | bytearray, start: int = 0, end: int | None = None) -> str | None:
+    """As `client_of`, for a body that is not decoded yet: a guess, right unless the data quotes such a message.
+
+    start, end: where in the text the body is.
+    """
+    end = len(text) if end is None else end
+    # The expression alone would look at each byte, `find` does not.
+    at = text.find(b"clientId", start, end)
+    while at >= 0:
+        match = _CLIENT.match(text, at, end)
+        if match is not None:
+            return match[1].decode()
+        at = text.find(b"clientId", at + 8, end)
+    return None
 
 
 def check_values(text: bytes | str, most: int = MAX_VALUES) -> None:

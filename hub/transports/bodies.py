@@ -34,8 +34,10 @@ _NOT_AS_SAID = "Body is not what its Content-Encoding or Transfer-Encoding says.
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 
 
-async def read_body(request: web.Request, limit: int, seconds: float, turns: Turns) -> bytes:
+async def read_body(request: web.Request, limit: int, seconds: float, turns: Turns, *, wait: bool = True) -> bytes:
     """The body, unpacked. Of a large one, when its turn to be decoded has come: do that before anything is awaited.
+
+    wait: whether it is waited for that; else the caller does, with bodies of more than SMALL_BYTES.
 
     Raises TooLarge before more than `limit` bytes are kept, TimeoutError when it takes longer than
     `seconds`, BadEncoding for one that is packed in a way that is not read here, BadMessage for one that is not what
@@ -63,7 +65,7 @@ async def read_body(request: web.Request, limit: int, seconds: float, turns: Tur
         # Nothing of it can be read any more; told so, aiohttp doesn't try, and log a traceback.
         request.content.feed_eof()
         raise BadMessage(text=_NOT_AS_SAID) from None
-    if size > SMALL_BYTES:
+    if wait and size > SMALL_BYTES:
         await turns.wait()
     body = b"".join(parts)
     return await _unpack(body, encoding, limit, turns) if encoding in _ENCODINGS else body

@@ -41,6 +41,7 @@ from ..protocol.heads import (
 from ..realms import Directory
 from ..turns import Turns
 from .halves import Handler
+from .lent import Lent
 from .origins import Origins
 from .websocket import Connection
 
@@ -254,6 +255,37 @@ class Door:
         """aiohttp's handler for one connection."""
         assert self.server is not None, "the door is open before there is a server behind it"
         return self.server()
+
+    def lend(self, transport: asyncio.Transport, address: str, buffer: bytes) -> asyncio.Protocol:
+        """Have aiohttp serve a connection that has sent `buffer`, until it comes back; returns what serves it.
+
+        address: whose it is.
+        """
+        handler = self.handler()
+        lent = handler if self.posts is None else Lent(handler, self._take_back)
+        self.enter(handler, address)
+        transport.set_protocol(lent)
+        lent.connection_made(transport)
+        lent.data_received(buffer)
+        return lent
+
+    def _take_back(self, handler: web.RequestHandler, transport: asyncio.Transport, buffer: bytes) -> None:
+        address = self.leave(handler)
+        # For the handler the connection is lost, and it would close what it has.
+        handler.transport = None
+        handler.connection_lost(None)
+        self.receive_post(transport, address, buffer)
+
+    def receive_post(self, transport: asyncio.Transport, address: str, buffer: bytes) -> None:
+        """Have a connection whose next request is a POST served."""
+        if self.posts is None:
+            self.lend(transport, address, buffer)
+            return
+        protocol = self.posts()
+        self.enter(protocol, address)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(buffer)
 
     @property
     def is_full(self) -> bool:
@@ -530,11 +562,10 @@ class Front(asyncio.Protocol):
                 self._refuse(error)
             return
         self._leave()
-        handler = door.posts() if door.posts is not None and buffer[:1] == b"P" else door.handler()
-        door.enter(handler, address)
-        transport.set_protocol(handler)
-        handler.connection_made(transport)
-        handler.data_received(buffer)
+        if buffer[:1] == b"P":
+            door.receive_post(transport, address, buffer)
+        else:
+            door.lend(transport, address, buffer)
 
     def _leave(self) -> None:
         self._transport = None

@@ -4,8 +4,8 @@ A `POST` to the Bayeux mount or to the publish API whose head has nothing unusua
 by the same code as aiohttp's handlers (`polling`, `publish`) and answered with the same bytes, with
 no task, request object or coroutine; a held poll is a `Poll` and nothing else. Whatever is unusual
 in a request, be it the first on its connection or the hundredth, goes byte for byte to aiohttp's
-own request handler, which then keeps the connection. An application's middlewares do not see what
-is answered here; they do not see upgrades either.
+own request handler, which then keeps the connection for as long as it must (`lent`). An application's
+middlewares do not see what is answered here; they do not see upgrades either.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..node import Node
 from ..origins import is_host
 from ..polls import Poll
 from ..protocol.heads import Head, read_head, refusal
-from ..protocol.messages import join
+from ..protocol.messages import client_in, join
 from ..realms import Directory
 from .answers import Answer, Writer
 from .front import Door
@@ -51,8 +51,9 @@ _UNUSUAL = {
     b"upgrade": None,
 }
 
-#: Bytes of a body that is read here; CometD's and Faye's are under 2 KiB, a batch of a hundred items 20.
-BODY_BYTES = 64 * 1024
+#: Bytes of a body that is read here: all that are taken, for what one client sends must not go two ways of different
+#: length. CometD's and Faye's are under 2 KiB, a batch of a hundred items 20.
+BODY_BYTES = 1024 * 1024
 
 #: Bytes read ahead of the request under way before the connection is not read any more.
 AHEAD_BYTES = 64 * 1024
@@ -219,6 +220,7 @@ class Lean(asyncio.Protocol):
         "_desk",
         "_ended",
         "_found",
+        "_lane",
         "_paused",
         "_plan",
         "_poll",
@@ -236,6 +238,8 @@ class Lean(asyncio.Protocol):
         self._plan: Plan | None = None
         # What the head at the beginning of the buffer means, and its length, while its request waits for its turn.
         self._found: tuple[Plan, int] | None = None
+        # The client in whose lane that is.
+        self._lane: str | None = None
         self.busy = False
         self._poll: LeanPoll | None = None
         self._blocked = False
@@ -310,6 +314,7 @@ class Lean(asyncio.Protocol):
     def _take_turn(self) -> bool:
         self._waits = False
         self._serve(granted=True)
+        self._lane = None
         return False
 
     def _serve(self, *, granted: bool = False) -> None:
@@ -371,7 +376,11 @@ class Lean(asyncio.Protocol):
         if not granted and (plan.length > LARGE_BYTES or now - self._served < HASTE_SECONDS):
             self._waits, self._deadline = True, 0.0
             self._found = (plan, start)
-            desk.door.turns.add(self._take_turn)
+            if plan.publishes:
+                desk.door.turns.add(self._take_turn)
+            else:
+                self._lane = client_in(buffer, start, size)
+                plan.counter.node.lanes.add(self._lane, self._take_turn)
             return False
         self._served = now
         body = bytes(buffer[start:size])
@@ -395,7 +404,9 @@ class Lean(asyncio.Protocol):
         address = counter.polling.address(self._transport, plan.forwarded)
         poll = self._poll = LeanPoll(self, counter.node, address, plan.visitor)
         poll.browser = plan.browser
-        counter.node.accept(messages, LONG_POLLING, poll)
+        # The lane is this request's alone; what is behind it in the buffer came after all that waits there.
+        lane, self._lane = self._lane, None
+        counter.node.accept(messages, LONG_POLLING, poll, lane=lane)
 
     def _publish(self, plan: Plan, body: bytes) -> None:
         endpoint = plan.counter.endpoint
@@ -488,15 +499,11 @@ class Lean(asyncio.Protocol):
         self._forget()
         if transport is None:
             return
-        door = self._desk.door
-        handler = door.handler()
-        door.enter(handler, door.leave(self))
-        transport.set_protocol(handler)
-        handler.connection_made(transport)
         if self._paused:
             transport.resume_reading()
-        handler.data_received(buffer)
-        if self._ended and not handler.eof_received():
+        door = self._desk.door
+        lent = door.lend(transport, door.leave(self), buffer)
+        if self._ended and not lent.eof_received():
             transport.close()
 
     # What is due

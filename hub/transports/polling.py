@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Coroutine
+from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -15,9 +17,9 @@ from aiohttp import HttpVersion11, hdrs, web
 from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadEncoding, BadMessage, TooLarge
 from ..polls import Poll
-from ..protocol.messages import MAX_VALUES, dumps, join, looks_like_json, parse_batch, skimmed
+from ..protocol.messages import MAX_VALUES, client_in, dumps, join, looks_like_json, parse_batch, skimmed
 from .answers import NO_STORE, Answer, response, script, text
-from .bodies import read_body
+from .bodies import SMALL_BYTES, read_body
 from .browsers import browser_of
 from .eventsource import Streams
 from .front import Entrance
@@ -66,21 +68,30 @@ class Polling:
         if refusal is not None:
             return response(refusal)
         try:
-            body = await read_body(request, self._body_bytes, self._body_timeout, self._node.turns)
+            body = await read_body(request, self._body_bytes, self._body_timeout, self._node.turns, wait=False)
         except (BadMessage, BadEncoding, TooLarge) as error:
             self._node.bayeux.count(error)
             return response(_text(error.code, error.wire(), cors, close=True))
         except TimeoutError:
             self._door.count("bodies")
             return response(_text(408, "Body did not arrive in time.", cors, close=True))
-        is_large = len(body) > self._message_bytes
-        messages = self.read(skimmed(body) if is_large else body, cors)
-        if isinstance(messages, Answer):
-            return response(messages)
-        if is_large:
-            parts = [dumps(reply) for reply in self._node.bayeux.too_large(messages)]
-            return response(Answer(200, replied(cors), join(parts)))
-        return await self._exchange(request, messages, LONG_POLLING, cors, None)
+        # What is costly waits for its turn, in its client's order.
+        is_costly = len(body) > SMALL_BYTES
+        client = client_in(body) if is_costly else None
+        if is_costly:
+            await self._node.lanes.wait(client)
+        try:
+            is_large = len(body) > self._message_bytes
+            messages = self.read(skimmed(body) if is_large else body, cors)
+            if isinstance(messages, Answer):
+                return response(messages)
+            if is_large:
+                parts = [dumps(reply) for reply in self._node.bayeux.too_large(messages)]
+                return response(Answer(200, replied(cors), join(parts)))
+            exchange = self._begin(request, messages, LONG_POLLING, cors, None, client)
+        finally:
+            self._node.lanes.free(client)
+        return await exchange
 
     def admit(self, origin: str | None, host: str | None) -> tuple[dict[str, str], Answer | None]:
         """The CORS headers of answers to this origin, and the refusal if it may not come in."""
@@ -133,7 +144,7 @@ class Polling:
             return response(_text(400, error.wire(), {}))
         if not messages:
             return response(_text(400, "400::No message", {}))
-        return await self._exchange(request, messages, CALLBACK_POLLING, {}, callback)
+        return await self._begin(request, messages, CALLBACK_POLLING, {}, callback)
 
     async def options(self, request: web.Request) -> web.Response:
         """The preflight of a page at another origin."""
@@ -150,9 +161,16 @@ class Polling:
             return web.Response(status=400, text="Bad request\n")
         return web.Response(status=405, headers={"Allow": "GET, POST, OPTIONS"}, text="Method not allowed\n")
 
-    async def _exchange(
-        self, request: web.Request, messages: list[object], transport: str, cors: dict[str, str], callback: str | None
-    ) -> web.StreamResponse:
+    def _begin(
+        self,
+        request: web.Request,
+        messages: list[object],
+        transport: str,
+        cors: dict[str, str],
+        callback: str | None,
+        lane: str | None = None,
+    ) -> Coroutine[Any, Any, web.StreamResponse]:
+        """Let the node take the messages, and return what sends its answer: await that."""
         address = self._door.address_of(request)
         # Any page may run a script from here, and read what it is called with: who asks by one is a stranger.
         visitor = None if callback is not None else self.visitor(request.headers.get(hdrs.COOKIE))
@@ -163,18 +181,21 @@ class Polling:
             poll.browser, made = self.browser(
                 headers.get(hdrs.COOKIE), headers.get(hdrs.ORIGIN), headers.get(hdrs.HOST), request.path
             )
+        self._node.accept(messages, transport, poll, lane=lane)
+        return self._answer(request, poll, made if callback else replied(cors) | made, callback)
+
+    async def _answer(
+        self, request: web.Request, poll: Poll, headers: dict[str, str], callback: str | None
+    ) -> web.StreamResponse:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         poll.when_sent(lambda parts: None if answered.done() else answered.set_result(None))
-        self._node.accept(messages, transport, poll)
         try:
             # The server is told to cancel handlers whose client has left: a held connect must not take
             # the next publication with it.
             with hurried(request, lambda: self._node.hurry(poll)):
                 await answered
             body = join(poll.parts or [])
-            answer = response(
-                script(body, callback, made) if callback else Answer(poll.status, replied(cors) | made, body)
-            )
+            answer = response(script(body, callback, headers) if callback else Answer(poll.status, headers, body))
             await answer.prepare(request)
             await answer.write_eof()
         except (asyncio.CancelledError, ConnectionError):

@@ -1,6 +1,7 @@
 // The client libraries, unmodified, each behind the same few orders; in Node (client.cjs) and in a page (page.mjs).
 //
 // Orders:  subscribe {channel}, unsubscribe {channel}, publish {channel, data}, disconnect; faye also: state
+//          burst {channel, values}: publishes each, all at once
 //          cometd also: call {target, data}, clock, bytes {channel, data}, session, reload
 // Events:  say("up" | "down" | "subscribed" | "message" | "published" | "refused" | "disconnected", {…})
 
@@ -41,6 +42,9 @@ export function withFaye(faye, { url, disable = [], ...options }, say) {
         () => say("published", { channel }),
         (error) => say("refused", { channel, code: error.code, text: error.message }),
       );
+    },
+    burst({ channel, values }) {
+      for (const data of values) this.publish({ channel, data });
     },
     state() {
       say("state", { transport: client._dispatcher.connectionType });
@@ -97,6 +101,9 @@ export function withCometd(modules, { url, transport, extensions = [], channels 
       cometd.publish(channel, data, (reply) =>
         reply.successful ? say("published", { channel }) : say("refused", { channel, text: reply.error }),
       );
+    },
+    burst({ channel, values }) {
+      for (const data of values) this.publish({ channel, data });
     },
     bytes({ channel, data }) {
       cometd.publishBinary(channel, new Uint8Array(data), true, { name: "bytes" }, (reply) =>

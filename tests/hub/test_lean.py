@@ -466,7 +466,7 @@ async def test_bug_in_the_hub_is_a_500_with_a_traceback_in_the_log(
 ) -> None:
     async with serving() as (url, hub), line(url) as talk:
 
-        def fails(*args: object) -> None:
+        def fails(*args: object, **named: object) -> None:
             raise ZeroDivisionError
 
         monkeypatch.setattr(hub.node, "accept", fails)

@@ -23,6 +23,10 @@ class Rounds:
 
     def work(self, name: str, pieces: int, seconds: float) -> None:
         """Add work of so many pieces, each so long."""
+        self.turns.add(self.pieces(name, pieces, seconds))
+
+    def pieces(self, name: str, pieces: int, seconds: float) -> Callable[[], bool]:
+        """Work of so many pieces, each so long."""
         left = pieces
 
         def piece() -> bool:
@@ -32,7 +36,7 @@ class Rounds:
             left -= 1
             return left > 0
 
-        self.turns.add(piece)
+        return piece
 
     def go_round(self) -> list[str]:
         """One round of the loop; what was worked at."""
@@ -84,7 +88,7 @@ def test_who_has_more_to_do_goes_behind_the_others() -> None:
     assert rounds.idle
 
 
-def test_what_has_begun_can_be_done_with_before_the_next_begins() -> None:
+def test_what_has_begun_is_done_with_before_the_next_begins() -> None:
     rounds = Rounds()
 
     def begin(name: str, pieces: int) -> None:
@@ -93,15 +97,26 @@ def test_what_has_begun_can_be_done_with_before_the_next_begins() -> None:
             rounds.done.append(name)
             nonlocal pieces
             pieces -= 1
-            if pieces:
-                rounds.turns.go_on(piece)
-            return False
+            return pieces > 0
 
-        rounds.turns.add(piece)
+        def decode() -> bool:
+            rounds.turns.begin(piece)
+            return piece() and False
+
+        rounds.turns.add(decode)
 
     begin("long", 3)
-    begin("short", 1)
-    assert [rounds.go_round() for _ in range(4)] == [["long"], ["long"], ["long"], ["short"]]
+    begin("short", 2)
+    assert [rounds.go_round() for _ in range(5)] == [["long"], ["long"], ["long"], ["short"], ["short"]]
+    assert rounds.idle
+
+
+def test_of_two_that_have_begun_the_first_is_done_with_first() -> None:
+    """A burst of 100 publishes came in five bodies of 20: the second went before the first, the third before that."""
+    rounds = Rounds()
+    rounds.turns.begin(rounds.pieces("first", 3, TURN_SECONDS))
+    rounds.turns.begin(rounds.pieces("second", 2, TURN_SECONDS))
+    assert [rounds.go_round() for _ in range(5)] == [["first"]] * 3 + [["second"]] * 2
     assert rounds.idle
 
 

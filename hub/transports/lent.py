@@ -1,0 +1,77 @@
+"""A connection lent to aiohttp, which comes back when the next it asks for is a poll or a publish.
+
+A browser sends its polls over the connections that its page came by. What is read there by aiohttp reaches the node
+some rounds of the loop later than what `lean` reads on the next connection, so that a page's messages were taken in
+another order than it sent them in. So aiohttp keeps a connection only while it must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import cast
+
+from .halves import Handler
+
+#: Gets back a connection from its handler, with what was read and is not the handler's.
+TakeBack = Callable[[Handler, asyncio.Transport, bytes], None]
+
+_BODILESS = (b"GET ", b"HEAD ", b"OPTIONS ")
+#: What says that more than the head belongs to a request, or changes the connection; and bare line feeds.
+_MORE = re.compile(rb"(?<!\r)\n|\n(?:content-length|transfer-encoding|upgrade|expect)[ \t]*:", re.IGNORECASE)
+
+
+class Lent(asyncio.Protocol):
+    """The protocol of a connection that `handler` serves.
+
+    It comes back only while there is no doubt about where its requests end: all came in one piece each, had no body
+    and have been answered. Once there is, it is the handler's for good.
+    """
+
+    __slots__ = ("_blocked", "_handler", "_take_back", "_transport")
+
+    def __init__(self, handler: Handler, take_back: TakeBack) -> None:
+        self._handler = handler
+        self._take_back = take_back
+        self._blocked = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        handler, transport = self._handler, self._transport
+        if transport is not None and data[:1] == b"P" and not self._blocked and _is_idle(handler):
+            self._transport = None
+            self._take_back(handler, transport, data)
+            return
+        if transport is not None and not _is_whole(data):
+            transport.set_protocol(handler)
+        handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._handler.eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._transport = None
+        self._handler.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._handler.resume_writing()
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether this is one request, all of it and nothing else."""
+    return data.startswith(_BODILESS) and data.find(b"\r\n\r\n") == len(data) - 4 and _MORE.search(data) is None
+
+
+def _is_idle(handler: Handler) -> bool:
+    """Whether it waits for a request. aiohttp has no public word for that."""
+    return handler._waiter is not None and not handler._waiter.done()

@@ -305,6 +305,10 @@ class Generator:
         """Open `count` more subscribers. Their CPU time is that of the whole way to the first connect."""
         return self._run(f"open {count}", settle=True)
 
+    def give_way(self) -> None:
+        """From now on take only what others leave of the core."""
+        os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))
+
     def open_publisher(self) -> Phase:
         return self._run("publisher", settle=True)
 

@@ -170,7 +170,7 @@ class Node:
             else Usual(bayeux, broker.try_position, tops=self._tops_of, opened=self._opened)
         )
         # What publishers said of connections, and sessions that go when they have what waits for them.
-        self._closings: list[Publication] = []
+        self._closings: list[tuple[int, Publication]] = []
         self._leaving: WeakKeyDictionary[Session, tuple[int, str]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         # Links whose last batch is not done with, and what they sent meanwhile.
@@ -752,10 +752,11 @@ class Node:
             taker(publications)
         elif home(channel) != channel:
             # Later: what was published to the channel before may still be on its way.
-            self._closings += publications
+            number = self.registry.recent.newest
+            self._closings += ((number, publication) for publication in publications)
 
     def done(self) -> None:
-        """Everything that came has been delivered: now connections end that are to end after it."""
+        """Some of what came has been delivered to all: now connections end that are to end after it."""
         if self._closings:
             self._close_links()
 
@@ -778,7 +779,9 @@ class Node:
 
     def _close_links(self) -> None:
         """End the connections of plain clients, by channel and format, as their publishers said."""
-        closings, self._closings = self._closings, []
+        written = self.registry.recent.written
+        closings = [publication for number, publication in self._closings if number <= written]
+        self._closings = [each for each in self._closings if each[0] > written]
         for publication in closings:
             told = loads(publication.data)
             sessions = [

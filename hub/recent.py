@@ -41,10 +41,17 @@ class Recent:
         # The newest batch of each channel that is kept no more, and the position it ended at; oldest number first.
         self._gone: dict[str, tuple[int, Position]] = {}
         self._floor = 0
+        # Of batches that went before older ones: the number up to which all had been handed over.
+        self._floors: dict[int, int] = {}
 
-    def add(self, channel: str, publications: Sequence[Publication], now: float) -> None:
-        """Remember a batch that is about to be handed to its sessions."""
+    def add(self, channel: str, publications: Sequence[Publication], now: float, floor: int | None = None) -> None:
+        """Remember a batch that is about to be handed to its sessions.
+
+        floor: up to which number all others have been, if older ones have not: who has got this one has those.
+        """
         number = self.newest = self.newest + 1
+        if floor is not None:
+            self._floors[number] = floor
         size = 0
         for publication in publications:
             # What one takes in memory: the data twice, once in the encoded message, and the objects.
@@ -75,14 +82,17 @@ class Recent:
         return None
 
     def number(self, position: Position) -> int | None:
-        """The number of the batch that ended at a position; None if it is not known. Walks all of them."""
+        """What has certainly arrived where the batch has that ended at a position; None if it is not known.
+
+        The batch's number, or the floor it had. Walks all of them.
+        """
         for batches in self._batches.values():
             for number, publications in batches:
                 if publications[-1].position == position:
-                    return number
+                    return self._floors.get(number, number)
         for number, last in self._gone.values():
             if last == position:
-                return number
+                return self._floors.get(number, number)
         return None
 
     def after(self, marks: Mapping[str, int], may_hear: Callable[[str], bool]) -> list[Publication] | None:
@@ -142,10 +152,13 @@ class Recent:
         number, publications = batches.popleft()
         if not batches:
             del self._batches[channel]
-        self._gone.pop(channel, None)
+        before = self._gone.pop(channel, None)
+        if before is not None:
+            self._floors.pop(before[0], None)
         self._gone[channel] = (number, publications[-1].position)
         if len(self._gone) > MAX_CHANNELS:
             self._floor, _ = self._gone.pop(next(iter(self._gone)))
+            self._floors.pop(self._floor, None)
 
 
 def _number(batch: tuple[int, Sequence[Publication]]) -> int:

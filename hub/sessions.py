@@ -443,6 +443,8 @@ class Registry:
         self.sleeping = 0
         #: Told what came for a session while it slept, in order; None if some of it was too much to keep.
         self.on_wake: Callable[[Session, list[Numbered] | None], None] | None = None
+        #: Told of a session that was given again what its last link may not have carried (`resume`).
+        self.on_resume: Callable[[Session], None] | None = None
         #: What keeps guarded channels from subscribers with wildcards; set by the rules.
         self.access: Access | None = None
         #: Told when a pattern gets its first subscriber (True) and loses its last (False).
@@ -483,11 +485,12 @@ class Registry:
             return False
         else:
             audience.add(session)
-        if session.queue is not None or (session.arrived is not None and session.arrived != self.recent.newest):
+        newest = self.recent.newest
+        if session.queue is not None or self.recent.written != newest or session.arrived not in (None, newest):
             # What is given again after a broken connection is not what came before this.
             if session.begun is None:
                 session.begun = {}
-            session.begun[pattern] = self.recent.newest
+            session.begun[pattern] = newest
         if session.patterns:
             session.patterns.append(pattern)
         else:
@@ -599,7 +602,9 @@ class Registry:
         if sleepers is None:
             assert backlog is not None
             sleepers = self.asleep[pattern] = Sleepers(backlog)
-        sleepers.since[session] = number
+        # What it subscribed after may be on its way to others, with a later number than this batch.
+        begun = session.begun
+        sleepers.since[session] = number if begun is None else max(number, begun.get(pattern, -1) + 1)
         self.audiences[pattern].discard(session)
         if session.slept is None:
             session.slept = [pattern]
@@ -640,14 +645,15 @@ class Registry:
     def attached(self, session: Session) -> None:
         """A session has got a link: from now on what is delivered may not arrive."""
         if session.arrived is None and session.ack is None:
-            # What waits is about to be written. A history may begin with what is in `recent`, and go on with what was
-            # published while nobody here subscribed to it, which is not.
-            queue, found = session.queue, None
-            if not queue:
-                found = self.recent.written
-            elif not session.replayed:
-                found = self.recent.before(queue[0])
-            session.arrived = -self.recent.step() if found is None else found
+            # What waits is about to be written. Of each channel the oldest comes first, of different ones perhaps not.
+            # A history may begin with what is in `recent`, and go on with what was published while nobody here
+            # subscribed to it, which is not.
+            marks: list[int | None] = [self.recent.written]
+            if session.queue:
+                oldest = {publication.channel: publication for publication in reversed(session.queue)}
+                marks += [None] if session.replayed else map(self.recent.before, oldest.values())
+            known = [mark for mark in marks if mark is not None]
+            session.arrived = min(known) if len(known) == len(marks) else -self.recent.step()
         session.replayed = False
 
     def arrived(self, session: Session, number: int) -> None:
@@ -680,7 +686,7 @@ class Registry:
         """
         is_needed = self._is_resumed(session)
         found = self._not_arrived(session) if is_needed else None
-        session.arrived = session.begun = None
+        session.arrived = None
         if not is_needed:
             return True
         if found is None:
@@ -689,6 +695,8 @@ class Registry:
         session.queue, session.queued_bytes = None, 0
         session.put_back(found)
         self.recent.repeated += len(found)
+        if self.on_resume is not None:
+            self.on_resume(session)
         return True
 
     def is_resumable(self, session: Session) -> bool:

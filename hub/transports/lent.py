@@ -73,5 +73,6 @@ def _is_whole(data: bytes) -> bool:
 
 
 def _is_idle(handler: Handler) -> bool:
-    """Whether it waits for a request. aiohttp has no public word for that."""
-    return handler._waiter is not None and not handler._waiter.done()
+    """Whether it waits for a request. aiohttp has no public word for that; without its own, nothing comes back."""
+    waiter = getattr(handler, "_waiter", None)
+    return waiter is not None and not waiter.done()

@@ -337,7 +337,7 @@ class TestDelivery:
         # A whole tick after ten sockets made nine in ten of 400 messages a second wait, for nobody's good.
         assert pause(0.002, took=0.00025) == 0.001
         assert pause(0.002, took=0.003) == 0.002, "a tick at the most"
-        assert pause(0.002, took=0.00001) == 0.0005, "what is published in a row to one socket shares its writes"
+        assert pause(0.002, took=0.00001) == 0.0, "a client that waits for its own message waits for nothing else"
         assert pause(0.0, took=1.0) == 0.0
 
     async def test_large_audience_is_served_in_slices_in_order(self) -> None:
@@ -347,7 +347,7 @@ class TestDelivery:
                 client.start("/a")
             await publish(node, "/a", 1)
             await publish(node, "/a", 2)
-            for _ in range(10):
+            while node.registry.recent.written < 2:
                 await asyncio.sleep(0)
             assert all(client.wire.data() == [1, 2] for client in clients)
 
@@ -358,7 +358,7 @@ class TestDelivery:
             for number, client in enumerate(clients):
                 client.start(f"/a/{number // 100}")
             await node.publish([Draft(f"/a/{number}", b"1") for number in range(8)])
-            assert [bool(client.wire.messages) for client in clients] == [True] * 500 + [False] * 300
+            assert [bool(client.wire.messages) for client in clients] == [True] * 100 + [False] * 700
             await publish(node, "/a/7", 2)
             await until(lambda: len(clients[-1].wire.messages) == 2)
             assert clients[-1].wire.data() == [1, 2]

@@ -94,7 +94,7 @@ async def test_what_only_pushpin_has_is_404(path: str) -> None:
     [
         ("POST", "/bayeux", 400),
         ("GET", "/bayeux?message=x", 400),
-        ("GET", "/bayeux/nobody", 404),
+        ("GET", "/bayeux/nobody", 200),
         ("GET", "/bayeux/static/fanout.js", 200),
         ("GET", "/test", 200),
         ("POST", "/fpp/subscribe/", 400),

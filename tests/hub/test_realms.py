@@ -930,7 +930,7 @@ class TestCommands:
             assert f"ok    realms: 2 in realms.toml: {A} ({A}.*, hub.a.example); {B} ({B}.*)" in printed
             code, printed, _ = shell.call(HUB_COMMANDS, "check", "--realm", A, monkeypatch=monkeypatch, capsys=capsys)
             assert (code, "FAIL" in printed) == (0, False)
-            assert f"ok    key: 32 bytes, realm {A}" in printed
+            assert f", 32 bytes, realm {A}\n" in printed
             assert f"ok    realm: {shell.url} serves {A}" in printed
             more = shell.folder / "more.toml"
             more.write_text(realm(name="cc33"))

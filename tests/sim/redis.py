@@ -454,7 +454,8 @@ class SimBroker(Broker):
     def _due(self, line: str, seconds: float) -> float:
         """When something on a line arrives that takes so long: not before what went ahead of it."""
         now = self._network.now()
-        due = max(now + seconds, self._last.get(line, 0.0))
+        # A little later, as `now` and the rest of the time may add up to less than they should.
+        due = max(now + seconds, self._last.get(line, 0.0) + 1e-9)
         self._last[line] = due
         return due - now
 

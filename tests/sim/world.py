@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -166,7 +167,7 @@ class Process(asyncio.AbstractEventLoop):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # no other way to say so
                 with contextlib.suppress(Exception):
-                    task.get_coro().close()  # type: ignore[union-attr]  # all are coroutines here
+                    _close(task.get_coro())  # type: ignore[arg-type]  # all are coroutines here
 
     def _order(self) -> None:
         if not self._ordered:
@@ -270,3 +271,12 @@ class Process(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not self.dead:
             self.world.accuse(f"{self.name}: {context.get('message')}: {context.get('exception')!r}")
+
+
+def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine, and one that it was given and has not begun: nobody will await that any more."""
+    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:  # type: ignore[arg-type]  # one of `async def`
+        for value in inspect.getcoroutinelocals(coroutine).values():  # type: ignore[arg-type]  # as above
+            if asyncio.iscoroutine(value):
+                _close(value)
+    coroutine.close()

@@ -176,6 +176,11 @@ class Book:
         if carried:
             self.lost.append((exchange, id, carried))
 
+    @property
+    def gave_up_answers(self) -> bool:
+        """Whether a worker answered a connect that the client had given up, and perhaps is not done with that."""
+        return any(exchange.gone and exchange.answered is not None for exchange, _ in self.connects)
+
     def excused(self) -> set[tuple[str, int]]:
         """What no hub could have given again: a client without acknowledgements went on as if it had it."""
         if self.kind in ("acknowledging", "positioned", "websocket"):

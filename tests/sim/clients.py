@@ -549,7 +549,7 @@ class Client:
                 if offset > before + 1 and book is self.book and channel in self.wants:
                     # It notices by itself, and asks for what is between.
                     self.books.world.say(self.name, f"notices a gap of {channel} before {offset}")
-                    if not book.lost and not book.doubled and not self._was_cut():
+                    if not book.lost and not book.doubled and not book.gave_up_answers and not self._was_cut():
                         book.must_be_justified(f"misses {channel} {before + 1} to {offset - 1}")
                     self._subscribe(channel)
                     return

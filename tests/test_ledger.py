@@ -79,6 +79,17 @@ class TestSides:
         sides.got("a", 7, None, 0.0)
         assert sides.strays == 1
 
+    def test_channel_that_is_being_left_may_have_holes(self) -> None:
+        """The answer to a poll got lost; its client was leaving the channel, and did not ask for what it had missed."""
+        sides = self.sides()
+        sides.subscribed("a", "e.4", None, 0.0)
+        sides.got("a", 5, "e.5", 0.0)
+        assert sides.open is not None
+        sides.open.leaving = True
+        sides.got("a", 7, "e.7", 0.0)
+        sides.end(lambda channel: 7)
+        assert [(account.silent, account.deliveries) for account in sides.past] == [(0, 2)]
+
     def test_subscribe_that_was_never_answered_may_arrive_after_the_unsubscribe(self) -> None:
         """A connection broke, and what it carried was read after what the next one did."""
         sides = self.sides()

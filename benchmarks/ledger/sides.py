@@ -79,6 +79,10 @@ class Sides:
             return
         if side.account is None:
             return
+        if side.leaving:
+            # What an answer carried that got lost is not asked for again, and what the session still had comes.
+            side.account.deliveries += 1
+            return
         if position is not None:
             if covers(side.position, position):
                 side.account.deliveries += 1

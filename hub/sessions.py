@@ -686,6 +686,7 @@ class Registry:
         """
         is_needed = self._is_resumed(session)
         found = self._not_arrived(session) if is_needed else None
+        # `begun` stays: the next link's mark may be before it.
         session.arrived = None
         if not is_needed:
             return True

@@ -109,6 +109,20 @@ async def test_subscription_gets_nothing_from_before_it() -> None:
         assert alice.session.begun is None
 
 
+async def test_subscription_gets_nothing_from_before_it_however_often_connections_break() -> None:
+    async with new_node() as node:
+        alice, bob = Client(node), Client(node)
+        alice.start("/a")
+        bob.start("/b")
+        await publish(node, "/a", 1)
+        await publish(node, "/b", 2)
+        alice.say(alice.meta("subscribe", subscription="/b"))
+        await publish(node, "/b", 3)
+        assert reconnect(alice) == [1, 3]
+        assert reconnect(alice) == [1, 3]
+        assert reconnect(alice, LONG_POLLING) == [1, 3]
+
+
 async def test_wildcard_is_given_again_only_what_it_may_hear_now() -> None:
     rules = parse_rules('[[rule]]\nchannels = ["/a/secret"]\nsubscribe = "closed"\n', "test")
     async with new_node() as node:

@@ -390,11 +390,16 @@ class SessionStore:
         for publication in session.queue or ():
             firsts.setdefault(publication.channel, publication.position)
         for name in session.patterns:
-            first = firsts.get(name)
+            first, known = firsts.get(name), delivered.get(name)
             if first is not None:
-                delivered[name] = Position(first.epoch, first.offset - 1)
-            elif not is_wild(name) and (top := self._host.delivered_up_to(name)) is not None:
-                delivered[name] = top
+                place: Position | None = Position(first.epoch, first.offset - 1)
+            else:
+                place = None if is_wild(name) else self._host.delivered_up_to(name)
+            # What was published before it subscribed may have come here late, and is not for it.
+            if place is not None and not (
+                known is not None and known.epoch == place.epoch and known.offset > place.offset
+            ):
+                delivered[name] = place
 
     async def release_all(self) -> None:
         """Give up all sessions, at the node's end: other workers need not wait until its lease is over."""

@@ -189,6 +189,19 @@ async def test_history_that_a_second_dead_socket_carried_is_given_again_whole(re
         assert of_each(await talk(two, message)) == {"/a": [1, 2, 3, 4], "/b": [1, 2, 3, 4]}
 
 
+async def test_session_that_moves_hears_nothing_from_before_its_subscription(redis_url: str) -> None:
+    """The worker that it left read late what was published before: how far it was counted as how far the client was."""
+    async with fleet(redis_url) as (one, two):
+        client_id = await start(one, "/a")
+        message = connect(client_id) | {"connectionType": "websocket"}
+        await talk(one, message)
+        await publish_to_both(two, [one], b"1")
+        one.receive = lambda publications: None  # type: ignore[method-assign]  # it reads late
+        await publish_to_both(two, [two], b"2")
+        assert (await say(one, subscribe(client_id, "/b")))[0]["successful"]
+        assert of_each(await talk(two, message)) == {"/a": [1, 2]}
+
+
 async def test_late_publish_of_a_session_that_ended_elsewhere_is_published(redis_url: str) -> None:
     """After a handshake Faye sends waiting publishes again under the old id, and not to the same worker."""
     async with fleet(redis_url) as (one, two):

@@ -291,9 +291,12 @@ class Session:
             self.delivered[channel] = position
 
     def got(self, publications: Iterable[Publication]) -> None:
-        """The client has these."""
+        """The client has these. What it unsubscribed from meanwhile, or began later with, does not begin there."""
+        delivered = self.delivered or {}
         for publication in publications:
-            self.begin(publication.channel, publication.position)
+            known = delivered.get(publication.channel)
+            if known is not None and not _is_up_to(publication.position, known):
+                delivered[publication.channel] = publication.position
 
     def resend(self, sent: dict[str, Position], answered: object) -> None:
         """Of what waits, this was sent elsewhere in the answers that the next connect acknowledges or not."""
@@ -318,6 +321,10 @@ class Session:
         ]
         if publications:
             self.replayed = True
+        if self.unacked:
+            # The client said where it is. Of the channel, what last answers carried does not count any more.
+            kept = [(number, [each for each in items if each.channel != channel]) for number, items in self.unacked]
+            self.unacked = [(number, items) for number, items in kept if items] or None
         # An empty one would have the next connect answered with nothing.
         self.queue = [*publications, *live] or None
         self.queued_bytes = sum(publication.size for publication in self.queue or ())

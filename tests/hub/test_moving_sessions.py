@@ -202,6 +202,42 @@ async def test_session_that_moves_hears_nothing_from_before_its_subscription(red
         assert of_each(await talk(two, message)) == {"/a": [1, 2]}
 
 
+@pytest.mark.parametrize("ack", [False, True])
+async def test_position_that_a_client_says_counts_and_not_the_answer_that_got_lost(redis_url: str, ack: bool) -> None:
+    """Its connection was cut, it said where it was, and its session moved: what the lost answer had carried was lost.
+
+    The connect that the next worker got had another id than the lost one, which says that the answer had arrived.
+    """
+    async with fleet(redis_url) as (one, two):
+        client_id = await start(one, ext={"ack": True} if ack else {})
+        since = {"ext": {"position": {"/a": str(await one.broker.position("/a"))}}}
+        await say(one, subscribe(client_id, "/a") | since)
+        await say(one, connect(client_id, id="1", ext={"ack": 0}))
+        await one.publish([Draft("/a", b"1")])
+        answer = await say(one, connect(client_id, 2000, id="2", ext={"ack": 1}))
+        assert data(answer) == [1]
+        await one.publish([Draft("/a", b"2")])
+        await say(one, subscribe(client_id, "/a") | since)
+        await halt(one)
+        number = answer[-1]["ext"]["ack"] if ack else 0
+        assert data(await say(two, connect(client_id, id="3", ext={"ack": number}))) == [1, 2]
+
+
+async def test_what_an_answer_carried_is_not_where_a_later_subscription_begins(redis_url: str) -> None:
+    """The client unsubscribed, acknowledged what it had heard before, and subscribed again."""
+    async with fleet(redis_url) as (one, two):
+        client_id = await start(one, "/a")
+        await say(one, connect(client_id, id="1"))
+        await one.publish([Draft("/a", b"1")])
+        assert data(await say(one, connect(client_id, 2000, id="2"))) == [1]
+        await say(one, unsubscribe(client_id, "/a"))
+        await say(one, connect(client_id, id="3"))
+        await one.publish([Draft("/a", b"2")])
+        await say(one, subscribe(client_id, "/a"))
+        await halt(one)
+        assert data(await say(two, connect(client_id, id="4"))) == []
+
+
 async def test_late_publish_of_a_session_that_ended_elsewhere_is_published(redis_url: str) -> None:
     """After a handshake Faye sends waiting publishes again under the old id, and not to the same worker."""
     async with fleet(redis_url) as (one, two):

@@ -390,6 +390,9 @@ class Socket:
         if self.process.dead or (self.host.leaving and call == self._opened):
             self._client_closed()
         elif not self.dead:
+            if call == self._opened:
+                # The machine takes connections for a worker that stands still, and resets them if that is killed.
+                self.host.sockets[self] = None
             self.process.arrive(call, *arguments)
 
     # The worker's end

@@ -6,6 +6,10 @@ A hub that keeps its log in memory because REDIS_URL was misspelled looks like a
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from .checkup import fingerprint
@@ -29,6 +33,27 @@ def facts(settings: Settings, url: str, *, kept_key: bool) -> dict[str, str]:
     if settings.site_url is not None:
         found["browsers see"] = settings.site_url
     return found
+
+
+def publishing(settings: Settings, url: str, *, kept_key: bool) -> str:
+    """A command that publishes to this hub as it stands, from any folder and without a virtual environment's PATH.
+
+    kept_key: as in `facts`; a key that was given has to be in the caller's environment.
+    """
+    words = []
+    if kept_key:
+        words.append(f"HUB_VAR={shlex.quote(str(settings.var.absolute()))}")
+    if settings.realm != Settings().realm:
+        words.append(f"FANOUT_REALM={shlex.quote(settings.realm)}")
+    beside = Path(sys.executable).with_name("fanfare")
+    found = shutil.which("fanfare")
+    if found is not None and Path(found).resolve() == beside.resolve():
+        words.append("fanfare")
+    elif beside.exists():
+        words.append(shlex.quote(str(beside)))
+    else:
+        words += [shlex.quote(sys.executable), "-m", "hub"]
+    return " ".join([*words, "publish", "--url", shlex.quote(url), "comments-1", "17"])
 
 
 def _log(settings: Settings) -> str:

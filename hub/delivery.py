@@ -32,6 +32,10 @@ from .sessions import Batch, Registry, Session
 #: Fan-outs that a pause after one is as long as (`pause`).
 PAUSE = 4
 
+#: Writes after which there is no pause: what a client sends when it gets its own message back must not wait for one,
+#: and the time that so little takes is mostly other programs'.
+LONE = 16
+
 #: Seconds that what comes in a pause waits at least: uvloop's timers know no shorter time.
 LATER = 0.001
 
@@ -114,6 +118,8 @@ class Delivery:
         # uvloop's loop time is whole milliseconds.
         self._began = 0.0
         self._pause_ends = 0.0
+        # How many sessions that fan-out reached.
+        self._reached = 0
         self._call: asyncio.Handle | None = None
         # What is written in slices: by number, the oldest first; by channel, the first is under way; and those under
         # way by their size, doublings of a slice. The sizes take turns: a crowd of 1,000 waits for none of 15,000.
@@ -211,6 +217,7 @@ class Delivery:
         if not working:
             self._began = time.monotonic()
             self._pause_ends = self._began + self._tick
+            self._reached = 0
         self._counters.flushes += 1
         left = SLICE
         told: list[tuple[str, list[Publication]]] = []
@@ -275,7 +282,10 @@ class Delivery:
         one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
         """
         self._advance()
-        self._loop.call_soon(self._begin_pause)
+        if self._reached > LONE:
+            self._loop.call_soon(self._begin_pause)
+        else:
+            self._pause_ends = self._began
         self._let_in()
 
     def _begin_pause(self) -> None:
@@ -334,6 +344,7 @@ class Delivery:
 
     def _deliver(self, batch: Batch, sessions: Sequence[Session]) -> None:
         asleep = 0
+        self._reached += len(sessions)
         for session in sessions:
             sink = session.sink
             try:
@@ -412,16 +423,14 @@ class Delivery:
 
 
 def pause(tick: float, took: float) -> float:
-    """Seconds after a fan-out in which the next waits for company, if it took so many; a tick at the most.
+    """Seconds after a fan-out to more than LONE in which the next waits for company, if it took so many.
 
-    As long as four of them, so that writing takes a fifth of the time or less; none if that is less than a quarter of a
-    tick. What a client sends when it gets its own message back then waits for nothing: with a quarter of a tick at
-    least, which is a millisecond by uvloop's timers, 1,000 such messages took 1.3 s, four times as long as without.
-    With a whole tick after 10 sockets, whose writes take 0.2 ms, nine in ten of 400 messages a second to 10,000
-    channels waited for nothing, the median 1.3 ms.
+    As long as four of them, so that writing takes a fifth of the time or less; a tick at the most, and a quarter of a
+    tick at least. With a whole tick after 10 sockets, whose writes take 0.2 ms, nine in ten of 400 messages a second to
+    10,000 channels waited for nothing, the median 1.3 ms; with a quarter of one after a single socket, which is a
+    millisecond by uvloop's timers, 1,000 messages of a client that waited for each took four times as long.
     """
-    wait = took * PAUSE
-    return 0.0 if wait < tick / PAUSE else min(tick, wait)
+    return min(tick, max(tick / PAUSE, took * PAUSE))
 
 
 def _before(publication: Publication) -> Position:

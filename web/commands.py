@@ -85,11 +85,12 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
 
     def announce(url: str) -> None:
         shown = url.replace("//127.0.0.1:", "//localhost:")
-        # As it was called, so that the line can be copied: `make run` calls it in its virtual environment.
-        name = sys.argv[0] if sys.argv[0].endswith("/fanfare") and not sys.argv[0].startswith("/") else "fanfare"
         known = banner.facts(hub_settings, shown, kept_key=given.key is None)
         known["database"] = _shown_database(settings)
-        known["publish"] = f"`{name} publish comments-1 17`, or POST {shown}/realm/{hub_settings.realm}/publish/"
+        known["publish"] = (
+            f"`{banner.publishing(hub_settings, shown, kept_key=given.key is None)}`, or POST "
+            f"{shown}/realm/{hub_settings.realm}/publish/"
+        )
         title = f"Fanfare on {shown}, with the hub at {shown}/bayeux"
         print(*banner.lines(title, known, hub_settings.log_format), sep="\n", flush=True)
 

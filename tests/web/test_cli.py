@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +23,26 @@ from web.cli import COMMANDS
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path, "web", "Fanfare on http://localhost:")
+
+
+def test_publish_command_that_serve_prints_works_as_it_stands(
+    shell: Shell, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """`make run` printed `fanfare publish …`, which is on nobody's PATH; and in another folder there is no key."""
+    with shell.serving("serve") as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("  publish: "))
+        said = subprocess.run(
+            ["sh", "-c", line.split("`")[1]],
+            cwd=tmp_path_factory.mktemp("elsewhere"),
+            env={"PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.startswith("published")
 
 
 def test_serve_makes_everything_on_its_first_run_and_nothing_on_its_second(shell: Shell) -> None:

@@ -231,7 +231,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def scene(modules: Path, origin: str, **changes: Any) -> AsyncIterator[Scene]:
-    """origin: "same", the pages are the hub's own; "listed" and "foreign", another's, in HUB_ORIGINS and not."""
+    """origin: "same", the pages are the hub's own; "listed", another's in HUB_ORIGINS."""
     if origin == "same":
         async with restartable(modules, **changes) as hub, road_to(hub.port) as road:
             yield Scene(hub, road, road.url)
@@ -245,8 +245,7 @@ async def scene(modules: Path, origin: str, **changes: Any) -> AsyncIterator[Sce
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         # Another port is another origin. (Browsers keep pages of other hosts from loopback addresses.)
         base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        origins = (base,) if origin == "listed" else ()
-        async with restartable(origins=origins, **changes) as hub, road_to(hub.port) as road:
+        async with restartable(origins=(base,), **changes) as hub, road_to(hub.port) as road:
             yield Scene(hub, road, base)
             road.cut()
     finally:

@@ -39,14 +39,15 @@ class Way:
         return f"{self.origin}-{self.transport}"
 
 
-#: In Faye's own order of preference; callback-polling where the hub refuses CORS, which Faye can't find out by itself.
+#: In Faye's own order of preference; callback-polling where a page disables what needs CORS, as Faye can't find out by
+#: itself that its browser or a proxy won't have it.
 WAYS = [
     Way("websocket", "same"),
     Way("websocket", "listed"),
     Way("eventsource", "same", refused=True),
     Way("long-polling", "same", refused=True, disable=("eventsource",)),
     Way("cross-origin-long-polling", "listed", refused=True),
-    Way("callback-polling", "foreign", disable=("cross-origin-long-polling",)),
+    Way("callback-polling", "listed", disable=("websocket", "cross-origin-long-polling")),
 ]
 COMETD = [
     (transport, origin)

@@ -33,7 +33,7 @@ WAYS = [
     Way("eventsource", "same", disable=("websocket",)),
     Way("long-polling", "same", disable=("websocket", "eventsource")),
     Way("cross-origin-long-polling", "listed", disable=("websocket",)),
-    Way("callback-polling", "foreign", disable=("websocket", "cross-origin-long-polling")),
+    Way("callback-polling", "listed", disable=("websocket", "cross-origin-long-polling")),
 ]
 
 

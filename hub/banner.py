@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,10 +45,8 @@ def publishing(settings: Settings, url: str, *, kept_key: bool) -> str:
     if settings.realm != Settings().realm:
         words.append(f"FANOUT_REALM={shlex.quote(settings.realm)}")
     beside = Path(sys.executable).with_name("fanfare")
-    found = shutil.which("fanfare")
-    if found is not None and Path(found).resolve() == beside.resolve():
-        words.append("fanfare")
-    elif beside.exists():
+    # Whole, though it may be on the server's PATH: that of who reads it is another.
+    if beside.exists():
         words.append(shlex.quote(str(beside)))
     else:
         words += [shlex.quote(sys.executable), "-m", "hub"]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from aiohttp import ETag, hdrs, web
 
+from . import heads
+
 #: Where the files are found below the site's root.
 PREFIX = "/static/"
 
@@ -81,8 +83,7 @@ class Assets:
         packs = asset.packed and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
         # One tag a form: a cache must not take the packed bytes for the plain ones.
         tag = ETag(f"{asset.version}-gzip" if packs else asset.version)
-        known = request.if_none_match or ()
-        if any(one.value in {tag.value, "*"} for one in known):
+        if heads.has_tag(request, tag.value):
             response = web.Response(status=304, headers=headers)
         else:
             if packs:

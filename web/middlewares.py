@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from hub.origins import is_same
 
-from . import keys
+from . import heads, keys
 from .db import is_away
 from .models import User
 from .requests import (
@@ -209,7 +209,7 @@ def _conditional(request: web.Request, response: web.StreamResponse) -> web.Stre
     ):
         return response
     tag = ETag(hashlib.blake2b(response.body, digest_size=12).hexdigest())
-    if any(one.value == tag.value for one in request.if_none_match or ()):
+    if heads.has_tag(request, tag.value):
         skipped = {hdrs.CONTENT_TYPE.lower(), hdrs.CONTENT_LENGTH.lower()}
         headers = [(name, value) for name, value in response.headers.items() if name.lower() not in skipped]
         cookies = response.cookies

@@ -21,6 +21,7 @@ from aiohttp import web
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from . import heads
 from .models import User
 
 #: Seconds that a visitor is known; a cookie is renewed once half of it is gone.
@@ -87,7 +88,7 @@ class Signer:
 
     def read(self, request: web.Request) -> Visitor | None:
         """The visitor a request's cookie names; None without one, or with one that is not ours or too old."""
-        text = request.cookies.get(self.cookie)
+        text = heads.cookie(request, self.cookie)
         if not text:
             return None
         try:
@@ -138,7 +139,7 @@ class Signer:
         """The name of the request's browser, if this user has signed in with it before."""
         try:
             claims = jwt.decode(
-                request.cookies.get(self._device_cookie, ""),
+                heads.cookie(request, self._device_cookie),
                 self._device_key,
                 algorithms=["HS256"],
                 audience=_DEVICE_AUDIENCE,

@@ -98,6 +98,28 @@ async def test_a_body_that_is_no_form_gets_a_reason(
     assert answer["next"]
 
 
+@pytest.mark.parametrize("charset", ["punycode", "IDNA", "utf-7", "utf-16", "unicode_escape", '"punycode"', "rot13"])
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "application/json"])
+async def test_a_form_is_in_utf_8(browser: Browser, concert: Event, kind: str, charset: str) -> None:
+    """Whoever sent 150 kB of "punycode" to the sign-in halted the process, hub and all, for two seconds: any of
+    Python's codecs was had by its name, and some take time with the square of the length.
+    """
+    headers = {"Content-Type": f"{kind}; charset={charset}", "Accept": "application/json"}
+    response = await browser.client.post("/login", data=b"a=b-" + b"ab" * 100, headers=headers)
+    assert response.status == 415
+    assert (await response.json())["error"] == "Send the form in UTF-8."
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "utf8", "us-ascii"])
+async def test_a_form_may_say_that_it_is_in_utf_8(browser: Browser, concert: Event, charset: str) -> None:
+    headers = {
+        "Content-Type": f"application/x-www-form-urlencoded; charset={charset}",
+        "X-CSRF-Token": await browser.token(),
+    }
+    body = "name=%C3%A9&text=x"
+    assert (await browser.client.post(POST, data=body, headers=headers, allow_redirects=False)).status == 303
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_that_is_too_long_is_413(browser: Browser, concert: Event, chunked: bool) -> None:
     token = await browser.token()

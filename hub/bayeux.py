@@ -192,9 +192,9 @@ class Outcome:
     publishes: drafts with the replies that must say whether they were accepted. recoveries:
     histories to read. replies: answers, in the order of the messages. hold: a connect of this
     request to answer later (`Bayeux.answer` makes its reply; it is not among `replies`). resumed: the
-    session whose queue goes out with this answer. released: older connects to answer now. replaced: a link that lost
-    its session to this one. ended: sessions that are no more, with the reason. opened: a new session.
-    granted: a session that showed a token. calls: services to ask, with the replies to complete.
+    session whose queue goes out with this answer. released: older connects to answer now. replaced: links that lost
+    their sessions to this one. ended: sessions that are no more, with the reason. opened: a new session.
+    granted: sessions that showed a token. calls: services to ask, with the replies to complete.
     changed: what must be kept before the replies go out. close: the client
     said goodbye; the connection can end after the replies. senders: who gets a reply, by its `id()`, if an
     extension wants to know.
@@ -225,10 +225,10 @@ class Outcome:
         self.hold: Hold | None = None
         self.resumed: Session | None = None
         self.released: list[Hold] = []
-        self.replaced: Link | None = None
+        self.replaced: tuple[Link, ...] = ()
         self.ended: list[tuple[Session, str]] = []
         self.opened: Session | None = None
-        self.granted: Session | None = None
+        self.granted: tuple[Session, ...] = ()
         self.changed: list[Change] = []
         self.close = False
         self.senders: dict[int, Who] = {}
@@ -624,6 +624,8 @@ class Bayeux:
             or timeout == 0
             or kind == EVENTSOURCE
             or (http and not request.alone)
+            # A batch may speak for several sessions. One of them is held: what is held has a time when it is answered.
+            or (request.outcome.hold is not None and request.outcome.hold.session is not session)
             or session.lost
             or (session.queue is not None and (http or session.ack is not None))
         ):
@@ -697,7 +699,7 @@ class Bayeux:
         if not isinstance(ext, dict) or "token" not in ext:
             return
         if self.take_grant(session, ext["token"]):
-            request.outcome.granted = session
+            request.outcome.granted += (session,)
 
     def take_grant(self, session: Session, token: object) -> bool:
         """Let a session do what a token says; whether that is new. Raises BadToken, or ForbiddenChannel if the session
@@ -746,7 +748,7 @@ class Bayeux:
             return
         if session.link is not request.link or request.link is None:
             if session.link is not None:
-                request.outcome.replaced = session.link
+                request.outcome.replaced += (session.link,)
                 session.link.session = None
             session.link = request.link
             if not self.registry.resume(session):

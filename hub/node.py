@@ -1289,10 +1289,10 @@ class Node:
         """What the rules decided about other connections and sessions."""
         for hold in outcome.released:
             hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), hold.session.who)])
-        if outcome.replaced is not None:
-            outcome.replaced.leave(NORMAL, "continued elsewhere")
-        if outcome.granted is not None:
-            self._watch_grant(outcome.granted)
+        for link in outcome.replaced:
+            link.leave(NORMAL, "continued elsewhere")
+        for session in outcome.granted:
+            self._watch_grant(session)
         if outcome.opened is not None:
             self._opened(outcome.opened)
         for session, reason in outcome.ended:
@@ -1311,8 +1311,12 @@ class Node:
             to.session = session
         hold = outcome.hold
         if session is not None and hold is None and not session.ended:
-            # Not a refused one's; and what is no message has a reply without a channel.
-            reply = next(each for each in outcome.replies if each.get("channel") == CONNECT and each.get("successful"))
+            # Not a refused one's, nor another session's; and what is no message has a reply without a channel.
+            reply = next(
+                each
+                for each in outcome.replies
+                if each.get("channel") == CONNECT and each.get("successful") and each.get("clientId") == session.id
+            )
             parts = self._parts(session, reply, to)
         if self.bayeux.outgoing:
             parts += [self._encode(reply, outcome.senders.get(id(reply), NOBODY)) for reply in outcome.replies]

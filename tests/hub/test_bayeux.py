@@ -163,7 +163,7 @@ class TestConnect:
         old, again = bob.wire, Talk(rules, WEBSOCKET)
         again.client_id = bob.client_id
         outcome = again.connect()
-        assert outcome.replaced is old
+        assert outcome.replaced == (old,)
         assert bob.session.link is again.wire
         assert old.session is None
 

@@ -20,6 +20,8 @@ from hub.delivery import pause
 from hub.errors import LinkClosed
 from hub.node import Bounds, Node, new_id
 from hub.polls import Poll
+from hub.protocol import tokens
+from hub.protocol.access import Access
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
 from hub.sessions import Batch, Session
@@ -105,6 +107,67 @@ async def one_by_one(bounds: Bounds | None = None) -> AsyncIterator[Node]:
     async with new_node(bounds) as node:
         node.turns = Turns(0.0)
         yield node
+
+
+class TestBatchesOfSeveralSessions:
+    """One batch may speak for several sessions. Each was left with what the rules note for one."""
+
+    async def test_connects_of_several_sessions_on_a_socket_don_t_keep_them_for_ever(self) -> None:
+        """Of two that were held only the last had a time when it was answered. The other session counted as reachable
+        from then on: a client that shook hands by the thousand and left had the hub keep all of it for good.
+        """
+        async with new_node(Bounds(tick=0.0, session_ttl=0.1), timeout=0.2) as node:
+            wire = Wire()
+            clients = [Client(node) for _ in range(3)]
+            for client in clients:
+                client.wire = wire
+                client.start("/a")
+            clients[0].say(*(each.meta("connect", connectionType=WEBSOCKET) for each in clients))
+            assert node.registry.sessions
+            for session in list(node.registry.sessions.values()):
+                node.detach(wire, session)
+            async with asyncio.timeout(60):
+                while node.registry.sessions:
+                    await asyncio.sleep(0.05)
+
+    async def test_each_token_of_a_batch_is_watched(self) -> None:
+        """Only the last session of a batch was looked at when its token expired; the others heard on."""
+        async with new_node(Bounds(tick=0.0, session_ttl=1000.0)) as node:
+            wall = 1e9
+            node.bayeux.wall = lambda: wall
+            node.bayeux.access = node.registry.access = Access(realm="r", keys=[b"k" * 32])
+            shown = tokens.sign("r", b"k" * 32, wall, life=5, channels=["private-1"])
+            clients = [Client(node, LONG_POLLING) for _ in range(3)]
+            for client in clients:
+                client.start()
+            subscribes = [each.meta("subscribe", subscription="/private-1", ext={"token": shown}) for each in clients]
+            clients[0].say(*subscribes)
+            assert [each["successful"] for each in clients[0].wire.take()] == [True] * 3
+            wall += 6
+            skip(6)
+            await until(lambda: not node.registry.sessions)
+
+    async def test_what_waits_for_a_session_goes_before_its_own_reply(self) -> None:
+        """It went with the first connect's reply, which another session got: its acknowledgement number too."""
+        async with new_node() as node:
+            alice, bob = Client(node, LONG_POLLING), Client(node, LONG_POLLING)
+            alice.start()
+            bob.start("/a", ext={"ack": True})
+            await publish(node, "/a", 1)
+            alice.say(*(each.meta("connect", connectionType=LONG_POLLING) for each in (alice, bob)))
+            numbered = [each["clientId"] for each in alice.wire.take() if "ack" in each.get("ext", {})]
+            assert numbered == [bob.id]
+
+    async def test_each_socket_that_lost_its_session_is_told(self) -> None:
+        """Only the last was: the others stayed open, and heard nothing."""
+        async with new_node() as node:
+            clients = [Client(node) for _ in range(2)]
+            for client in clients:
+                client.start("/a")
+            wire = Wire()
+            connects = [each.meta("connect", connectionType=WEBSOCKET) for each in clients]
+            node.accept(connects, WEBSOCKET, wire, wire)
+            assert [each.wire.left for each in clients] == [(1000, "continued elsewhere")] * 2
 
 
 class TestLongBatches:

@@ -15,6 +15,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Public addresses that are nobody's to fetch from: Azure's metadata and DNS for its machines.
 _SPECIAL = frozenset({ipaddress.ip_address("168.63.129.16")})
 
+#: Networks of our own, or nobody's, that Python counts as public: site-local (RFC 3879), an old relay of 6to4
+#: (RFC 7526), and documentation (RFC 9637).
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("fec0::/10", "192.88.99.0/24", "3fff::/20")))
+
 #: Addresses that carry an IPv4 address: NAT64 (RFC 6052), 6to4 (RFC 3056), and the deprecated compatible form.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _6TO4 = ipaddress.IPv6Network("2002::/16")
@@ -56,7 +60,7 @@ class Guard:
         inner = _inner(parsed)
         if inner != parsed:
             return self.permits(str(inner))
-        if any(parsed in tunnel for tunnel in _TUNNELS if tunnel.version == parsed.version):
+        if any(parsed in network for network in (*_TUNNELS, *_NOT_PUBLIC) if network.version == parsed.version):
             return False
         return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved and parsed not in _SPECIAL
 

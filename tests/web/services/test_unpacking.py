@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.services.unpacking import MAX_CODINGS, NotPacked, TooLong, unpack
+from web.services.unpacking import MAX_CODINGS, MAX_MEMBERS, NotPacked, TooLong, unpack
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -62,6 +62,30 @@ def test_gzip_that_nobody_speaks_of_is_unpacked() -> None:
 def test_gzip_may_have_members_and_padding() -> None:
     body = gzip.compress(b"one ") + gzip.compress(b"two") + bytes(512)
     assert unpack(body, "gzip", 100) == b"one two"
+
+
+@pytest.mark.parametrize(
+    ("coding", "empty"),
+    [
+        ("gzip", gzip.compress(b"")),
+        ("", gzip.compress(b"")),
+        ("zstd", zstd.compress(b"")),
+        ("zstd", b"\x50\x2a\x4d\x18" + bytes(4)),
+    ],
+)
+def test_body_of_empty_members_is_refused(coding: str, empty: bytes) -> None:
+    """Behind each the rest was copied: 8 MB of them, which a fetch takes, kept a thread for minutes after the fetch had
+    been given up, and with it everybody whose password was to be verified.
+    """
+    began = time.process_time()
+    with pytest.raises(NotPacked):
+        unpack(empty * (4_000_000 // len(empty)), coding, 1_000_000)
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_body_may_have_some_members(coding: str) -> None:
+    assert unpack(PACKERS[coding](b"x") * MAX_MEMBERS, coding, 1000) == b"x" * MAX_MEMBERS
 
 
 def test_deflate_may_lack_its_header() -> None:

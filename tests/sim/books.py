@@ -96,6 +96,13 @@ class Book:
             account.sure = None
         return attempt
 
+    def begins(self, channel: str) -> None:
+        """A client by positions that has none of a channel reads its rows as they are now, and goes on from there.
+
+        What an earlier subscribe promised, whose unsubscribe got lost on the way, is in those rows.
+        """
+        self.account(channel).sure = None
+
     def granted(self, channel: str, first_sent: float, top: int, *, adds: bool) -> None:
         """It was answered successful; top: what the log had accepted when the worker said so."""
         account = self.account(channel)

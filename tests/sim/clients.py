@@ -672,6 +672,7 @@ class Client:
                 self.at[channel] = told
                 self._soft[channel] = self.world.now + HOLD
             elif since is None and channel not in self.at:
+                book.begins(channel)
                 self.at[channel] = told
                 self._soft[channel] = self.world.now + HOLD
         book.granted(channel, ask.first, reply["top"], adds=adds)

@@ -268,6 +268,8 @@ class Listener:
             if not complete:
                 self.book.told_lost(channel, message["tops"][channel])
             if channel in self.wants and (not complete or channel not in self.at):
+                if channel not in self.at:
+                    self.book.begins(channel)
                 self.at[channel] = top
             self._done(channel, message["tops"], adds=True)
 

@@ -15,14 +15,13 @@ from typing import Any, Protocol
 from zlib import crc32
 
 from hub.brokers import KEY_SECONDS, Broker, Claim, Health, Receiver
+from hub.brokers.redis.servers import COMMAND_SECONDS
 from hub.errors import BrokerUnavailable
 from hub.histories import Histories, Retention
 from hub.protocol.channels import home
 from hub.protocol.publications import Draft, History, Position, Publication, Published
 
-#: As in hub/brokers/redis: seconds a call waits for a server that is away, and after which those who ask are told so
-#: at once.
-COMMAND_SECONDS = 5.0
+#: As in hub/brokers/redis: seconds for which a server has been away when a call fails at once.
 PATIENCE_SECONDS = 1.0
 
 #: Likewise: seconds between the renewals of a worker's lease, after which it is uncertain without one, and after which
@@ -446,6 +445,8 @@ class SimBroker(Broker):
         call.fault = trouble.fault()
         self.pending += 1
         self._send(call)
+        # Whoever asks the real one gives up then, wherever the call or its reply is.
+        self._network.later(COMMAND_SECONDS, self._give_up, call)
         try:
             return await future
         finally:
@@ -529,6 +530,10 @@ class SimBroker(Broker):
             self._fail(call)
         else:
             self._arrive(_resolve, call.future, reply)
+
+    def _give_up(self, call: _Call) -> None:
+        if not call.future.done():
+            self._fail(call)
 
     def _fail(self, call: _Call) -> None:
         self._arrive(_refuse, call.future)

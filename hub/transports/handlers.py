@@ -51,12 +51,20 @@ class RequestHandler(web.RequestHandler):
         if self._refusal is not None:
             # Else the answer would be of a version that there is not.
             message = message._replace(version=HttpVersion10, should_close=True)
-        elif words := self._misdirected(message.headers.get(hdrs.HOST), message.path.partition("?")[0]):
+        elif words := self._foreign(message):
             # RFC 9110 §15.5.20.
             self._refusal = 421, words
-        elif not is_short(message.path.partition("?")[0]):
+        elif not is_short(message.url.path_safe):
             self._refusal = 404, "Not found"
         return self._make(message, payload, *more)
+
+    def _foreign(self, message: Any) -> str | None:
+        """Why a request is not for us, None if it is. A target in absolute form names its host too, which counts."""
+        path = message.path.partition("?")[0]
+        words = self._misdirected(message.headers.get(hdrs.HOST), path)
+        if words or path.startswith("/") or not message.url.raw_authority:
+            return words
+        return self._misdirected(message.url.raw_authority, path)
 
     async def judged(self, request: web.BaseRequest) -> web.StreamResponse:
         """The application's answer, or a refusal."""
@@ -92,7 +100,11 @@ class RequestHandler(web.RequestHandler):
 
 
 def is_short(path: str) -> bool:
-    """Whether a path can be looked up in little time; there is nothing at any that can't."""
+    """Whether a path can be looked up in little time; there is nothing at any that can't.
+
+    path: as aiohttp looks it up, without escapes (yarl's `path_safe`). What came may spell `/r/` as `/%72/`, or begin
+    with a scheme and a host.
+    """
     if path.count("/") > MAX_SLASHES:
         return False
     if not path.startswith(_REALM_PATHS):

@@ -205,6 +205,18 @@ async def test_health_is_told_by_any_name(path: str) -> None:
         assert (await say(url, b"GET /metrics HTTP/1.0\r\n\r\n")).status == 421
 
 
+@pytest.mark.parametrize(
+    "target", ["http://evil.example/test", "https://evil.example:8000/health/x", "http://u@evil.example/"]
+)
+async def test_host_of_the_target_counts_too(target: str) -> None:
+    """A target in absolute form names the host, whatever the field says (RFC 9112 §3.2.2). Only that was looked at."""
+    async with serving(hosts=["hub.example.org"]) as (url, _):
+        asked = f"GET {target} HTTP/1.1\r\nHost: hub.example.org\r\n\r\n"
+        assert (await say(url, asked.encode())).status == 421
+        ours = b"GET http://hub.example.org/test HTTP/1.1\r\nHost: hub.example.org\r\n\r\n"
+        assert (await say(url, ours)).status == 200
+
+
 async def test_refused_host_is_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(hosts=("hub.example.org",)) as (url, _):
         for _ in range(3):

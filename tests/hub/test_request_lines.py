@@ -123,3 +123,34 @@ async def test_what_tells_of_now_is_not_stored() -> None:
             found = (await answer(url, head, "")).partition(b"\r\n\r\n")[0].decode()
             (field,) = [line for line in found.split("\r\n") if line.lower().startswith("cache-control:")]
             assert "no-store" in field, path
+
+
+LONG = "a" * 20_000
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"/r/{LONG}",
+        f"/realm/{LONG}/publish/",
+        # Other spellings of the same were looked up, which took 20 to 100 ms.
+        f"/%72/{LONG}",
+        f"/%72ealm/{LONG}/publish/",
+        f"/re%61lm/{LONG}/publish/",
+        f"http://a/r/{LONG}",
+        f"http://a/%72/{LONG}",
+        f"http://a/realm/{LONG}/publish/",
+        "http://a" + "/a" * 5000,
+        "/a" * 5000,
+    ],
+    ids=lambda target: target[:14],
+)
+async def test_path_that_is_long_to_look_up_is_not(method: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(*_: object) -> None:
+        raise AssertionError("looked up")
+
+    monkeypatch.setattr("aiohttp.web_urldispatcher.UrlDispatcher.resolve", resolve)
+    async with serving() as (url, _):
+        head = f"{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        assert (await answer(url, head, "")).startswith(b"HTTP/1.1 404 ")

@@ -41,7 +41,7 @@ def parse_replay(value: object) -> int | Position:
     if isinstance(value, str):
         if "." in value:
             return Position.parse(value)
-        if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) <= 16):
+        if not (len(value) <= 16 and value.isascii() and value.removeprefix("-").isdigit()):
             raise BadMessage("replay", text="Not a replay id")
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not ALL <= value <= MAX_NUMBER:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from conversation import TYPES, Talk, new_rules
 
@@ -37,6 +39,32 @@ class TestHandshake:
     def test_client_id_of_the_client_is_never_adopted(self, rules: Bayeux) -> None:
         assert Talk(rules).handshake(clientId="mine")["clientId"] == "client1"
         assert rules.registry.get("mine") is None
+
+    @pytest.mark.parametrize("worst", ["9" * 1_000_000, " " * 1_000_000 + "1", [1] * 45_000, {"a": [1] * 45_000}])
+    @pytest.mark.parametrize(
+        ("channel", "field", "listed"),
+        [
+            ("handshake", "version", False),
+            ("handshake", "minimumVersion", False),
+            ("handshake", "supportedConnectionTypes", False),
+            ("handshake", "supportedConnectionTypes", True),
+            ("connect", "connectionType", False),
+            ("connect", "connectionType", True),
+        ],
+    )
+    def test_no_field_takes_long_whatever_is_in_it(
+        self, alice: Talk, channel: str, field: str, listed: bool, worst: object
+    ) -> None:
+        """A megabyte of digits was read as a number, and a list of 40,000 written out for an error that shows 20 or 40
+        characters, or gone through for a type of connection: 10 to 20 ms a message, each time.
+        """
+        asked = {"version": "1.0", "supportedConnectionTypes": TYPES, field: [worst] if listed else worst}
+        times = []
+        for _ in range(5):
+            began = time.thread_time()
+            alice.say(alice.meta(channel, **asked))
+            times.append(time.thread_time() - began)
+        assert min(times) < 0.002
 
     @pytest.mark.parametrize("version", ["1.0", 1, 1.0, "1.1", "2.0"])
     def test_versions_from_one_on_are_accepted(self, rules: Bayeux, version: object) -> None:

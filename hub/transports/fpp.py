@@ -130,6 +130,7 @@ class Fpp:
                 request.headers.get("Sec-Fetch-Site"),
                 request.headers.get(hdrs.REFERER),
                 request.headers.get(hdrs.HOST),
+                request.headers.get(hdrs.USER_AGENT),
             )
             if refused:
                 return response(text(403, refused, NO_STORE))

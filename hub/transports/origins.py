@@ -76,15 +76,19 @@ class Origins:
         self._log(origin[:80] if found is None else found, host, known=found is not None)
         return NO_ORIGIN if found is None else self.refusal
 
-    def refuse_script(self, site: str | None, referer: str | None, host: str | None) -> str:
+    def refuse_script(self, site: str | None, referer: str | None, host: str | None, agent: str | None) -> str:
         """ "" if a page may load an answer as a script, else what it is told. site: the request's Sec-Fetch-Site.
 
         Such a request has no Origin, and whatever page asks can read the answer: one on the internet would reach hubs
-        in its visitor's own network. Browsers that need scripts for it don't send Sec-Fetch-Site, and are let in.
+        in its visitor's own network. Those are asked over plain http, where no browser says Sec-Fetch-Site; then the
+        Referer counts, which a page can have left out, but not the browser's name (agent: the User-Agent).
         """
         if not self._scripts:
             return NO_SCRIPTS
-        if self.any or site not in ("cross-site", "same-site"):
+        if self.any or site in ("same-origin", "none"):
+            return ""
+        if site is None and referer is None and not (agent or "").startswith("Mozilla/"):
+            # A program's.
             return ""
         origin = None if referer is None else origin_of(referer[:MAX_ORIGIN])
         if origin is None:

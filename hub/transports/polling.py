@@ -130,7 +130,10 @@ class Polling:
             return response(_text(400, "Bad request: POST messages, open a WebSocket, or GET with ?message=", {}))
         headers = request.headers
         refusal = self._origins.refuse_script(
-            headers.get("Sec-Fetch-Site"), headers.get(hdrs.REFERER), headers.get(hdrs.HOST)
+            headers.get("Sec-Fetch-Site"),
+            headers.get(hdrs.REFERER),
+            headers.get(hdrs.HOST),
+            headers.get(hdrs.USER_AGENT),
         )
         if refusal:
             return response(_text(403, refusal, {}))

@@ -155,7 +155,11 @@ class TestCallbackPolling:
         async with serving(origins=("https://friend.example",)) as (url, _), ClientSession() as http:
             for path, query in ways:
                 for site, referer, refused in (
-                    (None, stranger, False),
+                    # Over plain http, as hubs of one's own network are asked, no browser says Sec-Fetch-Site.
+                    (None, stranger, True),
+                    (None, friend, False),
+                    (None, url + "/page", False),
+                    (None, None, True),
                     ("same-origin", None, False),
                     ("none", None, False),
                     ("cross-site", friend, False),
@@ -165,13 +169,16 @@ class TestCallbackPolling:
                     ("cross-site", "nonsense", True),
                     ("cross-site", "https://" + "a\u0301" * 1000, True),
                 ):
-                    fields = {"Sec-Fetch-Site": site, "Referer": referer}
+                    fields = {"Sec-Fetch-Site": site, "Referer": referer, "User-Agent": "Mozilla/5.0 (X11)"}
                     headers = {name: value for name, value in fields.items() if value is not None}
                     async with http.get(url + path, params=query, headers=headers) as response:
                         assert (response.status == 403) == refused, (path, site, referer, await response.text())
                         if refused:
                             assert response.content_type == "text/plain"
                             assert response.headers["X-Content-Type-Options"] == "nosniff"
+                # A program says neither, and no page makes it ask.
+                async with http.get(url + path, params=query) as response:
+                    assert response.status != 403
 
     @pytest.mark.parametrize(("settings", "status"), [({"origins": ("*",)}, 200), ({"jsonp": False}, 403)])
     async def test_scripts_are_for_all_or_nobody_where_that_is_set(self, settings: Any, status: int) -> None:

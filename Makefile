@@ -7,6 +7,7 @@
 #   make chaos   the ledger: every fault, every client's books, silent losses counted
 #   make roaming unmodified clients whose requests go to whichever worker: a table of who is deaf or refused
 #   make simulate  workers, clients and Redis by a seed, every promise checked: ARGS="--seeds 200000"
+#   make search  SEARCH random programs of sessions and SQL: is what is told what the tables say?
 #   make hostile attacks of every kind on a hub, and what its other clients notice
 #   make fuzz    fuzz the parsers, SECONDS each
 #   make lock    write constraints.txt anew, with the newest releases
@@ -104,6 +105,12 @@ roaming: system
 simulate: $(VENV)/installed-dev
 	@exec $(BIN)/python -m tests.sim $(ARGS)
 
+SEARCH ?= 2000
+
+search: system
+	@SEARCH=$(SEARCH) exec $(BIN)/python -m pytest -q -m search --timeout 0 -n $(WORKERS) $(ARGS) \
+		tests/orm/test_comparison.py tests/orm/test_django_comparison.py tests/orm/test_watched.py
+
 hostile: $(VENV)/installed-dev
 	@exec $(BIN)/python -m benchmarks.hostile $(ARGS)
 
@@ -129,4 +136,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system run test lint test-python test-js bench chaos roaming simulate hostile fuzz lock clean
+.PHONY: help system run test lint test-python test-js bench chaos roaming simulate search hostile fuzz lock clean

@@ -4,6 +4,9 @@ A session knows the old value of an attribute only if it was loaded. It is not a
 (which expires objects), where the column is deferred, and where SQL sets it; the new value is not where SQL
 or the database makes it. What a declaration needs and the session doesn't know is read here, once before
 the writes and once after them for all rows of a class, and not at all where nothing is missing.
+
+A channel is made of values that its row had at one time. So where one of the columns that decide it has to be read,
+all are: what the session holds may be older, if a statement changed the row under the object.
 """
 
 from __future__ import annotations
@@ -26,9 +29,11 @@ from .mapped import (
     Plan,
     ask,
     by_identity,
+    is_outdated,
     key_is_one_of,
     locked,
     name_of,
+    note_read,
     one_of,
     rows_by_key,
     rows_where,
@@ -41,7 +46,7 @@ Found = tuple[Mapper[Any], list[Notice]]
 
 @dataclass(slots=True)
 class Image:
-    """A row before its UPDATE. fields: what is about to change. unknown: needed old values that are not loaded."""
+    """A row before its UPDATE. fields: what is about to change. unknown: old values to be read."""
 
     fields: set[str] = field(default_factory=set)
     before: dict[str, Any] = field(default_factory=dict)
@@ -56,6 +61,8 @@ class _Written:
     kind: Kind
     image: Image | None = None
     relations: frozenset[str] = frozenset()
+    #: What was read after the writes, for an object that doesn't hold what its row does.
+    after: dict[str, Any] = field(default_factory=dict)
 
 
 class Flush:
@@ -70,6 +77,8 @@ class Flush:
         #: Old values that were read, for rows whose turn may come later.
         self._read: dict[State, dict[str, Any]] = {}
         self._deleted: set[State] = set()
+        #: Rows whose key a new object took, as they were.
+        self._replacing: dict[State, Image] = {}
         self._found: list[Found] = []
         #: Rows whose expired columns are read together, if a function asks for one.
         self._expired: list[tuple[Any, Mapper[Any], Plan]] = []
@@ -90,7 +99,15 @@ class Flush:
             return
         self._connections.setdefault(mapper, connection)
         self._read_before(mapper, connection, [row, *self._session.dirty], deleting=False)
-        image.before |= {key: value for key, value in self._read.get(state, {}).items() if key in image.unknown}
+        self._take_read(image, state)
+
+    def replacing(self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any) -> None:
+        """Called before a new object takes the key of this deleted one: SQLAlchemy makes one UPDATE of both."""
+        state = instance_state(row)
+        image = self._replacing[state] = self._image_of_deleted(plan, state)
+        if image.unknown:
+            self._read_before(mapper, connection, [row], deleting=True)
+            self._take_read(image, state)
 
     def updated(
         self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any, related: frozenset[str]
@@ -126,7 +143,7 @@ class Flush:
         image = self._image_of_deleted(plan, state)
         if image.unknown:
             self._read_before(mapper, connection, self._session.deleted, deleting=True)
-            image.before |= {key: value for key, value in self._read.get(state, {}).items() if key in image.unknown}
+            self._take_read(image, state)
         if plan.asks and not self._listed:
             self._listed = True
             for one in self._session.deleted:
@@ -140,6 +157,7 @@ class Flush:
         for row in self._session.deleted:
             self._replaced(row)
         self._load_named()
+        self._read_outdated()
         self._expired = [(one.row, one.mapper, one.plan) for one in self._written if one.plan.asks]
         for one in self._written:
             self._found.append((one.mapper, self._told(one)))
@@ -181,7 +199,16 @@ class Flush:
                     image.before[key] = held[key]
                 elif key in plan.where:
                     image.unknown.add(key)
+            if is_outdated(state):
+                image.unknown |= plan.where | plan.moving
+            elif image.unknown:
+                image.unknown |= plan.where
         return image
+
+    def _take_read(self, image: Image, state: State) -> None:
+        read = self._read.get(state, {})
+        image.before |= {key: value for key, value in read.items() if key in image.unknown}
+        image.unknown -= read.keys()
 
     def _image_of_deleted(self, plan: Plan, state: State) -> Image:
         image = Image()
@@ -195,6 +222,10 @@ class Flush:
                     image.unknown.add(key)
             elif key in plan.where and ((key not in state.dict and not plan.asks) or key in plan.expressions):
                 image.unknown.add(key)
+        if is_outdated(state):
+            image.unknown |= plan.columns.keys() if plan.asks else plan.where
+        elif image.unknown:
+            image.unknown |= plan.where
         return image
 
     def _read_before(self, mapper: Mapper[Any], connection: Connection, rows: Iterable[Any], *, deleting: bool) -> None:
@@ -228,9 +259,8 @@ class Flush:
         plan = self._plan_of(state.mapper)
         if plan is None or state in self._deleted or state.key is None:
             return
-        self._found.append(
-            (state.mapper, self._told_of_deleted(state.mapper, plan, row, self._image_of_deleted(plan, state)))
-        )
+        image = self._replacing.get(state) or self._image_of_deleted(plan, state)
+        self._found.append((state.mapper, self._told_of_deleted(state.mapper, plan, row, image)))
 
     def _load_named(self) -> None:
         missing: dict[Any, tuple[Mapper[Any], set[str]]] = {}
@@ -243,6 +273,29 @@ class Flush:
             if keys:
                 missing[one.row] = (one.mapper, keys)
         self._load(missing)
+
+    def _read_outdated(self) -> None:
+        """Read what the rows hold whose objects hold something else, and leave the objects as they are."""
+        by_mapper: dict[Mapper[Any], list[_Written]] = {}
+        guesses: dict[Mapper[Any], list[_Written]] = {}
+        for one in self._written:
+            if is_outdated(instance_state(one.row)):
+                by_mapper.setdefault(one.mapper, []).append(one)
+            elif one.plan.guessed and one.image is not None:
+                guesses.setdefault(one.mapper, []).append(one)
+        for mapper, written in guesses.items():
+            if len(written) > 1:
+                by_mapper.setdefault(mapper, []).extend(written)
+        for mapper, written in by_mapper.items():
+            plan = written[0].plan
+            keys = plan.columns.keys() if plan.asks else plan.named | plan.moving
+            identities = {_identity(plan, instance_state(one.row)) for one in written}
+            found = rows_by_key(self._connections[mapper], mapper, plan, identities, keys)
+            for one in written:
+                state = instance_state(one.row)
+                one.after = found.get(_identity(plan, state), {})
+                if one.after:
+                    note_read(state, one.after)
 
     def _load(self, missing: dict[Any, tuple[Mapper[Any], set[str]]]) -> None:
         """Put columns that are not loaded into their objects, with one question for each class."""
@@ -263,7 +316,8 @@ class Flush:
 
     def _told(self, one: _Written) -> list[Notice]:
         if one.image is None:
-            return self._notices(one.mapper, one.plan, one.row, Change(one.kind, relations=one.relations))
+            seen = Old(one.row, one.after) if one.after else None
+            return self._notices(one.mapper, one.plan, one.row, Change(one.kind, relations=one.relations), seen=seen)
         image, state = one.image, instance_state(one.row)
         fields = set(image.fields)
         for key in state.committed_state:
@@ -276,14 +330,17 @@ class Flush:
                         image.before[key] = history.deleted[0]
         for key in one.plan.moving:
             known = key not in fields and key in image.before
-            if known and (key not in state.dict or differs(image.before[key], state.dict[key])):
+            held = one.after or state.dict
+            if known and (key not in held or differs(image.before[key], held[key])):
                 fields.add(key)
         change = Change("changed", frozenset(fields), image.before)
-        old = Old(one.row, image.before) if image.before else None
-        return self._notices(one.mapper, one.plan, one.row, change, old)
+        old = Old(one.row, image.before, image.unknown) if image.before else None
+        return self._notices(
+            one.mapper, one.plan, one.row, change, old, seen=Old(one.row, one.after) if one.after else None
+        )
 
     def _told_of_deleted(self, mapper: Mapper[Any], plan: Plan, row: Any, image: Image) -> list[Notice]:
-        seen = Old(row, image.before) if image.before else row
+        seen = Old(row, image.before, image.unknown) if image.before else row
         return self._notices(mapper, plan, row, Change("deleted"), seen=seen)
 
     def _notices(

@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, select, tuple_
 from sqlalchemy import inspect as inspected
-from sqlalchemy.orm import Mapper, RelationshipDirection, object_session
+from sqlalchemy.orm import InstanceState, Mapper, RelationshipDirection, Session, object_session
+from sqlalchemy.orm.attributes import instance_state
 
 from .declarations import MISSING, Before, Declaration, Unknown, computed, differs
 
@@ -37,7 +38,9 @@ class Plan:
     channel, so that their old values are needed. named: those that a channel's braces or `fields` name.
     moving: those in question that the database or a default may set at any UPDATE. asks: a function of
     the site's, or a property, sees the row. read: those to read for a statement that changes many rows.
-    expressions: SQL over the row (`column_property`), and no columns.
+    expressions: SQL over the row (`column_property`), and no columns. guessed: those in question that a Python
+    function sets at an UPDATE. Of several rows updated together, SQLAlchemy gives each object what the function
+    made for the first.
     """
 
     declarations: tuple[Declaration, ...]
@@ -49,6 +52,7 @@ class Plan:
     asks: bool
     read: tuple[str, ...]
     expressions: frozenset[str]
+    guessed: frozenset[str]
 
 
 def plan_of(mapper: Mapper[Any], declarations: tuple[Declaration, ...]) -> Plan:
@@ -67,7 +71,10 @@ def plan_of(mapper: Mapper[Any], declarations: tuple[Declaration, ...]) -> Plan:
     deferred = {one.key for one in mapper.column_attrs if one.deferred} - named - watched - set(key)
     read = tuple(one for one in columns if asks or one not in deferred)
     expressions = frozenset(one for one, column in columns.items() if _is_expression(column))
-    return Plan(declarations, columns, key, where, named, frozenset(moving), asks, read, expressions)
+    guessed = {key for key in moving if getattr(getattr(columns[key], "onupdate", None), "is_callable", False)}
+    return Plan(
+        declarations, columns, key, where, named, frozenset(moving), asks, read, expressions, frozenset(guessed)
+    )
 
 
 def _is_expression(column: Any) -> bool:
@@ -124,9 +131,19 @@ def changed_from(old: Values, new: Values) -> dict[str, Any]:
 
 
 class Old(Before):
-    """A mapped object as it was: what it refers to by a changed foreign key is what it referred to then."""
+    """A mapped object as it was: what it refers to by a changed foreign key is what it referred to then.
+
+    unread: columns whose old values could not be read. The object's are not put in their stead: a channel is made
+    of values that its row had at one time.
+    """
+
+    def __init__(self, row: object, before: Mapping[str, object], unread: Collection[str] = ()) -> None:
+        super().__init__(row, before)
+        self._unread = unread
 
     def __getattr__(self, name: str) -> Any:
+        if name in self._unread:
+            raise Unknown(f"{name} of {type(self._row).__name__} as it was can't be read")
         mapper: Mapper[Any] = inspected(self._row).mapper
         relation = mapper.relationships.get(name)
         if relation is None or relation.direction is not RelationshipDirection.MANYTOONE:
@@ -140,6 +157,41 @@ class Old(Before):
             raise Unknown(f"{name} of {mapper.class_.__name__} as it was is not known")
         identity = tuple(getattr(self, keys[column]) for column in target.primary_key)
         return None if None in identity else session.get(target.class_, identity)
+
+
+_OUTDATED = "hub.orm.outdated"
+
+
+def note_outdated(session: Session, mapper: Mapper[Any], identities: Iterable[Identity] | None) -> None:
+    """Note on the session's objects of these rows (None: of any) that a statement has changed the rows under them.
+
+    `synchronize_session=False` leaves them as they were, and no synchronization touches what is assigned and not
+    flushed. The note stays with an object until a flush has seen that it is right again.
+    """
+    if identities is None:
+        for state in session.identity_map.all_states():
+            if state.mapper.isa(mapper):
+                state.info[_OUTDATED] = True
+        return
+    for identity in identities:
+        row = session.identity_map.get(mapper.identity_key_from_primary_key(identity))
+        if row is not None:
+            instance_state(row).info[_OUTDATED] = True
+
+
+def is_outdated(state: InstanceState[Any]) -> bool:
+    """Whether the object may hold other values than its row, by a statement of its own session."""
+    # Most have no `info` yet; asking for it would make one for each.
+    return "info" in state.__dict__ and _OUTDATED in state.info
+
+
+def note_read(state: InstanceState[Any], values: Mapping[str, Any]) -> None:
+    """Note whether the object holds what was now read of its row."""
+    held = state.dict
+    if any(key in held and differs(held[key], value) for key, value in values.items()):
+        state.info[_OUTDATED] = True
+    else:
+        state.info.pop(_OUTDATED, None)
 
 
 @contextmanager

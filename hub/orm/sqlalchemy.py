@@ -385,6 +385,7 @@ def _asked_by_a_function(state: ORMExecuteState, flush: Flush) -> Any:
 def _listen_to_mappers() -> None:
     """Hear of every row that a flush writes, in any session; only those of a notifier are noted. Once is enough."""
     for name, listener in (
+        ("before_insert", _inserting),
         ("after_insert", _inserted),
         ("before_update", _updating),
         ("after_update", _updated),
@@ -398,6 +399,16 @@ def _work_of(row: object) -> _Work | None:
     session = object_session(row)
     work = None if session is None else session.info.get(_KEY)
     return work if isinstance(work, _Work) and work.flush is not None else None
+
+
+def _inserting(mapper: Mapper[Any], connection: Connection, row: object) -> None:
+    session = object_session(row)
+    if session is None or not session.deleted or (work := _work_of(row)) is None:
+        return
+    assert work.flush is not None
+    other = session.identity_map.get(mapper.identity_key_from_instance(row))
+    if other is not None and other in session.deleted and (plan := work.collector.plan(mapper)) is not None:
+        work.flush.replacing(mapper, plan, connection, other)
 
 
 def _inserted(mapper: Mapper[Any], connection: Connection, row: object) -> None:

@@ -43,6 +43,7 @@ from .mapped import (
     locked,
     mapper_of,
     name_of,
+    note_outdated,
     one_of,
     plan_of,
     rows_by_key,
@@ -157,11 +158,13 @@ class _Change(_Statement):
         kind = "deleted" if self.state.is_delete else "changed"
         before = self._before()
         result = self.state.invoke_statement()
+        note_outdated(self.session, self.mapper, before)
         if before is None:
             self.tell_of_no_row(kind)
             return result
         count = getattr(result, "rowcount", -1)
         if isinstance(count, int) and count > len(before):
+            note_outdated(self.session, self.mapper, None)
             # Rows that another session committed between the question and the statement.
             logger.warning("bulk statement changed rows that were not read", extra={"model": name_of(self.mapper)})
             self.tell_of_no_row(kind)
@@ -254,6 +257,7 @@ class _Insert(_Statement):
             result, after = self.state.invoke_statement(), None
         if after is None:
             after = self._read_after(plan, before)
+        note_outdated(self.session, self.mapper, None if after is None else {**(before or {}), **after})
         if after is None:
             self._tell_given()
             return result

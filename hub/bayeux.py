@@ -485,10 +485,7 @@ class Bayeux:
 
     def new_session(self, now: float, visitor: str | None) -> Session:
         """A session with an id of its own, not remembered yet."""
-        session = Session(self._new_id(), now, visitor)
-        if visitor is not None:
-            session.opened = self.wall()
-        return session
+        return Session(self._new_id(), now, visitor, 0.0 if visitor is None else self.wall())
 
     def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
         """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
@@ -598,7 +595,7 @@ class Bayeux:
         reply["ext"] = {"replay": True}
         ext = message.get("ext")
         if isinstance(ext, dict) and ext.get("ack") is True:
-            session.ack = 0
+            session.use_acks()
             reply["ext"]["ack"] = True
         self.registry.add(session)
         reply.update(version="1.0", clientId=session.id, advice=self.retry)
@@ -614,10 +611,10 @@ class Bayeux:
             raise BadMessage("connectionType", text="Missing field")
         if kind not in CONNECTION_TYPES:
             raise NoCommonTransport(_brief(kind)[:40])
-        session.seen = request.now
+        session.touch(request.now)
         self._acknowledge(session, message, request)
         self._take_over(session, message, request, kind)
-        first, session.connected = not session.connected, True
+        first = session.connect()
         timeout = self._timeout(message)
         http = request.link is None
         request.outcome.resumed = session
@@ -641,7 +638,8 @@ class Bayeux:
             reply.update(clientId=session.id, advice=several)
             request.outcome.replies.append(reply)
             return
-        session.hold = request.outcome.hold = Hold(session, reply.get("id"), request.now + timeout, request.to)
+        hold = request.outcome.hold = Hold(session, reply.get("id"), request.now + timeout, request.to)
+        session.begin_hold(hold)
 
     def _is_crowded(self, session: Session, request: Request) -> bool:
         """Whether other sessions of this one's browser hold as many polls as it may have.
@@ -713,13 +711,12 @@ class Bayeux:
         if grant == session.grant:
             return False
         self.access.check_newer(grant, session.grant, session.patterns, session.user)
-        session.grant = grant
+        session.authorize(grant)
         return True
 
     def _acknowledge(self, session: Session, message: Message, request: Request) -> None:
         """Forget what the client has, put back what it has not; raises UnknownClient if that is too much to wait."""
-        unacked, session.unacked = session.unacked, None
-        if not unacked:
+        if not session.unacked:
             return
         batch = 0
         if session.ack is not None:
@@ -729,8 +726,7 @@ class Bayeux:
         elif session.answered == message.get("id") is not None:
             # Faye repeats a connect it got no answer to under the same id: that answer was lost.
             batch = -1
-        session.got([item for number, items in unacked if number <= batch for item in items])
-        session.put_back([item for number, items in unacked if number > batch for item in items])
+        session.acknowledge(batch)
         if not session.shrink(*self.queue_bounds):
             # It takes answers and says that it has none of them: each would be longer than the one before.
             self.registry.end(session)
@@ -739,7 +735,7 @@ class Bayeux:
 
     def _take_over(self, session: Session, message: Message, request: Request, kind: str) -> None:
         """Make the connection of this connect the session's only one. Raises UnknownClient if it can't go on."""
-        held, session.hold = session.hold, None
+        held = session.end_hold()
         if held is not None and not (held.id == message.get("id") and held.to is request.to):
             # (On one WebSocket a repeated id is the same connect and gets one answer.) Never a plain
             # success: a client that lost its connect to another must not take it back at once.
@@ -751,34 +747,27 @@ class Bayeux:
             # Faye sends before it knows that its stream has opened.
             return
         if session.link is not request.link or request.link is None:
-            if session.link is not None:
-                request.outcome.replaced += (session.link,)
-                session.link.session = None
-            session.link = request.link
+            replaced = session.depart()
+            if replaced is not None:
+                request.outcome.replaced += (replaced,)
             if not self.registry.resume(session):
                 if held is not None:
                     held.error, held.advice = UnknownClient(_shown_id(session.id)), self.rehandshake
-                session.link = None
                 self.registry.end(session)
                 request.outcome.ended.append((session, "not recovered"))
                 raise UnknownClient(_shown_id(session.id))
             if request.link is not None:
-                self.registry.attached(session)
-        if request.link is not None and request.link.session is not session:
-            if request.link.session is not None:
-                # A client that handshakes again on its socket leaves its old session to expire.
-                request.link.session.link = request.link.session.sink = None
-            request.link.session = session
+                self.registry.attach(session, request.link)
         session.settle()
 
     # MUST: channel, clientId. MAY: ext, id.
     def _disconnect(self, message: Message, reply: Message, request: Request) -> None:
         session = self._session(message)
         reply["clientId"] = session.id
-        if session.hold is not None:
-            session.hold.advice = self.give_up
-            request.outcome.released.append(session.hold)
-            session.hold = None
+        held = session.end_hold()
+        if held is not None:
+            held.advice = self.give_up
+            request.outcome.released.append(held)
         self.registry.end(session)
         request.outcome.ended.append((session, "disconnect"))
         request.outcome.close = True
@@ -803,7 +792,7 @@ class Bayeux:
             if not self.access.may_recover(channel, who):
                 raise ForbiddenChannel(channel, text="Forbidden channel - no history")
         new = self.check_room(session, patterns)
-        session.seen = request.now
+        session.touch(request.now)
         for pattern in new:
             # A service channel has no subscribers, but CometD clients subscribe to be tidy.
             if not is_service(pattern):
@@ -814,22 +803,22 @@ class Bayeux:
         if asked or replays:
             reply["ext"] = {"position": {}, "recovered": {}}
             # Who only asks for a replay keeps no positions, so it must be told of a loss in another way.
-            session.tracks = session.tracks or bool(asked)
+            if asked:
+                session.track()
             for channel, since in asked.items():
-                session.recovering += 1
+                session.begin_recovery()
                 request.outcome.recoveries.append(Recovery(session, channel, since, reply))
             for channel, replay in replays.items():
                 if channel not in asked:
-                    session.recovering += 1
+                    session.begin_recovery()
                     request.outcome.recoveries.append(Recovery(session, channel, None, reply, replay))
-            session.settle()
         request.outcome.replies.append(reply)
 
     # As subscribe.
     def _unsubscribe(self, message: Message, reply: Message, request: Request) -> None:
         session = self._session(message)
         patterns = self._patterns(message, request)
-        session.seen = request.now
+        session.touch(request.now)
         removed = [pattern for pattern in patterns if self.registry.unsubscribe(session, pattern)]
         self._change(request, session, reply, patterns, removed, on=False)
         reply["clientId"] = session.id
@@ -854,7 +843,7 @@ class Bayeux:
         if session is None and not self.registry.ended_lately(client_id):
             raise UnknownClient(_shown_id(client_id))
         if session is not None:
-            session.seen = request.now
+            session.touch(request.now)
         self.grammar.check_name(channel)
         service = is_service(channel)
         if service and channel not in self.services:
@@ -902,14 +891,11 @@ class Bayeux:
         if not rate:
             return True
         burst = max(1.0, rate * BURST_SECONDS)
-        bucket = self._late if session is None else session.publishes
-        if bucket is None:
-            bucket = Bucket(now, burst)
-            if session is None:
-                self._late = bucket
-            else:
-                session.publishes = bucket
-        return bucket.take(now, rate, burst)
+        if session is not None:
+            return session.may_publish(now, rate, burst)
+        if self._late is None:
+            self._late = Bucket(now, burst)
+        return self._late.take(now, rate, burst)
 
     def _session(self, message: Message) -> Session:
         client_id = message.get("clientId")

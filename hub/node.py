@@ -435,14 +435,12 @@ class Node:
         if session is None or session.ended:
             return
         if session.hold is not None and session.hold.to is poll:
-            session.hold = None
-            session.seen = self.time()
+            session.end_hold()
+            session.touch(self.time())
             if self.registry.attendance is not None:
                 self.registry.attendance.away(session)
         elif poll.taken:
-            session.unacked = None
-            session.put_back(poll.taken)
-            session.settle()
+            session.return_batch(poll.taken)
             if session.delivered is not None:
                 self.spawn(self.store.save_later(session))
         poll.session = None
@@ -529,10 +527,8 @@ class Node:
         self.links.discard(link)
         self._later.pop(link, None)
         if session is not None and session.link is link:
-            session.link = session.sink = None
-            session.seen = self.time()
-            if session.hold is not None and session.hold.to is link:
-                session.hold = None
+            session.detach()
+            session.touch(self.time())
             if self.registry.attendance is not None:
                 self.registry.attendance.away(session)
             if session.fence > 0 and session.connected and not session.ended:
@@ -545,17 +541,15 @@ class Node:
         if self.registry.get(session.id) is None:
             link.leave(SLOW, "slow")
             return
-        old, session.link = session.link, link
+        old = session.depart()
         if old is not None:
-            old.session = None
             old.leave(NORMAL, "continued elsewhere")
         self.registry.saw(session, last)
         if not self.registry.resume(session):
             self.end_session(session, "not recovered")
+            link.leave(NORMAL, "not recovered")
             return
-        link.session = session
-        self.registry.attached(session)
-        session.settle()
+        self.registry.attach(session, link)
         self._flush_queue(session)
 
     def count_address(self, address: str, change: int) -> None:
@@ -573,12 +567,12 @@ class Node:
     def open_session(self, link: Link, who: Who = NOBODY) -> Session:
         """A session for a client that speaks no Bayeux: it lives as long as its link."""
         session = self.bayeux.new_session(self.time(), who.visitor)
-        session.grant = who.grant
+        session.authorize(who.grant)
         self._watch_grant(session)
-        session.connected = session.tracks = True
-        session.link = link
+        session.connect()
+        session.track()
         self.registry.add(session)
-        session.settle()
+        session.attach(link)
         self.counters.opened += 1
         return session
 
@@ -591,8 +585,7 @@ class Node:
         """End a session for a reason of the node's or a transport's."""
         if session.ended:
             return
-        hold, session.hold = session.hold, None
-        link, session.link = session.link, None
+        hold, link = session.end_hold(), session.detach()
         self.registry.end(session)
         # One without a connect was never more than a handshake.
         if session.fence > 0 and session.connected:
@@ -612,8 +605,7 @@ class Node:
 
         Raises BrokerUnavailable; the subscriptions stand then, and the channels count as not recovered.
         """
-        session.recovering += 1
-        session.settle()
+        session.begin_recovery()
         if self.delivery.pending:
             self.delivery.flush()
         try:
@@ -631,7 +623,7 @@ class Node:
                     found[channel] = await self._recover(session, channel, since)
             return found
         finally:
-            session.recovering -= 1
+            session.end_recovery()
             session.settle()
 
     # The broker's receiver
@@ -700,7 +692,7 @@ class Node:
             # The only word every Bayeux client knows for "start anew".
             self.end_session(session, "lost")
             return
-        session.lost = channels if session.lost is None else session.lost | channels
+        session.mark_lost(channels)
         if session.hold is not None:
             self._answer(session)
 
@@ -711,11 +703,8 @@ class Node:
         if session.ended:
             return
         if isinstance(error, LinkClosed):
-            if session.hold is not None and session.hold.to is session.link:
-                # Its answer could go nowhere, and would take with it what waits.
-                session.hold = None
-            session.link = session.sink = None
-            session.seen = self.time()
+            session.detach()
+            session.touch(self.time())
             self.put_aside(session, batch.publications)
         else:
             logger.error("delivery failed", exc_info=error)
@@ -771,7 +760,7 @@ class Node:
                 for channel, run in groupby(taken, attrgetter("channel")):
                     link.offer(Batch(channel, list(run)))
             except LinkClosed:
-                session.link = None
+                session.detach()
                 session.put_back(taken)
         session.settle()
         if self._leaving and session in self._leaving:
@@ -849,7 +838,7 @@ class Node:
             tops.append(top)
         for recovery, top in zip(recoveries, tops, strict=True):
             recovery.reply["ext"]["position"][recovery.channel] = str(top)
-            recovery.session.recovering -= 1
+            recovery.session.end_recovery()
         for session in {recovery.session for recovery in recoveries}:
             session.settle()
             self._flush_queue(session)
@@ -937,7 +926,7 @@ class Node:
             self.bayeux.refuse_for_now(change.reply)
             undone |= self._finish_change(change, kept=False)
             if change.opened and not session.ended:
-                session.fence = 0
+                session.own(0)
                 self.registry.end(session)
         if session.ended:
             return
@@ -1149,7 +1138,7 @@ class Node:
             if access.is_revoked(grant.user, grant.made):
                 return False
             if grant.expires <= self.bayeux.wall():
-                session.grant = None
+                session.authorize(None)
         who = session.who
         return all(access.may_subscribe(pattern, who) for pattern in patterns)
 
@@ -1164,14 +1153,12 @@ class Node:
         self.end_session(session, "not recovered")
 
     def let_go(self, session: Session, *, superseded: bool) -> None:
-        hold, session.hold = session.hold, None
-        link, session.link = session.link, None
+        hold, link = session.end_hold(), session.depart()
         if hold is not None:
             if superseded:
                 hold.error, hold.advice = Superseded(), {**self.bayeux.retry, "interval": SUPERSEDED_INTERVAL}
             hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), session.who)])
         if link is not None:
-            link.session = None
             link.leave(NORMAL, "continued elsewhere")
 
     def delivered_up_to(self, channel: str) -> Position | None:
@@ -1222,7 +1209,7 @@ class Node:
         except BrokerUnavailable:
             top, complete = None, False
         finally:
-            session.recovering -= 1
+            session.end_recovery()
         if top is not None:
             ext["position"][channel] = str(top)
         if recovery.since is not None or recovery.replay is not None:
@@ -1277,11 +1264,8 @@ class Node:
             # What it slept through is held to the floors when it wakes.
             self.wheel.add(self.time() + FLOOR_SECONDS, self._drop_floor, entry)
             return
-        if session.floors is not None and not session.ended:
-            session.floors.pop(channel, None)
-            if not session.floors:
-                session.floors = None
-                session.settle()
+        if not session.ended:
+            session.drop_floor(channel)
 
     # Answers
 
@@ -1296,7 +1280,6 @@ class Node:
         if outcome.opened is not None:
             self._opened(outcome.opened)
         for session, reason in outcome.ended:
-            session.link = None
             logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})
 
     def _opened(self, session: Session) -> None:
@@ -1357,9 +1340,9 @@ class Node:
                 self._answer(session, sure=True)
         except BrokerUnavailable:
             # Its client comes again, and what waits for it stays.
-            hold, session.hold = session.hold, None
+            hold = session.end_hold()
             if hold is not None:
-                session.seen = self.time()
+                session.touch(self.time())
                 hold.advice = {**self.bayeux.retry, "interval": UNAVAILABLE_INTERVAL}
                 hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), session.who)])
         finally:
@@ -1376,8 +1359,8 @@ class Node:
                 self._checking.add(session)
                 self.spawn(self._answer_when_sure(session))
             return
-        session.hold = None
-        session.seen = self.time()
+        session.end_hold()
+        session.touch(self.time())
         reply = self.bayeux.answer(hold)
         parts = self._parts(session, reply, hold.to)
         parts.append(self.bayeux.encode(reply, session.who))
@@ -1394,16 +1377,9 @@ class Node:
         # with it.
         beside = reply.get("advice") is self.bayeux.stream
         if (session.link is None and not beside) or session.ack is not None:
-            if not session.recovering:
-                publications = session.take()
+            publications = session.take_batch(reply.get("id"))
             if session.ack is not None:
-                session.ack += 1
                 ext["ack"] = session.ack
-                if publications:
-                    session.unacked = [*(session.unacked or ()), (session.ack, publications)]
-            elif publications:
-                session.unacked = [(0, publications)]
-                session.answered = reply.get("id")
             if session.delivered is not None and session.link is None:
                 # Saved after the answer: who takes the session over before finds the older positions, and its client
                 # gets some publications again rather than none.
@@ -1412,7 +1388,7 @@ class Node:
                 to.session, to.taken = session, publications
         if session.tracks:
             if session.lost:
-                ext["lost"], session.lost = sorted(session.lost), None
+                ext["lost"] = session.take_lost()
             tops = self._tops_of(session)
             if tops:
                 ext["tops"] = tops
@@ -1448,7 +1424,7 @@ class Node:
         if self.bayeux.wall() < grant.expires:
             self._watch_grant(session)
             return
-        session.grant = None
+        session.authorize(None)
         access = self.bayeux.access
         if not all(access.may_subscribe(pattern, session.who) for pattern in session.patterns):
             self.end_session(session, "token expired")

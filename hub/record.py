@@ -88,17 +88,15 @@ class SessionRecord:
     def session(self, session_id: str, now: float) -> Session:
         """The session, without its subscriptions and what waits for it. Raises BadWire."""
         try:
-            session = Session(session_id, now, self.user)
+            grant = None
             if self.grant is not None:
                 channels, publish, expires, user, made = self.grant
-                session.grant = Grant(tuple(channels), tuple(publish), expires, user, made)
-            session.delivered = {name: Position.parse(position) for name, position in self.positions.items()}
+                grant = Grant(tuple(channels), tuple(publish), expires, user, made)
+            delivered = {name: Position.parse(position) for name, position in self.positions.items()}
         except (BadMessage, TypeError, ValueError) as error:
             raise BadWire(f"session record: {error!r}") from None
-        session.opened = self.opened
-        session.connected = self.connected
-        session.tracks = self.tracks
-        session.ack = self.ack
+        session = Session(session_id, now, self.user, self.opened)
+        session.restore(grant=grant, connected=self.connected, tracks=self.tracks, ack=self.ack, delivered=delivered)
         return session
 
     def restore_sent(self, session: Session) -> None:

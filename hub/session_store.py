@@ -168,7 +168,7 @@ class SessionStore:
         if claim is None:
             if session is not None:
                 # The broker has forgotten it: evicted, or lost with a failover.
-                session.life = life
+                session.own(session.fence, life)
                 await self.save(session)
             return None
         if claim.owner != self._broker.worker:
@@ -180,7 +180,7 @@ class SessionStore:
             self._counters.taken_over += 1
         if session is not None and claim.fence == session.fence + 1:
             # Nobody had it meanwhile.
-            session.fence, session.life = claim.fence, life
+            session.own(claim.fence, life)
             return None
         if session is not None:
             self._drop(session)
@@ -200,7 +200,7 @@ class SessionStore:
             # Its client is told that it is unknown, and begins anew.
             logger.warning("session record can't be read", extra={"session": session_id[:8], "error": str(error)})
             return
-        session.fence, session.life = claim.fence, life
+        session.own(claim.fence, life)
         assert session.delivered is not None
         if not self._host.may_go_on(session, record.patterns):
             # Its token has expired, or its user was sent away, while nobody had it. Its client handshakes again.
@@ -211,7 +211,7 @@ class SessionStore:
         registry.add(session)
         self._counters.adopted += 1
         lost = set(record.lost)
-        session.recovering += 1
+        session.begin_recovery()
         for pattern in record.patterns:
             registry.subscribe(session, pattern)
         known = [name for name in record.patterns if name in session.delivered]
@@ -228,18 +228,17 @@ class SessionStore:
             # Half of a session must not go on; its record is as it was.
             self._drop(session)
             raise
-        session.recovering -= 1
+        session.end_recovery()
         if session.ended:
             # Its user was sent away meanwhile.
             return
         record.restore_sent(session)
-        if session.ack is not None:
-            session.ack += skip
+        session.skip_acks(skip)
         session.settle()
         lost.update(name for name, complete in zip(known, found, strict=True) if not complete)
         self._host.adopted(session)
         if lost and session.tracks:
-            session.lost = lost
+            session.mark_lost(lost)
         elif lost:
             self._host.not_recovered(session)
 
@@ -266,7 +265,7 @@ class SessionStore:
             return
         self._host.let_go(session, superseded=superseded)
         self._registry.forget(session)
-        session.fence, session.life = -1, 0
+        session.disown()
         self._unsaved.discard(session)
         logger.info("session moved", extra={"session": session.id[:8]})
 
@@ -285,7 +284,8 @@ class SessionStore:
             if registry.sessions.get(session.id) is not session:
                 return session.fence >= 0
             life = broker.life
-            fence = session.fence = session.fence or 1
+            fence = session.fence or 1
+            session.own(fence)
             record = SessionRecord.of(session).encode()
             self._unsaved.discard(session)
             try:
@@ -295,7 +295,7 @@ class SessionStore:
                 raise
             if saved:
                 if session.fence == fence:
-                    session.life = life
+                    session.own(fence, life)
                 return True
             if session.fence in (fence, -1):
                 self._counters.fenced += 1
@@ -305,14 +305,12 @@ class SessionStore:
 
     async def _position(self, session: Session) -> None:
         """Find out where the channels are that a session subscribed to without asking."""
-        delivered = session.delivered
-        if delivered is None:
-            delivered = session.delivered = {}
-        new = [name for name in session.patterns if name not in delivered and not is_wild(name)]
+        known = session.keep_positions()
+        new = [name for name in session.patterns if name not in known and not is_wild(name)]
         if new:
             positions = await asyncio.gather(*map(self._broker.position, new))
             for name, position in zip(new, positions, strict=True):
-                delivered.setdefault(name, position)
+                session.place(name, position)
 
     async def save_later(self, session: Session) -> None:
         """As `save`, of what was answered already: if the broker is away it is saved when it is back."""
@@ -399,7 +397,7 @@ class SessionStore:
             if place is not None and not (
                 known is not None and known.epoch == place.epoch and known.offset > place.offset
             ):
-                delivered[name] = place
+                session.begin(name, place)
 
     async def release_all(self) -> None:
         """Give up all sessions, at the node's end: other workers need not wait until its lease is over."""

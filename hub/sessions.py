@@ -132,6 +132,9 @@ class Session:
     they must be queued (no link, a full buffer, a recovery under way, acknowledgements).
     user: the site's visitor, if it knows one. grant: what the client's token allows. slept: the
     patterns that it sleeps on, None while it is awake.
+
+    Its fields are read everywhere and assigned in this module alone: by its own methods, and by the
+    registry's where the change is the registry's too (`Registry.subscribe`, `attach`, `sleep`, `wake`, `end`).
     """
 
     __slots__ = (
@@ -166,13 +169,13 @@ class Session:
         "user",
     )
 
-    def __init__(self, id: str, now: float, user: str | None = None) -> None:
+    def __init__(self, id: str, now: float, user: str | None = None, opened: float = 0.0) -> None:
         self.id = id
         self.seen = now
         self.user = user
         self.grant: Grant | None = None
         # When that of a site's visitor was opened, in seconds since 1970: who is sent away may come again.
-        self.opened = 0.0
+        self.opened = opened
         # The allowance of a client that publishes, None until it does.
         self.publishes: Bucket | None = None
         self.patterns: list[str] = []
@@ -239,6 +242,75 @@ class Session:
             and (self.queue is not None or self.slept is not None or not self.connected)
         )
 
+    # The client
+
+    def touch(self, now: float) -> None:
+        """Count its silence from now: it gave a sign of life, or lost what it could be reached by."""
+        self.seen = now
+
+    def connect(self) -> bool:
+        """Its client connects; whether for the first time."""
+        first, self.connected = not self.connected, True
+        return first
+
+    def authorize(self, grant: Grant | None) -> None:
+        """Let it do what a token allows, or no token any more."""
+        self.grant = grant
+
+    def use_acks(self) -> None:
+        """Number its batches from now on, for the client to acknowledge (CometD's extension)."""
+        self.ack = 0
+
+    def track(self) -> None:
+        """Its client keeps positions, so it can be told what to refetch."""
+        self.tracks = True
+
+    def may_publish(self, now: float, rate: float, burst: float) -> bool:
+        """Take one from its allowance of `rate` publishes a second; False if there is none left."""
+        if self.publishes is None:
+            self.publishes = Bucket(now, burst)
+        return self.publishes.take(now, rate, burst)
+
+    # Its connection: a link or a held connect
+
+    def attach(self, link: Link) -> None:
+        """Make a link its own, which has no other session then. Once it had one: `Registry.attach`."""
+        other = link.session
+        if other is not None and other is not self:
+            # A client that handshakes again on its socket leaves its old session to expire.
+            other.link = other.sink = None
+        self.link = link
+        link.session = self
+        self.settle()
+
+    def detach(self) -> Link | None:
+        """The link is gone, or is to go: have none. Returns the one it had, for which it still is the session."""
+        link = self.link
+        if link is not None:
+            self.link = self.sink = None
+            if self.hold is not None and self.hold.to is link:
+                # Its answer could go nowhere, and would take with it what waits.
+                self.hold = None
+        return link
+
+    def depart(self) -> Link | None:
+        """Go on elsewhere, at another connection or worker. Returns the link it had, which knows it no more."""
+        link = self.link
+        if link is not None:
+            self.link = self.sink = link.session = None
+        return link
+
+    def begin_hold(self, hold: Hold) -> None:
+        """Hold a connect, to be answered when there is something to say or when it is due."""
+        self.hold = hold
+
+    def end_hold(self) -> Hold | None:
+        """Hold no connect any more; returns the one to answer, if there was any."""
+        hold, self.hold = self.hold, None
+        return hold
+
+    # What waits for it
+
     def enqueue(self, publications: Iterable[Publication], count: int, size: int) -> None:
         """Keep publications until they can be sent; raise SlowSession beyond `count` or `size` bytes.
 
@@ -279,6 +351,39 @@ class Session:
         self.queued_bytes = 0
         return queue
 
+    def take_batch(self, number: object) -> list[Publication]:
+        """Take what waits, to go with the answer to the connect of this id. What arrived, the next connect says."""
+        publications = [] if self.recovering else self.take()
+        if self.ack is not None:
+            self.ack += 1
+            if publications:
+                self.unacked = [*(self.unacked or ()), (self.ack, publications)]
+        elif publications:
+            self.unacked = [(0, publications)]
+            self.answered = number
+        return publications
+
+    def return_batch(self, publications: Sequence[Publication]) -> None:
+        """The answer that carried these was not written: they wait again."""
+        self.unacked = None
+        self.put_back(publications)
+        self.settle()
+
+    def acknowledge(self, batch: int) -> None:
+        """The client has all batches up to this number; what went after it waits again."""
+        unacked, self.unacked = self.unacked or (), None
+        self.got([item for number, items in unacked if number <= batch for item in items])
+        self.put_back([item for number, items in unacked if number > batch for item in items])
+
+    def mark_lost(self, channels: Collection[str]) -> None:
+        """Something of these channels may have been missed: its client must be told to refetch (`take_lost`)."""
+        self.lost = set(channels) if self.lost is None else self.lost.union(channels)
+
+    def take_lost(self) -> list[str]:
+        """What its client is told now to refetch, sorted."""
+        lost, self.lost = sorted(self.lost or ()), None
+        return lost
+
     def put_back(self, publications: Sequence[Publication]) -> None:
         """Publications whose sending failed go to the head of the queue again."""
         if publications:
@@ -308,6 +413,15 @@ class Session:
             self.unacked = [(self.ack or 0, unacked)]
             self.answered = answered
 
+    def begin_recovery(self) -> None:
+        """What comes waits until `end_recovery`, behind the history that is read for it meanwhile."""
+        self.recovering += 1
+        self.sink = None
+
+    def end_recovery(self) -> None:
+        """A history was read, or could not be. Once its client has been told of it, `settle` lets more follow."""
+        self.recovering -= 1
+
     def recovered(self, channel: str, publications: Sequence[Publication], top: Position) -> None:
         """Merge a channel's history, up to `top`, with what came live meanwhile."""
         live = [
@@ -332,6 +446,14 @@ class Session:
             self.floors = {}
         self.floors[channel] = top
 
+    def drop_floor(self, channel: str) -> None:
+        """What the recovery of a channel covered can't come again."""
+        if self.floors is not None:
+            self.floors.pop(channel, None)
+            if not self.floors:
+                self.floors = None
+                self.settle()
+
     def _covered(self, publication: Publication) -> bool:
         assert self.floors is not None
         floor = self.floors.get(publication.channel)
@@ -344,6 +466,49 @@ class Session:
         if not self.floors:
             self.floors = None
         return False
+
+    # Its record, with several nodes
+
+    def own(self, fence: int, life: int | None = None) -> None:
+        """This node has it under a fence: 0 if it has no record. life: the lease in which that is certain, if it is."""
+        self.fence = fence
+        if life is not None:
+            self.life = life
+
+    def disown(self) -> None:
+        """Another node has it."""
+        self.fence, self.life = -1, 0
+
+    def keep_positions(self) -> dict[str, Position]:
+        """Note from now on what its client certainly has; returns what is known of that, by channel."""
+        if self.delivered is None:
+            self.delivered = {}
+        return self.delivered
+
+    def place(self, channel: str, position: Position) -> None:
+        """Where a channel was when it subscribed, unless its place there is known by now."""
+        self.keep_positions().setdefault(channel, position)
+
+    def restore(
+        self,
+        *,
+        grant: Grant | None,
+        connected: bool,
+        tracks: bool,
+        ack: int | None,
+        delivered: dict[str, Position],
+    ) -> None:
+        """Be what another node remembered; its subscriptions, and what waits for it, come after."""
+        self.grant = grant
+        self.connected = connected
+        self.tracks = tracks
+        self.ack = ack
+        self.delivered = delivered
+
+    def skip_acks(self, count: int) -> None:
+        """Leave out numbers of batches that its last node may have given to some that nobody knows of."""
+        if self.ack is not None:
+            self.ack += count
 
     def settle(self) -> None:
         """Choose the sink: write straight to the link if nothing stands between."""
@@ -649,8 +814,8 @@ class Registry:
             del self.asleep[pattern]
         return number, sleepers.backlog
 
-    def attached(self, session: Session) -> None:
-        """A session has got a link: from now on what is delivered may not arrive."""
+    def attach(self, session: Session, link: Link) -> None:
+        """Make a link a session's own (`Session.attach`): from now on what is delivered may not arrive."""
         if session.arrived is None and session.ack is None:
             # What waits is about to be written. Of each channel the oldest comes first, of different ones perhaps not.
             # A history may begin with what is in `recent`, and go on with what was published while nobody here
@@ -662,6 +827,7 @@ class Registry:
             known = [mark for mark in marks if mark is not None]
             session.arrived = min(known) if len(known) == len(marks) else -self.recent.step()
         session.replayed = False
+        session.attach(link)
 
     def arrived(self, session: Session, number: int) -> None:
         """Everything up to this number of `recent` has arrived at a session's link, for what came after it has."""
@@ -740,7 +906,7 @@ class Registry:
         if session.ended:
             return
         session.ended = True
-        session.sink = None
+        session.link = session.sink = None
         del self.sessions[session.id]
         for pattern in session.patterns:
             self._withdraw(session, pattern)

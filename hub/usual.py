@@ -111,10 +111,10 @@ class Usual:
             if position is None:
                 return None
             told = f',"ext":{{"position":{{"{pattern}":"{position}"}},"recovered":{{}}}}'
-            session.tracks = True
+            session.track()
         elif len(message) != 4:
             return None
-        session.seen = now
+        session.touch(now)
         registry.subscribe(session, pattern)
         reply = (
             f'{{"channel":"/meta/subscribe","successful":true,"id":"{number}","clientId":"{session.id}",'
@@ -151,12 +151,9 @@ class Usual:
             or session.lost is not None
         ):
             return None
-        session.seen = now
-        session.connected = True
-        session.link = link
-        registry.attached(session)
-        link.session = session
-        session.settle()
+        session.touch(now)
+        session.connect()
+        registry.attach(session, link)
         if registry.attendance is not None:
             registry.attendance.back(session)
         tops = self._tops(session) if session.tracks else None

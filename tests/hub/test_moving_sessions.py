@@ -290,6 +290,27 @@ async def test_session_is_continued_whole_or_not_at_all(redis_url: str) -> None:
         assert sorted(data(await say(two, connect(client_id)))) == [1, 2]
 
 
+async def test_loss_while_a_session_is_taken_over_is_told_with_what_that_lost(redis_url: str) -> None:
+    """The log was trimmed while the histories were read: what could not be recovered took the place of that."""
+    async with fleet(redis_url) as (one, two):
+        client_id = await start(one)
+        position = {"ext": {"position": {"/a": None}}}
+        await say(one, subscribe(client_id, "/a") | position, subscribe(client_id, "/b/*"))
+        await say(one, connect(client_id))
+        await rest(one)
+        await one.broker.close()
+        history = two.broker.history
+
+        async def lose(channel: str, since: Position | None) -> History:
+            found = await history(channel, since)
+            two.lost(["/a"])
+            return found
+
+        two.broker.history = lose  # type: ignore[method-assign]
+        (reply,) = await say(two, connect(client_id))
+        assert reply["ext"]["lost"] == ["/a", "/b/*"]
+
+
 async def talk(node: Node, message: dict[str, Any]) -> list[dict[str, Any]]:
     """What a new WebSocket carries on which this is said; its client never says that it arrived."""
     wire = Wire()

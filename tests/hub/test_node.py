@@ -489,6 +489,28 @@ class TestBrokenLinks:
             again.connect()
             assert again.wire.data() == [1, 2]
 
+    async def test_link_that_closes_as_its_queue_is_written_takes_nothing_with_it(self) -> None:
+        """Its session went on holding the connect that had come on it, and the next publication was an answer to that,
+        with all that waited.
+        """
+        async with new_node() as node:
+            alice = Client(node)
+            alice.wire = Broken()
+            alice.start("/a")
+            alice.connect()
+            assert alice.session.hold is not None
+            alice.wire.blocked = True
+            alice.session.settle()
+            await publish(node, "/a", 1)
+            alice.wire.blocked = False
+            node.writable(alice.session)
+            await publish(node, "/a", 2)
+            assert not alice.wire.messages
+            again = Client(node)
+            again.id = alice.id
+            again.connect()
+            assert again.wire.data() == [1, 2]
+
     async def test_bug_in_one_link_ends_its_session_alone(self) -> None:
         async with new_node() as node:
             alice, bob = Client(node), Client(node)

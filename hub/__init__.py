@@ -5,6 +5,7 @@ forwarded      whose a request is, behind proxies; pure
 origins        what an origin and a host are, and which are the same; pure
 hosts          the names that the hub answers to; pure
 protocol/      the words: names, messages, publications, frames, tokens; pure
+peers          whose a connection or a request is; pure
 recent         what was delivered lately, for connections that died
 backlog        what comes for sessions that nothing reaches
 sessions       what the hub remembers of a client; who listens to what

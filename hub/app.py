@@ -213,7 +213,6 @@ class Realm:
             limit=self.settings.body_bytes,
             interval=next(self._intervals),
             window=window,
-            visitor=self.entrance.visitor_of(head),
         )
 
 

@@ -587,9 +587,9 @@ class Bayeux:
         reply["supportedConnectionTypes"] = self.types
         if not any(name in self.types for name in offered[:MAX_OFFERED]):
             raise NoCommonTransport(",".join(_brief(name)[:40] for name in offered[:5]))
-        self.check_opening(getattr(request.to, "address", ""), request.now)
+        self.check_opening(request.to.peer.address, request.now)
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
-        session = self.new_session(request.now, getattr(request.to, "visitor", None))
+        session = self.new_session(request.now, request.to.peer.visitor)
         self._take_token(session, message, request)
         # Clients of Salesforce look for this before they ask for a replay.
         reply["ext"] = {"replay": True}
@@ -646,7 +646,7 @@ class Bayeux:
 
         A browser opens six connections to a host: with a held poll in each tab, the seventh page does not load.
         """
-        browser = _browser_of(request.to)
+        browser = request.to.peer.browser
         if not self.limits.browser_polls or not browser:
             return False
         holding = {
@@ -655,7 +655,7 @@ class Bayeux:
             if each != session.id
             and (other := self.registry.get(each)) is not None
             and other.hold is not None
-            and _browser_of(other.hold.to) == browser
+            and other.hold.to.peer.browser == browser
         }
         crowded = len(holding) >= self.limits.browser_polls
         if not crowded:
@@ -848,7 +848,7 @@ class Bayeux:
         service = is_service(channel)
         if service and channel not in self.services:
             raise UnknownChannel(channel)
-        address = getattr(request.to, "address", "")
+        address = request.to.peer.address
         if not self._may_publish_now(session, request.now) or not self.crowd.may_publish(
             address, request.now, self.limits.address_publish_rate
         ):
@@ -942,10 +942,6 @@ _HANDLERS: dict[str, _Handler] = {
     UNSUBSCRIBE: Bayeux._unsubscribe,
     DISCONNECT: Bayeux._disconnect,
 }
-
-
-def _browser_of(to: Answers) -> str:
-    return getattr(to, "browser", "")
 
 
 def _channel_of(message: object) -> object:

@@ -21,6 +21,7 @@ from .brokers import Broker
 from .counters import Counters
 from .errors import BadMessage, BadWire, BrokerUnavailable
 from .mail import Kind, Mail
+from .peers import Peer
 from .polls import Poll
 from .protocol.messages import loads
 
@@ -90,10 +91,9 @@ class Carried(Poll):
 
     __slots__ = ("confirmed", "counts", "key", "since")
 
-    def __init__(self, key: tuple[str, int], browser: str, address: str, since: float) -> None:
-        super().__init__(address)
+    def __init__(self, key: tuple[str, int], peer: Peer, since: float) -> None:
+        super().__init__(peer)
         self.key = key
-        self.browser = browser
         self.since = since
         #: Whether it is a poll that says where its client's polls go.
         self.counts = False
@@ -181,8 +181,8 @@ class Carrier:
                 number,
                 session=session_id,
                 transport=transport,
-                browser=to.browser,
-                address=to.address,
+                browser=to.peer.browser,
+                address=to.peer.address,
                 hurry=self._host.draining or to.hurried,
                 body=body,
             )
@@ -418,7 +418,7 @@ class Carrier:
         if mail.kind == "move":
             self._host.give_up(mail.session, partial(self._given_up, key))
         elif mail.kind == "request":
-            poll = self._taken[key] = Carried(key, mail.browser, mail.address, self._time())
+            poll = self._taken[key] = Carried(key, Peer(mail.address, browser=mail.browser), self._time())
             poll.hurried = mail.hurry
             poll.when_sent(partial(self._answered, poll))
             self._host.accept_carried(mail.session, loads(mail.body), mail.transport, poll)

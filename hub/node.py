@@ -294,7 +294,7 @@ class Node:
                 self.lanes.add(client, partial(self._accept_late, messages, transport, to, link))
                 return
         if self._usual is not None and link is not None and len(messages) == 1 and not self.delivery.pending:
-            reply = self._usual.answer(messages[0], self.time(), link)
+            reply = self._usual.answer(messages[0], self.time(), link, to.peer)
             if reply is not None:
                 link.send([reply])
                 return

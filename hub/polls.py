@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from .peers import UNKNOWN, Peer
 from .protocol.publications import Publication
 from .sessions import Session
 
@@ -14,31 +15,25 @@ logger = logging.getLogger(__name__)
 class Poll:
     """Where the answer to one HTTP request goes. The transport waits for `parts`.
 
-    session and taken: whose queue the answer carries, for `Node.abandon`. address: whose request it
-    is, empty where handshakes are not counted. visitor: the site's visitor, if it knows one. browser: which
-    one it is of, empty where their polls are not counted. gone: whether the client is. carried: the worker that has the
-    request, and its number there. hurried: whether it must not be held. status: that the answer has in
-    HTTP, where the transport can say it: 503 if nothing was done.
+    peer: whose request it is. session and taken: whose queue the answer carries, for `Node.abandon`. gone: whether the
+    client is. carried: the worker that has the request, and its number there. hurried: whether it must not be held.
+    status: that the answer has in HTTP, where the transport can say it: 503 if nothing was done.
     """
 
     __slots__ = (
         "_sent",
-        "address",
-        "browser",
         "carried",
         "gone",
         "hurried",
         "parts",
+        "peer",
         "session",
         "status",
         "taken",
-        "visitor",
     )
 
-    def __init__(self, address: str = "", visitor: str | None = None) -> None:
-        self.address = address
-        self.visitor = visitor
-        self.browser = ""
+    def __init__(self, peer: Peer = UNKNOWN) -> None:
+        self.peer = peer
         self.gone = False
         self.hurried = False
         self.status = 200

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from .backlog import Backlog, Numbered
 from .errors import BadMessage, ProtocolError, SlowSession
+from .peers import Peer
 from .protocol.access import NOBODY, Access, Grant, Who
 from .protocol.channels import is_wild, patterns_of
 from .protocol.publications import Position, Publication, conflate
@@ -97,7 +98,10 @@ class Link(Protocol):
 
 
 class Answers(Protocol):
-    """Where the answer to a request goes: a WebSocket, or the one response of a poll."""
+    """Where the answer to a request goes, a WebSocket or the one response of a poll; peer: and whose it is."""
+
+    @property
+    def peer(self) -> Peer: ...
 
     def send(self, parts: list[bytes]) -> None:
         """Send encoded Bayeux messages as one batch (`messages.join`)."""
@@ -121,6 +125,10 @@ class Hold:
         self.error: ProtocolError | None = None
         self.advice: dict[str, Any] | None = None
         self.sync: dict[str, Any] | None = None
+
+    def is_for(self, link: object) -> bool:
+        """Whether its answer goes there."""
+        return self.to is link
 
 
 class Session:
@@ -288,7 +296,7 @@ class Session:
         link = self.link
         if link is not None:
             self.link = self.sink = None
-            if self.hold is not None and self.hold.to is link:
+            if self.hold is not None and self.hold.is_for(link):
                 # Its answer could go nowhere, and would take with it what waits.
                 self.hold = None
         return link

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from .bayeux import CONNECT, HANDSHAKE, MAX_ID_CHARS, SUBSCRIBE, WEBSOCKET, Bayeux
 from .errors import TooMany
+from .peers import Peer
 from .protocol.access import NOBODY
 from .protocol.channels import is_meta, is_service, is_wild
 from .protocol.messages import Message, dumps
@@ -50,7 +51,7 @@ class Usual:
         # Patterns repeat, and what is decided about strangers stays. One look-up for a dozen calls: 4 µs.
         self._is_open = lru_cache(maxsize=16384)(self._is_open_to_strangers)
 
-    def answer(self, message: object, now: float, link: Link) -> bytes | None:
+    def answer(self, message: object, now: float, link: Link, peer: Peer) -> bytes | None:
         """Do what a lone message asks for and return its reply, encoded; None: nothing was done, ask the long way."""
         bayeux = self._bayeux
         # Code of the site is shown whole messages and whole replies.
@@ -62,10 +63,10 @@ class Usual:
         if channel == SUBSCRIBE:
             return self._subscribe(message, now)
         if channel == HANDSHAKE:
-            return self._handshake(message, now, link)
+            return self._handshake(message, now, peer)
         return None
 
-    def _handshake(self, message: Message, now: float, link: Link) -> bytes | None:
+    def _handshake(self, message: Message, now: float, peer: Peer) -> bytes | None:
         bayeux, number, types = self._bayeux, message.get("id"), message.get("supportedConnectionTypes")
         if (
             len(message) != 4
@@ -78,10 +79,10 @@ class Usual:
         try:
             # In this order nothing was taken from the allowance of an address that is refused, now or by the long way.
             bayeux.check_sessions()
-            bayeux.check_opening(getattr(link, "address", ""), now)
+            bayeux.check_opening(peer.address, now)
         except TooMany:
             return None
-        session = bayeux.new_session(now, getattr(link, "visitor", None))
+        session = bayeux.new_session(now, peer.visitor)
         self._registry.add(session)
         reply = (
             f'{{"channel":"/meta/handshake","successful":true,"id":"{number}",{self._after_id},'

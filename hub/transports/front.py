@@ -24,6 +24,7 @@ from ..forwarded import FIELDS, Proxies, is_near
 from ..hosts import Hosts
 from ..node import Node
 from ..origins import is_host
+from ..peers import Peer
 from ..protocol import events
 from ..protocol.heads import (
     HEAD_BYTES,
@@ -419,8 +420,10 @@ class Door:
             raise
         self.upgraded += 1
         connection = make(head, accepted.window)
+        visitor = entrance.visitor_of(head)
+        if address or visitor is not None:
+            connection.peer = Peer(address, visitor)
         if address:
-            connection.address = address
             entrance.node.count_address(address, 1)
         return connection
 

@@ -20,6 +20,7 @@ from ..bayeux import LONG_POLLING
 from ..errors import HeadError
 from ..node import Node
 from ..origins import is_host
+from ..peers import Peer
 from ..polls import Poll
 from ..protocol.heads import Head, read_head, refusal
 from ..protocol.messages import client_in, join
@@ -402,8 +403,8 @@ class Lean(asyncio.Protocol):
             self._answer(messages)
             return
         address = counter.polling.address(self._transport, plan.forwarded)
-        poll = self._poll = LeanPoll(self, counter.node, address, plan.visitor)
-        poll.browser = plan.browser
+        peer = Peer(address, plan.visitor, plan.browser)
+        poll = self._poll = LeanPoll(self, counter.node, peer)
         # The lane is this request's alone; what is behind it in the buffer came after all that waits there.
         lane, self._lane = self._lane, None
         counter.node.accept(messages, LONG_POLLING, poll, lane=lane)
@@ -556,8 +557,8 @@ class LeanPoll(Poll):
 
     __slots__ = ("_connection", "node")
 
-    def __init__(self, connection: Lean, node: Node, address: str, visitor: str | None) -> None:
-        super().__init__(address, visitor)
+    def __init__(self, connection: Lean, node: Node, peer: Peer) -> None:
+        super().__init__(peer)
         self._connection = connection
         self.node = node
 

@@ -56,7 +56,7 @@ _TEST = "channel=test"
 class PlainSocket(Connection):
     """`/ws`: publications as JSON objects, one a frame."""
 
-    __slots__ = ("_access", "_asked", "_orders", "_task", "_visitor", "session")
+    __slots__ = ("_access", "_asked", "_orders", "_task", "session")
 
     closed_by = "ws-message"
 
@@ -65,7 +65,6 @@ class PlainSocket(Connection):
         node: Node,
         access: Access,
         head: Head,
-        visitor: str | None = None,
         *,
         limit: int,
         interval: float,
@@ -73,7 +72,6 @@ class PlainSocket(Connection):
     ) -> None:
         super().__init__(node, limit=min(limit, 64 * 1024), interval=interval, window=window)
         self._access = access
-        self._visitor = visitor
         query = head.target.partition(b"?")[2]
         self._asked = parse_qs(query.decode("latin-1")) if query.count(b"&") < MAX_FIELDS else None
         #: What was asked for and is not done, with how many channels it is about: a subscribe may have to wait for the
@@ -85,12 +83,12 @@ class PlainSocket(Connection):
     def opened(self) -> None:
         self.node.attach(self)
         try:
-            self.node.bayeux.check_opening(self.address, self.node.time())
+            self.node.bayeux.check_opening(self.peer.address, self.node.time())
         except ProtocolError as error:
             self._refuse(error)
             self.leave(1013, "try again later")
             return
-        self.session = self.node.open_session(self, Who(self._visitor))
+        self.session = self.node.open_session(self, Who(self.peer.visitor))
         asked, self._asked = self._asked, None
         if asked is None:
             self._refuse(BadMessage(text="Too many fields"))
@@ -323,9 +321,8 @@ class Plain:
 
     def websocket(self, head: Head, window: int) -> PlainSocket:
         """The connection object of an accepted upgrade of `/ws`."""
-        visitor = self._entrance.visitor_of(head)
         return PlainSocket(
-            self._node, self._access, head, visitor, limit=self._limit, interval=next(self._intervals), window=window
+            self._node, self._access, head, limit=self._limit, interval=next(self._intervals), window=window
         )
 
     def test_websocket(self, head: Head, window: int) -> PlainSocket:

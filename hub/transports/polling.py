@@ -16,6 +16,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadEncoding, BadMessage, TooLarge
+from ..peers import Peer
 from ..polls import Poll
 from ..protocol.messages import MAX_VALUES, client_in, dumps, join, looks_like_json, parse_batch, skimmed
 from .answers import NO_STORE, Answer, response, script, text
@@ -177,13 +178,13 @@ class Polling:
         address = self._door.address_of(request)
         # Any page may run a script from here, and read what it is called with: who asks by one is a stranger.
         visitor = None if callback is not None else self.visitor(request.headers.get(hdrs.COOKIE))
-        poll = Poll(address, visitor)
-        made: dict[str, str] = {}
+        browser, made = "", dict[str, str]()
         if request.version == HttpVersion11:
             headers = request.headers
-            poll.browser, made = self.browser(
+            browser, made = self.browser(
                 headers.get(hdrs.COOKIE), headers.get(hdrs.ORIGIN), headers.get(hdrs.HOST), request.path
             )
+        poll = Poll(Peer(address, visitor, browser))
         self._node.accept(messages, transport, poll, lane=lane)
         return self._answer(request, poll, made if callback else replied(cors) | made, callback)
 

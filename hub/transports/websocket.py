@@ -16,6 +16,7 @@ from typing import cast
 from ..bayeux import WEBSOCKET
 from ..errors import BadMessage, FrameError, LinkClosed
 from ..node import Node
+from ..peers import UNKNOWN
 from ..protocol.frames import (
     BINARY,
     CLOSE,
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
 
     limit: bytes a message may have. interval: seconds between pings while nothing comes.
     window: the compression window agreed on (base-2 logarithm, 9 to 15), 0 without compression.
+    peer: whose it is, which who accepts the connection says before it is opened.
     """
 
     __slots__ = (
@@ -83,7 +85,6 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_rest",
         "_stalled",
-        "address",
         "blocked",
         "busy",
         "closing",
@@ -91,6 +92,7 @@ class Connection(asyncio.Protocol):
         "limit",
         "node",
         "on_closed",
+        "peer",
         "seen",
         "transport",
         "window",
@@ -103,8 +105,7 @@ class Connection(asyncio.Protocol):
         self.window = window
         self.blocked = False
         self.closing = False
-        # Whose it is, empty where connections of an address are not counted.
-        self.address = ""
+        self.peer = UNKNOWN
         self.on_closed: Callable[[], None] | None = None
         self._reader: Reader | None = None
         self._corked: list[bytes] | None = None
@@ -286,8 +287,8 @@ class Connection(asyncio.Protocol):
         self.closing = True
         self._reader = self._rest = None
         self.node.sockets -= 1
-        if self.address:
-            self.node.count_address(self.address, -1)
+        if self.peer.address:
+            self.node.count_address(self.peer.address, -1)
         self.closed()
         if self.on_closed is not None:
             self.on_closed()
@@ -383,14 +384,13 @@ def _cut(connection: Connection) -> None:
 
 
 class BayeuxSocket(Connection):
-    """Bayeux over a WebSocket: the link of at most one session. visitor: the site's, if it knows one."""
+    """Bayeux over a WebSocket: the link of at most one session."""
 
-    __slots__ = ("_bad", "session", "visitor")
+    __slots__ = ("_bad", "session")
 
-    def __init__(self, node: Node, *, limit: int, interval: float, window: int = 0, visitor: str | None = None) -> None:
+    def __init__(self, node: Node, *, limit: int, interval: float, window: int = 0) -> None:
         super().__init__(node, limit=limit, interval=interval, window=window)
         self.session: Session | None = None
-        self.visitor = visitor
         self._bad = 0
 
     def opened(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from hub.bayeux import LONG_POLLING, WEBSOCKET, Bayeux, Limits, Outcome
+from hub.peers import UNKNOWN
 from hub.protocol.access import Access
 from hub.protocol.messages import join
 from hub.sessions import Batch, Registry, Session
@@ -22,6 +23,7 @@ class Wire:
     closed_by = ""
 
     def __init__(self) -> None:
+        self.peer = UNKNOWN
         self.messages: list[dict[str, Any]] = []
         self.answers = 0
         self.left: tuple[int, str] | None = None

@@ -19,6 +19,7 @@ from listening import KEY, REALM, listening, serving
 from stopwatch import Stopwatch
 
 from hub.app import Hub
+from hub.peers import Peer
 from hub.polls import Poll
 from hub.protocol import tokens
 
@@ -123,7 +124,7 @@ class TestFloods:
         rules = new_rules(handshake_rate=1)
         talk = Talk(rules)
         for number in range(100):
-            talk.wire.address = f"192.0.2.{number}"  # type: ignore[attr-defined]  # as transports have it
+            talk.wire.peer = Peer(f"192.0.2.{number}")
             assert talk.handshake()["successful"]
         assert len(rules.crowd.addresses) == 10
 
@@ -142,13 +143,13 @@ class TestFloods:
         now, published = 0.0, 0
         for _ in range(30):
             talk = Talk(rules)
-            talk.wire.address = "192.0.2.1"  # type: ignore[attr-defined]  # as transports have it
+            talk.wire.peer = Peer("192.0.2.1")
             talk.now = now
             talk.handshake()
             published += sum(talk.publish("/chat/a", number)["successful"] for number in range(10))
         assert published == 2, "a tenth of a second's"
         other = Talk(rules)
-        other.wire.address = "192.0.2.2"  # type: ignore[attr-defined]
+        other.wire.peer = Peer("192.0.2.2")
         other.handshake()
         assert other.publish("/chat/a", 1)["successful"]
         talk.now += 10
@@ -207,7 +208,7 @@ class TestFloods:
             assert [reply["successful"] for reply in replies] == [True] * 1000 + [False] * 1001
 
 
-class Peer(asyncio.Transport):
+class Line(asyncio.Transport):
     """The transport of a client with this address."""
 
     def __init__(self, address: str) -> None:
@@ -241,7 +242,7 @@ async def test_address_is_the_last_that_a_proxy_of_ours_wrote(
     """What stands before it, the client may have written itself."""
     async with serving(proxies=proxies) as (_, hub):
         hub.door.local = False
-        assert hub.door.address(Peer(peer), () if forwarded is None else (forwarded,)) == address
+        assert hub.door.address(Line(peer), () if forwarded is None else (forwarded,)) == address
 
 
 class TestSlow:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hub.bayeux import LONG_POLLING, WEBSOCKET, Bayeux
 from hub.brokers.memory import MemoryBroker
 from hub.node import Bounds, Node
+from hub.peers import UNKNOWN, Peer
 from hub.polls import Poll
 from hub.protocol.access import Access, parse_rules
 from hub.protocol.publications import Position
@@ -55,8 +56,7 @@ class Socket(Wire):
     def __init__(self, visitor: str | None) -> None:
         super().__init__()
         self.sent: list[bytes] = []
-        self.visitor = visitor
-        self.address = "192.0.2.1"
+        self.peer = Peer("192.0.2.1", visitor)
 
     def send(self, parts: list[bytes]) -> None:
         super().send(parts)
@@ -97,7 +97,7 @@ class Side:
         elif kind == "break":
             self.node.detach(socket, socket.session)
             self.old.append(socket)
-            self.sockets[at] = Socket(socket.visitor)
+            self.sockets[at] = Socket(socket.peer.visitor)
         elif kind == "lose":
             self.node.lost([rest[0]])
         elif kind == "stream":
@@ -379,7 +379,7 @@ class TestWhatIsUsual:
     def test_first_messages_of_faye_and_of_our_own_client(self, usual: Usual) -> None:
         wire = Wire()
         for message in (shake(), ask("/a"), ask_where("/b"), connect()):
-            reply = usual.answer(message, 0.0, wire)
+            reply = usual.answer(message, 0.0, wire, wire.peer)
             assert reply is not None
             assert orjson.loads(reply)["successful"]
 
@@ -387,13 +387,13 @@ class TestWhatIsUsual:
         rules = new_rules()
         rules.incoming.append(lambda message, who: None)
         usual = new_usual(rules)
-        assert usual.answer(shake(), 0.0, Wire()) is None
+        assert usual.answer(shake(), 0.0, Wire(), UNKNOWN) is None
 
     def test_subscribe_whose_position_takes_waiting_is_not(self) -> None:
         rules = new_rules()
         usual = new_usual(rules)
         session = rules.new_session(0.0, None)
         rules.registry.add(session)
-        assert usual.answer(ask_where("/a"), 0.0, Wire()) is None
+        assert usual.answer(ask_where("/a"), 0.0, Wire(), UNKNOWN) is None
         assert not session.patterns
         assert not session.tracks

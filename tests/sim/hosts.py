@@ -13,6 +13,7 @@ import orjson
 from hub.bayeux import Bayeux, Limits
 from hub.errors import BrokerUnavailable, LinkClosed
 from hub.node import Bounds, Node
+from hub.peers import UNKNOWN
 from hub.polls import Poll
 from hub.protocol.access import Access
 from hub.protocol.messages import join
@@ -318,6 +319,7 @@ class Socket:
     """A WebSocket, both its ends: the node's link, and where the client's frames go. Frames keep their order."""
 
     closed_by = ""
+    peer = UNKNOWN
 
     def __init__(self, host: Host, client: Client) -> None:
         self.host = host

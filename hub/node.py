@@ -484,7 +484,7 @@ class Node:
     async def kick(self, user: str) -> None:
         """End a user's sessions on every node, and refuse the tokens they have; raises BrokerUnavailable.
 
-        user: printable. They come back with a token made later, if the site gives them one. With Redis a node that
+        They come back with a token made later, if the site gives them one. With Redis a node that
         starts later learns of it for KICK_SECONDS; tokens should not live for longer.
         """
         data = dumps({"user": user, "at": self.bayeux.wall()})

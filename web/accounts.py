@@ -122,8 +122,10 @@ def _local(target: str | None) -> str:
     """Where to go after signing in: a path of ours, never another site."""
     if target is None or not target.startswith("/") or target.startswith(("//", "/\\")):
         return AFTER_LOGIN
-    # Browsers drop tabs and line ends from a URL, which could bring a second slash to the front.
-    return target if target.isprintable() and target.isascii() and "\\" not in target else AFTER_LOGIN
+    # Browsers drop tabs and line ends from a URL, and whatever writes it anew (a proxy) may drop `/.` or `/..`: either
+    # could bring a second slash to the front.
+    is_plain = target.isprintable() and target.isascii() and "\\" not in target
+    return target if is_plain and "//" not in target.partition("?")[0] else AFTER_LOGIN
 
 
 def _new_stamp() -> str:

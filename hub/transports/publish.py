@@ -301,7 +301,8 @@ class Endpoint:
         try:
             told = loads(await read_body(request, _KICK_BYTES, self._body_timeout, self._node.turns))
             user = told.get("user") if isinstance(told, dict) else None
-            if not isinstance(user, str) or not user or not user.isprintable() or not is_whole(user):
+            # Any name that a token may have can be sent away, those with a joiner or a non-breaking space in them too.
+            if not isinstance(user, str) or not user or not is_whole(user):
                 raise BadMessage(text="Send an object with a user")
             await self._node.kick(user)
         except BrokerUnavailable:

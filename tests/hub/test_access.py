@@ -590,6 +590,23 @@ class TestKicking:
                 assert socket.closed
                 assert watch.seconds < 5
 
+    @pytest.mark.parametrize(
+        "user", ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "a\u00a0b", "\U0001f468\u200d\U0001f469", "a\nb"]
+    )
+    async def test_whoever_a_token_can_name_can_be_sent_away(self, user: str) -> None:
+        """A name with a joiner in it, as Persian words and emoji of families have, or a non-breaking space, had
+        sessions, and could not be kicked: 400.
+        """
+        async with serving() as (url, _), ClientSession() as http:
+            shown = token(time.time(), channels=["private-1"], sub=user)
+            async with http.ws_connect(f"{url}/ws?channel=private-1&token={shown}") as socket:
+                await socket.receive_json()
+                assert await self.kick(http, url, {"user": user}) == 200
+                await socket.receive()
+                assert socket.closed
+            async with http.get(f"{url}/poll", params={"channel": "private-1", "token": shown}) as response:
+                assert response.status == 401
+
     @pytest.mark.parametrize("body", [None, 7, {}, {"user": 7}, {"user": ""}, {"user": "x" * 5000}, {"user": "\ud800"}])
     async def test_bad_request_is_refused(self, body: Any) -> None:
         async with serving() as (url, _), ClientSession() as http:

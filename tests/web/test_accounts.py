@@ -115,7 +115,16 @@ async def test_without_signing_in_a_page_leads_to_the_login_and_back(browser: Br
 @pytest.mark.usefixtures("_ada")
 @pytest.mark.parametrize(
     "target",
-    ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "javascript:alert(1)", ""],
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "javascript:alert(1)",
+        "",
+        "/..//evil.example",
+        "/.//evil.example",
+    ],
 )
 async def test_the_way_back_is_never_another_site(browser: Browser, target: str) -> None:
     await browser.look("/login")

@@ -109,6 +109,7 @@ class Realm:
             address_publish_rate=settings.address_publish_rate,
             browser_polls=settings.browser_polls,
             handshake_rate=settings.handshake_rate,
+            presence_rate=settings.presence_rate,
         )
         access = new_access(settings, listed=listed)
         # A dead socket is found after two pings, and the one before may be the last that was answered.
@@ -381,6 +382,9 @@ class Hub:
         return web.json_response(state, status=200 if state["ready"] else 503, headers=NO_STORE)
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        if request.raw_path.partition("?")[0] != "/metrics":
+            # Proxies are told to keep this path for themselves. Not all of them read escapes, and we do.
+            return web.Response(status=404, text="Not found\n")
         text = await self._own_metrics()
         if self._siblings is not None:
             text = labelled({self._siblings.number: text, **await self._siblings.ask()})

@@ -120,6 +120,10 @@ BURST_SECONDS = 2.0
 HANDSHAKE_BURST_SECONDS = 10.0
 
 
+#: The same of channels with presence: a page that lists a thousand opens them at once.
+ROOM_BURST_SECONDS = 100.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one client may do. Times are seconds, sizes bytes, rates a second; a rate of 0 is no limit."""
@@ -137,6 +141,7 @@ class Limits:
     address_publish_rate: float = 0.0
     browser_polls: int = 0
     handshake_rate: float = 0.0
+    presence_rate: float = 0.0
 
 
 class Recovery(NamedTuple):
@@ -273,6 +278,7 @@ class Crowd:
         self.registries: list[Registry] = []
         self.addresses: OrderedDict[str, Bucket] = OrderedDict()
         self.publishers: OrderedDict[str, Bucket] = OrderedDict()
+        self.openers: OrderedDict[str, Bucket] = OrderedDict()
 
     @property
     def sessions(self) -> int:
@@ -295,6 +301,13 @@ class Crowd:
         burst = max(1.0, rate * BURST_SECONDS)
         first = max(1.0, rate / 10)
         return _of_address(self.publishers, address, now, first).take(now, rate, burst)
+
+    def may_open_room(self, address: str, now: float, rate: float) -> bool:
+        """Whether this address may be the first in another channel that account is kept of."""
+        if not rate or not address:
+            return True
+        burst = rate * ROOM_BURST_SECONDS
+        return _of_address(self.openers, address, now, burst).take(now, rate, burst)
 
 
 def _of_address(buckets: OrderedDict[str, Bucket], address: str, now: float, first: float) -> Bucket:
@@ -483,9 +496,9 @@ class Bayeux:
         error = wire(UnknownClient(_shown_id(client_id)), self.dialect)
         return {"channel": CONNECT, "successful": False, "error": error, "advice": self.rehandshake}
 
-    def new_session(self, now: float, visitor: str | None) -> Session:
+    def new_session(self, now: float, visitor: str | None, address: str = "") -> Session:
         """A session with an id of its own, not remembered yet."""
-        return Session(self._new_id(), now, visitor, 0.0 if visitor is None else self.wall())
+        return Session(self._new_id(), now, visitor, 0.0 if visitor is None else self.wall(), address)
 
     def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
         """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
@@ -587,9 +600,10 @@ class Bayeux:
         reply["supportedConnectionTypes"] = self.types
         if not any(name in self.types for name in offered[:MAX_OFFERED]):
             raise NoCommonTransport(",".join(_brief(name)[:40] for name in offered[:5]))
-        self.check_opening(request.to.peer.address, request.now)
+        peer = request.to.peer
+        self.check_opening(peer.address, request.now)
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
-        session = self.new_session(request.now, request.to.peer.visitor)
+        session = self.new_session(request.now, peer.visitor, peer.address)
         self._take_token(session, message, request)
         # Clients of Salesforce look for this before they ask for a replay.
         reply["ext"] = {"replay": True}

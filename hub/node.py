@@ -564,9 +564,9 @@ class Node:
         """A link's buffer has drained: send what waited."""
         self._flush_queue(session)
 
-    def open_session(self, link: Link, who: Who = NOBODY) -> Session:
-        """A session for a client that speaks no Bayeux: it lives as long as its link."""
-        session = self.bayeux.new_session(self.time(), who.visitor)
+    def open_session(self, link: Link, who: Who = NOBODY, address: str = "") -> Session:
+        """A session for a client that speaks no Bayeux: it lives as long as its link. address: whose it is."""
+        session = self.bayeux.new_session(self.time(), who.visitor, address)
         session.authorize(who.grant)
         self._watch_grant(session)
         session.connect()

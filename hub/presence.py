@@ -135,6 +135,10 @@ class Here:
         """Channels counted now."""
         return len(self._places)
 
+    def has(self, channel: str) -> bool:
+        """Whether account is kept of this channel now."""
+        return channel in self._places
+
     def came(self, session_id: str, user: str | None, channel: str) -> None:
         """A session subscribed."""
         if channel not in self._places and len(self._places) >= MAX_CHANNELS:
@@ -548,6 +552,10 @@ class Presence:
         self._ready_at: float | None = None
         self._said = 0.0
         self._moved: list[str] = []
+
+    def knows(self, channel: str) -> bool:
+        """Whether somebody is in this channel, here or elsewhere."""
+        return channel in self.everywhere.rooms or self.here.has(channel)
 
     def adopted(self, session_id: str) -> None:
         """A session of another worker's goes on here."""

@@ -66,7 +66,22 @@ class Reporter:
 
     def came(self, session: Session, pattern: str) -> None:
         if self._access.keeps_presence(pattern):
-            self.rules.here.came(session.id, session.name, pattern)
+            if self._may_open(session, pattern):
+                self.rules.here.came(session.id, session.name, pattern)
+            else:
+                self.rules.here.uncounted += 1
+
+    def _may_open(self, session: Session, channel: str) -> bool:
+        """Whether a session may be counted here. Each channel that is nobody's yet makes the hub keep what it says of
+        it: a client that invented a thousand names a second filled Redis with a hundred times what it sent.
+        """
+        bayeux = self._node.bayeux
+        rate = bayeux.limits.presence_rate
+        return (
+            not rate
+            or self.rules.knows(channel)
+            or bayeux.crowd.may_open_room(session.address, self._node.time(), rate)
+        )
 
     def went(self, session: Session, pattern: str) -> None:
         self.rules.here.went(session.id, pattern, self._node.time())

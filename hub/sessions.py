@@ -139,7 +139,7 @@ class Session:
     its first connect was answered. sink: the link to write batches to at once, None while
     they must be queued (no link, a full buffer, a recovery under way, acknowledgements).
     user: the site's visitor, if it knows one. grant: what the client's token allows. slept: the
-    patterns that it sleeps on, None while it is awake.
+    patterns that it sleeps on, None while it is awake. address: whose it is, empty where nothing is counted by it.
 
     Its fields are read everywhere and assigned in this module alone: by its own methods, and by the
     registry's where the change is the registry's too (`Registry.subscribe`, `attach`, `sleep`, `wake`, `end`).
@@ -148,6 +148,7 @@ class Session:
     __slots__ = (
         "__weakref__",
         "ack",
+        "address",
         "answered",
         "arrived",
         "begun",
@@ -177,10 +178,13 @@ class Session:
         "user",
     )
 
-    def __init__(self, id: str, now: float, user: str | None = None, opened: float = 0.0) -> None:
+    def __init__(
+        self, id: str, now: float, user: str | None = None, opened: float = 0.0, address: str = ""
+    ) -> None:
         self.id = id
         self.seen = now
         self.user = user
+        self.address = address
         self.grant: Grant | None = None
         # When that of a site's visitor was opened, in seconds since 1970: who is sent away may come again.
         self.opened = opened

@@ -698,6 +698,16 @@ class Settings:
         minimum=0.2,
         maximum=600,
     )
+    presence_rate: int = setting(
+        "HUB_PRESENCE_RATE",
+        COUNT,
+        # Each takes 5 kB of Redis for as long as history is kept, and 200 bytes for a day. A hundred seconds of it are
+        # saved up.
+        10,
+        "channels a second in which clients of one address may be the first, where presence is kept; in more they are"
+        " not counted; 0 for no limit",
+        minimum=0,
+    )
     presence_users: int = setting(
         "HUB_PRESENCE_USERS",
         COUNT,

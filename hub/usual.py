@@ -82,7 +82,7 @@ class Usual:
             bayeux.check_opening(peer.address, now)
         except TooMany:
             return None
-        session = bayeux.new_session(now, peer.visitor)
+        session = bayeux.new_session(now, peer.visitor, peer.address)
         self._registry.add(session)
         reply = (
             f'{{"channel":"/meta/handshake","successful":true,"id":"{number}",{self._after_id},'

@@ -304,7 +304,7 @@ class Fpp:
         """
         self._node.bayeux.check_sessions()
         poll = _Feed()
-        session = poll.session = self._node.open_session(poll, who)
+        session = poll.session = self._node.open_session(poll, who, self._entrance.door.address_of(request))
         self._node.attach(poll)
         try:
             found = await self._node.subscribe(session, positions)

@@ -88,7 +88,7 @@ class PlainSocket(Connection):
             self._refuse(error)
             self.leave(1013, "try again later")
             return
-        self.session = self.node.open_session(self, Who(self.peer.visitor))
+        self.session = self.node.open_session(self, Who(self.peer.visitor), self.peer.address)
         asked, self._asked = self._asked, None
         if asked is None:
             self._refuse(BadMessage(text="Too many fields"))
@@ -368,7 +368,7 @@ class Plain:
     ) -> web.StreamResponse:
         stream = PlainStream(self._node, self._entrance.door)
         await stream.start(request, cors)
-        session = stream.session = self._node.open_session(stream, who)
+        session = stream.session = self._node.open_session(stream, who, self._entrance.door.address_of(request))
         self._node.attach(stream)
         try:
             found = await self._node.subscribe(session, positions)
@@ -433,7 +433,7 @@ class Plain:
         except ProtocolError as error:
             return self._refused(error, cors)
         poll = PlainPoll()
-        session = poll.session = self._node.open_session(poll, who)
+        session = poll.session = self._node.open_session(poll, who, self._entrance.door.address_of(request))
         self._node.attach(poll)
         try:
             found = await self._node.subscribe(session, positions)

@@ -23,6 +23,7 @@ from hub.cli import main
 from hub.presence import REPORTS
 from hub.protocol import tokens
 from hub.protocol.publications import Draft
+from hub.reporter import Reporter
 
 RULES = """
 [[rule]]
@@ -497,3 +498,66 @@ async def test_check_explains_who_may_see(
     assert "publish    no   closed" in explain("presence/comments-1")
     assert f"but not heard with it: who is in what takes token in [HUB_RULES {rules} rule 2: team/**]" in explain("**")
     assert "who is in" not in explain("rooms/*")
+
+
+PRESENCE_RULES = '[[rule]]\nchannels = ["room-*"]\npresence = "open"\n'
+
+
+@pytest.mark.parametrize("way", ["Bayeux", "WebSocket", "plain WebSocket", "stream"])
+async def test_address_opens_so_many_channels_that_are_nobody_s_and_is_not_counted_in_more(
+    way: str, tmp_path: Path
+) -> None:
+    """Each name that a client invented had the hub publish who is there, and keep it: a hundred times the bytes that it
+    took to say it, for ten minutes, until Redis was full.
+    """
+    rules = tmp_path / "rules.toml"
+    rules.write_text(PRESENCE_RULES)
+    # A hundred seconds' worth is saved up.
+    async with serving(rules=rules, proxies=1, presence_rate=1) as (url, hub), ClientSession() as http:
+        reporter = hub.node.registry.attendance
+        assert isinstance(reporter, Reporter)
+        here = reporter.rules.here
+
+        async def subscribe(address: str, *names: str) -> None:
+            headers = {"X-Forwarded-For": address}
+            if "plain" in way or way == "stream":
+                path = f"{url}/{'ws' if 'plain' in way else 'sse'}"
+                query = [("channel", name) for name in names]
+                if way == "stream":
+                    answer = await http.get(path, params=query, headers=headers)
+                    stack.push_async_callback(answer.release)
+                    while b"subscribed" not in await answer.content.readline():
+                        pass
+                else:
+                    socket = await stack.enter_async_context(http.ws_connect(path, params=query, headers=headers))
+                    assert "subscribed" in await socket.receive_json()
+                return
+            shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["websocket"]}
+            asked = {"channel": "/meta/subscribe", "subscription": [f"/{name}" for name in names]}
+            if way == "WebSocket":
+                socket = await stack.enter_async_context(http.ws_connect(f"{url}/bayeux", headers=headers))
+                await socket.send_json(shake)
+                client = (await socket.receive_json())[0]["clientId"]
+                await socket.send_json(asked | {"clientId": client})
+                [reply] = await socket.receive_json()
+            else:
+                async with http.post(f"{url}/bayeux", json=[shake], headers=headers) as answer:
+                    client = (await answer.json())[0]["clientId"]
+                async with http.post(f"{url}/bayeux", json=[asked | {"clientId": client}], headers=headers) as answer:
+                    [reply] = await answer.json()
+            assert reply["successful"]
+
+        async with contextlib.AsyncExitStack() as stack:
+            await subscribe("192.0.2.1", *(f"room-{number}" for number in range(60)))
+            await subscribe("192.0.2.1", *(f"room-{number}" for number in range(60, 100)))
+            assert here.channels == 100
+            await subscribe("192.0.2.1", *(f"room-{number}" for number in range(100, 180)))
+            assert 100 <= here.channels < 110
+            assert here.uncounted > 70
+            # Where others are already it costs nothing, and another address has its own.
+            counted = here.channels
+            await subscribe("192.0.2.1", "room-5")
+            assert reporter.rules.knows("/room-5")
+            assert here.channels == counted
+            await subscribe("192.0.2.7", "room-500", "news")
+            assert here.channels == counted + 1

@@ -154,3 +154,23 @@ async def test_path_that_is_long_to_look_up_is_not(method: str, target: str, mon
     async with serving() as (url, _):
         head = f"{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         assert (await answer(url, head, "")).startswith(b"HTTP/1.1 404 ")
+
+
+async def test_metrics_have_one_spelling() -> None:
+    """HAProxy, told to deny `/metrics`, let `/%6detrics` pass, which was the same here: everybody read it."""
+    async with serving() as (url, _):
+        for target in ("/metrics", "/metrics?x=1"):
+            asked = f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            assert (await answer(url, asked, "")).startswith(b"HTTP/1.1 200 ")
+        for target in (
+            "/%6detrics",
+            "/metric%73",
+            "/%6D%65%74%72%69%63%73",
+            "http://a/metrics",
+            "/metrics/",
+            "//metrics",
+        ):
+            asked = f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            found = await answer(url, asked, "")
+            assert found.startswith(b"HTTP/1.1 404 "), target
+            assert b"hub_" not in found

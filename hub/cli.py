@@ -117,8 +117,18 @@ def run(
 
 
 def _say_error(prog: str, text: str, code: int) -> int:
-    print(f"{prog}: {' '.join(text.split())}", file=sys.stderr)
+    print(f"{prog}: {shown(' '.join(text.split()))}", file=sys.stderr)
     return code
+
+
+def shown(text: str) -> str:
+    """A line as a terminal may be given it: what can't be printed stands as JSON escapes it.
+
+    Another's words may have orders to the terminal in them: a hub's, and those of whoever publishes there.
+    """
+    return (
+        text if text.isprintable() else "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+    )
 
 
 def _words(error: HubError) -> str:
@@ -339,7 +349,7 @@ def _subscribe(found: argparse.Namespace, environ: Environ) -> int:
             url if found.realm is None else f"{url.rstrip('/')}{PREFIX}{quote(found.realm, safe='')}",
             found.channels,
             since=dict(parse_since(text) for text in found.since),
-            on_pause=lambda reason, seconds: print(f"{reason}; again in {seconds:.0f} s", file=sys.stderr),
+            on_pause=lambda reason, seconds: print(f"{shown(reason)}; again in {seconds:.0f} s", file=sys.stderr),
         )
     except ValueError as error:
         raise Wrong(str(error)) from None
@@ -348,13 +358,13 @@ def _subscribe(found: argparse.Namespace, environ: Environ) -> int:
         for heard in listener.listen(once=True):
             if isinstance(heard, Heard):
                 line = {"channel": heard.channel, "data": heard.data, "position": heard.position}
-                print(json.dumps(line, ensure_ascii=False, separators=(",", ":")), flush=True)
+                print(shown(json.dumps(line, ensure_ascii=False, separators=(",", ":"))), flush=True)
                 if left is not None:
                     left -= 1
                     if left <= 0:
                         break
             else:
-                print(f"{heard.channel}: publications may be missing here", file=sys.stderr)
+                print(f"{shown(heard.channel)}: publications may be missing here", file=sys.stderr)
     except Refused as error:
         raise Wrong(str(error)) from None
     finally:

@@ -178,9 +178,7 @@ class Session:
         "user",
     )
 
-    def __init__(
-        self, id: str, now: float, user: str | None = None, opened: float = 0.0, address: str = ""
-    ) -> None:
+    def __init__(self, id: str, now: float, user: str | None = None, opened: float = 0.0, address: str = "") -> None:
         self.id = id
         self.seen = now
         self.user = user

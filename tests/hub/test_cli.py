@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 from shell import Shell, free_port
 
-from hub.cli import HUB_COMMANDS, main, markdown
+from hub.cli import HUB_COMMANDS, main, markdown, shown
 from hub.protocol import tokens
 from hub.settings import Settings, describe
 
@@ -42,6 +42,22 @@ def test_publish_reaches_subscribe_through_a_hub(shell: Shell) -> None:
         ("comments-17", 17),
     ]
     assert lines[-1]["position"].endswith(".2")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("é 日本 🙂", "é 日本 🙂"),
+        ("\x1b]0;x\x07", r"\u001b]0;x\u0007"),
+        ("\x9b2J", r"\u009b2J"),
+        ("a\u202eb", r"a\u202eb"),
+        ("\U000e0041", r"\udb40\udc41"),
+    ],
+)
+def test_nobody_s_words_are_orders_to_the_terminal(text: str, line: str) -> None:
+    """A hub's refusal, and whoever published where somebody looked on by `fanfare subscribe`, could give some."""
+    assert shown(text) == line
+    assert json.loads(shown(json.dumps({"data": text}, ensure_ascii=False))) == {"data": text}
 
 
 def test_subscribe_recovers_from_a_position(shell: Shell) -> None:

@@ -8,6 +8,7 @@ protocol/      the words: names, messages, publications, frames, tokens; pure
 peers          whose a connection or a request is; pure
 recent         what was delivered lately, for connections that died
 backlog        what comes for sessions that nothing reaches
+tops           how far this process has heard each channel; what pages are kept by
 sessions       what the hub remembers of a client; who listens to what
 tentative      subscriptions whose record is not saved yet, and how they are undone
 bayeux         the rules: messages in, an Outcome out; never waits
@@ -20,6 +21,7 @@ session_store  which sessions this node owns, and how they change owners
 mail           what workers say to each other
 carrier        requests carried to the worker that owns their session
 delivery       fan-out, once a tick
+follower       code that follows channels as sessions do, without a socket
 turns, lanes   costly work of all in small pieces; each client's requests in their order
 node           the hub in one process: holds, wakes, expires, drains
 reporter       presence in a node: tells the others, and hears them
@@ -28,6 +30,7 @@ ordering       publishing in the order that prev-id asks for
 transports/    how bytes reach the node
 publisher      the door for other code; caller is its HTTP
                connection to a hub in another process
+remote         following the channels of a hub in another process
 orm/           ORM-change notifications
 app            the parts put together; serve
 realms         which tenants there are, and which one a request is for

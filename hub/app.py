@@ -32,6 +32,7 @@ from .brokers import Broker
 from .brokers.memory import MemoryBroker
 from .checks import Checks
 from .errors import SettingsError
+from .follower import Followers
 from .forwarded import Proxies
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
@@ -143,11 +144,15 @@ class Realm:
             queue_count=settings.queue_count,
             queue_bytes=settings.queue_bytes,
             session_ttl=settings.session_ttl,
+            follower_count=settings.follower_count,
+            follower_bytes=settings.follower_bytes,
         )
         self.node = Node(broker, bayeux, bounds, door.addresses, door.turns)
         #: Extensions that see each publication before it is encoded: `hub.published.append(extension)`.
         self.published = self.node.published
         self.publisher = BrokerPublisher(broker)
+        #: For code that follows channels, or asks how far this process has heard them.
+        self.followers: Followers = self.node.followers
         #: Who is in which channel, None if no rule lets anybody see it.
         self.reporter: Reporter | None = None
         if access.has_presence:
@@ -221,7 +226,7 @@ class Hub:
     """One process's hub. Make it inside the running loop that will serve it.
 
     broker: for tests; else REDIS_URL decides. identify: tells who the site's visitor is from a Cookie
-    header, None for a stranger; for rules that ask for a session. It must not wait. `node`, `publisher`,
+    header, None for a stranger; for rules that ask for a session. It must not wait. `node`, `publisher`, `followers`,
     `services`, `incoming`, `outgoing`, `published`, `on` and `kick` are the default realm's, the one that
     the environment describes; the site's is that too. siblings: the other workers on its port, whose metrics
     /metrics has too. Raises SettingsError for realms or rules that don't parse.
@@ -262,6 +267,7 @@ class Hub:
         self.broker = own.broker
         self.node = own.node
         self.publisher = own.publisher
+        self.followers = own.followers
         self.services = own.services
         self.incoming = own.incoming
         self.outgoing = own.outgoing

@@ -28,6 +28,7 @@ from .counters import Counters
 from .protocol.channels import META
 from .protocol.publications import Position, Publication
 from .sessions import Batch, Registry, Session
+from .tops import Tops
 
 #: Fan-outs that a pause after one is as long as (`pause`).
 PAUSE = 4
@@ -45,9 +46,6 @@ SLICE = 128
 
 #: Publications waiting for fan-out beyond which publishers wait too.
 BACKLOG = 20_000
-
-#: Channels whose newest position is remembered for heartbeats.
-MAX_TOPS = 50_000
 
 
 class Keeper(Protocol):
@@ -99,16 +97,24 @@ class Delivery:
     """What is published, on its way to the sessions of one node.
 
     tick: seconds a publication may wait for others; 0 delivers each at once. backlogs: makes one for those who
-    sleep on a pattern. keeper: the node. `pending`: what came since the last flush, by channel; `waiting`: how many
-    that is. `tops`: channels' newest positions, of MAX_TOPS.
+    sleep on a pattern. keeper: the node. tops: where channels' newest positions are written. `pending`: what came since
+    the last flush, by channel; `waiting`: how many that is. `tops`: those positions.
     """
 
     def __init__(
-        self, registry: Registry, counters: Counters, tick: float, backlogs: Callable[[], Backlog], keeper: Keeper
+        self,
+        registry: Registry,
+        counters: Counters,
+        tick: float,
+        backlogs: Callable[[], Backlog],
+        keeper: Keeper,
+        tops: Tops,
     ) -> None:
         self.pending: dict[str, list[Publication]] = {}
         self.waiting = 0
-        self.tops: dict[str, Position] = {}
+        self.tops = tops.heard
+        self._most_tops = tops.most
+        self._trim_tops = tops.trim
         self._registry = registry
         self._counters = counters
         self._tick = tick
@@ -188,8 +194,8 @@ class Delivery:
                 waiting.append(publication)
             tops[publication.channel] = publication.position
         self.waiting += len(publications)
-        while len(tops) > MAX_TOPS:
-            del tops[next(iter(tops))]
+        if len(tops) > self._most_tops:
+            self._trim_tops()
         if self._call is None and not self._jobs:
             wait = self._pause_ends - time.monotonic()
             if not self._tick:

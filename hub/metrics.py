@@ -64,6 +64,8 @@ _GAUGES: dict[str, tuple[str, Callable[[Node], int]]] = {
     "sockets": ("WebSockets open", lambda node: node.sockets),
     "links": ("WebSockets and event streams open", lambda node: len(node.links)),
     "patterns": ("patterns with subscribers", lambda node: len(node.registry.audiences)),
+    "followers": ("pieces of code that follow channels", lambda node: len(node.followers)),
+    "followers_waiting": ("publications that wait for them", lambda node: node.followers.waiting),
 }
 _REALM_GAUGES: dict[str, tuple[str, Callable[[Node], int]]] = _GAUGES | {
     "ready": ("1 while publications get through", lambda node: int(node.health.well)),
@@ -116,8 +118,11 @@ class HubMetrics(Collector):
             yield _counter(f"{name}_refused", words, sum(node.bayeux.limited[name] for node in nodes))
         for name, words in _RECENT_COUNTERS.items():
             yield _counter(name, words, sum(getattr(node.registry.recent, name) for node in nodes))
+        words = "times that a follower was told lost because too much waited for it"
+        yield _counter("followers_slow", words, sum(node.followers.slow for node in nodes))
         for name, (words, of) in _GAUGES.items():
             yield _gauge(name, words, sum(of(node) for node in nodes))
+        yield _gauge("hears", "1 while this process hears the log", int(all(node.broker.hears for node in nodes)))
         yield _gauge("ready", "1 while publications get through", int(all(node.health.well for node in nodes)))
         if len(nodes) > 1:
             yield from self._by_realm()

@@ -42,6 +42,7 @@ from .carrier import CARRIED_BYTES, Carried, Carrier
 from .counters import Counters
 from .delivery import Delivery
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession, Superseded, UnknownClient
+from .follower import FollowBounds, Followers
 from .histories import HistoryRule
 from .lanes import Lanes
 from .polls import Poll
@@ -54,6 +55,7 @@ from .protocol.replay import NEW, replay_id, start_of
 from .session_store import SessionStore
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
 from .tentative import Tentative
+from .tops import Tops
 from .turns import PIECE, Turns
 from .usual import Usual
 from .wheel import Wheel
@@ -119,6 +121,8 @@ class Bounds:
     queue_count: int = 1000
     queue_bytes: int = 1024 * 1024
     session_ttl: float = 30.0
+    follower_count: int = 10_000
+    follower_bytes: int = 16 * 1024 * 1024
 
 
 #: Sees a publication before this process's subscribers do: what it returns is delivered, None drops it. It
@@ -158,7 +162,13 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self.wheel = Wheel(self._loop)
-        self.delivery = Delivery(self.registry, self.counters, self.bounds.tick, self._new_backlog, self)
+        #: How far this process has heard each channel, and code that follows channels.
+        self.tops = Tops(new_id()[:8])
+        follow = FollowBounds(self.bounds.follower_count, self.bounds.follower_bytes)
+        self.followers = Followers(self.tops, lambda: self.broker.hears, self._followed_history, follow)
+        self.delivery = Delivery(self.registry, self.counters, self.bounds.tick, self._new_backlog, self, self.tops)
+        # Who waits until what came before a batch's number has been delivered.
+        self._undelivered: list[tuple[int, asyncio.Future[None]]] = []
         #: Called when publications may have been missed.
         self.when_lost: list[Callable[[], None]] = []
         # What takes the publications of meta channels.
@@ -239,6 +249,7 @@ class Node:
         if self.registry.attendance is not None:
             await self.registry.attendance.stop()
         self.carrier.stop()
+        self.followers.close()
         await self.broker.close()
         self.wheel.stop()
         self.delivery.stop()
@@ -632,8 +643,21 @@ class Node:
         """Take what the broker accepted, and deliver it."""
         self.counters.received += len(publications)
         if self.published:
-            publications = self._pass_out(publications)
+            heard, publications = publications, self._pass_out(publications)
+            if len(publications) < len(heard):
+                delivered = {(each.channel, each.position) for each in publications}
+                self.tops.withhold(each for each in heard if (each.channel, each.position) not in delivered)
         self.delivery.take(publications)
+        if self.followers.active:
+            self.followers.take(publications)
+
+    async def _followed_history(self, channel: str, since: Position) -> History:
+        """What a follower may have of a channel's history. Raises BrokerUnavailable."""
+        history = await self.broker.history(channel, since)
+        if not self.published:
+            return history
+        passed = tuple(kept for kept in map(self._pass_one, history.publications) if kept is not None)
+        return History(passed, history.top, history.recovered)
 
     def _pass_out(self, publications: Sequence[Publication]) -> list[Publication]:
         """Let code of the site change publications, or drop them, for this process's subscribers."""
@@ -664,13 +688,14 @@ class Node:
         self.counters.lost += 1
         if self.broker.keeps_sessions and (channels is None or KICK in channels):
             self.spawn(self._learn_kicks_again())
+        self.tops.lost(channels)
+        if self.followers.active:
+            self.followers.lost(channels)
         if channels is None:
-            self.delivery.tops.clear()
             affected = {session: set(session.patterns) for session in self.registry.sessions.values()}
         else:
             affected = {}
             for channel in channels:
-                self.delivery.tops.pop(channel, None)
                 for session in self.registry.subscribers(channel):
                     affected.setdefault(session, set()).add(channel)
         for session, names in affected.items():
@@ -748,6 +773,22 @@ class Node:
         """Some of what came has been delivered to all: now connections end that are to end after it."""
         if self._closings:
             self._close_links()
+        if self._undelivered:
+            written = self.registry.recent.written
+            for number, future in self._undelivered:
+                if number <= written and not future.done():
+                    future.set_result(None)
+            self._undelivered = [each for each in self._undelivered if not each[1].done()]
+
+    async def delivered(self) -> None:
+        """Until what this node has received by now was written to the sessions' links, or waits for them."""
+        if self.delivery.pending:
+            self.delivery.flush()
+        recent = self.registry.recent
+        if recent.written < recent.newest:
+            entry = (recent.newest, self._loop.create_future())
+            self._undelivered.append(entry)
+            await entry[1]
 
     def _flush_queue(self, session: Session) -> None:
         """Write a queue to its link, if there is one that takes it; then batches go straight there again."""

@@ -641,6 +641,12 @@ class Settings:
     )
     queue_count: int = setting("HUB_QUEUE_COUNT", COUNT, 1000, "publications waiting for a session", minimum=1)
     queue_bytes: int = setting("HUB_QUEUE_BYTES", SIZE, 1024**2, "bytes waiting for a session", minimum=1024)
+    follower_count: int = setting(
+        "HUB_FOLLOWER_COUNT", COUNT, 10_000, "publications waiting for code that follows channels", minimum=1
+    )
+    follower_bytes: int = setting(
+        "HUB_FOLLOWER_BYTES", SIZE, 16 * 1024**2, "bytes waiting for code that follows channels", minimum=1024
+    )
     recent_bytes: int = setting(
         "HUB_RECENT_BYTES",
         SIZE,

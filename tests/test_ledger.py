@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.ledger.__main__ import run_fault
-from benchmarks.ledger.accounts import Account
+from benchmarks.ledger.accounts import Account, Page
 from benchmarks.ledger.sides import Side, Sides
 
 #: What a fault costs most of: processes, Redis's data, connections. The rest is left to `make chaos`.
@@ -22,6 +22,8 @@ async def test_nothing_is_lost_silently(fault: str, redis_url: str, node_modules
     row = await run_fault(fault, clients=25, workers=2, channels=5, rate=15, seconds=2, scale=0.35)
     assert row.silent == 0, row.holes
     assert row.strays == 0, "heard after an unsubscribe was answered"
+    assert row.old == 0, "a page that was kept lacked what had been told"
+    assert row.pages > 0
     assert row.deliveries > row.publications
     if fault == "Redis restart, data gone":
         assert row.flagged > 0, "what was lost is told as lost"
@@ -124,6 +126,23 @@ class TestSides:
         sides.forget()
         sides.got("a", 1, None, 0.0)
         assert (sides.strays, [account.silent for account in sides.past]) == (1, [0])
+
+
+class TestPage:
+    def test_page_is_given_while_its_top_stands_and_its_process_hears(self) -> None:
+        page, reads = Page(doubt=2.0), iter(range(1, 9))
+        for top, hears in (("a", True), ("a", True), ("b", True), ("b", False), ("b", True)):
+            page.ask(top, hears, lambda: next(reads), 0, 0.0)
+        assert (page.made, page.given, page.kept) == (3, 2, ("b", 3))
+
+    def test_page_without_what_was_told_long_ago_is_too_old(self) -> None:
+        page = Page(doubt=2.0)
+        page.ask("a", True, lambda: 1, 1, 0.0)
+        page.ask("a", True, lambda: 2, 2, 1.0)
+        page.ask("a", True, lambda: 2, 2, 2.9)
+        assert page.old == 0, "it may be in doubt"
+        page.ask("a", True, lambda: 2, 2, 3.0)
+        assert page.old == 1
 
 
 class TestAccount:

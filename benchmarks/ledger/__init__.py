@@ -11,6 +11,9 @@ Beside its own channel each client in Python that speaks Bayeux hears others for
 subscribes and unsubscribes all the time, while its connect is held. What is published after a subscribe was answered
 must come; what is published after an unsubscribe was answered must not.
 
+Code of a site apart (`hub.remote`) follows its channel too, and keeps a page of it while its top stands: none may be
+given that lacks a change which was told longer ago than such a process may be mistaken.
+
 accounts    what one client got, and whether it adds up; pure
 sides       from which answer on a channel must be heard, until which answer it may be; pure
 clients     clients in Python, by transport, and fanout.js in Node

@@ -27,6 +27,8 @@ HEADS = (
     "flagged losses",
     "silent losses",
     "heard after leaving",
+    "kept pages given",
+    "too old",
     "recovery p50 s",
     "p99 s",
 )
@@ -34,7 +36,10 @@ HEADS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault's figures. flagged: changes covered by fetches after "lost". strays: heard after leaving."""
+    """One fault's figures. flagged: changes covered by fetches after "lost". strays: heard after leaving.
+
+    pages: given as they were kept. old: of those, that lacked what was told long ago.
+    """
 
     fault: str
     publications: int
@@ -43,13 +48,18 @@ class Row:
     flagged: int
     silent: int
     strays: int
+    pages: int
+    old: int
     p50: float
     p99: float
     holes: tuple[str, ...] = ()
     arrivals: tuple[float, ...] = ()
 
     def cells(self) -> list[str]:
-        numbers = (self.publications, self.deliveries, self.duplicates, self.flagged, self.silent, self.strays)
+        numbers = (
+            *(self.publications, self.deliveries, self.duplicates, self.flagged, self.silent, self.strays),
+            *(self.pages, self.old),
+        )
         return [self.fault, *(f"{number:,}" for number in numbers), f"{self.p50:.2f}", f"{self.p99:.2f}"]
 
 
@@ -78,6 +88,8 @@ async def run_fault(
             sum(account.flagged for _, _, account in accounts),
             sum(account.silent for _, _, account in accounts),
             stage.strays,
+            sum(page.given for page in stage.pages()),
+            sum(page.old for page in stage.pages()),
             percentile(recovery, 0.5),
             percentile(recovery, 0.99),
             holes[:5],
@@ -145,6 +157,8 @@ def main() -> int:
         sum(row.flagged for row in rows),
         sum(row.silent for row in rows),
         sum(row.strays for row in rows),
+        sum(row.pages for row in rows),
+        sum(row.old for row in rows),
         max(row.p50 for row in rows),
         max(row.p99 for row in rows),
     )
@@ -156,13 +170,14 @@ def main() -> int:
         about = circumstances(())
         text = (
             f"Measured on {about['date']} at commit {about['commit']}: {about['machine']}; {seconds / 60:.0f} minutes. "
-            f"{found.clients} clients (WebSockets of Bayeux and plain, long-polling, Server-Sent Events, fanout.js), "
+            f"{found.clients} clients (WebSockets of Bayeux and plain, long-polling, Server-Sent Events, followers, "
+            f"fanout.js), "
             f"{found.workers} workers, {found.channels} channels with up to {found.rate:g} changes a second each: "
             f"`{command(sys.argv[1:])}`."
         )
         table = "\n".join(lines)
         put(ROOT / "README.md", MARKS, f"{table}\n\n{textwrap.fill(text, 120)}\n")
-    return 1 if total.silent or total.strays else 0
+    return 1 if total.silent or total.strays or total.old else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -53,6 +55,36 @@ class Account:
             self.silent += newest - self.upto
             self.holes.append((self.upto + 1, newest, 0.0))
             self.upto = newest
+
+
+@dataclass(slots=True)
+class Page:
+    """A page that is made from the database and given again while its top stands.
+
+    doubt: seconds for which it may be given although something newer was told. kept: its top, and the newest change in
+    it. given, made: how often. old: how often it lacked a change that was told longer ago.
+    """
+
+    doubt: float
+    kept: tuple[str, int] | None = None
+    given: int = 0
+    made: int = 0
+    old: int = 0
+    _told: deque[tuple[float, int]] = field(default_factory=deque)
+    _due: int = 0
+
+    def ask(self, top: str, hears: bool, newest: Callable[[], int], told: int, now: float) -> None:
+        """A visitor asks. newest: reads the rows; told: the newest change that the hub has accepted."""
+        self._told.append((now, told))
+        while self._told and self._told[0][0] <= now - self.doubt:
+            self._due = self._told.popleft()[1]
+        if self.kept is None or not hears or self.kept[0] != top:
+            self.kept = (top, newest())
+            self.made += 1
+            return
+        self.given += 1
+        if self.kept[1] < self._due:
+            self.old += 1
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -11,7 +11,12 @@ from typing import Any
 
 import aiohttp
 
-from .accounts import Account
+from hub.brokers.redis.broker import HEARS_SECONDS as HUB_SECONDS
+from hub.follower import Lost
+from hub.protocol.publications import Position
+from hub.remote import HEARS_SECONDS, RemoteHub
+
+from .accounts import Account, Page
 from .sides import Side, Sides, covers
 
 #: Back-off between attempts to connect: short, so that a run measures the hub and not the client.
@@ -26,6 +31,13 @@ _STAY, _PAUSE = (0.3, 2.0), (0.05, 0.5)
 
 #: Seconds after which what has not come on such a channel is lost, though the connection is well.
 PATIENCE = 10.0
+
+#: Seconds for which a page may be given that is no good any more: the hub may believe so long that it hears its log,
+#: the site that it hears the hub, and this process, with all its clients, may be late.
+DOUBT = HUB_SECONDS + HEARS_SECONDS + 1.5
+
+#: Seconds between two visitors of a page.
+_VISIT = 0.05
 
 #: Seconds for an answer to a subscribe or an unsubscribe.
 _ANSWER = 8.0
@@ -415,4 +427,38 @@ class StreamClient(Client):
             self.got(data["data"]["n"], data["id"])
 
 
-KINDS: list[type[Client]] = [WebSocketClient, PollingClient, StreamClient, PlainClient]
+class FollowerClient(Client):
+    """Code of a site apart: it follows its channel, and keeps a page of it while its top stands."""
+
+    kind = "follower"
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.page = Page(DOUBT)
+
+    async def once(self, http: aiohttp.ClientSession) -> None:
+        async with RemoteHub(self.url, [self.channel], http=http) as hub:
+            assert self.position is not None
+            async with hub.follow(self.channel, since={self.channel: Position.parse(self.position)}) as follower:
+                self.arrived()
+                visiting = asyncio.create_task(self._visit(hub))
+                try:
+                    async for heard in follower:
+                        if isinstance(heard, Lost):
+                            self.account.fetched(self.newest(self.channel), time.monotonic(), grace=GRACE)
+                        else:
+                            self.got(heard.data["n"], str(heard.position))
+                finally:
+                    visiting.cancel()
+                    await asyncio.gather(visiting, return_exceptions=True)
+
+    async def _visit(self, hub: RemoteHub) -> None:
+        """Ask for the page, again and again."""
+        page = self.page
+        while True:
+            top, hears = hub.position(self.channel), hub.hears
+            page.ask(top, hears, lambda: self.newest(self.channel), self.told(self.channel), time.monotonic())
+            await asyncio.sleep(_VISIT)
+
+
+KINDS: list[type[Client]] = [WebSocketClient, PollingClient, StreamClient, PlainClient, FollowerClient]

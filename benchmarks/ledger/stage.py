@@ -22,8 +22,8 @@ import aiohttp
 
 from hub.protocol.tokens import sign
 
-from .accounts import Account
-from .clients import KINDS, Client
+from .accounts import Account, Page
+from .clients import KINDS, Client, FollowerClient
 from .proxy import Proxy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -272,6 +272,10 @@ class Stage:
     def strays(self) -> int:
         """Deliveries of what was published after an unsubscribe had been answered."""
         return sum(client.sides.strays for client in self.clients)
+
+    def pages(self) -> list[Page]:
+        """The pages that sites apart keep."""
+        return [client.page for client in self.clients if isinstance(client, FollowerClient)]
 
     async def recovery(self, limit: float) -> list[float]:
         """Seconds each client takes from now until it has everything published by now."""

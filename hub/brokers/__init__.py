@@ -98,6 +98,14 @@ class Broker(ABC):
     def health(self) -> Health:
         """The state now, without asking anyone."""
 
+    @property
+    def hears(self) -> bool:
+        """Whether all that was accepted until a moment ago has been received, or told as lost. Known without asking.
+
+        `health` may say "well" while the log is read again after an interruption, and this does not.
+        """
+        return self.health.well
+
     # Sessions that several workers know of. A session has one owner at a moment, and a fence: a number that grows with
     # each change of owner. What an owner of the past wants to keep is refused by it.
 

@@ -161,6 +161,10 @@ class MemoryBroker(Broker):
         return Health(True)
 
     @property
+    def hears(self) -> bool:
+        return self._receiver is not None
+
+    @property
     def channels(self) -> int:
         """How many channels have a history now."""
         return len(self._rings)

@@ -192,6 +192,18 @@ class Access:
             found += [f"who is in what takes {need} in [{rule}]" for rule, need in self._closer("presence", pattern)]
         return found
 
+    def hides(self, pattern: str, who: Who) -> bool:
+        """Whether a subscription with a wildcard does not hear some of the names that it stands for.
+
+        Those that say who is in a channel don't count: they are the hub's own.
+        """
+        claimed = () if who.grant is None else who.grant.channels
+        for _, need in self._closer(*self._meant("subscribe", pattern)):
+            allowed = need == "session" and who.visitor is not None
+            if not allowed and not (need == "token" and any(covers(claim, pattern) for claim in claimed)):
+                return True
+        return False
+
     def _closer(self, action: Action, pattern: str) -> Iterator[tuple[Rule, Need]]:
         for rule in self.rules:
             need = rule.needs.get(action, "open")

@@ -43,6 +43,9 @@ FORM_BYTES = 128 * 1024
 #: Orders of a socket that may wait while one waits for the broker.
 MAX_ORDERS = 100
 
+#: Seconds for which a ping waits for fan-out that is far behind.
+PING_SECONDS = 5.0
+
 #: Fields of a query that is looked at: MAX_CHANNELS and a few, with room for what others put there.
 MAX_FIELDS = 400
 
@@ -102,7 +105,10 @@ class PlainSocket(Connection):
             self.node.end_session(session, "closed")
 
     def text(self, payload: bytes) -> None:
-        """`{"subscribe": ["a"], "position": "…", "token": "…"}` or `{"unsubscribe": ["a"]}`; else it is told so."""
+        """`{"subscribe": ["a"], "position": "…", "token": "…"}`, `{"unsubscribe": ["a"]}` or `{"ping": 1}`.
+
+        Anything else is answered with an error.
+        """
         try:
             message = loads(payload)
             if not isinstance(message, dict):
@@ -113,6 +119,8 @@ class PlainSocket(Connection):
                 self._subscribe(_names(message["subscribe"]), place, message.get("token"))
             elif "unsubscribe" in message:
                 self._unsubscribe(_names(message["unsubscribe"]))
+            elif "ping" in message:
+                self._ping(message["ping"])
             else:
                 raise BadMessage(text="Send subscribe or unsubscribe with a list of channels")
         except ProtocolError as error:
@@ -134,7 +142,12 @@ class PlainSocket(Connection):
             except ProtocolError as error:
                 self._refuse(error)
                 return
-            self._say({"subscribed": _state(positions, found)})
+            state = _state(positions, found)
+            for pattern in filter(is_wild, positions):
+                if self._access.hides(pattern, session.who):
+                    # Whoever follows what it stands for would take silence for news that there is none.
+                    state[to_fanout(pattern)]["hidden"] = True
+            self._say({"subscribed": state})
             self.node.writable(session)
 
         self._order(len(names), subscribe)
@@ -148,6 +161,23 @@ class PlainSocket(Connection):
             self._say({"unsubscribed": names})
 
         self._order(len(names), unsubscribe)
+
+    def _ping(self, number: object) -> None:
+        """Say whether this worker hears the log, behind all that it had heard when it was asked."""
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**53:
+            raise BadMessage("ping", text="Not a number")
+
+        async def ping(session: Session) -> None:
+            hears = self.node.broker.hears
+            try:
+                async with asyncio.timeout(PING_SECONDS):
+                    await self.node.delivered()
+            except TimeoutError:
+                hears = False
+            # What waits for a slow reader comes after this.
+            self._say({"pong": number, "hears": hears and session.queue is None})
+
+        self._order(1, ping)
 
     def _order(self, weight: int, order: Callable[[Session], Awaitable[None]]) -> None:
         if len(self._orders) >= MAX_ORDERS:

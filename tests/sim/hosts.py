@@ -131,6 +131,8 @@ class Host:
         self.sockets: dict[Socket, None] = {}
         self.processes: list[Process] = []
         self.nodes: list[Node] = []
+        #: Told of each node that has started, in its process.
+        self.started: Callable[[Host, Node], None] | None = None
 
     def start(self) -> None:
         """Start a worker, unless one runs."""
@@ -171,6 +173,8 @@ class Host:
             except BrokerUnavailable:
                 await asyncio.sleep(0.3)
             else:
+                if self.started is not None:
+                    self.started(self, node)
                 return
 
     def kill(self) -> None:

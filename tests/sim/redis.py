@@ -30,6 +30,9 @@ RENEW_SECONDS = 1.0
 CERTAIN_SECONDS = 3.0
 LEASE_SECONDS = 4.0
 
+#: Likewise: seconds for which a worker may believe that it hears when it does not.
+HEARS_SECONDS = 2.5
+
 
 class Network(Protocol):
     """What carries calls: the simulator's, or the real loop under the broker suite."""
@@ -338,6 +341,8 @@ class SimBroker(Broker):
         self._receiver: Receiver | None = None
         self._read = [0] * len(store.logs)
         self._reading = [False] * len(store.logs)
+        # Since when a shard may have something that this worker has not received.
+        self._behind: list[float | None] = [None] * len(store.logs)
         # When the last call of a line has its effect, and its reply: a connection keeps their order.
         self._last: dict[str, float] = {}
         # What waits for a server that is away.
@@ -378,6 +383,13 @@ class SimBroker(Broker):
     @property
     def health(self) -> Health:
         return Health(not self.trouble.away, "Redis is away" if self.trouble.away else "")
+
+    @property
+    def hears(self) -> bool:
+        if self._receiver is None or self.trouble.away:
+            return False
+        now = self._network.now()
+        return all(since is None or now - since < HEARS_SECONDS for since in self._behind)
 
     # Calls
 
@@ -584,6 +596,8 @@ class SimBroker(Broker):
                 self._receiver.mail(message)
 
     def _wake(self, shard: int) -> None:
+        if self._behind[shard] is None:
+            self._behind[shard] = self._network.now()
         if not self._reading[shard]:
             self._reading[shard] = True
             self._network.later(self.trouble.delay(), self._fetch, shard)
@@ -597,14 +611,17 @@ class SimBroker(Broker):
         log, start = self.store.logs[shard], self._read[shard]
         found = log[start:]
         self._read[shard] = len(log)
-        self._network.later(self.trouble.delay(), self._arrive, self._receive, shard, found)
+        now = self._network.now()
+        self._network.later(self.trouble.delay(), self._arrive, self._receive, shard, found, now)
 
-    def _receive(self, shard: int, found: list[Publication]) -> None:
+    def _receive(self, shard: int, found: list[Publication], fetched: float) -> None:
         if self._receiver is None:
             return
         if found:
             self._receiver.receive(found)
         self._reading[shard] = False
+        # What came after it was fetched is not here yet.
+        self._behind[shard] = fetched if self._read[shard] < len(self.store.logs[shard]) else None
         if self._read[shard] < len(self.store.logs[shard]):
             self._wake(shard)
 

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from hub.node import Node
 from hub.protocol.publications import Draft
 
 from .books import Books
 from .clients import KINDS, TRANSPORTS, Client
+from .code import Watcher
 from .hosts import HOLD, TTL, Host, Wires, brief
 from .listeners import Listener
 from .redis import Store, Trouble
@@ -171,6 +173,9 @@ class Stage:
         self.trouble = Trouble(world.dice(2))
         self.books = Books(world, self.store)
         self.hosts = [Host(number, world, self.wires, self.store, self.trouble, seal) for number in range(story.nodes)]
+        self.watchers: list[Watcher] = []
+        for host in self.hosts:
+            host.started = self._follow
         self.counts: Counter[str] = Counter()
         self.clients: dict[str, Client | Listener] = {}
         for number, (kind, transport, hops) in enumerate(story.clients):
@@ -179,6 +184,12 @@ class Stage:
             else:
                 client = Client(number, kind, transport, hops, world, self.wires, self.hosts, self.books)
             self.clients[client.name] = client
+
+    def _follow(self, host: Host, node: Node) -> None:
+        """Code in a new worker begins to follow."""
+        watcher = Watcher(host, node, self.world, self.books, CHANNELS)
+        self.watchers.append(watcher)
+        host.process.create_task(watcher.follow())
 
     def play(self) -> Ending:
         world, story = self.world, self.story
@@ -198,6 +209,8 @@ class Stage:
             world.run(world.now + HEARING[quiet])
         if not world.broken:
             self.books.close()
+            for watcher in self.watchers:
+                watcher.check()
             self._check_under_way()
         if not world.broken and story.seed % 4 == 0:
             self._check_empty()
@@ -206,6 +219,8 @@ class Stage:
         counts["sessions"] = len(self.books.books)
         counts["deliveries"] = self.books.heard
         counts["repeats"] = self.books.repeats
+        counts["pages given"] = sum(watcher.given for watcher in self.watchers)
+        counts["pages made"] = sum(watcher.made for watcher in self.watchers)
         counts["publications"] = sum(map(len, self.store.logs))
         for kind, number in self.trouble.faults.items():
             counts[f"calls {kind}"] = number

@@ -87,6 +87,11 @@ CHECK_SECONDS = 1.0
 CANARY_SECONDS = 1.0
 DEAF_SECONDS = 3.0
 
+#: Seconds after a question to the log, answered with all that was there, for which a worker may believe that it hears.
+#: A quiet log answers each BLOCK_MS, so the last answer's question may be two of them old. This is how long a worker
+#: that is cut off without a word, by a dead network or a Redis that stands still, does not know it.
+HEARS_SECONDS = 2.5
+
 #: Seconds after its last canary for which a worker owns its sessions for certain, and after which others take them.
 #: Between the two nobody does.
 SURE_SECONDS = 3.0
@@ -152,6 +157,8 @@ class RedisBroker(Broker):
         self._asked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._heard = self._checked = 0.0
+        # When the log was asked the last time that its answer had all there was; -inf while it is caught up with.
+        self._complete = -math.inf
         self._fault = "not open"
         self._fault_since = 0.0
         self._is_deaf = False
@@ -190,6 +197,7 @@ class RedisBroker(Broker):
 
     async def close(self) -> None:
         self._receiver = None
+        self._complete = -math.inf
         is_well = not self._fault
         self._fault = self._fault or "closed"
         self._fault_since = 0.0
@@ -220,6 +228,10 @@ class RedisBroker(Broker):
     @property
     def health(self) -> Health:
         return Health(not self._fault, self._fault)
+
+    @property
+    def hears(self) -> bool:
+        return not self._fault and time.monotonic() - self._complete < HEARS_SECONDS and self._reading.is_open
 
     # Publishing
 
@@ -470,6 +482,7 @@ class RedisBroker(Broker):
                 async with asyncio.timeout(COMMAND_SECONDS):
                     found = await self._reading.open()
                 if found is not None:
+                    self._complete = -math.inf
                     self._take_up(found)
                     self._heard = time.monotonic()
                     if not self._is_deaf:
@@ -490,6 +503,7 @@ class RedisBroker(Broker):
                 self._tell_lost(None)
             else:
                 continue
+            self._complete = -math.inf
             await self._reading.hang_up()
             tries += 1
             # Full jitter: workers that lost Redis together must not come back together.
@@ -502,7 +516,9 @@ class RedisBroker(Broker):
         if now - self._checked >= CHECK_SECONDS:
             self._checked = now
             looks = [("HMGET", tag + "ep", "e", "q") for tag in self._log.tags]
-        read = ("XREAD", "COUNT", READ_COUNT, "BLOCK", BLOCK_MS, "STREAMS", *self._streams, self._canary)
+        # Who must catch up is told at once that there is no more.
+        block = ("BLOCK", BLOCK_MS) if self._complete > -math.inf else ()
+        read = ("XREAD", "COUNT", READ_COUNT, *block, "STREAMS", *self._streams, self._canary)
         async with asyncio.timeout(COMMAND_SECONDS + BLOCK_MS / 1000):
             replies = await self._reading.run([*looks, (*read, *self._last, self._last_canary)])
         for reply in replies:
@@ -555,6 +571,7 @@ class RedisBroker(Broker):
                 self._numbers[shard] = int(newest)
         if doubt and await self._settle_again():
             # The log begins anew, and is read from there: nothing of this reply counts.
+            self._complete = -math.inf
             return count
         if missed or doubt:
             self.trims += 1
@@ -567,6 +584,7 @@ class RedisBroker(Broker):
                 self._receiver.receive(publications)
                 if len(publications) >= READ_COUNT:
                     await asyncio.sleep(0)
+        self._complete = -math.inf if full else now
         return count
 
     async def _settle_again(self) -> bool:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, ClientSession
+from aiohttp import ClientResponse, ClientSession, TCPConnector
 from hypothesis import given
 from hypothesis import strategies as st
-from listening import serving
+from listening import KEY, REALM, serving
 
+from hub.brokers.memory import MemoryBroker
 from hub.errors import ProtocolError
+from hub.protocol import tokens
 from hub.protocol.plain import UNKNOWN, format_place, parse_place
 from hub.protocol.publications import Position
 from hub.transports.plain import MAX_ORDERS
+
+
+def token(*channels: str) -> str:
+    return tokens.sign(REALM, KEY, time.time(), channels=list(channels))
 
 
 @given(st.dictionaries(st.sampled_from(["/a", "/b/c", "/x,y", "/q@r"]), st.integers(0, 99), min_size=1))
@@ -238,6 +245,46 @@ class TestWebSocket:
             while hub.node.registry.sessions:
                 await asyncio.sleep(0.01)
             assert not hub.node.links
+
+    async def test_ping_is_answered_behind_all_that_was_heard(self) -> None:
+        """To 300 sockets a publication is written in slices, and the answer to one of the last overtook it."""
+        async with serving() as (url, hub), ClientSession(connector=TCPConnector(limit=0)) as http:
+            sockets = [await http.ws_connect(f"{url}/ws?channel=a") for _ in range(300)]
+            for socket in sockets:
+                await socket.receive_json()
+            for number in range(3):
+                await hub.publisher.publish("a", number)
+                for socket in sockets[::-50]:
+                    await socket.send_json({"ping": number})
+                for socket in sockets[::-50]:
+                    heard = [await socket.receive_json(), await socket.receive_json()]
+                    assert [each.get("data") for each in heard] == [number, None]
+                    assert heard[1] == {"pong": number, "hears": True}
+                for socket in {*sockets} - {*sockets[::-50]}:
+                    assert (await socket.receive_json())["data"] == number
+            await asyncio.gather(*(socket.close() for socket in sockets))
+
+    async def test_ping_says_that_the_hub_does_not_hear_its_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(MemoryBroker, "hears", False)
+        async with serving() as (url, _), ClientSession() as http, http.ws_connect(f"{url}/ws?channel=a") as socket:
+            await socket.receive_json()
+            await socket.send_json({"ping": 1})
+            assert await socket.receive_json() == {"pong": 1, "hears": False}
+
+    @pytest.mark.parametrize("number", [None, True, -1, 2**53, "1", [1], 1.5])
+    async def test_ping_is_a_number(self, number: object) -> None:
+        async with serving() as (url, _), ClientSession() as http, http.ws_connect(f"{url}/ws") as socket:
+            await socket.send_json({"ping": number})
+            assert (await socket.receive_json())["error"].startswith("400:ping:")
+
+    async def test_subscriber_of_a_pattern_learns_that_some_of_it_is_kept_from_it(self) -> None:
+        """`private-7` is not delivered to it, which looked as if nothing was published."""
+        async with serving() as (url, _), ClientSession() as http, http.ws_connect(f"{url}/ws?channel=*") as socket:
+            assert await socket.receive_json() == {"subscribed": {"*": {"hidden": True}}}
+            await socket.send_json({"subscribe": ["news/*", "private-x/*"], "token": token("private-*/**")})
+            assert await socket.receive_json() == {"subscribed": {"news/*": {}, "private-x/*": {}}}
+            await socket.send_json({"subscribe": ["**"], "token": token("**")})
+            assert await socket.receive_json() == {"subscribed": {"**": {}}}
 
     async def test_lost_is_said(self) -> None:
         async with serving() as (url, hub), ClientSession() as http:

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.redis import Unfenced
+from hub.follower import Followers
+from hub.tops import Tops
+from tests.sim.redis import SimBroker, Unfenced
 from tests.sim.sealed import Sealed, sealed
 from tests.sim.stories import Step, Story, shorten, tell, write
 
@@ -53,6 +55,45 @@ def test_what_was_answered_has_happened(seal: Sealed, part: int) -> None:
         assert not ending.broken, f"python -m tests.sim --seed {seed} --short: {ending.broken[0]}"
         if number >= LEAST and time.process_time() > ends:
             break
+
+
+def test_worker_that_believes_it_hears_is_found_out(seal: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that was kept went on being given while Redis was away from one worker, and not from another."""
+    monkeypatch.setattr(SimBroker, "hears", True)
+    words = (each for seed in range(FEW) for each in tell(write(seed), seal).broken)
+    assert any("gives a page" in each for each in words)
+
+
+#: Redis is slow, so that what is trimmed has not been read by all workers.
+TRIMMED = Story(
+    0,
+    2,
+    "redis",
+    (),
+    (
+        Step(0.01, "redis", "slow", seconds=8.0),
+        *(Step(0.1 * each, "publisher", "publish", ("/a", "/b", "/c")[each % 3], 1000 + each) for each in range(1, 60)),
+        *(Step(0.05 + 0.3 * each, "node0", "trim") for each in range(1, 20)),
+    ),
+)
+
+
+def broken_words(seal: Sealed) -> str:
+    return "\n".join(each for seed in range(TELLINGS) for each in tell(replace(TRIMMED, seed=seed), seal).broken)
+
+
+def test_what_is_trimmed_unread_is_told_to_code_that_follows(seal: Sealed) -> None:
+    assert not broken_words(seal)
+
+
+def test_follower_that_is_not_told_of_a_loss_is_found_out(seal: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Followers, "lost", lambda self, channels: None)
+    assert "and was not told" in broken_words(seal)
+
+
+def test_top_that_outlives_a_loss_is_found_out(seal: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tops, "lost", lambda self, channels: None)
+    assert "gives a page" in broken_words(seal)
 
 
 def test_two_owners_of_a_session_are_found_out(seal: Sealed) -> None:

@@ -32,6 +32,7 @@ publisher      the door for other code; caller is its HTTP
                connection to a hub in another process
 remote         following the channels of a hub in another process
 orm/           ORM-change notifications
+memory         what is kept of freed memory, and when the rest is given back
 app            the parts put together; serve
 realms         which tenants there are, and which one a request is for
 settings, cli  what may differ between two deployments; the command

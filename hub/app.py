@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import resource
@@ -37,6 +36,7 @@ from .forwarded import Proxies
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
 from .hosts import Hosts, names_of
+from .memory import give_back, keep_memory
 from .metrics import CONTENT_TYPE, HubMetrics, labelled
 from .node import KICKS, Bounds, Node, drain, new_id
 from .presence import Pace
@@ -67,11 +67,6 @@ from .transports.websocket import BayeuxSocket, intervals
 from .turns import Turns
 
 logger = logging.getLogger(__name__)
-
-#: Bytes of freed memory that a process keeps; and how glibc calls the two settings (its malloc.h).
-KEPT_BYTES = 16 * 1024 * 1024
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
 
 MOUNT = "/bayeux"
 
@@ -598,21 +593,6 @@ async def running(
         await runner.cleanup()
 
 
-def keep_memory() -> None:
-    """Have the C library keep freed memory for what comes next: 16 MiB, and blocks of up to 4 MiB among it.
-
-    glibc gives back what is larger than 128 KiB, or a few MiB at the end of the heap, and takes it again page by page:
-    2 MiB bodies cost three times as much for it, and held up a round of the loop for 2.8 ms instead of 1. Its own way
-    to adapt is off from here on. Other C libraries are left as they are.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
-    mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES // 4)
-
-
 def calm_collector() -> None:
     """Set the garbage collector for a process that keeps tens of thousands of sessions.
 
@@ -638,9 +618,11 @@ async def serve(
         async with running(app, hub, host=hub.settings.host, port=hub.settings.port, sock=sock) as url:
             calm_collector()
             keep_memory()
+            giving_back = asyncio.create_task(give_back())
             if announce is not None:
                 announce(url)
             await stop.wait()
+            giving_back.cancel()
             logger.info("stopping")
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
 
-from benchmarks.hostile import ATTACKS, MARKS, PAGE, run, table
+from benchmarks.hostile import ATTACKS, MARKS, PAGE, missed, run, table
 
 
 @pytest.mark.long
@@ -20,7 +21,17 @@ async def test_others_are_served_and_memory_stays_bounded_through_attacks() -> N
         assert figures["sent"] > 0
         assert figures["p99"] < 15_000, "a loaded machine is slow, a starved client is for ever"
         assert figures["after"] < figures["before"] + 100 * 2**20
+        assert figures["back"] >= 0
     assert table(results).count("\n") == 1 + len(names)
+
+
+def test_attacks_that_miss_a_target_are_named() -> None:
+    good = {"ratio": 2.04, "before": 80 * 2**20, "after": 90 * 2**20, "back": 0.0}
+    assert missed({"frames": good, "batch": good | {"back": 9.5}}) == []
+    [late] = missed({"frames": good, "batch": good | {"ratio": 2.1}})
+    assert late == "batch: the others waited 2.1 times as long as before"
+    [kept] = missed({"bomb": good | {"back": math.inf, "after": 200 * 2**20}})
+    assert kept == "bomb: 120 MiB not given back in 10 s"
 
 
 def test_every_attack_is_in_the_page() -> None:

@@ -1,0 +1,104 @@
+"""Memory of the process: what the C library keeps of it, and when the rest goes back to the kernel.
+
+Freed memory is kept for what comes next, KEPT_BYTES of it. What lies in holes between what lives the C library never
+gives back by itself: a flood of bodies of a megabyte left 37 MiB resident for good. So once the process is calm again
+it is asked to (malloc_trim(3)): that takes about a millisecond for every ten, and waits of others for memory with it,
+which is why it is done then, and in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of freed memory that a process keeps; and how glibc calls the two settings (its malloc.h).
+KEPT_BYTES = 16 * 1024 * 1024
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+#: Seconds between two looks at whether the process is calm, and the part of a core below which it is.
+LOOK_SECONDS = 2.0
+CALM_SHARE = 0.25
+
+#: CPU seconds of work after which there may be something to give back, and at most so many where there never was.
+FIRST_WORK = 1.0
+MOST_WORK = 64.0
+
+
+@dataclass(slots=True)
+class Trimming:
+    """When freed memory is given back. Pure.
+
+    resident: bytes at the start, and after the last time. work: CPU seconds after which it is tried again; more each
+    time that little came of it, so that a process that is merely used does not walk its heap in vain.
+    """
+
+    resident: int
+    work: float = FIRST_WORK
+    worked: float = 0.0
+
+    def is_due(self, worked: float, seconds: float, resident: int) -> bool:
+        """Whether it is time. worked: CPU seconds since it was asked last, `seconds` ago."""
+        self.worked += worked
+        is_calm = worked < CALM_SHARE * seconds
+        return is_calm and (self.worked >= self.work or resident - self.resident > KEPT_BYTES // 2)
+
+    def done(self, before: int, after: int) -> None:
+        """It was given back: resident bytes before and after."""
+        self.work = FIRST_WORK if before - after > KEPT_BYTES // 4 else min(2 * self.work, MOST_WORK)
+        self.worked = 0.0
+        self.resident = after
+
+
+def resident() -> int:
+    """Bytes of resident memory; 0 where the kernel has no /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def keep_memory() -> None:
+    """Have the C library keep freed memory for what comes next: 16 MiB, and blocks of up to 4 MiB among it.
+
+    glibc gives back what is larger than 128 KiB, or a few MiB at the end of the heap, and takes it again page by page:
+    2 MiB bodies cost three times as much for it, and held up a round of the loop for 2.8 ms instead of 1. Its own way
+    to adapt is off from here on. Other C libraries are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+    mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES // 4)
+
+
+async def give_back(seconds: float = LOOK_SECONDS) -> None:
+    """Give freed memory back whenever the process is calm again; ends at once where the C library can't.
+
+    seconds: between two looks.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return
+    trimming = Trimming(resident())
+    looked, spent = time.monotonic(), time.process_time()
+    while True:
+        await asyncio.sleep(seconds)
+        now, cpu = time.monotonic(), time.process_time()
+        before = resident()
+        if trimming.is_due(cpu - spent, now - looked, before):
+            # Without the interpreter's lock.
+            await asyncio.to_thread(trim, KEPT_BYTES)
+            after = resident()
+            trimming.done(before, after)
+            logger.debug("memory given back", extra={"bytes": max(0, before - after), "resident": after})
+        looked, spent = now, cpu

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hub.errors import BadMessage, TooDense
 from hub.protocol.messages import (
+    MAX_HALVES,
     MAX_VALUES,
     dumps,
     dumps_all,
@@ -219,6 +220,31 @@ def test_values_behind_a_string_count() -> None:
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=5))
 def test_values_encoded_together_are_what_each_is(values: list[dict[str, object]]) -> None:
     assert join([dumps_all(values)]) == join([dumps(value) for value in values])
+
+
+@pytest.mark.parametrize(
+    "half",
+    [rb"\ud800", rb"a\udfff", b"\xed\xa0\x80", b"\xed\xb0\x80\xed\xa0\x80a"],
+    ids=["escaped", "between", "bytes", "swapped"],
+)
+def test_text_of_nothing_but_half_pairs_is_refused_before_they_are_replaced(half: bytes) -> None:
+    """A body of a megabyte of them halted the loop for 0.1 s: each was a call of Python's codecs."""
+    few = b'["' + half * (MAX_HALVES // 2) + b'"]'
+    assert set(loads(few)[0]) <= {"a", "\ufffd"}
+    many = b'["' + half * 150_000 + b'"]'
+    with pytest.raises(BadMessage, match="Too many halves"):
+        loads(many)
+    # What a history has from an older release is not lost.
+    assert b"null" not in mended(few)
+
+
+def test_whole_pairs_of_six_bytes_are_joined_within_the_bound() -> None:
+    """As Java's modified UTF-8 and CESU-8 write an emoji."""
+    pair = "\U0001f600".encode("utf-16-le")
+    halves = "".join(chr(int.from_bytes(pair[at : at + 2], "little")) for at in (0, 2)).encode("utf-8", "surrogatepass")
+    assert loads(b'["' + halves * (MAX_HALVES // 2 - 10) + b'"]') == ["\U0001f600" * (MAX_HALVES // 2 - 10)]
+    with pytest.raises(BadMessage, match="Too many halves"):
+        loads(b'["' + halves * (MAX_HALVES // 2 + 10) + b'"]')
 
 
 def test_values_encoded_together_may_have_half_an_emoji() -> None:

@@ -19,7 +19,7 @@ from .requests import (
     Limiter,
     address_of,
     clean_line,
-    clean_text,
+    clean_long,
     json_response,
     read_fields,
     read_number,
@@ -54,9 +54,10 @@ class CommentForm:
     errors: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def read(cls, fields: dict[str, str]) -> CommentForm:
+    async def read(cls, fields: dict[str, str]) -> CommentForm:
         """A form as it came in, cleaned and checked."""
-        name, text = clean_line(fields.get("name", ""), MAX_NAME), clean_text(fields.get("text", ""), MAX_COMMENT)
+        name = clean_line(fields.get("name", ""), MAX_NAME)
+        text = await clean_long(fields.get("text", ""), MAX_COMMENT)
         errors = []
         if not name:
             errors.append(("name", "Say who you are; any name will do."))
@@ -120,7 +121,7 @@ async def about(request: web.Request) -> web.StreamResponse:
 async def post(request: web.Request) -> web.StreamResponse:
     """POST /events/{slug}/comments: the comment as JSON for a script, back to the page for a browser."""
     event_id = await _find(request)
-    form = CommentForm.read(await read_fields(request))
+    form = await CommentForm.read(await read_fields(request))
     if form.errors:
         if not wants_json(request):
             return await _page(request, form, status=422)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import joinedload
 from . import keys
 from .hints import EVENTS
 from .models import MAX_DESCRIPTION, MAX_SLUG, MAX_TITLE, Category, Event, Status, now
-from .requests import clean_line, clean_text, json_response, read_fields, redirect, require_user, wants_json
+from .requests import clean_line, clean_long, json_response, read_fields, redirect, require_user, wants_json
 from .templating import read_positions, render
 
 #: Rows of the table; the newest ones.
@@ -46,14 +46,14 @@ class EventForm:
     errors: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, fields: dict[str, str]) -> EventForm:
+    async def read(cls, fields: dict[str, str]) -> EventForm:
         """A form as it came in, cleaned and checked; an empty slug is made of the title."""
         title = clean_line(fields.get("title", ""), MAX_TITLE)
         slug = clean_line(fields.get("slug", ""), MAX_SLUG).lower() or slug_of(title)
         form = cls(
             title=title,
             slug=slug,
-            description=clean_text(fields.get("description", ""), MAX_DESCRIPTION),
+            description=await clean_long(fields.get("description", ""), MAX_DESCRIPTION),
             starts_at=clean_line(fields.get("starts_at", ""), _MAX_WORD),
             category=clean_line(fields.get("category", ""), _MAX_WORD),
             edition=clean_line(fields.get("edition", ""), _MAX_WORD),
@@ -130,7 +130,7 @@ async def new(request: web.Request) -> web.StreamResponse:
 async def post_new(request: web.Request) -> web.StreamResponse:
     """POST /manage/events."""
     require_user(request)
-    form = EventForm.read(await read_fields(request))
+    form = await EventForm.read(await read_fields(request))
     event: Event | None = None
     if not form.errors:
         try:
@@ -159,7 +159,7 @@ async def edit(request: web.Request) -> web.StreamResponse:
 async def post_edit(request: web.Request) -> web.StreamResponse:
     """POST /manage/events/{id}/edit; 409 when someone else has edited the event since the form was made."""
     require_user(request)
-    form = EventForm.read(await read_fields(request))
+    form = await EventForm.read(await read_fields(request))
     conflict = False
     try:
         async with request.app[keys.database].saving() as session:

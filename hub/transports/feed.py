@@ -11,9 +11,9 @@ all (`hub.hearing`), and a cursor of one is good at another: the library's two r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import hdrs, web
@@ -30,6 +30,13 @@ from .routes import Handler, host_of, of_publishers
 
 #: Seconds between blank lines on a quiet stream; pubcontrol gives up after 60 without a byte.
 BLANK_SECONDS = 20.0
+
+#: Lines, and items of a list, that are written in one piece, which takes 0.3 ms: one client may begin to hear a
+#: thousand names at once, and 10,000 changes are kept.
+LINES = 50
+ITEMS = 500
+
+_T = TypeVar("_T")
 
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -109,7 +116,7 @@ class Feed:
             await changes.begin()
             if since is None:
                 place = changes.place
-                found = [_item(name, True) for name in changes.names()]
+                found = [(name, True) for name in changes.names()]
             else:
                 asked = changes.parse(since.removeprefix("cursor:"))
                 if asked is not None:
@@ -119,10 +126,13 @@ class Feed:
                 if asked is None or after is None:
                     return response(text(404, "Cursor not known.", {**_NO_STORE, **self._cors(request)}))
                 place = max(asked, changes.place)
-                found = [_item(change.name, change.heard) for change in after]
+                found = [(change.name, change.heard) for change in after]
         except BrokerUnavailable as error:
             return response(_not_known(error, self._cors(request)))
-        body = orjson.dumps({"items": found, "last_cursor": changes.cursor(place)})
+        parts = [
+            orjson.dumps([_item(name, heard) for name, heard in some])[1:-1] async for some in _pieces(found, ITEMS)
+        ]
+        body = b'{"items":[%b],"last_cursor":%b}' % (b",".join(parts), orjson.dumps(changes.cursor(place)))
         return web.Response(body=body, headers={**_NO_STORE, **self._cors(request)}, content_type="application/json")
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
@@ -151,7 +161,8 @@ class Feed:
                     break
                 if after:
                     place = after[-1].place
-                    await answer.write(b"".join(self._line(each) for each in after))
+                    async for some in _pieces(after, LINES):
+                        await answer.write(b"".join(map(self._line, some)))
                     continue
                 try:
                     with hurried(request, lambda: reader.leave(0, "")):
@@ -168,6 +179,13 @@ class Feed:
         return (
             orjson.dumps({"item": _item(change.name, change.heard), "cursor": cursor, "prev_cursor": previous}) + b"\n"
         )
+
+
+async def _pieces(found: Sequence[_T], size: int) -> AsyncIterator[Sequence[_T]]:
+    """So many at a time; others have their turn in between."""
+    for start in range(0, len(found), size):
+        yield found[start : start + size]
+        await asyncio.sleep(0)
 
 
 def _not_known(error: BrokerUnavailable, cors: dict[str, str]) -> Answer:

@@ -100,6 +100,7 @@ class Realm:
             max_values=settings.max_values,
             max_depth=settings.max_depth,
             max_subscriptions=settings.max_subscriptions,
+            subscription_bytes=settings.subscription_bytes,
             max_sessions=settings.max_sessions,
             publish_rate=settings.publish_rate,
             address_publish_rate=settings.address_publish_rate,

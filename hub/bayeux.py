@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ from .protocol.dialects import SPEC, Dialect, wire
 from .protocol.messages import Message, dumps, is_deeper
 from .protocol.publications import Draft, Position
 from .protocol.replay import parse_replay
-from .sessions import Answers, Bucket, Hold, Link, Registry, Session
+from .sessions import Answers, Bucket, Hold, Link, Registry, Session, size_of
 from .tentative import Flip, Tentative
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,9 @@ LIMITS = {
 #: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.
 MAX_ADDRESSES = 10_000
 
+#: A session may have one in so many of the bytes that are left for subscriptions, when those are scarce.
+SHARES = 64
+
 #: Allowances are saved up for so many seconds: a page that loads sends some at once.
 BURST_SECONDS = 2.0
 
@@ -136,6 +140,7 @@ class Limits:
     max_values: int = 50_000
     max_depth: int = 64
     max_subscriptions: int = 1000
+    subscription_bytes: int = 0
     max_sessions: int = 0
     publish_rate: float = 0.0
     address_publish_rate: float = 0.0
@@ -284,6 +289,15 @@ class Crowd:
     def sessions(self) -> int:
         """How many sessions are remembered."""
         return sum(len(registry.sessions) for registry in self.registries)
+
+    def share(self, most: int) -> float:
+        """Bytes that one session's subscriptions may have. most: those of all sessions; 0 for no limit.
+
+        Until half of them are used there is no limit, then a part of what is left: who has many and long names leaves
+        room for those who have few.
+        """
+        left = most - sum(registry.subscribed for registry in self.registries)
+        return math.inf if not most or left > most // 2 else left // SHARES
 
     def may_handshake(self, address: str, now: float, rate: float) -> bool:
         """Whether this address has handshakes left. Its own machine's programs, and unknown ones, have."""
@@ -505,6 +519,9 @@ class Bayeux:
         new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
         if len(session.patterns) + len(new) > self.limits.max_subscriptions:
             raise ForbiddenChannel(new[0], text="Too many subscriptions", limit="subscriptions")
+        share = self.crowd.share(self.limits.subscription_bytes)
+        if new and share < math.inf and size_of((*session.patterns, *new)) > share:
+            raise ForbiddenChannel(new[0], text="Too many subscriptions at this server", limit="subscriptions")
         return new
 
     def _pass_in(self, message: Message) -> None:

@@ -49,6 +49,11 @@ OFFER_AFTER = 4
 #: Seconds for the owner to give a session up. One that is not alive is found out in less.
 MOVE_SECONDS = 8.0
 
+#: Bytes that this worker mails to another in so many seconds, after which the inbox in Redis has been read or, with
+#: its owner's lease, is gone: it has 20,000 messages at most, but one may be as large as a session's queue.
+MAILED_BYTES = 64 * 1024 * 1024
+MAILED_SECONDS = 4.0
+
 #: Sessions whose owners are remembered; beyond that the broker is asked.
 MAX_OWNERS = 20_000
 
@@ -141,6 +146,8 @@ class Carrier:
         # Sessions that their owners would give up, and here: the worker that a session's polls came through, how often.
         self._offered: OrderedDict[str, None] = OrderedDict()
         self._streaks: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        # Since when, and how much, each worker was mailed.
+        self._mailed: dict[str, tuple[float, int]] = {}
         # The lease under which mail came here; with another one some may have been lost.
         self._life = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -342,8 +349,23 @@ class Carrier:
     # Mail
 
     async def _mail(self, worker: str, kind: Kind, number: int, **fields: Any) -> bool:
+        """Mail another worker; False if it is not alive. Raises BrokerUnavailable, also where it was sent too much."""
         mail = Mail(kind=kind, sender=self._broker.worker, serial=self._serial(), number=number, **fields)
-        return await self._broker.mail(worker, mail.encode())
+        text = mail.encode()
+        self._check_room(worker, len(text))
+        return await self._broker.mail(worker, text)
+
+    def _check_room(self, worker: str, size: int) -> None:
+        now = self._time()
+        since, mailed = self._mailed.get(worker, (now, 0))
+        if now - since >= MAILED_SECONDS:
+            since, mailed = now, 0
+        if mailed and mailed + size > MAILED_BYTES:
+            raise BrokerUnavailable("another worker has too much to read")
+        self._mailed[worker] = since, mailed + size
+        if len(self._mailed) > MAX_SENDERS:
+            # Long gone, mostly.
+            del self._mailed[next(iter(self._mailed))]
 
     def _serial(self) -> int:
         self._numbers += 1

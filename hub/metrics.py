@@ -61,6 +61,10 @@ _GAUGES: dict[str, tuple[str, Callable[[Node], int]]] = {
         "sessions without a connection, for which what is published waits in common",
         lambda node: node.registry.sleeping,
     ),
+    "subscription_bytes": (
+        "names of all subscriptions, and 24 bytes for each, of which HUB_SUBSCRIPTION_BYTES allows so many",
+        lambda node: node.registry.subscribed,
+    ),
     "sockets": ("WebSockets open", lambda node: node.sockets),
     "links": ("WebSockets and event streams open", lambda node: len(node.links)),
     "patterns": ("patterns with subscribers", lambda node: len(node.registry.audiences)),

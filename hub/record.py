@@ -49,13 +49,20 @@ class SessionRecord:
     def of(cls, session: Session) -> SessionRecord:
         """The record of a session as it is now."""
         delivered = session.delivered or {}
+        positions = {name: str(delivered[name]) for name in session.patterns if name in delivered}
         return cls(
             user=session.user,
             connected=session.connected,
             tracks=session.tracks,
             patterns=session.patterns,
-            positions={name: str(delivered[name]) for name in session.patterns if name in delivered},
-            sent={item.channel: str(item.position) for _, items in session.unacked or () for item in items},
+            positions=positions,
+            # What came by a wildcard is not recovered, and may be of any number of channels.
+            sent={
+                item.channel: str(item.position)
+                for _, items in session.unacked or ()
+                for item in items
+                if item.channel in positions
+            },
             lost=sorted(session.lost or ()),
             answered=session.answered,
             ack=session.ack,

@@ -32,6 +32,15 @@ MANY = 4
 MAX_TOMBSTONES = 10_000
 
 
+#: Bytes that a subscription counts beside its name: its positions in the session's record, a quarter of them.
+BESIDE = 24
+
+
+def size_of(patterns: Collection[str]) -> int:
+    """Bytes that subscriptions count. In a session's record they have four times as many at the most."""
+    return sum(map(len, patterns)) + BESIDE * len(patterns)
+
+
 class Bucket:
     """An allowance of so many a second, which fills up to `burst` while it is not used."""
 
@@ -278,7 +287,8 @@ class Session:
     def may_publish(self, now: float, rate: float, burst: float) -> bool:
         """Take one from its allowance of `rate` publishes a second; False if there is none left."""
         if self.publishes is None:
-            self.publishes = Bucket(now, burst)
+            # One that another worker had may have spent its allowance there: who moves had another full one each time.
+            self.publishes = Bucket(now, max(1.0, rate / 10) if self.fence > 1 else burst)
         return self.publishes.take(now, rate, burst)
 
     # Its connection: a link or a held connect
@@ -623,6 +633,8 @@ class Registry:
         self.asleep: dict[str, Sleepers] = {}
         #: How many sessions sleep.
         self.sleeping = 0
+        #: Bytes of all subscriptions, as `size_of` has them.
+        self.subscribed = 0
         #: Told what came for a session while it slept, in order; None if some of it was too much to keep.
         self.on_wake: Callable[[Session, list[Numbered] | None], None] | None = None
         #: Told of a session that was given again what its last link may not have carried (`resume`).
@@ -667,6 +679,7 @@ class Registry:
             return False
         else:
             audience.add(session)
+        self.subscribed += len(pattern) + BESIDE
         newest = self.recent.newest
         if session.queue is not None or self.recent.written != newest or session.arrived not in (None, newest):
             # What is given again after a broken connection is not what came before this.
@@ -935,6 +948,7 @@ class Registry:
 
     def _withdraw(self, session: Session, pattern: str) -> None:
         """Take a session out of the audience of one of its patterns, or from those who sleep on it."""
+        self.subscribed -= len(pattern) + BESIDE
         audience = self.audiences[pattern]
         audience.discard(session)
         if self._sleeps(session, pattern):

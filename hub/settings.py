@@ -639,6 +639,15 @@ class Settings:
     max_subscriptions: int = setting(
         "HUB_MAX_SUBSCRIPTIONS", COUNT, 1000, "subscriptions of a session, and in one message", minimum=1
     )
+    subscription_bytes: int = setting(
+        "HUB_SUBSCRIPTION_BYTES",
+        SIZE,
+        # 100,000 sessions with 15 names of 20 characters each.
+        64 * 1024**2,
+        "names of all subscriptions of a worker, and 24 bytes for each; what Redis keeps of its sessions is at most "
+        "four times as much, and some 400 bytes a session. 0 for no limit",
+        minimum=0,
+    )
     queue_count: int = setting("HUB_QUEUE_COUNT", COUNT, 1000, "publications waiting for a session", minimum=1)
     queue_bytes: int = setting("HUB_QUEUE_BYTES", SIZE, 1024**2, "bytes waiting for a session", minimum=1024)
     follower_count: int = setting(

@@ -11,6 +11,7 @@ counts, the three messages take 32 µs of CPU instead of 91 (docs/profile.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -100,6 +101,7 @@ class Usual:
             or not _is_plain(number)
             or session.queue is not None
             or len(session.patterns) >= self._bayeux.limits.max_subscriptions
+            or self._bayeux.crowd.share(self._bayeux.limits.subscription_bytes) < math.inf
             or not self._is_open(pattern)
         ):
             return None

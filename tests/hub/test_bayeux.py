@@ -99,6 +99,18 @@ class TestHandshake:
         assert reply["advice"]["reconnect"] == "retry"
         assert reply["advice"]["interval"] > 0
 
+    def test_moved_session_begins_with_a_tenth_of_a_second_of_publishes(self) -> None:
+        """Each worker gave it another full allowance."""
+        rules = new_rules(publish_rate=100.0)
+        for fence, most in ((1, 200), (2, 10)):
+            talk = Talk(rules)
+            talk.handshake()
+            session = rules.registry.get(talk.client_id)
+            assert session is not None
+            session.fence = fence
+            replies = [talk.reply({"channel": "/a", "data": 1, "clientId": talk.client_id}) for _ in range(201)]
+            assert sum(reply["successful"] for reply in replies) == most
+
     def test_one_type_may_come_as_a_string(self, rules: Bayeux) -> None:
         assert Talk(rules).handshake(supportedConnectionTypes="websocket")["successful"]
 
@@ -252,6 +264,30 @@ class TestSubscribe:
         alice.subscribe("/a", "/b")
         assert alice.subscribe("/c")["error"] == "403:/c:Too many subscriptions"
         assert alice.subscribe("/a")["successful"], "what it has does not count again"
+
+    def test_names_of_all_subscriptions_have_a_bound_that_those_with_many_meet_first(self) -> None:
+        """A hundred thousand sessions of a thousand long names each were 50 GB in Redis."""
+        rules = new_rules(subscription_bytes=128_000)
+        error = "403:/n{}:Too many subscriptions at this server"
+        many = Talk(rules)
+        many.handshake()
+        names = [f"/n{number:099}" for number in range(900)]
+        for number in range(900):
+            reply = many.subscribe(names[number])
+            if not reply["successful"]:
+                break
+        # Half of all are anybody's.
+        assert rules.registry.subscribed == 512 * 125
+        assert reply["error"] == error.format(f"{number:099}")
+        few = Talk(rules)
+        few.handshake()
+        assert few.subscribe("/few")["successful"]
+        assert not few.subscribe(*names[:20])["successful"]
+        # What it has already is no more of it.
+        assert many.subscribe(names[0])["successful"]
+        many.reply(many.meta("disconnect"))
+        assert rules.registry.subscribed == 28
+        assert few.subscribe(*names)["successful"]
 
     def test_position_asks_for_a_recovery(self, alice: Talk) -> None:
         outcome = alice.say(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from typing import Any, cast
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.errors import BadWire
+from hub.carrier import MAILED_BYTES, MAILED_SECONDS, Carrier
+from hub.counters import Counters
+from hub.errors import BadWire, BrokerUnavailable
 from hub.mail import Mail
 
 MAIL = st.builds(
@@ -49,3 +55,36 @@ def test_any_bytes_are_mail_or_bad_wire(text: bytes) -> None:
         Mail.parse(text)
     except BadWire:
         return
+
+
+class Inboxes:
+    """A broker that counts what is mailed."""
+
+    worker = "a"
+
+    def __init__(self) -> None:
+        self.mailed: Counter[str] = Counter()
+
+    async def mail(self, worker: str, message: bytes) -> bool:
+        self.mailed[worker] += len(message)
+        return True
+
+
+async def test_inbox_of_a_worker_that_reads_nothing_is_bounded_by_bytes() -> None:
+    """It had 20,000 messages at most, of up to a megabyte each: 20 GB in Redis."""
+    clock = itertools.count()
+    now = [0.0]
+    inboxes = Inboxes()
+    carrier = Carrier(cast(Any, None), cast(Any, inboxes), Counters(), lambda: now[0], 45.0)
+    body = b"x" * 2**20
+    for _ in range(MAILED_BYTES // len(body) - 1):
+        assert await carrier._mail("b", "answer", next(clock), body=body)
+    with pytest.raises(BrokerUnavailable):
+        await carrier._mail("b", "answer", next(clock), body=body)
+    assert inboxes.mailed["b"] <= MAILED_BYTES
+    assert await carrier._mail("c", "answer", next(clock), body=body), "another is not to blame"
+    now[0] += MAILED_SECONDS
+    assert await carrier._mail("b", "answer", next(clock), body=body)
+    for number in range(3000):
+        await carrier._mail(f"worker {number}", "answer", next(clock))
+    assert len(carrier._mailed) <= 1000

@@ -9,7 +9,7 @@ from hub.errors import BadWire
 from hub.protocol.access import Grant
 from hub.protocol.publications import Position, Publication
 from hub.record import SessionRecord
-from hub.sessions import Session
+from hub.sessions import Session, size_of
 
 
 def test_session_is_what_its_record_says() -> None:
@@ -35,6 +35,23 @@ def test_session_is_what_its_record_says() -> None:
     assert record.sent == {"/a": "e.4"}
     assert record.answered == "7"
     assert not record.ended
+
+
+@pytest.mark.parametrize("length", [8, 255])
+def test_record_is_bounded_by_the_names_of_its_subscriptions(length: int) -> None:
+    """What came by a wildcard was in it too: a thousand names of 255 characters for one of three."""
+    session = Session("c" * 40, 1.0)
+    names = [f"/{number:0{length - 1}}" for number in range(1000)]
+    session.delivered, session.lost = {}, set(names)
+    session.patterns = ["/**"]
+    session.unacked = [(1, [Publication(name, b"1", Position("e", 4), False, None) for name in names[500:]])]
+    session.lost = set()
+    assert len(SessionRecord.of(session).encode()) < 400
+    session.patterns += names
+    session.delivered = dict.fromkeys(names, Position("e" * 22, 2**53))
+    session.lost = set(names)
+    session.unacked = [(1, [Publication(name, b"1", Position("e" * 22, 2**53), False, None) for name in names])]
+    assert len(SessionRecord.of(session).encode()) < 4 * size_of(session.patterns) + 400
 
 
 def test_ended_session_keeps_its_user() -> None:

@@ -265,6 +265,7 @@ LIMITS = st.fixed_dictionaries(
     {
         "max_subscriptions": st.sampled_from([1, 2, 1000]),
         "max_sessions": st.sampled_from([0, 2]),
+        "subscription_bytes": st.sampled_from([0, 0, 100, 400]),
         "handshake_rate": st.sampled_from([0.0, 0.15]),
     }
 )
@@ -357,7 +358,9 @@ CONVERSATIONS: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("limits", [{}, {"max_subscriptions": 1}, {"max_sessions": 1, "handshake_rate": 0.3}])
+@pytest.mark.parametrize(
+    "limits", [{}, {"max_subscriptions": 1}, {"subscription_bytes": 128}, {"max_sessions": 1, "handshake_rate": 0.3}]
+)
 @pytest.mark.parametrize("extended", [False, True])
 @pytest.mark.parametrize("name", CONVERSATIONS)
 async def test_both_ways_agree_where_something_is_unusual(name: str, extended: bool, limits: dict[str, Any]) -> None:

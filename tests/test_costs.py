@@ -175,7 +175,7 @@ async def test_bodies(body: str) -> None:
 @pytest.mark.parametrize("content", WORST)
 async def test_forms_of_the_site(content: str) -> None:
     async def read(asked: web.Request) -> web.Response:
-        CommentForm.read(await read_fields(asked))
+        await CommentForm.read(await read_fields(asked))
         return web.Response()
 
     app = web.Application()

@@ -38,7 +38,7 @@ from .errors import (
     UnknownClient,
     VersionMismatch,
 )
-from .protocol.access import Access, Who, refusal
+from .protocol.access import Access, Grant, Who, refusal
 from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild
 from .protocol.dialects import SPEC, Dialect, wire
 from .protocol.messages import Message, dumps, is_deeper
@@ -621,7 +621,7 @@ class Bayeux:
         self.check_opening(peer.address, request.now)
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
         session = self.new_session(request.now, peer.visitor, peer.address)
-        self._take_token(session, message, request)
+        self._take_grant(session, self._shown_grant(session, message), request)
         # Clients of Salesforce look for this before they ask for a replay.
         reply["ext"] = {"replay": True}
         ext = message.get("ext")
@@ -726,23 +726,32 @@ class Bayeux:
     def _milliseconds(self) -> int:
         return round(self.wall() * 1000)
 
-    def _take_token(self, session: Session, message: Message, request: Request) -> None:
-        """Let a session do what its token says, if it shows one; a newer one takes the place of the older."""
+    def _shown_grant(self, session: Session, message: Message) -> Grant | None:
+        """What the token of a message allows its session, None without one. Raises as `newer_grant`."""
         ext = message.get("ext")
         if not isinstance(ext, dict) or "token" not in ext:
-            return
-        if self.take_grant(session, ext["token"]):
+            return None
+        return self.newer_grant(session, ext["token"])
+
+    def _take_grant(self, session: Session, grant: Grant | None, request: Request) -> None:
+        if grant is not None and self.take_grant(session, grant):
             request.outcome.granted += (session,)
 
-    def take_grant(self, session: Session, token: object) -> bool:
-        """Let a session do what a token says; whether that is new. Raises BadToken, or ForbiddenChannel if the session
-        subscribes to what an older token allowed and this one does not.
+    def newer_grant(self, session: Session, token: object) -> Grant:
+        """What a token allows that may take the place of the session's. Raises BadToken, or ForbiddenChannel if the
+        session subscribes to what an older token allowed and this one does not.
         """
         grant = self.access.grant(token, self.wall())
+        if grant != session.grant:
+            self.access.check_newer(grant, session.grant, session.patterns, session.user)
+        return grant
+
+    def take_grant(self, session: Session, grant: Grant) -> bool:
+        """Let a session do what a newer token allows, and nothing else; whether that is new."""
         if grant == session.grant:
             return False
-        self.access.check_newer(grant, session.grant, session.patterns, session.user)
         session.authorize(grant)
+        self.registry.judge_again(session)
         return True
 
     def _acknowledge(self, session: Session, message: Message, request: Request) -> None:
@@ -809,8 +818,8 @@ class Bayeux:
         session = self._session(message)
         # All are checked before any is added, so that a refused message has changed nothing.
         patterns = self._patterns(message, request)
-        self._take_token(session, message, request)
-        who = session.who
+        grant = self._shown_grant(session, message)
+        who = session.who if grant is None else Who(session.user, grant)
         for pattern in patterns:
             if is_meta(pattern) or (is_service(pattern) and self.dialect == "faye"):
                 raise ForbiddenChannel(pattern)
@@ -823,7 +832,8 @@ class Bayeux:
             if not self.access.may_recover(channel, who):
                 raise ForbiddenChannel(channel, text="Forbidden channel - no history")
         new = self.check_room(session, patterns)
-        session.touch(request.now)
+        session.authorize(grant)
+        self.registry.judge_again(session)
         for pattern in new:
             # A service channel has no subscribers, but CometD clients subscribe to be tidy.
             if not is_service(pattern):

@@ -87,6 +87,9 @@ KICK = "/meta/kick"
 KICK_SECONDS = 24 * 3600.0
 KICKS = HistoryRule((KICK,), {"count": 10_000, "seconds": KICK_SECONDS, "bytes": 4 * 1024 * 1024}, "hub")
 
+#: Seconds until these are asked for again, where the broker could not say.
+KICKS_AGAIN_SECONDS = 1.0
+
 #: Characters of a clientId that `new_id` made; nothing else is looked for in the broker.
 ID_CHARS = 40
 
@@ -508,11 +511,26 @@ class Node:
             self.bayeux.access.revoke(told["user"], told["at"])
 
     async def _learn_kicks_again(self) -> None:
+        """As `_learn_kicks`, and end the sessions of who was sent away in what this node has missed."""
         try:
             await self._learn_kicks()
         except BrokerUnavailable:
-            # Another loss is told when it is back.
             logger.debug("kicks not read")
+            self.wheel.add(self.time() + KICKS_AGAIN_SECONDS, self._kicks_due, None)
+            return
+        for session in list(self.registry.sessions.values()):
+            if self._was_sent_away(session):
+                self.end_session(session, "kicked")
+
+    def _kicks_due(self, _: None) -> None:
+        self.spawn(self._learn_kicks_again())
+
+    def _was_sent_away(self, session: Session) -> bool:
+        """Whether a session's user was sent away since they opened it, or got its token."""
+        access, grant = self.bayeux.access, session.grant
+        if access.is_revoked(session.user, session.opened):
+            return True
+        return grant is not None and access.is_revoked(grant.user, grant.made)
 
     def _kicked(self, publications: Sequence[Publication]) -> None:
         for publication in publications:
@@ -587,9 +605,9 @@ class Node:
         self.counters.opened += 1
         return session
 
-    def take_token(self, session: Session, token: object) -> None:
-        """Let a plain session do what its token says; raises BadToken or ForbiddenChannel."""
-        if self.bayeux.take_grant(session, token):
+    def take_grant(self, session: Session, grant: Grant) -> None:
+        """Let a plain session do what a newer token allows."""
+        if self.bayeux.take_grant(session, grant):
             self._watch_grant(session)
 
     def end_session(self, session: Session, reason: str) -> None:
@@ -614,8 +632,11 @@ class Node:
     ) -> dict[str, tuple[Position, bool]]:
         """Subscribe a plain session and recover each channel; returns the channel's position and whether all came.
 
-        Raises BrokerUnavailable; the subscriptions stand then, and the channels count as not recovered.
+        Raises BrokerUnavailable; the subscriptions stand then, and the channels count as not recovered. Ends the
+        session if it may not hear one of them any more: the rules were asked before others had their turn.
         """
+        if self._was_sent_away(session):
+            self.end_session(session, "kicked")
         session.begin_recovery()
         if self.delivery.pending:
             self.delivery.flush()
@@ -623,6 +644,8 @@ class Node:
             for number, pattern in enumerate(positions, 1):
                 if number % PIECE == 0:
                     await self.turns.wait()
+                if not session.ended and not self.bayeux.access.may_subscribe(pattern, session.who):
+                    self.end_session(session, "token expired")
                 if session.ended:
                     break
                 self.registry.subscribe(session, pattern)
@@ -1172,16 +1195,12 @@ class Node:
         return (await self._recover(session, channel, since))[1]
 
     def may_go_on(self, session: Session, patterns: Sequence[str]) -> bool:
-        access, grant = self.bayeux.access, session.grant
-        if access.is_revoked(session.user, session.opened):
+        if self._was_sent_away(session):
             return False
-        if grant is not None:
-            if access.is_revoked(grant.user, grant.made):
-                return False
-            if grant.expires <= self.bayeux.wall():
-                session.authorize(None)
+        if session.grant is not None and session.grant.expires <= self.bayeux.wall():
+            session.authorize(None)
         who = session.who
-        return all(access.may_subscribe(pattern, who) for pattern in patterns)
+        return all(self.bayeux.access.may_subscribe(pattern, who) for pattern in patterns)
 
     def adopted(self, session: Session) -> None:
         self._watch_grant(session)
@@ -1469,7 +1488,9 @@ class Node:
         access = self.bayeux.access
         if not all(access.may_subscribe(pattern, session.who) for pattern in session.patterns):
             self.end_session(session, "token expired")
-        elif self.registry.attendance is not None:
+            return
+        self.registry.judge_again(session)
+        if self.registry.attendance is not None:
             self.registry.attendance.renamed(session)
 
     def _session_due(self, session: Session) -> None:

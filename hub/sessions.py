@@ -276,6 +276,16 @@ class Session:
         """Let it do what a token allows, or no token any more."""
         self.grant = grant
 
+    def keep_only(self, is_for: Callable[[str], bool]) -> None:
+        """Drop what waits, or is not acknowledged, of channels that are not for it."""
+        if self.queue:
+            self.queue = [each for each in self.queue if is_for(each.channel)] or None
+            self.queued_bytes = sum(each.size for each in self.queue or ())
+        if self.unacked:
+            self.unacked = [
+                (number, [each for each in items if is_for(each.channel)]) for number, items in self.unacked
+            ]
+
     def use_acks(self) -> None:
         """Number its batches from now on, for the client to acknowledge (CometD's extension)."""
         self.ack = 0
@@ -913,6 +923,13 @@ class Registry:
         if found is None or sum(publication.size for publication in found) > self.recent.session_size:
             return None
         return found
+
+    def judge_again(self, session: Session) -> None:
+        """Drop what waits for a session and is not for it any more, as its rights have changed.
+
+        What came by a wildcard, or for a channel that it left, was its own by the older ones alone.
+        """
+        session.keep_only(lambda channel: self._may_hear(session, channel))
 
     def _may_hear(self, session: Session, channel: str) -> bool:
         access = self.access

@@ -129,12 +129,14 @@ class PlainSocket(Connection):
     def _subscribe(self, names: list[str], place: str, token: object) -> None:
         async def subscribe(session: Session) -> None:
             try:
-                if token is not None:
-                    self.node.take_token(session, token)
-                positions = await _allowed(self.node, self._access, names, place, session.who)
+                grant = session.grant if token is None else self.node.bayeux.newer_grant(session, token)
+                who = Who(session.user, grant)
+                positions = await _allowed(self.node, self._access, names, place, who)
                 if self.session is None:
                     return
                 self.node.bayeux.check_room(session, positions)
+                if token is not None and grant is not None:
+                    self.node.take_grant(session, grant)
                 found = await self.node.subscribe(session, positions)
             except BrokerUnavailable:
                 self._say({"error": "503::Positions not known - ask again"})

@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import ClientSession
-from conversation import TYPES, Talk, new_rules
+from conversation import TYPES, Talk, Wire, new_rules
 from fleet import connect, fleet, halt, say, start
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,8 @@ from stopwatch import Stopwatch
 
 from hub.bayeux import Bayeux
 from hub.cli import main
-from hub.errors import BadToken, SettingsError
+from hub.errors import BadToken, BrokerUnavailable, SettingsError
+from hub.node import KICK
 from hub.protocol import tokens
 from hub.protocol.access import Access, Grant, Rule, Who, covers, parse_rules
 from hub.protocol.channels import matches
@@ -358,6 +360,15 @@ class TestConversation:
         bob.handshake()
         assert bob.subscribe("/team/a")["error"] == "403:/team/a:Forbidden channel - needs a token"
 
+    def test_token_of_a_refused_subscribe_changes_nothing(self) -> None:
+        """It was taken before the refusal, and not kept for other workers: these then went on with the older."""
+        alice = self.new_talk()
+        alice.handshake(ext={"token": token(channels=["team/a"])})
+        older = alice.session.grant
+        refused = alice.subscribe("/secret/x", ext={"token": token(channels=["team/*"], life=10)})
+        assert not refused["successful"]
+        assert alice.session.grant == older
+
     def test_bad_token_refuses_the_message(self) -> None:
         alice = self.new_talk()
         reply = alice.handshake(ext={"token": "x.y.z"})
@@ -567,6 +578,49 @@ class TestKicking:
             assert list(three.registry.sessions) == [ids["stays"]]
             # Nor at any other worker.
             assert not (await say(two, connect(ids["kicked"])))[-1]["successful"]
+
+    async def test_worker_that_missed_a_kick_asks_for_it(self, redis_url: str) -> None:
+        """A worker that had stood still while the log was trimmed learned whose tokens to refuse, and left their
+        sessions as they were: who listens at `/ws` is only told that something was lost, and heard on."""
+        rules = [new_rules(timeout=5.0) for _ in range(2)]
+        for each in rules:
+            each.access = each.registry.access = new_access()
+            each.wall = time.time
+        now = time.time()
+        async with fleet(redis_url, 2, rules=rules) as (one, two):
+            sessions = {}
+            for user in ("alice", "bob"):
+                grant = two.bayeux.access.grant(token(now, channels=["private-1"], sub=user, iat=now), now)
+                sessions[user] = two.open_session(Wire(), Who(grant=grant))
+                await two.subscribe(sessions[user], {"/private-1": None})
+            two.take_from(KICK, lambda _: None)
+            await one.kick("alice")
+            history, two.broker.history = two.broker.history, AsyncMock(side_effect=BrokerUnavailable)
+            two.lost(None)
+            await asyncio.sleep(0)
+            # Nor does it give up where the broker can't say.
+            two.broker.history = history
+            async with asyncio.timeout(30):
+                while not sessions["alice"].ended:
+                    await asyncio.sleep(0.01)
+            assert not sessions["bob"].ended
+
+    @pytest.mark.parametrize("meanwhile", ["expired", "kicked"])
+    async def test_who_was_judged_before_others_had_their_turn_is_judged_again(self, meanwhile: str) -> None:
+        """Many channels are subscribed to in pieces. A token that expired between the question and the subscription was
+        looked at no more, and its session heard for as long as it liked."""
+        now = time.time()
+        async with serving() as (_, hub):
+            node = hub.node
+            grant = node.bayeux.access.grant(token(now, channels=["private-*"], sub="alice", iat=now), now)
+            session = node.open_session(Wire(), Who(grant=grant))
+            if meanwhile == "expired":
+                session.grant = None
+            else:
+                node.bayeux.access.revoke("alice", now + 1)
+            await node.subscribe(session, {f"/private-{number}": None for number in range(100)})
+            assert session.ended
+            assert not node.registry.audiences
 
     async def test_worker_that_starts_later_knows_who_was_sent_away(self, redis_url: str) -> None:
         shown = token(time.time(), channels=["private-1"], sub="alice")

@@ -10,19 +10,19 @@ from collections import Counter
 from collections.abc import Iterable
 
 from .sealed import sealed
-from .stories import shorten, tell, write
+from .stories import shorten, tell, write, write_rights
 
 #: Seeds a process takes at a time.
 _PIECE = 250
 
 
-def _run(piece: tuple[int, int, int, int]) -> tuple[int, Counter[str], list[tuple[int, str]]]:
-    first, count, steps, workers = piece
+def _run(piece: tuple[int, int, int, int, bool]) -> tuple[int, Counter[str], list[tuple[int, str]]]:
+    first, count, steps, workers, rights = piece
     counts: Counter[str] = Counter()
     broken: list[tuple[int, str]] = []
     with sealed() as seal:
         for seed in range(first, first + count):
-            story = write(seed, steps, workers)
+            story = (write_rights if rights else write)(seed, steps, workers)
             ending = tell(story, seal)
             counts.update(ending.counts)
             counts["steps"] += len(story.steps)
@@ -32,10 +32,10 @@ def _run(piece: tuple[int, int, int, int]) -> tuple[int, Counter[str], list[tupl
     return count, counts, broken
 
 
-def replay(seed: int, steps: int, workers: int, *, short: bool) -> int:
+def replay(seed: int, steps: int, workers: int, *, rights: bool, short: bool) -> int:
     """Tell one story with all that happens in it."""
     with sealed() as seal:
-        story = write(seed, steps, workers)
+        story = (write_rights if rights else write)(seed, steps, workers)
         if short and tell(story, seal).broken:
             story = shorten(story, seal)
         ending = tell(story, seal, traced=True)
@@ -50,11 +50,12 @@ def replay(seed: int, steps: int, workers: int, *, short: bool) -> int:
     return bool(ending.broken)
 
 
-def many(first: int, seeds: int, steps: int, workers: int, jobs: int, most: int) -> int:
+def many(first: int, seeds: int, steps: int, workers: int, jobs: int, most: int, *, rights: bool) -> int:
     """Tell many stories and count."""
     began = time.perf_counter()
     pieces = [
-        (start, min(_PIECE, first + seeds - start), steps, workers) for start in range(first, first + seeds, _PIECE)
+        (start, min(_PIECE, first + seeds - start), steps, workers, rights)
+        for start in range(first, first + seeds, _PIECE)
     ]
     done, counts, broken = 0, Counter[str](), []
     with multiprocessing.Pool(jobs) as pool:
@@ -87,10 +88,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=0, help="2 to 4, as the seed says, unless this says otherwise")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--most", type=int, default=20, help="broken seeds after which to stop")
-    arguments = parser.parse_args()
-    if arguments.seed is not None:
-        return replay(arguments.seed, arguments.steps, arguments.workers, short=arguments.short)
-    return many(arguments.first, arguments.seeds, arguments.steps, arguments.workers, arguments.jobs, arguments.most)
+    parser.add_argument("--rights", action="store_true", help="stories of tokens that expire and users who are kicked")
+    found = parser.parse_args()
+    if found.seed is not None:
+        return replay(found.seed, found.steps, found.workers, rights=found.rights, short=found.short)
+    return many(found.first, found.seeds, found.steps, found.workers, found.jobs, found.most, rights=found.rights)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,10 @@ class Book:
     def granted(self, channel: str, first_sent: float, top: int, *, adds: bool) -> None:
         """It was answered successful; top: what the log had accepted when the worker said so."""
         account = self.account(channel)
+        if channel in self.books.guarded:
+            # Whether it is heard is a matter of rights, which come and go.
+            account.sure = account.never = None
+            return
         opposed = any(
             attempt.adds is not adds and (attempt.settled is None or attempt.settled >= first_sent)
             for attempt in account.attempts
@@ -156,7 +160,8 @@ class Book:
         self.books.repeats += 1
         account = self.account(channel)
         times = account.times[offset] = account.times.get(offset, 0) + 1
-        if times > MOST_REPEATS:
+        # Who is refused, and asks anew with another token, asks from the same position again.
+        if times > MOST_REPEATS and channel not in self.books.guarded:
             self.books.world.accuse(f"{self.name} hears {channel} {offset} again and again")
 
     def told_lost(self, channel: str, top: int) -> None:
@@ -254,6 +259,8 @@ class Books:
         self.store = store
         self.books: list[Book] = []
         self.faults = False
+        #: Channels that take more than a subscribe to be heard.
+        self.guarded: frozenset[str] = frozenset()
         #: When workers died or were stopped.
         self.deaths: list[float] = []
         self.heard = 0
@@ -279,6 +286,8 @@ class Books:
         counts: dict[int, int] = {}
         for log in self.store.logs:
             for publication in log:
+                if publication.channel.startswith("/meta/"):
+                    continue
                 number = int(publication.data)
                 counts[number] = counts.get(number, 0) + 1
         for number, (channel, successful) in self.published.items():

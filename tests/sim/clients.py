@@ -511,8 +511,8 @@ class Client:
             ask = self._asked(message, by)
             if ask is None:
                 continue
-            handler = _REPLIES.get(channel, Client._published)
-            handler(self, ask, message)
+            handler = getattr(self, _REPLIES.get(channel, "_published"))
+            handler(ask, message)
 
     def _asked(self, message: dict[str, Any], by: Exchange | Socket) -> Ask | None:
         candidates = by.why if isinstance(by, Exchange) else self.asks
@@ -720,10 +720,10 @@ _OPPOSITES = ("subscribe", "unsubscribe")
 
 _SURE = ("acknowledging", "positioned")
 
-_REPLIES: dict[str, Callable[[Client, Ask, dict[str, Any]], None]] = {
-    "/meta/handshake": Client._handshaken,
-    "/meta/connect": Client._connected,
-    "/meta/subscribe": Client._subscribed,
-    "/meta/unsubscribe": Client._subscribed,
-    "/meta/disconnect": Client._disconnected,
+_REPLIES = {
+    "/meta/handshake": "_handshaken",
+    "/meta/connect": "_connected",
+    "/meta/subscribe": "_subscribed",
+    "/meta/unsubscribe": "_subscribed",
+    "/meta/disconnect": "_disconnected",
 }

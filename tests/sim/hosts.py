@@ -133,6 +133,12 @@ class Host:
         self.nodes: list[Node] = []
         #: Told of each node that has started, in its process.
         self.started: Callable[[Host, Node], None] | None = None
+        #: What a worker's rules are made by.
+        self.access: Callable[[], Access] = lambda: _ACCESS
+        #: Whether nothing is taken before a worker has started, as it is; without, what is there to be learned at the
+        #: start has come before the first request.
+        self.waits = False
+        self._ready: Node | None = None
 
     def start(self) -> None:
         """Start a worker, unless one runs."""
@@ -152,6 +158,7 @@ class Host:
         if self.world.trace is not None:
             broker.tell = self._tell
         self.processes.append(process)
+        self._ready = None
         process.call_soon(self._start, process, broker)
         self.up = True
 
@@ -161,7 +168,7 @@ class Host:
 
     def _start(self, process: Process, broker: SimBroker) -> None:
         wall: Callable[[], float] = lambda: self.world.now + 1.7e9  # noqa: E731  # short
-        rules = Bayeux(Registry(), self.seal.new_id, limits=_LIMITS, access=_ACCESS, wall=wall)
+        rules = Bayeux(Registry(), self.seal.new_id, limits=_LIMITS, access=self.access(), wall=wall)
         self.node = Node(broker, rules, _BOUNDS, turns=Turns(clock=lambda: self.world.now))
         self.nodes.append(self.node)
         process.create_task(self._open(self.node))
@@ -175,7 +182,13 @@ class Host:
             else:
                 if self.started is not None:
                     self.started(self, node)
+                self._ready = node
                 return
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes connections."""
+        return self.up and not self.leaving and (not self.waits or self._ready is self.node)
 
     def kill(self) -> None:
         """SIGKILL: its state is gone, its connections are cut, what it asked of Redis is perhaps done, perhaps not."""
@@ -221,7 +234,7 @@ class Host:
         self.wires.later(self.wires.delay(), self._take, exchange)
 
     def _take(self, exchange: Exchange) -> None:
-        if not self.up or self.leaving:
+        if not self.is_ready:
             self.wires.later(self.wires.delay(), exchange.client.failed, exchange, "connection refused")
             return
         if exchange.gone:
@@ -393,7 +406,7 @@ class Socket:
         self.world.at(self._up, self._arrive, call, arguments)
 
     def _arrive(self, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        if self.process.dead or (self.host.leaving and call == self._opened):
+        if self.process.dead or (call == self._opened and not self.host.is_ready):
             self._client_closed()
         elif not self.dead:
             if call == self._opened:

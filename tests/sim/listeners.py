@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from hub.errors import BrokerUnavailable
+from hub.errors import BrokerUnavailable, ProtocolError
+from hub.protocol.access import Who, refusal
 from hub.protocol.publications import Position
 
 from .books import Book, Books
@@ -62,8 +63,24 @@ class PlainSocket(Socket):
         positions = {
             channel: None if since is None else Position.parse(since) for channel, since in message["subscribe"].items()
         }
-        node, session = self.host.node, self.session
+        node, session, token = self.host.node, self.session, message.get("token")
         if session is None:
+            return
+        try:
+            grant = session.grant if token is None else node.bayeux.newer_grant(session, token)
+            who = Who(session.user, grant)
+            for channel in positions:
+                decision = node.bayeux.access.decide("subscribe", channel, who)
+                if not decision.allowed:
+                    raise refusal(decision, channel)
+            if token is not None:
+                # Its turn, with many channels.
+                await node.turns.wait()
+                if self.session is None:
+                    return
+                node.take_grant(session, grant)
+        except ProtocolError as error:
+            self._tell({"error": list(positions), "refused": error.wire()})
             return
         try:
             found = await node.subscribe(session, positions)

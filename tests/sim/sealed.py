@@ -32,7 +32,7 @@ class Sealed(logging.Handler):
         self._ids = 0
         self._worlds = 0
         self.clock = types.SimpleNamespace(monotonic=self._time, time=self._time, perf_counter=self._time)
-        self.secrets = types.SimpleNamespace(token_hex=self._token)
+        self.secrets = types.SimpleNamespace(token_hex=self._token, token_bytes=self._bytes)
 
     def begin(self, world: World) -> None:
         """From now on everything is of this world."""
@@ -48,6 +48,9 @@ class Sealed(logging.Handler):
     def _token(self, size: int) -> str:
         self._ids += 1
         return f"{self._ids:0{size * 2}x}"[: size * 2]
+
+    def _bytes(self, size: int) -> bytes:
+        return bytes.fromhex(self._token(size))
 
     def new_id(self) -> str:
         """A clientId: long enough to be one, and the same in every run of a seed."""

@@ -11,15 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from hub.node import Node
+from hub.node import KICK, Node
 from hub.protocol.publications import Draft
 
+from . import rights as bearing
 from .books import Books
 from .clients import KINDS, TRANSPORTS, Client
 from .code import Watcher
 from .hosts import HOLD, TTL, Host, Wires, brief
 from .listeners import Listener
 from .redis import Store, Trouble
+from .rights import Rights
 from .sealed import Sealed
 from .world import World
 
@@ -75,13 +77,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Everything that a seed decides beforehand. clients: kind, transport, and whether each request hops."""
+    """Everything that a seed decides beforehand. clients: kind, transport, and whether each request hops.
+
+    rights: whether its clients have tokens, and an operator sends them away.
+    """
 
     seed: int
     nodes: int
     weather: str
     clients: tuple[tuple[str, str, bool], ...]
     steps: tuple[Step, ...]
+    rights: bool = False
 
     def __str__(self) -> str:
         who = ", ".join(
@@ -132,8 +138,45 @@ def write(seed: int, steps: int = 30, workers: int = 0) -> Story:
     return Story(seed, nodes, weather, clients, tuple(found))
 
 
-def _somebody(dice: Random) -> tuple[str, str, bool]:
-    if dice.random() < 0.08:
+def write_rights(seed: int, steps: int = 36, workers: int = 0) -> Story:
+    """The story of a seed in which rights come and go."""
+    dice = Random(seed)
+    nodes = workers or dice.choice((1, 2, 2, 3))
+    weather = dice.choice(("calm", "calm", "kills", "kills", "lossy", "stops", "redis", "calls", "polite", "all"))
+    clients = tuple(_somebody(dice, plain=0.2) for _ in range(dice.choice((1, 2, 2, 3))))
+    names = [f"client{number}" for number in range(len(clients))]
+    found: list[Step] = []
+    for number, name in enumerate(names):
+        found.append(Step(dice.random() * 0.01, name, "appear"))
+        found.append(Step(0.02 + dice.random() * 0.01, name, "subscribe", bearing.CHANNELS[(number + 1) % 3]))
+    doings = {**_DOINGS, **bearing.DOINGS}
+    now, number = 0.03, 0
+    while len(found) < steps:
+        now += dice.choice((*_GAPS, 1.0, 1.0)) * (0.5 + dice.random())
+        number += 1
+        roll, channel = dice.random(), dice.choice(bearing.CHANNELS)
+        if roll < 0.12 and weather not in ("calm", "lossy"):
+            found.append(_fault(dice, now, weather, nodes))
+        elif roll < 0.22:
+            # Of some kicks a worker never reads, as its place in the log is lost.
+            missed = weather in ("redis", "all") and dice.random() < 0.6
+            what = "missed kick" if missed else "kick"
+            found.append(Step(now, "operator", what, dice.choice(bearing.USERS), number))
+        elif roll < 0.35:
+            found.append(Step(now, "publisher", "publish", channel, 1000 + number))
+        else:
+            what = dice.choices(tuple(doings), tuple(doings.values()))[0]
+            seconds = dice.choice((0.5, 2.0, 6.0)) if what == "nap" else 0.0
+            found.append(Step(now, dice.choice(names), what, channel, 1000 + number, seconds))
+    # What nobody may hear any more is published all the while, and for longer than tokens live.
+    for tick in range(int(now / 0.4) + 15):
+        when = (tick + dice.random()) * 0.4
+        found.append(Step(when, "publisher", "publish", bearing.CHANNELS[1 + tick % 2], 5000 + tick))
+    return Story(seed, nodes, weather, clients, tuple(sorted(found, key=lambda step: step.time)), rights=True)
+
+
+def _somebody(dice: Random, plain: float = 0.08) -> tuple[str, str, bool]:
+    if dice.random() < plain:
         return PLAIN, "/ws", True
     transport = dice.choice(TRANSPORTS) if dice.random() < 0.5 else TRANSPORTS[0]
     kind = dice.choice(KINDS)
@@ -178,9 +221,19 @@ class Stage:
             host.started = self._follow
         self.counts: Counter[str] = Counter()
         self.clients: dict[str, Client | Listener] = {}
+        self.rights = Rights(world) if story.rights else None
+        self.channels = bearing.CHANNELS if story.rights else CHANNELS
+        if self.rights is not None:
+            self.books.guarded = bearing.GUARDED
+            for host in self.hosts:
+                host.access, host.waits = bearing.new_access, True
         for number, (kind, transport, hops) in enumerate(story.clients):
-            if kind == PLAIN:
-                client: Client | Listener = Listener(number, world, self.wires, self.hosts, self.books)
+            if self.rights is not None:
+                client: Client | Listener = bearing.somebody(
+                    self.rights, number, kind, transport, hops, world, self.wires, self.hosts, self.books
+                )
+            elif kind == PLAIN:
+                client = Listener(number, world, self.wires, self.hosts, self.books)
             else:
                 client = Client(number, kind, transport, hops, world, self.wires, self.hosts, self.books)
             self.clients[client.name] = client
@@ -221,6 +274,9 @@ class Stage:
         counts["repeats"] = self.books.repeats
         counts["pages given"] = sum(watcher.given for watcher in self.watchers)
         counts["pages made"] = sum(watcher.made for watcher in self.watchers)
+        if self.rights is not None:
+            counts["deliveries that take a token"] = self.rights.checked
+            counts["refusals"] = self.rights.refused
         counts["publications"] = sum(map(len, self.store.logs))
         for kind, number in self.trouble.faults.items():
             counts[f"calls {kind}"] = number
@@ -238,6 +294,8 @@ class Stage:
             self._client(self.clients[step.who], step)
         elif step.who == "publisher":
             self._publish(step.channel, step.number)
+        elif step.who == "operator":
+            self._kick(step)
         elif step.who == "redis":
             self._redis(step)
         else:
@@ -251,10 +309,15 @@ class Stage:
             return
         elif what in ("subscribe", "unsubscribe", "both"):
             getattr(client, what)(step.channel)
+        elif isinstance(client, bearing.Bearer | bearing.BearerListener) and what in bearing.DOINGS:
+            if what == "newer":
+                client.newer(step.channel)
+            else:
+                client.show(what, step.channel)
         elif what == "publish":
             client.publish(step.channel, step.number)
         elif what == "batch":
-            client.batch(step.channel, CHANNELS[step.number % 3], step.number)
+            client.batch(step.channel, self.channels[step.number % 3], step.number)
         elif what == "copy":
             client.copy_next = True
             client.publish(step.channel, step.number)
@@ -280,8 +343,34 @@ class Stage:
 
         host.publish([Draft(channel, b"%d" % number)], done)
 
+    def _kick(self, step: Step) -> None:
+        assert self.rights is not None
+        up = [host for host in self.hosts if host.is_ready]
+        if not up:
+            return
+        host, other = up[step.number % len(up)], up[step.number // 2 % len(up)]
+        if step.what == "missed kick":
+            self._miss(other)
+        self.rights.kick(step.channel, host)
+
+    def _miss(self, host: Host) -> None:
+        """Have a worker lose its place in the log as the next kick is written there."""
+        store, broker, missed = self.store, host.broker, False
+
+        def told(shard: int) -> None:
+            nonlocal missed
+            if not missed and store.logs[shard][-1].channel == KICK:
+                missed = True
+                host.process.arrive(broker.lose)
+
+        store.accepted.append(told)
+        self.books.faults = True
+
     def _redis(self, step: Step) -> None:
         trouble, world = self.trouble, self.world
+        if self.rights is not None:
+            # What waited for it goes on a moment later.
+            self.rights.trouble(world.now + step.seconds + 0.5)
         self.books.faults = True
         if step.what == "slow":
             trouble.slow = 30.0
@@ -312,6 +401,8 @@ class Stage:
                 self._start_again(host, step.seconds)
             return
         self.books.faults = True
+        if step.what == "stop" and self.rights is not None:
+            self.rights.trouble(self.world.now + step.seconds)
         if step.what in ("kill", "stop"):
             self.books.deaths.append(self.world.now)
         if step.what == "kill":
@@ -333,6 +424,8 @@ class Stage:
         """No more faults: everything must be well soon."""
         self.trouble.slow, self.trouble.away, self.trouble.chance = 1.0, False, 0.0
         self.wires.lossy, self.wires.healed = 0.0, True
+        if self.rights is not None:
+            self.rights.healed = True
         for host in self.hosts:
             host.start()
             if host.process.stopped:
@@ -341,10 +434,12 @@ class Stage:
             client.lose_next = client.copy_next = False
             client.wake()
             client.notice()
+            if isinstance(client, bearing.Bearer | bearing.BearerListener):
+                client.newer(self.channels[0])
 
     def _speak(self) -> None:
         self.world.say("story", "the last publications")
-        for number, channel in enumerate(CHANNELS * 2):
+        for number, channel in enumerate(self.channels * 2):
             self._publish(channel, number)
 
     def _check_under_way(self) -> None:

@@ -6,6 +6,7 @@ STORIES here it stays a test when seeds come to mean other stories.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,14 +15,18 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hub.errors import BrokerUnavailable
 from hub.follower import Followers
+from hub.node import Node
+from hub.protocol.access import Access
 from hub.tops import Tops
 from tests.sim.redis import SimBroker, Unfenced
 from tests.sim.sealed import Sealed, sealed
-from tests.sim.stories import Step, Story, shorten, tell, write
+from tests.sim.stories import Step, Story, shorten, tell, write, write_rights
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +37,9 @@ PARTS = 4
 #: Seconds of CPU for a part, where the machine is slow; at least so many seeds are told.
 MOST_SECONDS = 2.5
 LEAST = 50
+
+#: Likewise of stories about rights, which are longer.
+FEWEST = 10
 
 #: Seeds in which a broken hub must be found out: a second or two.
 FEW = 200
@@ -103,6 +111,45 @@ def test_two_owners_of_a_session_are_found_out(seal: Sealed) -> None:
     short = shorten(write(broken), seal, store=Unfenced, tries=60)
     assert len(short.steps) < len(write(broken).steps)
     assert tell(short, seal, store=Unfenced).broken
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(PARTS))
+def test_nothing_is_delivered_that_the_newest_token_does_not_allow(seal: Sealed, part: int) -> None:
+    """Tokens expire, are replaced by others, users are sent away; sessions move, and workers die in between."""
+    ends, heard = time.process_time() + MOST_SECONDS, 0
+    for number, seed in enumerate(range(part, SEEDS, PARTS)):
+        ending = tell(write_rights(seed), seal)
+        assert not ending.broken, f"python -m tests.sim --rights --seed {seed} --short: {ending.broken[0]}"
+        heard += ending.counts["deliveries that take a token"]
+        if number >= FEWEST and time.process_time() > ends:
+            break
+    # A hub that delivers nothing would break none of it.
+    assert heard > 10 * number
+
+
+async def _learn_only(node: Node) -> None:
+    with contextlib.suppress(BrokerUnavailable):
+        await node._learn_kicks()
+
+
+#: What asks for permission again, taken out, and seeds of which one finds that.
+MENDS: dict[str, tuple[Any, str, Any, range]] = {
+    "a session that goes on at another worker": (Node, "may_go_on", lambda *_: True, range(70)),
+    "another's token, or one with less": (Access, "check_newer", lambda *_: None, range(30)),
+    "an expiry": (Node, "_grant_due", lambda *_: None, range(30)),
+    "a kick": (Node, "_kicked", lambda *_: None, range(30)),
+    "a kick that a worker never read of": (Node, "_learn_kicks_again", _learn_only, range(60)),
+}
+
+
+@pytest.mark.parametrize("mend", MENDS)
+def test_rights_that_are_not_asked_for_again_are_found_out(
+    seal: Sealed, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name, instead, seeds = MENDS[mend]
+    monkeypatch.setattr(owner, name, instead)
+    assert any(tell(write_rights(seed), seal).broken for seed in seeds)
 
 
 def digest(seed: int, seal: Sealed) -> int:

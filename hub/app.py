@@ -51,7 +51,7 @@ from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
 from .siblings import Siblings
 from .transports import feed, publish, roster
-from .transports.answers import NO_STORE
+from .transports.answers import NO_STORE, harden
 from .transports.feed import Feed
 from .transports.fpp import Fpp
 from .transports.front import Door, Entrance
@@ -278,7 +278,8 @@ class Hub:
         self.desk: Desk | None = None
 
     def setup(self, app: web.Application) -> None:
-        """Add the hub's routes, and its start and stop, to an application."""
+        """Add the hub's routes, and its start and stop, to an application. All answers of it say what ours do."""
+        app.on_response_prepare.append(harden)
         self.desk = Desk(
             self._directory.map(lambda realm: realm.counter),
             self.door,

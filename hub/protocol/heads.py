@@ -274,6 +274,7 @@ def refusal(status: int, text: str, headers: Iterable[tuple[str, str]] = ()) -> 
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         *(f"{name}: {value}" for name, value in fields),
         "Content-Type: text/plain; charset=utf-8",
+        "X-Content-Type-Options: nosniff",
         f"Content-Length: {len(body)}",
         f"Connection: {connection}",
     ]

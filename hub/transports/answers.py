@@ -12,16 +12,21 @@ from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
 
 TEXT = "text/plain; charset=utf-8"
+
+#: What the Server field says: no version, by which somebody could look for holes that are known.
+SERVER = "Fanfare"
+
+#: What every answer has, that browsers take it for nothing but what its Content-Type says.
+NOSNIFF = ("X-Content-Type-Options", "nosniff")
 
 NO_STORE = {"Cache-Control": "no-cache, no-store", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer. headers: without Content-Length, Date and Server, which are added in writing.
+    """An answer. headers: without Content-Length, Date, Server and NOSNIFF, which are added in writing.
 
     close: the connection can't be used for another request.
     """
@@ -51,6 +56,13 @@ def script(body: bytes, callback: str, more: Mapping[str, str] = {}) -> Answer:
     return Answer(200, headers, b"/**/%b(%b);" % (callback.encode(), script))
 
 
+async def harden(_: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Complete the head of what aiohttp is about to write, whoever made it; for `on_response_prepare`."""
+    name, value = NOSNIFF
+    response.headers.setdefault(name, value)
+    response.headers["Server"] = SERVER
+
+
 def response(answer: Answer) -> web.Response:
     """For aiohttp to write."""
     made = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
@@ -77,7 +89,7 @@ class Writer:
         date = rfc822_formatted_time()
         if date is not self._date:
             self._date = date
-            self._tail = f"\r\nDate: {date}\r\nServer: {SERVER_SOFTWARE}\r\n".encode("ascii")
+            self._tail = f"\r\nDate: {date}\r\nServer: {SERVER}\r\n".encode("ascii")
         return b"%b%d%b%b" % (
             _fields(status, tuple(headers.items())),
             length,
@@ -89,6 +101,8 @@ class Writer:
 @lru_cache(maxsize=1024)
 def _fields(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
     """The part of a head that is the same in many answers."""
+    if not any(name == NOSNIFF[0] for name, _ in headers):
+        headers = (*headers, NOSNIFF)
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
     if any("\r" in line or "\n" in line for line in lines):
         # As aiohttp does: what a client sent may stand in a header, and must not become two.

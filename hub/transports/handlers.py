@@ -11,6 +11,7 @@ from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
 from ..origins import is_host
+from .answers import NOSNIFF, SERVER
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ MAX_SLASHES = 300
 #: 30,000 characters took 20 ms.
 MAX_REALM = 64
 _REALM_PATHS = ("/r/", "/realm/")
+
+_HARD = {"Server": SERVER, NOSNIFF[0]: NOSNIFF[1]}
 
 #: Why a request is not for us, by its Host field and its path; None if it is.
 Misdirected = Callable[[str | None, str], str | None]
@@ -74,9 +77,7 @@ class RequestHandler(web.RequestHandler):
         status, words = self._refusal
         # Told that there is no more of its body, aiohttp doesn't wait for it.
         request.content.feed_eof()
-        response = web.Response(status=status, text=words + "\n")
-        response.force_close()
-        return response
+        return _refused(status, words)
 
     def handle_error(
         self,
@@ -87,16 +88,23 @@ class RequestHandler(web.RequestHandler):
     ) -> web.StreamResponse:
         """The answer to a request that the parser refused, or whose handler failed, which is aiohttp's to log."""
         if status >= 500 or request.writer.output_size > 0:
-            return super().handle_error(request, status, exc, message)
+            failed = super().handle_error(request, status, exc, message)
+            failed.headers.update(_HARD)
+            return failed
         words = "Bad request"
         # aiohttp has no class of its own for too many fields.
         if isinstance(exc, LineTooLong) or (message or "").startswith("Too many headers"):
             # RFC 6585 §5. The limit is HUB_MAX_HEAD.
             status, words = 431, "Request head too large"
         logger.debug("request refused", extra={"status": status, "reason": type(exc).__name__})
-        response = web.Response(status=status, text=words + "\n")
-        response.force_close()
-        return response
+        return _refused(status, words)
+
+
+def _refused(status: int, words: str) -> web.Response:
+    # No application sees it, which would complete its head.
+    response = web.Response(status=status, text=words + "\n", headers=_HARD)
+    response.force_close()
+    return response
 
 
 def is_short(path: str) -> bool:

@@ -832,8 +832,9 @@ class Bayeux:
             if not self.access.may_recover(channel, who):
                 raise ForbiddenChannel(channel, text="Forbidden channel - no history")
         new = self.check_room(session, patterns)
-        session.authorize(grant)
-        self.registry.judge_again(session)
+        # Not before: the record of a refused message's session is not saved, and who took it over would have the older.
+        self._take_grant(session, grant, request)
+        session.touch(request.now)
         for pattern in new:
             # A service channel has no subscribers, but CometD clients subscribe to be tidy.
             if not is_service(pattern):

@@ -217,8 +217,9 @@ class Stage:
         self.books = Books(world, self.store)
         self.hosts = [Host(number, world, self.wires, self.store, self.trouble, seal) for number in range(story.nodes)]
         self.watchers: list[Watcher] = []
-        for host in self.hosts:
-            host.started = self._follow
+        if not story.rights:
+            for host in self.hosts:
+                host.started = self._follow
         self.counts: Counter[str] = Counter()
         self.clients: dict[str, Client | Listener] = {}
         self.rights = Rights(world) if story.rights else None

@@ -556,13 +556,17 @@ class Node:
         self.links.discard(link)
         self._later.pop(link, None)
         if session is not None and session.link is link:
-            session.detach()
-            session.touch(self.time())
-            if self.registry.attendance is not None:
-                self.registry.attendance.away(session)
-            if session.fence > 0 and session.connected and not session.ended:
-                # Its client comes back at any worker, and the record may be long over.
-                self.spawn(self.store.save_later(session))
+            self._lose_link(session)
+
+    def _lose_link(self, session: Session) -> None:
+        """A session's link is gone, whoever noticed first; it lives on for `session_ttl` from now."""
+        session.detach()
+        session.touch(self.time())
+        if self.registry.attendance is not None:
+            self.registry.attendance.away(session)
+        if session.fence > 0 and session.connected and not session.ended:
+            # Its client comes back at any worker, and the record may be long over.
+            self.spawn(self.store.save_later(session))
 
     def move(self, session: Session, link: Link, last: str) -> None:
         """Let a session go on on a stream. last: the position that its client saw last, empty if it says none."""
@@ -751,8 +755,7 @@ class Node:
         if session.ended:
             return
         if isinstance(error, LinkClosed):
-            session.detach()
-            session.touch(self.time())
+            self._lose_link(session)
             self.put_aside(session, batch.publications)
         else:
             logger.error("delivery failed", exc_info=error)
@@ -824,7 +827,7 @@ class Node:
                 for channel, run in groupby(taken, attrgetter("channel")):
                     link.offer(Batch(channel, list(run)))
             except LinkClosed:
-                session.detach()
+                self._lose_link(session)
                 session.put_back(taken)
         session.settle()
         if self._leaving and session in self._leaving:

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from conversation import Wire, new_rules
@@ -510,6 +511,29 @@ class TestBrokenLinks:
             again.id = alice.id
             again.connect()
             assert again.wire.data() == [1, 2]
+
+    @pytest.mark.parametrize("blocked", [False, True])
+    async def test_who_notices_first_that_a_link_is_gone_does_all_that_follows(self, *, blocked: bool) -> None:
+        """Found out by a write it was not reported to presence, where the user stayed until the session expired; and
+        that came at once, counted from what the client had said last.
+        """
+        async with new_node() as node:
+            alice, away = Client(node), list[Session]()
+            alice.wire = Broken()
+            alice.start("/a")
+            node.registry.attendance = Mock(away=away.append)
+            alice.wire.blocked = blocked
+            alice.session.settle()
+            skip(25.0)
+            await publish(node, "/a", 1)
+            alice.wire.blocked = False
+            session = node.registry.sessions[alice.id]
+            node.writable(session)
+            assert away == [session]
+            node.detach(alice.wire, session)
+            assert away == [session], "once"
+            assert node.time() - session.seen < 20
+            node.registry.attendance = None
 
     async def test_bug_in_one_link_ends_its_session_alone(self) -> None:
         async with new_node() as node:

@@ -163,7 +163,7 @@ class Stage:
         path = Path(f"/proc/{self.hub.pid}/task/{self.hub.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
-    async def ready(self, seconds: float = 20.0) -> None:
+    async def ready(self, seconds: float = 60.0) -> None:
         """Until every worker says so, as far as one can tell from outside."""
         assert self.http is not None
         limit = time.monotonic() + seconds

@@ -16,6 +16,7 @@ from pathlib import Path
 from socket import gaierror
 from typing import Any
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -39,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that closing waits for what is not told yet; the outbox keeps the rest.
 TELL_TIMEOUT = 5.0
+
+#: asyncpg's own come from a connection that was never made (a certificate that is missing): nobody has wrapped them.
+_UNUSABLE = (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _AWAY = (OperationalError, InterfaceError, PoolTimeout, ConnectionError, TimeoutError, gaierror)
 
@@ -101,7 +105,7 @@ class Database:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT), self.engine.connect() as connection:
                 await connection.execute(text("select 1"))
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except _UNUSABLE as error:
             raise _unavailable(self.url, error) from error
 
     async def close(self, timeout: float = TELL_TIMEOUT) -> None:
@@ -178,7 +182,7 @@ async def migrate(url: DatabaseUrl | str, revision: str = "head") -> None:
                 await connection.run_sync(_migrate, revision)
         finally:
             await engine.dispose()
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
+    except _UNUSABLE as error:
         raise _unavailable(url, error) from error
     if url.path is None and revision == "head":
         try:

@@ -105,6 +105,9 @@ class Flush:
         """Called before a new object takes the key of this deleted one: SQLAlchemy makes one UPDATE of both."""
         state = instance_state(row)
         image = self._replacing[state] = self._image_of_deleted(plan, state)
+        if plan.asks and not plan.columns.keys() <= state.dict.keys():
+            # A function sees it after the UPDATE only, when what it asks for would be of the new row.
+            image.unknown |= plan.columns.keys()
         if image.unknown:
             self._read_before(mapper, connection, [row], deleting=True)
             self._take_read(image, state)
@@ -238,7 +241,9 @@ class Flush:
             state = instance_state(row)
             if state.mapper is not mapper or state.key is None:
                 continue
-            image = self._image_of_deleted(plan, state) if deleting else self._image(plan, state)
+            image = self._replacing.get(state)
+            if image is None or not deleting:
+                image = self._image_of_deleted(plan, state) if deleting else self._image(plan, state)
             unknown = image.unknown - self._read.get(state, {}).keys()
             if unknown:
                 wanted[tuple(state.key[1])] = state

@@ -371,7 +371,7 @@ class _Insert(_Statement):
 
     def _read_after(self, plan: Plan, before: Rows | None) -> Rows | None:
         """The rows with the unique keys that the statement gives, for a dialect without RETURNING."""
-        criteria = self._conflicting()
+        criteria = self._conflicting() if self.may_skip else self._written()
         if not criteria:
             return None
         found = ask(self.connection, rows_where(self.mapper, plan, plan.read, criteria), self.mapper)
@@ -430,6 +430,14 @@ class _Insert(_Statement):
                 return None
             parts += part
         return [or_(*parts)] if parts else []
+
+    def _written(self) -> list[Any] | None:
+        """Criteria for the rows that were inserted: by any unique key that the statement gives for each of them."""
+        for columns in self._unique_keys() or ():
+            names = [self._attribute(column) for column in columns]
+            if self.given.rows and all(row.get(one or "") is not None for row in self.given.rows for one in names):
+                return self._key_is_given(columns)
+        return None
 
     def _key_is_given(self, columns: Sequence[Column[Any]]) -> list[Any] | None:
         if self.given.select is not None:

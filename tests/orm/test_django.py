@@ -129,6 +129,24 @@ def test_a_row_that_moves_tells_both_channels(publisher: RecordingPublisher) -> 
     assert told(publisher) == [(f"comments-{two.pk}", comment.pk), (f"comments-{one.pk}", comment.pk)]
 
 
+def test_a_row_that_another_process_moved_is_told_where_this_one_thinks_it_is(publisher: RecordingPublisher) -> None:
+    one, two, three = (Article.objects.create() for _ in range(3))
+    Comment.objects.create(article=one)
+    for locks in (False, True):
+        Comment.objects.update(article=one)
+        told(publisher)
+        comment = Comment.objects.get()
+        # As another process would: no signal, nothing told.
+        Comment.objects.update(article=two)
+        with transaction.atomic():
+            if locks:
+                comment = Comment.objects.select_for_update().get()
+            comment.article = three
+            comment.save()
+        left = two if locks else one
+        assert told(publisher) == [(f"comments-{three.pk}", comment.pk), (f"comments-{left.pk}", comment.pk)]
+
+
 def test_a_value_read_again_is_compared_with_that(publisher: RecordingPublisher) -> None:
     article = Article.objects.create()
     Article.objects.update(status="live")

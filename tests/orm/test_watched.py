@@ -253,6 +253,20 @@ async def test_what_switches_triggers_off_is_said(psql: asyncpg.Connection, dsn:
     assert await problems(dsn) == []
 
 
+async def test_what_replication_applies_is_told_if_the_trigger_is_always_on(psql: asyncpg.Connection, dsn: str) -> None:
+    """A worker of logical replication writes with this role, in which triggers rest unless they are set to ALWAYS."""
+    await install(dsn, Watch("comment", "page-{page}"))
+    await psql.execute("SET session_replication_role = replica")
+    await psql.execute("INSERT INTO comment (id, page) VALUES (1, 7)")
+    assert await told(psql) == []
+    for name in await psql.fetch(
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = 'comment'::regclass AND tgname LIKE 'fanfare%'"
+    ):
+        await psql.execute(f'ALTER TABLE comment ENABLE ALWAYS TRIGGER "{name[0]}"')
+    await psql.execute("INSERT INTO comment (id, page) VALUES (2, 8)")
+    assert await told(psql) == [("/page-8", True)]
+
+
 @pytest.mark.parametrize(
     ("create", "said"),
     [

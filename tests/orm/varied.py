@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sqlalchemy import Column, Connection, ForeignKey, Integer, String, UniqueConstraint, func, select
@@ -38,6 +38,8 @@ class Kind:
     bulk: type[Any] | None = None
     #: One table is its own: INSERTs with conflicts and bulk deletions are possible.
     alone: bool = True
+    #: What an INSERT into a table that is shared says besides.
+    fixed: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, connection: Connection) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Every row by its key, as it is in the tables."""
@@ -166,6 +168,6 @@ KINDS = {
         Kind(Derived, "derived", key=("id", "side"), has_default=True),
         Kind(Counted, "counted", _counted, has_default=True),
         Kind(Dog, "dog", bulk=Animal, alone=False),
-        Kind(Toy, "toy", lambda row: row["place"] if row["kind"] == "toy" else None, bulk=Thing),
+        Kind(Toy, "toy", lambda row: row["place"] if row["kind"] == "toy" else None, bulk=Thing, fixed={"kind": "toy"}),
     )
 }

@@ -27,11 +27,12 @@ from wire import request, say, upgrade
 from hub.histories import parse_histories
 from hub.protocol import tokens
 from hub.protocol.access import Access, Who, parse_rules
-from web import keys
-from web.events import CommentForm
-from web.manage import slug_of
-from web.models import MAX_COMMENT, MAX_DESCRIPTION, MAX_TITLE
-from web.requests import MAX_FORM, clean_line, clean_text, read_fields
+from web.features.comments.forms import CommentForm
+from web.features.comments.models import MAX_COMMENT
+from web.features.events.manage import slug_of
+from web.features.events.models import MAX_DESCRIPTION, MAX_TITLE
+from web.pages import keys
+from web.pages.requests import MAX_FORM, clean_line, clean_text, read_fields
 
 #: Seconds a piece may take here: a millisecond on a quiet machine, and this file runs on loaded ones too.
 ALLOWED = 0.004

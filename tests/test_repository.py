@@ -17,7 +17,8 @@ from packaging.utils import canonicalize_name
 from services import ROOT
 
 from hub import settings as hub_settings
-from web import settings as web_settings
+from web.app import FEATURES
+from web.settings import tables
 
 
 def read(name: str) -> str:
@@ -193,7 +194,7 @@ def test_the_site_fetches_by_its_guarded_client_only() -> None:
 def settings_table() -> str:
     """docs/settings.md as it should be."""
     rows = {}
-    for table in (hub_settings.Settings, web_settings.Settings):
+    for table in (hub_settings.Settings, *tables(FEATURES)):
         for setting in hub_settings.describe(table):
             default = "" if setting.default is None else setting.kind.show(setting.default)
             shown = f"`{default}`" if default else ""
@@ -211,7 +212,7 @@ def test_settings_are_documented() -> None:
 
 
 def test_readme_names_only_settings_that_exist() -> None:
-    known = hub_settings.variables(hub_settings.Settings) | hub_settings.variables(web_settings.Settings)
+    known = {name for table in (hub_settings.Settings, *tables(FEATURES)) for name in hub_settings.variables(table)}
     named = set(re.findall(r"`((?:HUB|FANOUT|SITE)_[A-Z_]+|[A-Z]+_URL)[`=]", read("README.md")))
     assert named
     assert named <= known

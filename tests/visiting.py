@@ -12,10 +12,14 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
 
 from hub.publisher import RecordingPublisher
-from web.db import Database
-from web.models import Category, Comment, Event, Status
+from web.app import hints_of
+from web.db.database import Database
+from web.features.comments.models import Comment
+from web.features.events.models import Category, Event, Status
 
 PASSWORD = "correct horse battery"
+#: What the site's rows tell.
+HINTS = hints_of()
 STARTS = datetime(2030, 5, 17, 18, 30, tzinfo=UTC)
 
 
@@ -45,7 +49,7 @@ class Calendar:
         async with self.database.saving() as session:
             for number in range(1, count + 1):
                 posted = STARTS + timedelta(minutes=number)
-                session.add(Comment(event_id=event.id, name="Ada", text=f"Number {number}.", posted_at=posted))
+                session.add(Comment(thread_id=event.thread_id, name="Ada", text=f"Number {number}.", posted_at=posted))
                 await session.flush()
         self.publisher.clear()
 

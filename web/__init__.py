@@ -1,27 +1,18 @@
-"""The site: events, their comments, and the pages that follow them.
+"""The site, in rooms. Imports point down this list; `setup.cfg` holds it.
 
-services/      HTTP to others, guarded
-settings       what may differ between two deployments; read once
-keys           where the application keeps its parts
-models         tables
-hints          which change tells which channel
-db             the database; `Database.saving()`: commit, then give the hints
-migrations/    the tables' history (Alembic)
-demo           content for the first run
-assets         static files: versions, integrity, caching
-shared         one answer for many who ask at the same moment
-visitors       who is at the other end: the signed cookie, the token of a form
-attempts       how often somebody may try to sign in
-requests       reading forms, answering in the form that was asked for
-middlewares    errors as pages or JSON, security headers, conditional answers
-templating     what every template may use
-home           the home page
-events         an event's page and its comments
-accounts       signing in and out
-manage         the manager's table of events
-app            puts the parts together and beside the hub
-cli            the command `fanfare`; commands has what its site commands do
+cli, commands   the command `fanfare`: names and arguments, and what its commands do
+app             puts the features and the rooms together, beside the hub; FEATURES names them all
+settings        what may differ between two deployments, read once: the rooms' tables and the features'
+features/       a folder each: what the site is for. They stand apart; `comments` alone is used by others
+feature         what a feature's folder hands in
+middleware/     around every view: errors, visitors, forgery, security headers, conditional answers
+pages/          what views are made with: requests, templates, links, assets, shared answers
+services/       the world outside: HTTP to others, guarded
+identity/       users, passwords, visitors
+heads           what is read of a request's head, in linear time
+db/             the database; `Database.saving()`: commit, then give the hints; migrations
 
-Features (home, events, accounts, manage) don't import each other. The hub is entered by
-`hub.publisher`, and by `hub.orm` for notifications; `app` and `cli` alone know more of it.
+The ground (all below `features`) knows no feature. The hub is entered by `hub.publisher`, and by `hub.orm` for
+notifications; `app`, `cli` and `commands` alone know more of it. templates/, static/ and tests/web/ have a folder or
+file of a feature's name.
 """

@@ -1,8 +1,8 @@
-"""The site's parts put together: the one place that knows them all."""
+"""The site's parts put together: with `cli` and `settings` the one place that knows them all."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,22 +13,43 @@ from hub.errors import SettingsError
 from hub.forwarded import Proxies
 from hub.publisher import Publisher
 
-from . import accounts, events, home, keys, manage, templating
-from .assets import PREFIX, Assets
-from .db import Database
-from .middlewares import site_middlewares
-from .requests import Limiter
+from .db.database import Database, Hints
+from .db.settings import DatabaseSettings
+from .feature import Feature
+from .features.accounts.feature import FEATURE as ACCOUNTS
+from .features.comments.feature import FEATURE as COMMENTS
+from .features.events.feature import FEATURE as EVENTS
+from .identity.passwords import Passwords
+from .identity.settings import IdentitySettings
+from .identity.visitors import Signer
+from .middleware.stack import site_middlewares
+from .pages import keys, templating
+from .pages.assets import PREFIX, Assets
+from .pages.settings import PageSettings
+from .pages.shared import Shared
 from .services.addresses import Guard
 from .services.outbound import Outbound
+from .services.settings import ServiceSettings
 from .settings import Settings
-from .shared import Shared
-from .visitors import Passwords, Signer
+
+#: All there are; what a feature needs comes before it.
+FEATURES: tuple[Feature, ...] = (ACCOUNTS, COMMENTS, EVENTS)
 
 _ROOT = Path(__file__).resolve().parent.parent
 
 #: Bytes of a body that the application reads; the site's forms are bounded below that by themselves,
 #: and the hub, which may be mounted beside them, answers longer ones in its own words.
 _MAX_BODY = 8 * 1024**2
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The site's settings, with those of the features that are on. Raises SettingsError."""
+    return Settings.from_environ(environ, FEATURES)
+
+
+def hints_of(features: tuple[Feature, ...] = FEATURES) -> Hints:
+    """What the features' rows tell, for `Database`."""
+    return tuple(feature.hints for feature in features)
 
 
 def check_files() -> None:
@@ -60,53 +81,57 @@ def create_app(
     cheaper than the library's own, for tests. max_body: bytes of a request that a neighbour may read. body_timeout:
     seconds a form may take to arrive; when_late is called for one that did not.
     """
-    if settings.secret is None:
+    features, pages = settings.features, settings[PageSettings]
+    secret = settings[IdentitySettings].secret
+    if secret is None:
         raise ValueError("the site needs a secret: settings.with_secret()")
-    site = (
-        web.get("/", home.home),
-        web.get("/events", home.to_home),
-        web.get("/events/{slug}", events.show),
-        web.get("/events/{slug}/about", events.about),
-        web.get("/events/{slug}/comments.json", events.comments),
-        web.post("/events/{slug}/comments", events.post),
-        web.get("/login", accounts.login),
-        web.post("/login", accounts.post_login),
-        web.post("/logout", accounts.post_logout),
-        web.get("/manage/events", manage.table),
-        web.post("/manage/events", manage.post_new),
-        web.get("/manage/events/new", manage.new),
-        web.get(r"/manage/events/{id:\d{1,9}}/edit", manage.edit),
-        web.post(r"/manage/events/{id:\d{1,9}}/edit", manage.post_edit),
-        web.post(r"/manage/events/{id:\d{1,9}}/status", manage.post_status),
-    )
+    routes = [route for feature in features for route in feature.routes]
+    within = [each for feature in features for each in feature.middlewares]
     app = web.Application(
-        middlewares=site_middlewares(frozenset(route.handler for route in site)), client_max_size=max_body
+        middlewares=[*site_middlewares(frozenset(route.handler for route in routes)), *within], client_max_size=max_body
     )
     app[keys.settings] = settings
     app[keys.publisher] = publisher
-    app[keys.proxies] = Proxies(settings.proxies, settings.proxy_header)
-    app[keys.database] = database or Database(settings.database_url, publisher, settings.direct)
+    app[keys.proxies] = Proxies(pages.proxies, pages.proxy_header)
+    where = settings[DatabaseSettings]
+    app[keys.database] = database or Database(where.url, publisher, where.direct, hints=hints_of(features))
     app[keys.assets] = Assets(_ROOT / "static")
-    app[keys.signer] = Signer(settings.secret, secure=settings.is_https)
+    app[keys.signer] = Signer(secret, secure=pages.is_https)
     app[keys.passwords] = Passwords(hasher)
     app[keys.body_timeout] = body_timeout
     app[keys.when_late] = when_late
     app[keys.answers] = Shared()
-    app[keys.event_ids] = Shared()
-    app[events.comment_limiter] = Limiter(settings.comment_rate, 60.0)
-    templating.setup(app, _ROOT / "templates")
-    app.add_routes(site)
+    links = [link for feature in features for link in feature.links]
+    app[keys.links] = tuple(sorted(links, key=lambda link: (link.order, link.name)))
+    templating.setup(app, _ROOT / "templates", _globals(features))
+    for feature in features:
+        feature.setup(app)
+    app.add_routes(routes)
     app.router.add_get(PREFIX + "{name:.+}", app[keys.assets].serve)
     app.cleanup_ctx.append(_fetching)
     if database is None:
         app.cleanup_ctx.append(_telling)
+    app.cleanup_ctx.extend(context for feature in features for context in feature.contexts)
     return app
+
+
+def _globals(features: tuple[Feature, ...]) -> dict[str, object]:
+    """What templates may use; raises ValueError for a name that two features hand in."""
+    found: dict[str, object] = {"corners": [feature.corner for feature in features if feature.corner is not None]}
+    for feature in features:
+        for name, value in feature.globals.items():
+            if name in found:
+                raise ValueError(f"{feature.name}: templates have {name!r} already")
+            found[name] = value
+    return found
 
 
 async def _fetching(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.settings]
-    about = f" (+{settings.url})" if settings.url else ""
-    outbound = app[keys.outbound] = Outbound(Guard(settings.outbound_allow), f"Fanfare/{version('fanfare')}{about}")
+    url = settings[PageSettings].url
+    about = f" (+{url})" if url else ""
+    guard = Guard(settings[ServiceSettings].outbound_allow)
+    outbound = app[keys.outbound] = Outbound(guard, f"Fanfare/{version('fanfare')}{about}")
     yield
     await outbound.close()
 

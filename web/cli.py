@@ -1,7 +1,8 @@
 """The commands of `fanfare`: the hub's, and the site's.
 
-What only one command needs is imported when that command runs: SQLAlchemy and the site take a
-second on a small machine, and `fanfare publish` has no use for them.
+A feature has its commands in `cli.py` of its folder. What only one command needs is imported when that
+command runs: SQLAlchemy and the site take a second on a small machine, and `fanfare publish` has no use
+for them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from hub.cli import (
     serve_arguments,
     settings_command,
 )
+
+from .features.accounts import cli as accounts
 
 
 def main() -> int:
@@ -57,17 +60,6 @@ def _demo(found: argparse.Namespace, environ: Environ) -> int:
     from .commands import fill
 
     return fill(found, environ)
-
-
-def _manager_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="the account's name")
-    parser.add_argument("--change", action="store_true", help="give an account another password, and end its sign-ins")
-
-
-def _manager(found: argparse.Namespace, environ: Environ) -> int:
-    from .commands import manager
-
-    return manager(found, environ)
 
 
 def _database_argument(parser: argparse.ArgumentParser) -> None:
@@ -122,16 +114,17 @@ def _check_database(environ: Environ) -> list[Finding]:
 def _tables() -> list[tuple[str, type[Any]]]:
     from hub.settings import Settings as HubSettings
 
-    from .settings import Settings
+    from .app import FEATURES
+    from .settings import tables
 
-    return [("Hub", HubSettings), ("Site", Settings)]
+    return [("Hub", HubSettings), *(("Site", table) for table in tables(FEATURES))]
 
 
 COMMANDS = (
     Command("serve", "serve the site and the hub, after bringing the database up to date", _serve_arguments, _serve),
     Command("migrate", "bring the database's tables up to date", _no_arguments, _migrate),
     Command("demo", "fill an empty database with demo content", _no_arguments, _demo),
-    Command("manager", "make an account that may manage events; asks for its password", _manager_arguments, _manager),
+    *accounts.COMMANDS,
     *COMMON,
     Command(
         "watch",

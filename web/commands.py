@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,41 +30,34 @@ from hub.orm.teller import Teller
 from hub.publisher import HttpPublisher, RecordingPublisher
 from hub.settings import Settings as HubSettings
 
-from . import demo, keys
-from .accounts import change_password, create_user
-from .app import check_files, create_app
-from .db import Database, DatabaseUnavailable, migrate, new_engine, waiting
+from .app import check_files, create_app, hints_of, read_settings
+from .db.database import Database
+from .db.engine import DatabaseUnavailable, new_engine
+from .db.migrate import migrate, waiting
+from .db.settings import DatabaseSettings
+from .pages import keys
+from .pages.settings import PageSettings
 from .settings import Settings
-from .visitors import Passwords
 
 T = TypeVar("T")
 
 _KINDS = [kind for kind in KINDS if kind != "related"]
 
 
-@contextmanager
-def _telling() -> Iterator[None]:
-    """Turns an unreachable database into what a command tells in one line."""
-    try:
-        yield
-    except DatabaseUnavailable as error:
-        raise BrokerUnavailable(str(error)) from None
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    with _telling():
-        return asyncio.run(work)
-
-
 def serve_site(found: argparse.Namespace, environ: Environ) -> int:
     """The site and the hub, in this process or in several."""
     given = HubSettings.from_environ(with_arguments(found, environ))
     hub_settings = given.with_key()
-    settings = Settings.from_environ(environ).with_secret(development=hub_settings.development)
+    settings = read_settings(environ).with_secret(development=hub_settings.development)
     check_files()
     # Behind a proxy HOST is this machine's in production too: only a database that was made here is ours to fill.
-    demo_wanted = hub_settings.development and settings.database is None and settings.url is None and not found.no_demo
-    _run(_prepare(settings, with_demo=demo_wanted))
+    demo_wanted = (
+        hub_settings.development
+        and settings[DatabaseSettings].given is None
+        and settings[PageSettings].url is None
+        and not found.no_demo
+    )
+    asyncio.run(_prepare(settings, with_demo=demo_wanted))
 
     async def work(place: Place) -> None:
         hub = Hub(hub_settings, siblings=place.siblings)
@@ -80,8 +72,7 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         database = app[keys.database]
         hub.checks.append(database.check)
         hub.metrics.append(lambda: of_outbox(database.notifier))
-        with _telling():
-            await serve(app, hub, place.announce, place.sock)
+        await serve(app, hub, place.announce, place.sock)
 
     def announce(url: str) -> None:
         shown = url.replace("//127.0.0.1:", "//localhost:")
@@ -98,22 +89,22 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
 
 
 def _shown_database(settings: Settings) -> str:
-    url = settings.database_url
+    url = settings[DatabaseSettings].url
     shown = url.shown
-    if settings.database is None:
+    if settings[DatabaseSettings].given is None:
         return f"SQLite at {Path(url.path or '').absolute()} (DATABASE_URL is not set)"
     return shown
 
 
 def _database(settings: Settings) -> Database:
     """The database for a command. It is not started: what is saved waits in the outbox for who serves the site."""
-    return Database(settings.database_url, RecordingPublisher())
+    return Database(settings[DatabaseSettings].url, RecordingPublisher(), hints=hints_of(settings.features))
 
 
 async def _prepare(settings: Settings, *, with_demo: bool) -> None:
     """Bring the database up to date, and give an empty one its content."""
-    await migrate(settings.database_url)
-    for each in await _unwatched(settings.database_url):
+    await migrate(settings[DatabaseSettings].url)
+    for each in await _unwatched(settings[DatabaseSettings].url):
         print(f"fanfare: {each}", file=sys.stderr)
     if with_demo:
         await _load_demo(settings)
@@ -133,63 +124,38 @@ async def _unwatched(url: DatabaseUrl) -> list[str]:
 async def _load_demo(settings: Settings) -> None:
     database = _database(settings)
     try:
-        loaded = await demo.load(database)
+        for feature in settings.features:
+            if feature.demo is not None:
+                for line in await feature.demo(database):
+                    print(line)
     finally:
         await database.close()
-    if loaded.events:
-        print(f"demo content: {loaded.events} events")
-    if loaded.manager_password is not None:
-        print(f"account for /manage/events: {demo.MANAGER}, password {loaded.manager_password} (shown this once)")
 
 
 def fill(found: argparse.Namespace, environ: Environ) -> int:
     """Fill an empty database."""
-    _run(_prepare(Settings.from_environ(environ), with_demo=True))
-    return DONE
-
-
-def manager(found: argparse.Namespace, environ: Environ) -> int:
-    """Make an account, or give it another password."""
-    settings = Settings.from_environ(environ)
-    # Asked for or piped in: an argument would be seen by everyone on the machine.
-    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-
-    async def make() -> None:
-        await migrate(settings.database_url)
-        database = _database(settings)
-        try:
-            put = change_password if found.change else create_user
-            await put(database, Passwords(), found.name, password)
-        except LookupError:
-            raise Wrong(f"there is no account {found.name!r}") from None
-        except ValueError as error:
-            raise Wrong(str(error)) from None
-        finally:
-            await database.close()
-
-    _run(make())
-    print(f"{found.name} may sign in")
+    asyncio.run(_prepare(read_settings(environ), with_demo=True))
     return DONE
 
 
 def migrate_tables(found: argparse.Namespace, environ: Environ) -> int:
     """Bring the tables up to date."""
-    settings = Settings.from_environ(environ)
-    _run(migrate(settings.database_url))
-    print(f"{settings.database_url.shown} is up to date")
+    settings = read_settings(environ)
+    asyncio.run(migrate(settings[DatabaseSettings].url))
+    print(f"{settings[DatabaseSettings].url.shown} is up to date")
     return DONE
 
 
 def check_database(environ: Environ) -> list[Finding]:
     """Whether the site's settings parse and its database answers."""
-    settings = Settings.from_environ(environ)
-    shown = settings.database_url.shown
+    settings = read_settings(environ)
+    shown = settings[DatabaseSettings].url.shown
     found: list[Finding] = []
     try:
         check_files()
     except SettingsError as error:
         found.append(("files", False, str(error)))
-    if settings.database is None and not Path(settings.database_url.path or "").exists():
+    if settings[DatabaseSettings].given is None and not Path(settings[DatabaseSettings].url.path or "").exists():
         return [*found, ("database", True, f"{shown} is not there yet; `fanfare serve` makes it")]
 
     async def look() -> list[Finding]:
@@ -203,7 +169,7 @@ def check_database(environ: Environ) -> list[Finding]:
             await database.close()
         if missing:
             return [("database", False, f"{shown}: {missing} migrations are missing; `fanfare migrate` makes them")]
-        untold = await _unwatched(settings.database_url)
+        untold = await _unwatched(settings[DatabaseSettings].url)
         return [
             ("database", True, f"{shown} answers, its tables are up to date"),
             *(("database", False, text) for text in untold),
@@ -232,7 +198,7 @@ def _mend_of(words: str) -> str:
 
 def _url(found: argparse.Namespace, environ: Environ) -> DatabaseUrl:
     if found.database is None:
-        return Settings.from_environ(environ).database_url
+        return read_settings(environ)[DatabaseSettings].url
     try:
         return parse(found.database)
     except ValueError as error:
@@ -354,7 +320,7 @@ async def _sweep(url: DatabaseUrl, environ: Environ) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     publisher = HttpPublisher(settings.hub_url, settings.realm, settings.key)
     async with _outbox_of(url) as engine:
-        direct = Settings.from_environ(environ).direct
+        direct = read_settings(environ)[DatabaseSettings].direct
         listening = None if direct is None else new_engine(direct)
         teller = Teller(boxes.AsyncEngineStore(engine, listening), publisher)
         await teller.start()

@@ -20,12 +20,13 @@ from road import Road, road_to
 
 from hub.app import Hub, running
 from hub.settings import Settings as HubSettings
-from web.accounts import create_user
-from web.app import create_app
-from web.db import Database, migrate
-from web.models import Category, Comment, Event, Status
-from web.settings import Settings
-from web.visitors import Passwords
+from web.app import create_app, hints_of, read_settings
+from web.db.database import Database
+from web.db.migrate import migrate
+from web.features.accounts.people import create_user
+from web.features.comments.models import Comment
+from web.features.events.models import Category, Event, Status
+from web.identity.passwords import Passwords
 
 PASSWORD = "correct horse battery"
 
@@ -42,7 +43,7 @@ class Site:
     async def comment(self, text: str) -> None:
         """Save a comment on the event."""
         async with self.database.saving() as session:
-            session.add(Comment(event_id=self.event.id, name="Ada", text=text, posted_at=datetime.now(UTC)))
+            session.add(Comment(thread_id=self.event.thread_id, name="Ada", text=text, posted_at=datetime.now(UTC)))
 
     async def set_status(self, status: Status) -> None:
         """Save another status of the event."""
@@ -67,7 +68,7 @@ async def site(tables: Path, tmp_path: Path) -> AsyncIterator[Site]:
     path = tmp_path / "site.db"
     shutil.copyfile(tables, path)
     url = f"sqlite:///{path}"
-    settings = Settings.from_environ(
+    settings = read_settings(
         {
             "DATABASE_URL": url,
             "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
@@ -76,7 +77,7 @@ async def site(tables: Path, tmp_path: Path) -> AsyncIterator[Site]:
         }
     )
     hub = Hub(HubSettings(drain_timeout=1.0, origins=("*",), client_publish=("/chat/*",)))
-    database = Database(url, hub.publisher)
+    database = Database(url, hub.publisher, hints=hints_of())
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     await create_user(database, Passwords(hasher), "ada", PASSWORD)
     app = create_app(settings, hub.publisher, database=database, hasher=hasher)

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, Page, expect
 from stopwatch import Stopwatch
 
-from web.models import Status
+from web.features.events.models import Status
 
 if TYPE_CHECKING:
     from conftest import Site

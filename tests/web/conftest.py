@@ -15,16 +15,18 @@ from argon2 import PasswordHasher
 from services import Postgres
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from visiting import PASSWORD, Browser, Calendar
+from visiting import HINTS, PASSWORD, Browser, Calendar
 
 from hub.orm import outbox
 from hub.publisher import RecordingPublisher
-from web.accounts import create_user
-from web.app import create_app
-from web.db import Database, migrate
-from web.models import Base, Category, Event
+from web.app import create_app, read_settings
+from web.db.database import Database
+from web.db.migrate import migrate
+from web.db.tables import Base
+from web.features.accounts.people import create_user
+from web.features.events.models import Category, Event
+from web.identity.passwords import Passwords
 from web.settings import Settings
-from web.visitors import Passwords
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ class Prompt(Database):
 @pytest.fixture
 async def database(site_url: str, publisher: RecordingPublisher) -> AsyncIterator[Database]:
     """A database with its tables and nothing in them."""
-    database = Prompt(site_url, publisher)
+    database = Prompt(site_url, publisher, hints=HINTS)
     await database.start()
     yield database
     await database.notifier.close()
@@ -123,7 +125,7 @@ async def concert(calendar: Calendar, music: Category) -> Event:
 
 @pytest.fixture
 def settings(site_url: str) -> Settings:
-    return Settings.from_environ({"DATABASE_URL": site_url, "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="})
+    return read_settings({"DATABASE_URL": site_url, "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="})
 
 
 @pytest.fixture

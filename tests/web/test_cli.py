@@ -195,9 +195,9 @@ async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres
     shell.run("demo")
     wrong = shell.run("watch", "comments", "x-{nope}")
     assert (wrong.returncode, wrong.stderr) == (1, "fanfare: comments has no column nope\n")
-    watched = shell.run("watch", "comments", "comments-{event_id}", "--data", '"{id}"', "--on", "changed")
+    watched = shell.run("watch", "comments", "comments-{thread_id}", "--data", '"{id}"', "--on", "changed")
     assert (watched.returncode, watched.stderr) == (0, "")
-    assert shell.run("watch").stdout == "comments: 'comments-{event_id}' --data '\"{id}\"' --on changed\n"
+    assert shell.run("watch").stdout == "comments: 'comments-{thread_id}' --data '\"{id}\"' --on changed\n"
     assert shell.run("watch", "--check").stdout.endswith(": ok\n")
     connection = await asyncpg.connect(postgres_url)
     try:
@@ -209,8 +209,8 @@ async def test_a_change_made_by_psql_reaches_a_subscriber(shell: Shell, postgres
             try:
                 assert sweeping.stdout is not None
                 assert sweeping.stdout.readline().startswith("publishing what ")
-                comment = await connection.fetchrow("SELECT id, event_id FROM comments LIMIT 1")
-                channel = f"comments-{comment['event_id']}"
+                comment = await connection.fetchrow("SELECT id, thread_id FROM comments LIMIT 1")
+                channel = f"comments-{comment['thread_id']}"
                 hearing = shell.start("subscribe", channel, "--count", "1")
                 while "nobody" in shell.run("publish", "nothing", "1").stdout and hearing.poll() is None:
                     # Heard once it has subscribed, whenever that was.

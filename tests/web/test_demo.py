@@ -7,26 +7,29 @@ import html
 from sqlalchemy import func, select
 from visiting import Browser
 
-from web import demo
-from web.db import Database
-from web.models import Comment, Event, Status
-from web.visitors import Passwords
+from web.db.database import Database
+from web.features.accounts import demo as accounts
+from web.features.comments.models import Comment
+from web.features.events import demo
+from web.features.events.models import Event, Status
+from web.identity.passwords import Passwords
 
 
 async def test_the_first_run_fills_an_empty_site_and_the_second_leaves_it_alone(
     browser: Browser, database: Database, passwords: Passwords
 ) -> None:
-    loaded = await demo.load(database, passwords)
-    assert loaded.events == len(demo.EVENTS)
-    assert loaded.manager_password is not None
-    assert (await browser.sign_in(demo.MANAGER, loaded.manager_password)).status == 303
-    assert await demo.load(database, passwords) == demo.Loaded(0, None)
+    password = await accounts.make_manager(database, passwords)
+    assert await demo.load(database) == len(demo.EVENTS)
+    assert password is not None
+    assert (await browser.sign_in(accounts.MANAGER, password)).status == 303
+    assert await accounts.make_manager(database, passwords) is None
+    assert await demo.load(database) == 0
     async with database.reading() as session:
         assert await session.scalar(select(func.count()).select_from(Event)) == len(demo.EVENTS)
 
 
-async def test_what_it_says_of_the_time_is_true(database: Database, passwords: Passwords) -> None:
-    await demo.load(database, passwords)
+async def test_what_it_says_of_the_time_is_true(database: Database) -> None:
+    await demo.load(database)
     async with database.reading() as session:
         events = list(await session.scalars(select(Event)))
         comments = list(await session.scalars(select(Comment)))
@@ -34,11 +37,11 @@ async def test_what_it_says_of_the_time_is_true(database: Database, passwords: P
     assert {event.status for event in events} == set(Status)
     for event in events:
         assert (event.starts_at > moment) is (event.status is Status.SCHEDULED)
-    assert comments == sorted(comments, key=lambda comment: (comment.event_id, comment.posted_at))
+    assert comments == sorted(comments, key=lambda comment: (comment.thread_id, comment.posted_at))
 
 
-async def test_every_event_of_it_has_a_page(browser: Browser, database: Database, passwords: Passwords) -> None:
-    await demo.load(database, passwords)
+async def test_every_event_of_it_has_a_page(browser: Browser, database: Database) -> None:
+    await demo.load(database)
     for entry in demo.EVENTS:
         assert (await browser.look(f"/events/{entry.slug}")).status == 200
         assert entry.title in html.unescape(browser.page)

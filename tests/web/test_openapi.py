@@ -26,10 +26,9 @@ from schemathesis.specs.openapi.checks import (
 from visiting import PASSWORD, Browser, Calendar, Forms
 
 from hub.publisher import RecordingPublisher
-from web import keys
-from web.accounts import create_user
-from web.app import create_app
-from web.settings import Settings
+from web.app import create_app, read_settings
+from web.features.accounts.people import create_user
+from web.pages import keys
 
 DESCRIPTION = json.loads((Path(__file__).parents[2] / "docs/openapi.json").read_text(encoding="utf-8"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -61,7 +60,7 @@ def site(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     loop = asyncio.new_event_loop()
     publisher = RecordingPublisher()
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    app = create_app(Settings.from_environ(environ), publisher, hasher=hasher)
+    app = create_app(read_settings(environ), publisher, hasher=hasher)
     server = TestServer(app)
 
     async def start() -> tuple[str, int]:

@@ -22,13 +22,13 @@ sys.path.append(str(Path(__file__).parents[1] / "hub"))
 from wire import request, say
 
 from hub.publisher import RecordingPublisher
-from web.accounts import create_user
 from web.app import create_app
-from web.db import Database
-from web.models import Event
-from web.requests import MAX_FORM
+from web.db.database import Database
+from web.features.accounts.people import create_user
+from web.features.events.models import Event
+from web.identity.passwords import Passwords
+from web.pages.requests import MAX_FORM
 from web.settings import Settings
-from web.visitors import Passwords
 
 #: What the site or aiohttp reads of a request; pages are asked for as browsers do.
 HEADERS = (

@@ -21,7 +21,7 @@ from hub.checkup import fingerprint
 from hub.errors import SettingsError
 from hub.transports.static import Static
 from web import app as site_app
-from web import home
+from web.features.events import calendar
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -153,9 +153,9 @@ async def test_every_5xx_is_in_the_log(
     def fail(*given: object, **more: object) -> Awaitable[web.Response]:
         raise error
 
-    monkeypatch.setattr(home, "render", fail)
+    monkeypatch.setattr(calendar, "render", fail)
     caplog.set_level(logging.INFO)
     assert (await browser.look("/")).status == error.status
-    [record] = [each for each in caplog.records if each.name == "web.middlewares"]
+    [record] = [each for each in caplog.records if each.name == "web.middleware.errors"]
     assert (record.message, record.__dict__["status"]) == ("view refused", error.status)
     assert (record.exc_info is not None) is traced

@@ -1,0 +1,100 @@
+"""The home page: sections, the filter, and what a browser may keep of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from visiting import STARTS, Browser, Calendar
+
+from hub.publisher import RecordingPublisher
+from web.features.events.models import Category, Event, Status
+
+
+def section(page: str, name: str) -> str:
+    """One section's HTML."""
+    return page.split(f'<section id="{name}"')[1].split("</section>")[0]
+
+
+async def test_each_event_is_in_the_section_of_its_status(
+    browser: Browser, calendar: Calendar, music: Category
+) -> None:
+    await calendar.event("Now", music, status=Status.LIVE)
+    await calendar.event("Soon", music, status=Status.SCHEDULED)
+    await calendar.event("Over", music, status=Status.ENDED)
+    assert (await browser.look("/")).status == 200
+    assert [
+        [title in section(browser.page, name) for title in ("Now", "Soon", "Over")]
+        for name in ("live", "upcoming", "past")
+    ] == [
+        [True, False, False],
+        [False, True, False],
+        [False, False, True],
+    ]
+
+
+async def test_what_comes_first_is_shown_first(browser: Browser, calendar: Calendar, music: Category) -> None:
+    await calendar.event("Later", music, starts_at=STARTS + timedelta(days=1))
+    await calendar.event("Sooner", music)
+    await browser.look("/")
+    upcoming = section(browser.page, "upcoming")
+    assert upcoming.index("Sooner") < upcoming.index("Later")
+
+
+async def test_a_category_shows_its_own_with_a_banner_to_clear(
+    browser: Browser, calendar: Calendar, concert: Event
+) -> None:
+    film = await calendar.category("Film")
+    await calendar.event("Ebb", film)
+    await browser.look("/?category=film")
+    assert "Currently only showing <strong>Film</strong>" in browser.page
+    assert '<a href="/">Clear filter</a>' in browser.page
+    assert "Ebb" in browser.page
+    assert "Brass on the Quay" not in browser.page
+    await browser.look("/")
+    assert "Clear filter" not in browser.page
+
+
+async def test_past_events_come_by_pages(browser: Browser, calendar: Calendar, music: Category) -> None:
+    for number in range(1, 11):
+        await calendar.event(
+            f"Evening {number}.", music, status=Status.ENDED, starts_at=STARTS - timedelta(days=number)
+        )
+    await browser.look("/?category=music")
+    assert "Evening 8." in browser.page
+    assert "Evening 9." not in browser.page
+    assert 'href="/?category=music&page=2"' in browser.page.replace("&amp;", "&")
+    await browser.look("/?category=music&page=2")
+    assert "Evening 9." in browser.page
+    assert "Evening 8." not in browser.page
+
+
+async def test_an_empty_site_says_so(browser: Browser) -> None:
+    assert (await browser.look("/")).status == 200
+    assert "Nothing is live at the moment." in browser.page
+
+
+async def test_the_page_carries_the_position_read_before_its_rows(
+    browser: Browser, calendar: Calendar, concert: Event, publisher: RecordingPublisher
+) -> None:
+    position = await publisher.publish("events", True)
+    await browser.look("/")
+    assert f'data-follow="events" data-position="{position}"' in browser.page
+
+
+async def test_a_page_that_did_not_change_is_not_sent_again(
+    browser: Browser, concert: Event, publisher: RecordingPublisher
+) -> None:
+    tag = (await browser.look("/")).headers["ETag"]
+    again = await browser.look("/", headers={"If-None-Match": tag})
+    assert (again.status, browser.page) == (304, "")
+    await publisher.publish("events", True)
+    assert (await browser.look("/", headers={"If-None-Match": tag})).status == 200
+
+
+async def test_looking_needs_no_cookie(browser: Browser, concert: Event) -> None:
+    assert "Set-Cookie" not in (await browser.look("/")).headers
+
+
+async def test_what_is_above_an_event_leads_home(browser: Browser) -> None:
+    response = await browser.look("/events", allow_redirects=False)
+    assert (response.status, response.headers["Location"]) == (303, "/")

@@ -1,0 +1,55 @@
+"""What a feature's folder hands in: one frozen value, `FEATURE` in its `feature.py`.
+
+`web.app.FEATURES` is the explicit tuple of them all. SITE_FEATURES leaves some out, and with a feature go its routes,
+links, jobs, settings, middlewares and demo content. Its tables stay: turned on again, it has its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from hub.orm.sqlalchemy import AsyncNotifier
+
+from .db.database import Database
+from .db.tables import Base
+from .pages.links import Link
+
+#: Fills an empty database; returns lines for whoever started it, such as "demo content: 13 events".
+Demo = Callable[[Database], Awaitable[Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """What a feature hands in. All but the name may be left out.
+
+    name: of its folders too: templates/<name>/, static/<name>.js, tests/web/<name>/. needs: features that it can't go
+    without; they come before it in FEATURES. tables: its models; made by migrations whether the feature is on or not.
+    hints: says to the notifier what its rows tell. settings: its dataclass of `hub.settings.setting` fields, read with
+    `request.app[keys.settings][ThatClass]`. globals: what its templates may use beside the common; two features can't
+    hand in one name. setup: puts its parts into the application, under keys of its own, before it starts. contexts: as
+    aiohttp's cleanup contexts. middlewares: around its own and the other features' views, inside the site's own.
+    corner: a template of its own that every page has at the end of its navigation. statics: its files in static/.
+    jobs and periodic: by name; what a job is, `web.services.jobs` says.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+    routes: Sequence[web.RouteDef] = ()
+    tables: Sequence[type[Base]] = ()
+    hints: Callable[[AsyncNotifier], None] = lambda notify: None
+    settings: type[Any] | None = None
+    links: Sequence[Link] = ()
+    globals: Mapping[str, object] = field(default_factory=dict)
+    corner: str | None = None
+    statics: Sequence[str] = ()
+    middlewares: Sequence[Middleware] = ()
+    setup: Callable[[web.Application], None] = lambda app: None
+    contexts: Sequence[Callable[[web.Application], AsyncIterator[None]]] = ()
+    jobs: Mapping[str, Callable[..., Awaitable[None]]] = field(default_factory=dict)
+    periodic: Sequence[Any] = ()
+    demo: Demo | None = None

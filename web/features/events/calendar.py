@@ -1,0 +1,95 @@
+"""The home page: what is live, what comes, what was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload
+from yarl import URL
+
+from ...pages import keys
+from ...pages.requests import USER, read_number, redirect
+from ...pages.templating import Positions, body_of, page_of, read_positions, render
+from .hints import EVENTS
+from .models import Category, Event, Status
+
+#: Past events on one page, and the most that are shown of the others.
+PAST_SHOWN = 8
+LIVE_SHOWN = 30
+UPCOMING_SHOWN = 60
+
+#: Nobody turns more pages; a robot that does would make the database count them.
+MAX_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The home page's rows. older: whether there is another page of past ones."""
+
+    live: list[Event]
+    upcoming: list[Event]
+    past: list[Event]
+    older: bool
+
+
+async def home(request: web.Request) -> web.StreamResponse:
+    """GET /, with ?category=slug for one category and ?page=n for older past events."""
+    page = read_number(request, "page", default=1, most=MAX_PAGE)
+    positions = await read_positions(request.app[keys.publisher], EVENTS)
+
+    async def make() -> bytes:
+        return body_of(await _page(request, page, positions))
+
+    # What is in the header is the only difference between visitors.
+    if USER in request:
+        return page_of(await make())
+    key = ("home", request.query.get("category"), page)
+    return page_of(await request.app[keys.answers].get(key, positions[EVENTS], make))
+
+
+async def to_home(request: web.Request) -> web.StreamResponse:
+    """What is above an event's address."""
+    return redirect("/")
+
+
+async def _page(request: web.Request, page: int, positions: Positions) -> web.Response:
+    async with request.app[keys.database].reading() as session:
+        categories = list(await session.scalars(select(Category).order_by(Category.name)))
+        chosen = None
+        if "category" in request.query:
+            chosen = next((one for one in categories if one.slug == request.query["category"]), None)
+            if chosen is None:
+                raise web.HTTPNotFound(text="There is no such category.")
+        calendar = await _calendar(session, chosen, page)
+    # Made of what was understood, not of the address that was asked for: everyone gets this page.
+    query = ({"category": chosen.slug} if chosen else {}) | ({"page": str(page)} if page > 1 else {})
+    context = {
+        "source": str(URL("/").with_query(query)),
+        "positions": positions,
+        "categories": categories,
+        "chosen": chosen,
+        "calendar": calendar,
+        "page": page,
+    }
+    return render(request, "events/calendar.html", context)
+
+
+async def _calendar(session: AsyncSession, category: Category | None, page: int) -> Calendar:
+    events = select(Event).options(joinedload(Event.category))
+    if category is not None:
+        events = events.where(Event.category_id == category.id)
+    live = events.where(Event.status == Status.LIVE).order_by(Event.starts_at.desc(), Event.id).limit(LIVE_SHOWN)
+    upcoming = events.where(Event.status == Status.SCHEDULED).order_by(Event.starts_at, Event.id).limit(UPCOMING_SHOWN)
+    past = events.where(Event.status == Status.ENDED).order_by(Event.starts_at.desc(), Event.id.desc())
+    # One more than is shown tells whether there are others.
+    past = past.offset((page - 1) * PAST_SHOWN).limit(PAST_SHOWN + 1)
+    ended = list(await session.scalars(past))
+    return Calendar(
+        live=list(await session.scalars(live)),
+        upcoming=list(await session.scalars(upcoming)),
+        past=ended[:PAST_SHOWN],
+        older=len(ended) > PAST_SHOWN and page < MAX_PAGE,
+    )

@@ -1,0 +1,10 @@
+"""Around every view of the site. The hub's routes live in the same application and speak their own protocols, so all of
+this keeps its hands off them.
+
+stack        the middlewares, outermost first
+errors       failures as pages or JSON
+visitors     who is asking
+forgery      forms come from pages of ours
+security     headers
+conditional  tags, and 304 for who has this very answer
+"""

@@ -1,0 +1,63 @@
+"""The middlewares, outermost first."""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from ..db.engine import is_away
+from ..pages import keys
+from ..pages.requests import NEW_VISITOR
+from .conditional import conditional
+from .errors import failure, refusal
+from .forgery import check_form, is_form
+from .security import secure
+from .visitors import recognise
+
+logger = logging.getLogger(__name__)
+
+
+def site_middlewares(views: frozenset[Handler]) -> list[Middleware]:
+    """The site's middlewares. views: the site's own handlers; others pass untouched."""
+
+    def is_ours(request: web.Request) -> bool:
+        # The hub answers everything below its own paths, so what no route knows is the site's to refuse.
+        return request.match_info.handler in views or request.match_info.http_exception is not None
+
+    @web.middleware
+    async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not is_ours(request):
+            return await handler(request)
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = refusal(request, error)
+        except Exception as error:
+            # Whatever it was, the other end learns nothing of our insides.
+            if is_away(error):
+                logger.warning("database can't be reached", extra={"path": request.path, "error": str(error)[:200]})
+                response = failure(request, 503, headers={hdrs.RETRY_AFTER: "5"})
+            else:
+                logger.exception("view failed", extra={"method": request.method, "path": request.path})
+                response = failure(request, 500)
+        secure(request, response)
+        return conditional(request, response)
+
+    @web.middleware
+    async def visitors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not is_ours(request):
+            return await handler(request)
+        await recognise(request)
+        try:
+            if is_form(request):
+                await check_form(request)
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = refusal(request, error)
+        if NEW_VISITOR in request:
+            request.app[keys.signer].write(response, request[NEW_VISITOR])
+        return response
+
+    return [errors, visitors]

@@ -1,0 +1,11 @@
+"""What views are made with. Knows no feature.
+
+settings    how pages ask by themselves, the site's own address
+keys        where the application keeps its parts
+requests    reading forms, answering in the form that was asked for
+limits      how often somebody may do something
+templating  what every template may use; `render`
+links       the navigation, from what features hand in
+assets      static files: versions, integrity, caching
+shared      one answer for many who ask at the same moment
+"""

@@ -1,0 +1,27 @@
+"""Settings of the pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hub.settings import SECONDS, proxies_setting, proxy_header_setting, setting, site_url_setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageSettings:
+    """The pages' settings. Times are seconds."""
+
+    url: str | None = site_url_setting()
+    proxies: int = proxies_setting()
+    proxy_header: str = proxy_header_setting()
+    poll: float = setting(
+        "SITE_POLL", SECONDS, 10.0, "how often a page asks by itself while the hub is away", minimum=0.1, maximum=3600
+    )
+    calm_poll: float = setting(
+        "SITE_CALM_POLL", SECONDS, 300.0, "the same while the hub is well", minimum=0.1, maximum=86400
+    )
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach the site by https, so that cookies may insist on it."""
+        return self.url is not None and self.url.startswith("https:")

@@ -1,0 +1,132 @@
+"""What every template may use.
+
+asset(name)          the versioned URL of a static file
+fanout_script()      the tag of the browser client, with its integrity hash
+position(channel)    the channel's position as the view read it, before its rows
+csrf_field()         the hidden field that every form needs; csrf_token() its value alone
+user                 who is signed in, or none
+links                who may see which part of the site
+and what features hand in (`Feature.globals`), such as their channels
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+from markupsafe import Markup
+
+from hub.publisher import Publisher
+
+from . import keys
+from .assets import Assets
+from .requests import USER, form_token
+from .settings import PageSettings
+
+logger = logging.getLogger(__name__)
+
+#: Where the hub answers on our own host.
+HUB_PATH = "/bayeux"
+
+Positions = Mapping[str, str]
+
+
+def setup(app: web.Application, folder: Path, more: Mapping[str, object]) -> None:
+    """Make templates of `folder` ready for `render`. more: what features let theirs use."""
+    environment = aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        default_helpers=False,
+    )
+    assets = app[keys.assets]
+    settings = app[keys.settings][PageSettings]
+    environment.globals.update(
+        asset=assets.url,
+        fanout_script=lambda: fanout_script(assets),
+        position=_position,
+        poll=f"{settings.poll:g}",
+        calm_poll=f"{settings.calm_poll:g}",
+        **more,
+    )
+    environment.filters.update(moment=moment, machine_time=machine_time)
+
+
+def render(
+    request: web.Request, template: str, context: dict[str, Any], *, status: int = 200, cache: str | None = None
+) -> web.Response:
+    """A page. cache: its Cache-Control, if not the site's usual one."""
+    response = aiohttp_jinja2.render_template(template, request, _context(request) | context, status=status)
+    if cache is not None:
+        response.headers["Cache-Control"] = cache
+    return response
+
+
+def body_of(response: web.Response) -> bytes:
+    """A rendered page's bytes."""
+    assert isinstance(response.body, bytes)
+    return response.body
+
+
+def page_of(body: bytes) -> web.Response:
+    """A page of bytes that were rendered before."""
+    return web.Response(body=body, content_type="text/html", charset="utf-8")
+
+
+async def read_positions(publisher: Publisher, *channels: str) -> Positions:
+    """Where channels stand now. Call it before reading the rows: then what changes between is told again."""
+    positions = {}
+    for channel in channels:
+        positions[channel] = await publisher.position(channel) or ""
+    return positions
+
+
+def fanout_script(assets: Assets) -> Markup:
+    """The script tag of the browser client, as any page of any site may use it."""
+    asset = assets.get("fanout.js")
+    return Markup('<script src="{}" integrity="{}" crossorigin="anonymous" data-url="{}" defer></script>').format(
+        assets.url("fanout.js"), asset.integrity, HUB_PATH
+    )
+
+
+def moment(when: datetime) -> str:
+    """A time as a page says it before the browser knows better: Thu 26 Nov 2026, 18:30 UTC."""
+    return f"{when:%a} {when.day} {when:%b %Y, %H:%M} UTC"
+
+
+def machine_time(when: datetime) -> str:
+    """A time as programs read it, RFC 3339."""
+    return f"{when:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@jinja2.pass_context
+def _position(context: jinja2.runtime.Context, channel: str) -> str:
+    # A KeyError is a view that forgot to read the position before its rows.
+    positions: Positions = context["positions"]
+    return positions[channel]
+
+
+def _context(request: web.Request) -> dict[str, Any]:
+    def csrf_token() -> str:
+        return form_token(request)
+
+    def csrf_field() -> Markup:
+        return Markup('<input type="hidden" name="csrf_token" value="{}">').format(csrf_token())
+
+    user = request.get(USER)
+    return {
+        "user": user,
+        "links": [link for link in request.app[keys.links] if link.is_for(user)],
+        "path": request.path,
+        "csrf_token": csrf_token,
+        "csrf_field": csrf_field,
+    }

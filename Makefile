@@ -5,6 +5,8 @@
 #   make lint    the checks alone: ruff, mypy, import contracts
 #   make bench   the same load on Fanfare, Faye, Nchan and a loop in C: a table of ratios
 #   make chaos   the ledger: every fault, every client's books, silent losses counted
+#   make pages   pages per server CPU second beside nginx and Django, and 10,000 browsers at once
+#   make fresh   a ledger for pages: no answer lacks what was told before it was asked for, whatever is killed
 #   make roaming unmodified clients whose requests go to whichever worker: a table of who is deaf or refused
 #   make simulate  workers, clients and Redis by a seed, every promise checked: ARGS="--seeds 200000"
 #   make search  SEARCH random programs of sessions and SQL: is what is told what the tables say?
@@ -99,6 +101,12 @@ bench: system $(VENV)/installed-bench
 chaos: system
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.ledger $(ARGS)
 
+pages: system
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.pages $(ARGS)
+
+fresh: system
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.freshness $(ARGS)
+
 roaming: system
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.roaming $(ARGS)
 
@@ -136,4 +144,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system run test lint test-python test-js bench chaos roaming simulate search hostile fuzz lock clean
+.PHONY: help system run test lint test-python test-js bench chaos pages fresh roaming simulate search hostile fuzz lock clean

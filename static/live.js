@@ -44,7 +44,7 @@
     if (!window.Fanout) {
       // The client itself could not be loaded.
       setInterval(() => document.hidden || refresh().catch(() => {}), POLL * 1000);
-      return;
+      return null;
     }
     const act = async (data) => {
       // Without data it is a poll, which comes again by itself.
@@ -59,24 +59,30 @@
       // What fails now is reported, and called again, by fanout.js.
       return refresh();
     };
-    window.Fanout.subscribe(channel, act, { position, poll: POLL, calmPoll: CALM_POLL });
+    return window.Fanout.subscribe(channel, act, { position, poll: POLL, calmPoll: CALM_POLL });
   }
 
-  async function get(url, type) {
+  /** What this page has heard of, for a worker that may not have heard so far: `wrote.py` reads it. */
+  function heard(watch) {
+    const position = watch && watch.position;
+    return position ? { "Hub-Heard": `${encodeURIComponent(watch.channel)}:${position}` } : {};
+  }
+
+  async function get(url, type, watch) {
     const aborter = new AbortController();
     const timer = setTimeout(() => {
       patience = Math.min(2 * patience, PATIENCE_MAX);
       aborter.abort(new Error(`${url}: no answer`));
     }, patience);
-    const response = await fetch(url, { headers: { Accept: type }, credentials: "same-origin", signal: aborter.signal })
+    const response = await fetch(url, { headers: { Accept: type, ...heard(watch) }, credentials: "same-origin", signal: aborter.signal })
       .finally(() => clearTimeout(timer));
     patience = PATIENCE;
     if (!response.ok) throw new Error(`${url}: ${response.status}`);
     return response;
   }
 
-  async function getPage(url) {
-    const response = await get(url, "text/html");
+  async function getPage(url, watch) {
+    const response = await get(url, "text/html", watch);
     // Being sent elsewhere, to the login say, means that this region is not there any more.
     if (response.redirected) location.assign(response.url);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -162,8 +168,9 @@
 
   function followRegion(region) {
     const { follow: channel, position, source } = region.dataset;
+    let watch = null;
     const refresh = oneAtATime(async () => {
-      const fresh = (await getPage(source)).getElementById(region.id);
+      const fresh = (await getPage(source, watch)).getElementById(region.id);
       if (!fresh) return;
       const focused = document.activeElement;
       morph(region, fresh);
@@ -171,7 +178,7 @@
       if (focused !== document.activeElement && focused?.isConnected) focused.focus();
     });
     refreshers.set(region.id, refresh);
-    follow(channel, position, refresh);
+    watch = follow(channel, position, refresh);
   }
 
   // Comments.
@@ -214,10 +221,11 @@
   }
 
   function followComments(list) {
+    let watch = null;
     const refresh = oneAtATime(async () => {
-      showComments(list, await (await get(list.dataset.comments, "application/json")).json());
+      showComments(list, await (await get(list.dataset.comments, "application/json", watch)).json());
     });
-    follow(list.dataset.channel, list.dataset.position, refresh);
+    watch = follow(list.dataset.channel, list.dataset.position, refresh);
     const form = document.getElementById("comment-form");
     if (form) takeComments(form, refresh);
   }

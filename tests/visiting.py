@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ from typing import Any
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
 
+from hub.protocol.publications import Position
 from hub.publisher import RecordingPublisher
 from web.app import hints_of
 from web.db.database import Database
@@ -54,6 +56,34 @@ class Calendar:
         self.publisher.clear()
 
 
+class Heard:
+    """How far a process has heard of a RecordingPublisher's log: all of it, unless a test says otherwise."""
+
+    def __init__(self, publisher: RecordingPublisher) -> None:
+        self._publisher = publisher
+        #: Positions that stay where they are, by channel: this process has not heard further.
+        self.behind: dict[str, str] = {}
+        self.deaf = False
+
+    @property
+    def hears(self) -> bool:
+        return not self.deaf and self._publisher.error is None
+
+    def _top(self, channel: str) -> str:
+        return self.behind.get(channel) or str(self._publisher._top(f"/{channel}"))
+
+    def positions(self, channels: Iterable[str]) -> tuple[str, ...]:
+        return tuple(map(self._top, channels))
+
+    async def reached(self, channel: str, position: str, timeout: float = 0.0) -> bool:
+        wanted, top = Position.parse(position), Position.parse(self._top(channel))
+        return wanted.epoch == top.epoch and wanted.offset <= top.offset
+
+    def wait(self, channel: str) -> None:
+        """Hear no more of a channel."""
+        self.behind[channel] = self._top(channel)
+
+
 class Browser:
     """What a browser without JavaScript does: pages, forms with their hidden fields, cookies."""
 
@@ -88,9 +118,9 @@ class Browser:
         return response
 
     async def token(self) -> str:
-        """The form token of this visitor."""
-        await self.look("/login")
-        return Forms.of(self.page)["/login"]["csrf_token"]
+        """The form token of the user who is signed in here; "" for nobody, whose pages have none."""
+        await self.look("/")
+        return Forms.of(self.page).get("/logout", {}).get("csrf_token", "")
 
     async def sign_in(self, name: str = "ada", password: str = PASSWORD) -> ClientResponse:
         await self.look("/login")

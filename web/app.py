@@ -25,8 +25,9 @@ from .identity.visitors import Signer
 from .middleware.stack import site_middlewares
 from .pages import keys, templating
 from .pages.assets import PREFIX, Assets
+from .pages.kept import Deaf, Kept, Tops
+from .pages.page import Page, pages
 from .pages.settings import PageSettings
-from .pages.shared import Shared
 from .services.addresses import Guard
 from .services.outbound import Outbound
 from .services.settings import ServiceSettings
@@ -69,6 +70,7 @@ def create_app(
     publisher: Publisher,
     *,
     database: Database | None = None,
+    tops: Tops | None = None,
     hasher: PasswordHasher | None = None,
     max_body: int = _MAX_BODY,
     body_timeout: float = 30.0,
@@ -77,11 +79,12 @@ def create_app(
     """The site as an application, to be served alone or with a hub beside it.
 
     settings: with a secret. publisher: where hints go; closed by whoever made it. database: one that
-    is started and closed elsewhere; else the settings' own is, with the application. hasher:
-    cheaper than the library's own, for tests. max_body: bytes of a request that a neighbour may read. body_timeout:
+    is started and closed elsewhere; else the settings' own is, with the application. tops: how far this process has
+    heard the log (`Hub.followers`); without it no page is kept. hasher: cheaper than the library's own, for tests.
+    max_body: bytes of a request that a neighbour may read. body_timeout:
     seconds a form may take to arrive; when_late is called for one that did not.
     """
-    features, pages = settings.features, settings[PageSettings]
+    features, chosen = settings.features, settings[PageSettings]
     secret = settings[IdentitySettings].secret
     if secret is None:
         raise ValueError("the site needs a secret: settings.with_secret()")
@@ -92,15 +95,22 @@ def create_app(
     )
     app[keys.settings] = settings
     app[keys.publisher] = publisher
-    app[keys.proxies] = Proxies(pages.proxies, pages.proxy_header)
+    app[keys.proxies] = Proxies(chosen.proxies, chosen.proxy_header)
     where = settings[DatabaseSettings]
     app[keys.database] = database or Database(where.url, publisher, where.direct, hints=hints_of(features))
     app[keys.assets] = Assets(_ROOT / "static")
-    app[keys.signer] = Signer(secret, secure=pages.is_https)
+    app[keys.signer] = Signer(secret, secure=chosen.is_https)
     app[keys.passwords] = Passwords(hasher)
     app[keys.body_timeout] = body_timeout
     app[keys.when_late] = when_late
-    app[keys.answers] = Shared()
+    app[pages] = Kept[Page](
+        tops or Deaf(),
+        lambda channel: publisher.position(channel),
+        lambda page: page.size,
+        seconds=chosen.age,
+        most=chosen.bytes,
+        on=chosen.keeps,
+    )
     links = [link for feature in features for link in feature.links]
     app[keys.links] = tuple(sorted(links, key=lambda link: (link.order, link.name)))
     templating.setup(app, _ROOT / "templates", _globals(features))

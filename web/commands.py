@@ -36,6 +36,7 @@ from .db.engine import DatabaseUnavailable, new_engine
 from .db.migrate import migrate, waiting
 from .db.settings import DatabaseSettings
 from .pages import keys
+from .pages.page import metrics_of, pages
 from .pages.settings import PageSettings
 from .settings import Settings
 
@@ -64,6 +65,7 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         app = create_app(
             settings,
             hub.publisher,
+            tops=hub.followers,
             max_body=hub_settings.body_bytes,
             body_timeout=hub_settings.body_timeout,
             when_late=lambda: hub.door.count("bodies"),
@@ -72,6 +74,7 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         database = app[keys.database]
         hub.checks.append(database.check)
         hub.metrics.append(lambda: of_outbox(database.notifier))
+        hub.metrics.append(lambda: metrics_of(app[pages]))
         await serve(app, hub, place.announce, place.sock)
 
     def announce(url: str) -> None:

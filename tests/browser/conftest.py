@@ -80,7 +80,7 @@ async def site(tables: Path, tmp_path: Path) -> AsyncIterator[Site]:
     database = Database(url, hub.publisher, hints=hints_of())
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     await create_user(database, Passwords(hasher), "ada", PASSWORD)
-    app = create_app(settings, hub.publisher, database=database, hasher=hasher)
+    app = create_app(settings, hub.publisher, database=database, tops=hub.followers, hasher=hasher)
     hub.setup(app)
     async with running(app, hub) as base, road_to(urlsplit(base).port or 0) as road:
         await database.start()

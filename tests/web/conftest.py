@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 from services import Postgres
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from visiting import HINTS, PASSWORD, Browser, Calendar
+from visiting import HINTS, PASSWORD, Browser, Calendar, Heard
 
 from hub.orm import outbox
 from hub.publisher import RecordingPublisher
@@ -129,12 +129,18 @@ def settings(site_url: str) -> Settings:
 
 
 @pytest.fixture
+def heard(publisher: RecordingPublisher) -> Heard:
+    """How far the site has heard the log."""
+    return Heard(publisher)
+
+
+@pytest.fixture
 async def new_browser(
-    settings: Settings, database: Database, publisher: RecordingPublisher, passwords: Passwords
+    settings: Settings, database: Database, publisher: RecordingPublisher, passwords: Passwords, heard: Heard
 ) -> AsyncIterator[Callable[[], Awaitable[Browser]]]:
     """Makes browsers of one running site."""
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    server = TestServer(create_app(settings, publisher, database=database, hasher=hasher))
+    server = TestServer(create_app(settings, publisher, database=database, tops=heard, hasher=hasher))
     await server.start_server()
     clients = []
 

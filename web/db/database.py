@@ -8,13 +8,17 @@ process had no time to tell, another tells.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Mapper, Session
 
 from hub.orm.database_url import DatabaseUrl
+from hub.orm.declarations import Notice
 from hub.orm.engines import CONNECT_TIMEOUT
 from hub.orm.sqlalchemy import AsyncNotifier
 from hub.publisher import Publisher
@@ -26,6 +30,32 @@ Hints = Iterable[Callable[[AsyncNotifier], None]]
 
 #: Seconds that closing waits for what is not told yet; the outbox keeps the rest.
 TELL_TIMEOUT = 5.0
+
+
+#: Where the saves of this context note which channels they tell, if anybody wants to know.
+_noted: ContextVar[set[str] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[set[str]]:
+    """A set into which saves of this task put the channels that they tell, in Fanout form, once they are committed."""
+    found: set[str] = set()
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
+
+
+class _Notifier(AsyncNotifier):
+    """Remembers on a session which channels it tells."""
+
+    def write(self, session: Session, mapper: Mapper[Any] | None, found: Sequence[Notice]) -> None:
+        super().write(session, mapper, found)
+        session.info.setdefault(_CHANNELS, set()).update(one.channel[1:] for one in found)
+
+
+_CHANNELS = "channels told"
 
 
 class Database:
@@ -43,7 +73,7 @@ class Database:
         self.url = checked(url)
         self.engine = new_engine(self.url)
         self._direct = None if direct is None else new_engine(direct)
-        self.notifier = AsyncNotifier(publisher)
+        self.notifier: AsyncNotifier = _Notifier(publisher)
         for declare in hints:
             declare(self.notifier)
         self._reading = async_sessionmaker(self.engine, expire_on_commit=False)
@@ -80,6 +110,9 @@ class Database:
         self._saves.add(save)
         save.add_done_callback(self._saves.discard)
         await asyncio.shield(save)
+        noted = _noted.get()
+        if noted is not None:
+            noted |= session.sync_session.info.get(_CHANNELS, set())
 
     async def check(self) -> None:
         """Raise DatabaseUnavailable unless the database answers."""

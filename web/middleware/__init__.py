@@ -5,6 +5,7 @@ stack        the middlewares, outermost first
 errors       failures as pages or JSON
 visitors     who is asking
 forgery      forms come from pages of ours
+writes       how far a worker must hear to know of what a form has saved
 security     headers
 conditional  tags, and 304 for who has this very answer
 """

@@ -7,14 +7,16 @@ import logging
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from ..db.database import noting
 from ..db.engine import is_away
 from ..pages import keys
 from ..pages.requests import NEW_VISITOR
 from .conditional import conditional
 from .errors import failure, refusal
-from .forgery import check_form, is_form
+from .forgery import AskAgain, ask_again, check_form, is_form
 from .security import secure
 from .visitors import recognise
+from .writes import carry
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +54,9 @@ def site_middlewares(views: frozenset[Handler]) -> list[Middleware]:
         await recognise(request)
         try:
             if is_form(request):
-                await check_form(request)
-            response = await handler(request)
+                response = await _form(request, handler)
+            else:
+                response = await handler(request)
         except web.HTTPException as error:
             response = refusal(request, error)
         if NEW_VISITOR in request:
@@ -61,3 +64,20 @@ def site_middlewares(views: frozenset[Handler]) -> list[Middleware]:
         return response
 
     return [errors, visitors]
+
+
+async def _form(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        await check_form(request)
+    except AskAgain:
+        return await ask_again(request)
+    response: web.StreamResponse
+    with noting() as told:
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            # What was saved before the refusal is saved.
+            response = refusal(request, error)
+    if told:
+        await carry(request, response, told)
+    return response

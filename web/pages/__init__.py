@@ -7,5 +7,8 @@ limits      how often somebody may do something
 templating  what every template may use; `render`
 links       the navigation, from what features hand in
 assets      static files: versions, integrity, caching
-shared      one answer for many who ask at the same moment
+kept        what was made from rows, kept by the positions of its channels
+page        pages that are kept; `answer`
+wrote       a browser finds what it has changed, at whichever worker
+encodings   packed forms: which, and made
 """

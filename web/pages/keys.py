@@ -16,7 +16,6 @@ from ..identity.visitors import Signer
 from ..services.outbound import Outbound
 from .assets import Assets
 from .links import Link
-from .shared import Shared
 
 T = TypeVar("T")
 
@@ -41,8 +40,6 @@ outbound = web.AppKey("outbound", Outbound)
 links: web.AppKey[tuple[Link, ...]] = web.AppKey("links")
 #: Where one signs in, if one can.
 login: web.AppKey[str] = web.AppKey("login")
-#: Bodies that are the same for everyone who isn't signed in, by path.
-answers: web.AppKey[Shared[bytes]] = web.AppKey("answers", Shared)
 #: Seconds a form may take to arrive, and whom to tell of one that did not.
 body_timeout = web.AppKey("body timeout", float)
 when_late: web.AppKey[Callable[[], None]] = web.AppKey("when late")

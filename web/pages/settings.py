@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hub.settings import SECONDS, proxies_setting, proxy_header_setting, setting, site_url_setting
+from hub.settings import FLAG, SECONDS, SIZE, proxies_setting, proxy_header_setting, setting, site_url_setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,22 @@ class PageSettings:
     calm_poll: float = setting(
         "SITE_CALM_POLL", SECONDS, 300.0, "the same while the hub is well", minimum=0.1, maximum=86400
     )
+
+    keeps: bool = setting(
+        "SITE_PAGES",
+        FLAG,
+        True,
+        "give pages again that were made before, while nothing they show has changed; off to look for errors",
+    )
+    age: float = setting(
+        "SITE_PAGES_AGE",
+        SECONDS,
+        60.0,
+        "the longest that a page is given again: so old may be what nobody told of, such as a row changed by hand",
+        minimum=0.1,
+        maximum=3600,
+    )
+    bytes: int = setting("SITE_PAGES_BYTES", SIZE, 64 * 1024**2, "memory of a worker for pages", minimum=0)
 
     @property
     def is_https(self) -> bool:

@@ -3,7 +3,7 @@
 asset(name)          the versioned URL of a static file
 fanout_script()      the tag of the browser client, with its integrity hash
 position(channel)    the channel's position as the view read it, before its rows
-csrf_field()         the hidden field that every form needs; csrf_token() its value alone
+csrf_field()         the hidden field that every form needs where somebody is signed in; csrf_token() its value alone
 user                 who is signed in, or none
 links                who may see which part of the site
 and what features hand in (`Feature.globals`), such as their channels
@@ -71,17 +71,6 @@ def render(
     return response
 
 
-def body_of(response: web.Response) -> bytes:
-    """A rendered page's bytes."""
-    assert isinstance(response.body, bytes)
-    return response.body
-
-
-def page_of(body: bytes) -> web.Response:
-    """A page of bytes that were rendered before."""
-    return web.Response(body=body, content_type="text/html", charset="utf-8")
-
-
 async def read_positions(publisher: Publisher, *channels: str) -> Positions:
     """Where channels stand now. Call it before reading the rows: then what changes between is told again."""
     positions = {}
@@ -117,9 +106,12 @@ def _position(context: jinja2.runtime.Context, channel: str) -> str:
 
 def _context(request: web.Request) -> dict[str, Any]:
     def csrf_token() -> str:
-        return form_token(request)
+        # Pages of who is not signed in are the same for all; `middleware.forgery` says what protects their forms.
+        return form_token(request) if USER in request else ""
 
     def csrf_field() -> Markup:
+        if USER not in request:
+            return Markup()
         return Markup('<input type="hidden" name="csrf_token" value="{}">').format(csrf_token())
 
     user = request.get(USER)

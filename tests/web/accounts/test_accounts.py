@@ -64,11 +64,13 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: Br
 
 
 @pytest.mark.usefixtures("_ada")
-async def test_signing_in_changes_the_cookie_and_the_form_token(browser: Browser) -> None:
-    before = await browser.token()
-    await browser.sign_in()
-    await browser.look("/manage/events")
-    assert before not in browser.page
+async def test_signing_in_changes_the_cookie_and_the_form_token(
+    browser: Browser, new_browser: Callable[[], Awaitable[Browser]]
+) -> None:
+    other = await new_browser()
+    first, second = await browser.sign_in(), await other.sign_in()
+    assert first.cookies["visitor"].value != second.cookies["visitor"].value
+    assert len({await browser.token(), await other.token(), ""}) == 3
 
 
 async def test_a_copied_cookie_is_worth_nothing_after_signing_out(

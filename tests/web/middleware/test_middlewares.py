@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.exc import OperationalError
-from visiting import Browser
+from visiting import Browser, Forms
 
 from hub.publisher import RecordingPublisher
 from web.app import create_app, read_settings
@@ -26,46 +26,95 @@ FIELDS = {"name": "Ada", "text": "Hello"}
 # Forms
 
 
-async def test_a_form_without_its_token_is_refused(
-    browser: Browser, concert: Event, publisher: RecordingPublisher
+async def test_form_of_a_user_without_the_token_is_refused(
+    manager: Browser, concert: Event, publisher: RecordingPublisher
 ) -> None:
-    await browser.look("/events/brass-on-the-quay")
-    response = await browser.send(POST, FIELDS)
+    await manager.look("/events/brass-on-the-quay")
+    response = await manager.send(POST, FIELDS)
     assert response.status == 403
-    assert "reload the page" in browser.page
+    assert "reload the page" in manager.page
     assert publisher.published == []
 
 
-async def test_a_token_of_another_visitor_is_refused(
-    new_browser: Callable[[], Awaitable[Browser]], concert: Event
+async def test_token_of_another_visitor_is_refused(
+    manager: Browser, new_browser: Callable[[], Awaitable[Browser]], concert: Event
 ) -> None:
-    mine, other = await new_browser(), await new_browser()
+    other = await new_browser()
+    await other.sign_in()
     token = await other.token()
-    await mine.token()
-    assert (await mine.send(POST, FIELDS | {"csrf_token": token})).status == 403
+    assert token != await manager.token()
+    assert (await manager.send(POST, FIELDS | {"csrf_token": token})).status == 403
     assert (await other.send(POST, FIELDS | {"csrf_token": token})).status == 303
 
 
 @pytest.mark.parametrize("token", ["", "é", "\ud83d", "0" * 64])
-async def test_tokens_that_are_none_are_refused(browser: Browser, concert: Event, token: str) -> None:
-    await browser.token()
+async def test_tokens_that_are_none_are_refused(manager: Browser, concert: Event, token: str) -> None:
     fields = FIELDS | {"csrf_token": token.encode(errors="replace").decode()}
-    assert (await browser.send(POST, fields)).status == 403
+    assert (await manager.send(POST, fields)).status == 403
 
 
-@pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
-)
-async def test_a_form_sent_from_another_site_is_refused_even_with_the_token(
-    browser: Browser, concert: Event, headers: dict[str, str]
+FOREIGN = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_form_sent_from_another_site_is_refused_even_with_the_token(
+    manager: Browser, concert: Event, headers: dict[str, str]
 ) -> None:
-    token = await browser.token()
-    assert (await browser.send(POST, FIELDS | {"csrf_token": token}, headers=headers)).status == 403
+    token = await manager.token()
+    assert (await manager.send(POST, FIELDS | {"csrf_token": token}, headers=headers)).status == 403
 
 
-async def test_the_token_may_come_as_a_header(browser: Browser, concert: Event) -> None:
-    token = await browser.token()
-    assert (await browser.send(POST, FIELDS, headers={"X-CSRF-Token": token})).status == 303
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_form_of_nobody_sent_from_another_site_is_refused(
+    browser: Browser, concert: Event, headers: dict[str, str], publisher: RecordingPublisher
+) -> None:
+    assert (await browser.send(POST, FIELDS, headers=headers)).status == 403
+    assert publisher.published == []
+
+
+@pytest.mark.parametrize("with_origin", [True, False])
+async def test_form_of_nobody_is_taken_from_our_pages(browser: Browser, concert: Event, with_origin: bool) -> None:
+    """The page is the same for everybody, and so has no token: the browser says where the form comes from."""
+    await browser.look("/events/brass-on-the-quay")
+    assert "csrf_token" not in browser.page
+    headers = {"Accept": "text/html"} | (
+        {"Origin": browser.origin} if with_origin else {"Sec-Fetch-Site": "same-origin"}
+    )
+    response = await browser.client.post(POST, data=FIELDS, headers=headers, allow_redirects=False)
+    assert response.status == 303
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "none"}])
+async def test_browser_that_says_nothing_is_asked_once_more(
+    browser: Browser, concert: Event, publisher: RecordingPublisher, headers: dict[str, str]
+) -> None:
+    """What was written is kept: it is on the page that asks."""
+    text = 'One line\nand "another" </textarea>'
+    headers = {"Accept": "text/html", **headers}
+    response = await browser.client.post(POST, data={"name": "Ada", "text": text}, headers=headers)
+    browser.page = await response.text()
+    assert (response.status, publisher.published) == (403, [])
+    again = Forms.of(browser.page)[POST]
+    assert (again["name"], again["text"]) == ("Ada", text)
+    response = await browser.client.post(POST, data=again, headers=headers, allow_redirects=False)
+    assert response.status == 303
+    assert [channel for channel, _ in publisher.published] == [f"comments-{concert.thread_id}"]
+
+
+async def test_script_that_says_nothing_is_refused(browser: Browser, concert: Event) -> None:
+    response = await browser.client.post(POST, data=FIELDS, headers={"Accept": "application/json"})
+    assert response.status == 403
+
+
+async def test_token_may_come_as_a_header(manager: Browser, concert: Event) -> None:
+    token = await manager.token()
+    assert (await manager.send(POST, FIELDS, headers={"X-CSRF-Token": token})).status == 303
 
 
 @pytest.mark.parametrize(
@@ -89,8 +138,7 @@ async def test_the_token_may_come_as_a_header(browser: Browser, concert: Event) 
 async def test_a_body_that_is_no_form_gets_a_reason(
     browser: Browser, concert: Event, body: bytes, content_type: str
 ) -> None:
-    token = await browser.token()
-    headers = {"Content-Type": content_type, "X-CSRF-Token": token, "Accept": "application/json"}
+    headers = {"Content-Type": content_type, "Origin": browser.origin, "Accept": "application/json"}
     response = await browser.client.post(POST, data=body, headers=headers)
     assert response.status in {400, 415, 422}
     answer = await response.json()
@@ -114,7 +162,7 @@ async def test_a_form_is_in_utf_8(browser: Browser, concert: Event, kind: str, c
 async def test_a_form_may_say_that_it_is_in_utf_8(browser: Browser, concert: Event, charset: str) -> None:
     headers = {
         "Content-Type": f"application/x-www-form-urlencoded; charset={charset}",
-        "X-CSRF-Token": await browser.token(),
+        "Origin": browser.origin,
     }
     body = "name=%C3%A9&text=x"
     assert (await browser.client.post(POST, data=body, headers=headers, allow_redirects=False)).status == 303
@@ -122,13 +170,16 @@ async def test_a_form_may_say_that_it_is_in_utf_8(browser: Browser, concert: Eve
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_that_is_too_long_is_413(browser: Browser, concert: Event, chunked: bool) -> None:
-    token = await browser.token()
     body = b"text=" + b"x" * MAX_FORM
 
     async def chunks():  # type: ignore[no-untyped-def]  # an async generator of bytes
         yield body
 
-    headers = {"X-CSRF-Token": token, "Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    headers = {
+        "Origin": browser.origin,
+        "Accept": "application/json",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
     response = await browser.client.post(POST, data=chunks() if chunked else body, headers=headers)
     assert response.status == 413
     assert (await response.json())["next"] == "Shorten it and send it again."
@@ -196,7 +247,8 @@ async def test_behind_https_the_cookie_insists_on_it(
         }
     )
     async with TestClient(TestServer(create_app(settings, publisher, database=database))) as client:
-        response = await client.get("/login")
+        # Asked once more, with a token: nothing says from where it comes.
+        response = await client.post("/login", data={"name": "ada"}, headers={"Accept": "text/html"})
     assert response.headers["Set-Cookie"].startswith("__Host-visitor=")
     assert "Secure" in response.headers["Set-Cookie"]
     assert "Strict-Transport-Security" in response.headers

@@ -53,7 +53,7 @@ async def site(settings: Settings, passwords: Passwords, site_url: str) -> Async
     concert = await calendar.event("Brass on the Quay", music, description="Three bands.\n\nOne wall.")
     await calendar.database.notifier.flush()
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    app = create_app(settings, hub.publisher, database=database, hasher=hasher)
+    app = create_app(settings, hub.publisher, database=database, tops=hub.followers, hasher=hasher)
     hub.setup(app)
     async with running(app, hub) as url:
         await database.start()

@@ -10,13 +10,15 @@ from aiohttp import hdrs, web
 from sqlalchemy import select
 
 from ...pages import keys
+from ...pages.kept import Reading
 from ...pages.limits import Limiter
+from ...pages.page import answer
 from ...pages.requests import address_of, json_response, read_fields, read_number, redirect, wants_json
-from ...pages.templating import machine_time, read_positions
+from ...pages.templating import machine_time
 from .forms import CommentForm
 from .hints import comments_channel
 from .models import Comment, Thread
-from .queries import read_discussion
+from .queries import Shown, read_discussion
 from .settings import CommentSettings
 
 _MOST_ID = 2**31 - 1
@@ -38,11 +40,11 @@ async def listed(request: web.Request, thread_id: int) -> web.StreamResponse:
     """The thread's comments as JSON, with ?before=id for older ones."""
     before = before_of(request)
     channel = comments_channel(thread_id)
-    # The channel's name has the thread's id in it, which never changes; all else is read after the position.
-    position = (await read_positions(request.app[keys.publisher], channel))[channel]
 
-    async def make() -> bytes:
-        discussion = await read_discussion(request.app[keys.database], thread_id, before)
+    async def make(reading: Reading) -> web.Response:
+        position = (await reading.at(channel))[channel]
+        async with request.app[keys.database].reading() as session:
+            discussion = await read_discussion(session, thread_id, before)
         data = {
             "comments": [_as_json(comment) for comment in discussion.comments],
             "total": discussion.total,
@@ -50,10 +52,9 @@ async def listed(request: web.Request, thread_id: int) -> web.StreamResponse:
             "channel": channel,
             "position": position or None,
         }
-        return orjson.dumps(data)
+        return web.Response(body=orjson.dumps(data), content_type="application/json")
 
-    body = await request.app[keys.answers].get(("comments", request.path, before), position, make)
-    return web.Response(body=body, content_type="application/json")
+    return await answer(request, ("comments", request.path, before), make, personal=False)
 
 
 async def posted(
@@ -88,7 +89,7 @@ async def posted(
     return redirect(f"{page}#comment-{comment.id}")
 
 
-def _as_json(comment: Comment) -> dict[str, Any]:
+def _as_json(comment: Comment | Shown) -> dict[str, Any]:
     return {
         "id": comment.id,
         "name": comment.name,

@@ -11,8 +11,10 @@ from sqlalchemy.orm import joinedload
 from yarl import URL
 
 from ...pages import keys
-from ...pages.requests import USER, read_number, redirect
-from ...pages.templating import Positions, body_of, page_of, read_positions, render
+from ...pages.kept import Reading
+from ...pages.page import answer
+from ...pages.requests import read_number, redirect
+from ...pages.templating import Positions, render
 from .hints import EVENTS
 from .models import Category, Event, Status
 
@@ -38,16 +40,11 @@ class Calendar:
 async def home(request: web.Request) -> web.StreamResponse:
     """GET /, with ?category=slug for one category and ?page=n for older past events."""
     page = read_number(request, "page", default=1, most=MAX_PAGE)
-    positions = await read_positions(request.app[keys.publisher], EVENTS)
 
-    async def make() -> bytes:
-        return body_of(await _page(request, page, positions))
+    async def make(reading: Reading) -> web.Response:
+        return await _page(request, page, await reading.at(EVENTS))
 
-    # What is in the header is the only difference between visitors.
-    if USER in request:
-        return page_of(await make())
-    key = ("home", request.query.get("category"), page)
-    return page_of(await request.app[keys.answers].get(key, positions[EVENTS], make))
+    return await answer(request, ("home", request.query.get("category"), page), make)
 
 
 async def to_home(request: web.Request) -> web.StreamResponse:

@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from ...db.database import Database
 from ...pages import keys
-from ...pages.requests import USER
-from ...pages.shared import Shared
-from ...pages.templating import Positions, body_of, page_of, read_positions, render
+from ...pages.kept import Kept, Reading
+from ...pages.page import answer, pages
+from ...pages.settings import PageSettings
+from ...pages.templating import render
 from ..comments.forms import CommentForm
 from ..comments.hints import comments_channel
 from ..comments.queries import read_discussion
 from ..comments.views import before_of, listed, posted
 from .hints import event_channel
 from .models import Event
+
+_EVENT = select(Event).where(Event.id == bindparam("id")).options(joinedload(Event.category))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,86 +33,110 @@ class Found:
     thread_id: int
 
 
-#: Events by slug.
-found_events: web.AppKey[Shared[Found]] = web.AppKey("found events", Shared)
+#: Events by slug, for what needs no more of them than their ids.
+found_events: web.AppKey[Kept[Found]] = web.AppKey("found events", Kept)
 
 
 def setup(app: web.Application) -> None:
     """Put what the views need into the application."""
-    app[found_events] = Shared()
+    settings = app[keys.settings][PageSettings]
+    app[found_events] = Kept(
+        app[pages].tops,
+        app[keys.publisher].position,
+        lambda found: 0,
+        seconds=settings.age,
+        most=4 * 1024**2,
+        on=settings.keeps,
+    )
 
 
 async def show(request: web.Request) -> web.StreamResponse:
     """GET /events/{slug}, with ?before=id for older comments."""
-    return await _page(request, await _find(request), CommentForm())
+    slug, before = _slug(request), before_of(request)
+
+    async def make(reading: Reading) -> web.Response:
+        return await _page(request, reading, slug, before, CommentForm())
+
+    return await answer(request, ("event", slug, before), make)
 
 
 async def comments(request: web.Request) -> web.StreamResponse:
     """GET /events/{slug}/comments.json, with ?before=id for older ones."""
-    return await listed(request, (await _find(request)).thread_id)
+    return await listed(request, (await _find(request, _slug(request))).thread_id)
 
 
 async def about(request: web.Request) -> web.StreamResponse:
     """GET /events/{slug}/about: the part of the page that follows the event, and no comments."""
-    event_id = (await _find(request)).id
-    channel = event_channel(event_id)
-    positions = await read_positions(request.app[keys.publisher], channel)
+    slug = _slug(request)
 
-    async def make() -> bytes:
-        context = {"positions": positions, "event": await _get(request.app[keys.database], event_id)}
-        return body_of(render(request, "events/about.html", context))
+    async def make(reading: Reading) -> web.Response:
+        found = await _find(request, slug)
+        positions = await reading.at(event_channel(found.id))
+        async with request.app[keys.database].reading() as session:
+            context = {"positions": positions, "event": await _get(session, found, slug)}
+        return render(request, "events/about.html", context)
 
     # A manager sees a way to edit.
-    if USER in request:
-        return page_of(await make())
-    return page_of(await request.app[keys.answers].get(("about", event_id), positions[channel], make))
+    return await answer(request, ("event about", slug), make)
 
 
 async def post(request: web.Request) -> web.StreamResponse:
     """POST /events/{slug}/comments: the comment as JSON for a script, back to the page for a browser."""
-    found = await _find(request)
+    slug = _slug(request)
+    found = await _find(request, slug)
 
     async def again(form: CommentForm) -> web.StreamResponse:
-        return await _page(request, found, form, status=422)
+        async def make(reading: Reading) -> web.Response:
+            return await _page(request, reading, slug, None, form, status=422)
 
-    return await posted(request, found.thread_id, f"/events/{request.match_info['slug']}", again)
+        return await request.app[pages].unkept(make)
+
+    return await posted(request, found.thread_id, f"/events/{slug}", again)
 
 
-async def _page(request: web.Request, found: Found, form: CommentForm, status: int = 200) -> web.Response:
-    database = request.app[keys.database]
-    channels = event_channel(found.id), comments_channel(found.thread_id)
-    positions: Positions = await read_positions(request.app[keys.publisher], *channels)
-    before = before_of(request)
-    context: dict[str, Any] = {
-        "positions": positions,
-        "event": await _get(database, found.id),
-        "discussion": await read_discussion(database, found.thread_id, before),
-        "before": before,
-        "form": form,
-    }
+async def _page(
+    request: web.Request, reading: Reading, slug: str, before: int | None, form: CommentForm, status: int = 200
+) -> web.Response:
+    found = await _find(request, slug)
+    positions = await reading.at(event_channel(found.id), comments_channel(found.thread_id))
+    context: dict[str, Any] = {"positions": positions, "before": before, "form": form}
+    async with request.app[keys.database].reading() as session:
+        context["event"] = await _get(session, found, slug)
+        context["discussion"] = await read_discussion(session, found.thread_id, before)
     return render(request, "events/event.html", context, status=status)
 
 
-async def _find(request: web.Request) -> Found:
-    """The event that the path names; a renamed one is found by its old name for a moment longer."""
+def _slug(request: web.Request) -> str:
     slug = request.match_info["slug"]
     if "\0" in slug:
         # PostgreSQL has no text with a NUL in it, and would fail rather than find nothing.
         raise web.HTTPNotFound(text="There is no such event.")
+    return slug
 
-    async def find() -> Found:
+
+async def _find(request: web.Request, slug: str) -> Found:
+    """The event that the path names. A rename that was told is known here."""
+
+    async def find(reading: Reading) -> Found:
         async with request.app[keys.database].reading() as session:
-            row = (await session.execute(select(Event.id, Event.thread_id).where(Event.slug == slug))).one_or_none()
-        if row is None:
-            raise web.HTTPNotFound(text="There is no such event.")
+            asked = select(Event.id, Event.thread_id).where(Event.slug == slug)
+            row = (await session.execute(asked)).one_or_none()
+            if row is None:
+                raise web.HTTPNotFound(text="There is no such event.")
+            # Only now is its channel known: what was renamed before that is not this event any more.
+            reading.follow(event_channel(row.id))
+            await session.rollback()
+            if (await session.execute(asked)).one_or_none() != row:
+                raise web.HTTPNotFound(text="There is no such event.")
         return Found(*row)
 
-    return await request.app[found_events].get(slug, "any", find)
+    found, _ = await request.app[found_events].get(slug, find)
+    return found
 
 
-async def _get(database: Database, event_id: int) -> Event:
-    async with database.reading() as session:
-        event = await session.get(Event, event_id, options=[joinedload(Event.category)])
-    if event is None:
+async def _get(session: AsyncSession, found: Found, slug: str) -> Event:
+    event = await session.scalar(_EVENT, {"id": found.id})
+    if event is None or event.slug != slug:
+        # Removed or renamed since it was found.
         raise web.HTTPNotFound(text="There is no such event.")
     return event

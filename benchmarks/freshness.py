@@ -1,0 +1,257 @@
+"""`make fresh`: a ledger for pages. Comments are saved all the time, readers ask every worker for the list, and each
+answer is held against what had been told before it was asked for.
+
+A comment counts as told when a listener of its channel has heard it, or a later one. An answer that was asked for more
+than the grace (50 ms) after that, and lacks it, is stale; so is one that its author gets without it at any time after
+the answer to his form. Meanwhile Redis and workers are killed. The last line says how many answers were stale, and how
+old the oldest was: the time since what it lacked was told. The exit code is 1 if any was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from .ledger.stage import ROOT, RedisProcess, free_port
+
+EVENT = "/events/brass-on-the-quay"
+LIST = f"{EVENT}/comments.json"
+FAULTS = ("none", "redis killed", "redis stopped", "worker killed", "all")
+
+
+@dataclass
+class Book:
+    """What was told when, and what was answered. Times are of the monotonic clock."""
+
+    grace: float
+    told: int = 0
+    told_at: float = 0.0
+    saved: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    stale: int = 0
+    oldest: float = 0.0
+    forgotten: int = 0
+    # Newest ids that were told, and when each was first known to be, oldest first.
+    _steps: list[tuple[float, int]] = field(default_factory=list)
+
+    def tell(self, number: int) -> None:
+        """The channel's listener has heard this comment."""
+        if number > self.told:
+            self.told, self.told_at = number, time.monotonic()
+            self._steps.append((self.told_at, number))
+
+    def check(self, asked: float, newest: int) -> None:
+        """An answer that was asked for then, and whose newest comment is this."""
+        for when, number in reversed(self._steps):
+            if when <= asked:
+                if number > newest and self._since(newest) < asked - self.grace:
+                    self.stale += 1
+                    self.oldest = max(self.oldest, asked - self._since(newest))
+                return
+
+    def _since(self, newest: int) -> float:
+        """When something was first told that an answer with this newest comment lacks."""
+        found = self.told_at
+        for when, number in reversed(self._steps):
+            if number <= newest:
+                break
+            found = when
+        return found
+
+
+class Fleet:
+    """Redis, and workers of the site on one port."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.folder, self.workers, self.port = folder, workers, free_port()
+        self.redis = RedisProcess(folder / "redis")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        await self.redis.start()
+        environ = {
+            **os.environ,
+            "PORT": str(self.port),
+            "HUB_VAR": str(self.folder / "var"),
+            "REDIS_URL": f"redis://127.0.0.1:{self.redis.port}",
+            "WEB_CONCURRENCY": str(self.workers),
+            "FANOUT_KEY": base64.b64encode(b"k" * 32).decode(),
+            "HUB_LOG_LEVEL": "warning",
+            "SITE_COMMENT_RATE": "0",
+            "PYTHONPATH": str(ROOT),
+        }
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "web", "serve"], env=environ, cwd=self.folder, stdout=log, stderr=log
+            )
+        async with aiohttp.ClientSession() as http:
+            for _ in range(600):
+                with contextlib.suppress(aiohttp.ClientError, OSError):
+                    async with http.get(self.url + LIST) as response:
+                        if response.status == 200:
+                            return
+                await asyncio.sleep(0.1)
+        raise RuntimeError((self.folder / "log").read_text(errors="replace")[-2000:])
+
+    def worker_pids(self) -> list[int]:
+        assert self.process is not None
+        return [
+            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ]
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)
+        self.redis.kill(signal.SIGTERM)
+
+
+async def _listen(fleet: Fleet, book: Book, channel: str) -> None:
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_read=30)) as http,
+                http.get(f"{fleet.url}/sse", params={"channel": channel}) as stream,
+            ):
+                async for line in stream.content:
+                    match = re.match(rb"data: *(.*)", line)
+                    if match is not None:
+                        with contextlib.suppress(ValueError):
+                            for number in re.findall(r"\d+", json.dumps(json.loads(match[1]).get("data", ""))):
+                                book.tell(int(number))
+        await asyncio.sleep(0.05)
+
+
+async def _write(fleet: Fleet, book: Book, pause: float) -> None:
+    """Save, and look whether one's own comment is in the list that comes next."""
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with aiohttp.ClientSession(
+                cookie_jar=aiohttp.CookieJar(unsafe=True), timeout=aiohttp.ClientTimeout(10)
+            ) as http:
+                headers = {"Origin": fleet.url, "Accept": "application/json"}
+                for _ in range(20):
+                    began = time.monotonic()
+                    fields = {"name": "Ada", "text": "Hello"}
+                    async with http.post(f"{fleet.url}{EVENT}/comments", json=fields, headers=headers) as response:
+                        if response.status != 201:
+                            book.failed[f"save {response.status}"] += 1
+                            await asyncio.sleep(0.1)
+                            continue
+                        number = (await response.json())["comment"]["id"]
+                        book.saved += 1
+                    if random.random() < 0.2:
+                        # Another connection is another worker, perhaps.
+                        async with http.get(fleet.url + LIST, headers={"Connection": "close"}) as response:
+                            if response.status == 200 and (await response.json())["comments"][0]["id"] < number:
+                                book.forgotten += 1
+                    await asyncio.sleep(max(0.0, pause - (time.monotonic() - began)))
+
+
+async def _read(fleet: Fleet, book: Book) -> None:
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as http:
+                for _ in range(200):
+                    asked = time.monotonic()
+                    async with http.get(fleet.url + LIST) as response:
+                        if response.status != 200:
+                            book.failed[f"read {response.status}"] += 1
+                            await asyncio.sleep(0.1)
+                            continue
+                        newest = (await response.json())["comments"][0]["id"]
+                        book.answers[response.headers["Cache-Status"]] += 1
+                    book.check(asked, newest)
+                    await asyncio.sleep(random.uniform(0, 0.02))
+
+
+async def _break(fleet: Fleet, fault: str) -> AsyncIterator[str]:
+    kinds = FAULTS[1:-1] if fault == "all" else (fault,)
+    for number in range(1_000_000):
+        await asyncio.sleep(random.uniform(2, 5))
+        kind = kinds[number % len(kinds)]
+        if kind == "worker killed":
+            pids = fleet.worker_pids()
+            if pids:
+                os.kill(random.choice(pids), signal.SIGKILL)
+        elif kind == "redis killed":
+            fleet.redis.kill()
+            await asyncio.sleep(random.uniform(0, 2))
+            await fleet.redis.start()
+        elif kind == "redis stopped":
+            fleet.redis.kill(signal.SIGSTOP)
+            await asyncio.sleep(random.uniform(0, 4))
+            fleet.redis.kill(signal.SIGCONT)
+        yield kind
+
+
+async def run(found: argparse.Namespace) -> int:
+    book = Book(found.grace)
+    with tempfile.TemporaryDirectory(prefix="fanfare-fresh-") as name:
+        fleet = Fleet(Path(name), found.workers)
+        try:
+            await fleet.start()
+            async with aiohttp.ClientSession() as http, http.get(fleet.url + LIST) as response:
+                channel = (await response.json())["channel"]
+            pause = found.writers / found.rate
+            tasks = [asyncio.create_task(_listen(fleet, book, channel))]
+            tasks += [asyncio.create_task(_write(fleet, book, pause)) for _ in range(found.writers)]
+            tasks += [asyncio.create_task(_read(fleet, book)) for _ in range(found.readers)]
+            broken: Counter[str] = Counter()
+
+            async def harm() -> None:
+                async for kind in _break(fleet, found.fault):
+                    broken[kind] += 1
+
+            if found.fault != "none":
+                tasks.append(asyncio.create_task(harm()))
+            done, _ = await asyncio.wait(tasks, timeout=found.seconds, return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for task in done:
+                task.result()
+        finally:
+            fleet.stop()
+    total = sum(book.answers.values())
+    print(f"faults: {dict(broken)}")
+    print(f"saves: {book.saved} ({book.saved / found.seconds:.0f} a second), told up to {book.told}")
+    print(f"answers: {total}: {dict(book.answers)}; refused: {dict(book.failed)}")
+    print(f"stale: {book.stale}, the oldest by {book.oldest * 1000:.0f} ms; own comment missing: {book.forgotten}")
+    return 1 if book.stale or book.forgotten or not book.told or not total else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make fresh", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=1000.0, help="saves a second that are tried")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--writers", type=int, default=20)
+    parser.add_argument("--readers", type=int, default=20)
+    parser.add_argument("--grace", type=float, default=0.05, help="seconds after which what was told must be on a page")
+    parser.add_argument("--fault", choices=FAULTS, default="all")
+    return asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

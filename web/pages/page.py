@@ -1,0 +1,165 @@
+"""Pages that are kept by position: what a view answers with when many ask for the same.
+
+    async def show(request):
+        async def make(reading: Reading) -> web.Response:
+            positions = await reading.at("event-17", "comments-17")      # before the rows
+            ...
+            return render(request, "events/event.html", {"positions": positions, ...})
+
+        return await answer(request, ("event", 17), make)
+
+Nothing personal is in a kept page: who is signed in gets his own, made for him alone. The header Cache-Status
+(RFC 9211) says how an answer came about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Hashable
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from .. import heads
+from . import wrote
+from .encodings import choose, pack
+from .kept import How, Kept, Reading
+from .requests import USER
+
+#: Bytes from which on a body is packed in a thread.
+LARGE = 8 * 1024
+
+#: Bytes below which packing gains nothing.
+SMALL = 512
+
+_STATUS: dict[How, str] = {
+    "hit": "fanfare; hit",
+    "shared": "fanfare; fwd=miss; collapsed",
+    "made": "fanfare; fwd=miss; stored",
+    "own": "fanfare; fwd=bypass",
+}
+
+Make = Callable[[Reading], Awaitable[web.Response]]
+
+
+class Page:
+    """An answer's body and its packed forms, each made once."""
+
+    __slots__ = ("_forms", "_heads", "_packing", "body", "content_type", "tag")
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self.body = body
+        self.content_type = content_type
+        self.tag = hashlib.blake2b(body, digest_size=12).hexdigest()
+        self._forms: dict[str, bytes] = {"": body}
+        self._packing: dict[str, asyncio.Task[bytes]] = {}
+        self._heads: dict[str, CIMultiDict[str]] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all forms."""
+        return sum(map(len, self._forms.values()))
+
+    def has(self, coding: str) -> bool:
+        """Whether a form is there."""
+        return coding in self._forms
+
+    async def form(self, coding: str) -> bytes:
+        """The body in a coding; the body itself where packing gains nothing."""
+        found = self._forms.get(coding)
+        if found is None:
+            task = self._packing.get(coding)
+            if task is None:
+                task = self._packing[coding] = asyncio.create_task(self._pack(coding))
+            found = await asyncio.shield(task)
+        return found
+
+    def head(self, coding: str) -> CIMultiDict[str]:
+        """The headers of a form that is there; a copy to add to."""
+        found = self._heads.get(coding)
+        if found is None:
+            found = self._heads[coding] = CIMultiDict()
+            packed = self._forms[coding] is not self.body
+            found[hdrs.CONTENT_TYPE] = self.content_type
+            # One tag a form: a cache must not take the packed bytes for the plain ones.
+            found[hdrs.ETAG] = f'"{self.tag}-{coding}"' if packed else f'"{self.tag}"'
+            if packed:
+                found[hdrs.CONTENT_ENCODING] = coding
+            found[hdrs.CACHE_CONTROL] = "private, no-cache"
+            # The same address has another page for who is signed in.
+            found[hdrs.VARY] = "Accept, Accept-Encoding, Cookie"
+        return found.copy()
+
+    async def _pack(self, coding: str) -> bytes:
+        body = self.body
+        if len(body) >= LARGE:
+            packed = await asyncio.to_thread(pack, body, coding)
+        else:
+            packed = pack(body, coding)
+        self._forms[coding] = packed if len(packed) < len(body) else body
+        self._packing.pop(coding, None)
+        return self._forms[coding]
+
+
+pages: web.AppKey[Kept[Page]] = web.AppKey("pages", Kept)
+
+
+async def answer(request: web.Request, key: Hashable, make: Make, *, personal: bool = True) -> web.Response:
+    """The page of a key, kept or made.
+
+    key: of what was understood of the request, and of nothing else: everyone gets this page. make: names its channels
+    before it reads its rows; its response is a page, with status 200. personal: whether it looks different for who is
+    signed in.
+    """
+    kept = request.app[pages]
+
+    async def made(reading: Reading) -> Page:
+        response = await make(reading)
+        assert isinstance(response.body, bytes)
+        assert response.status == 200
+        return Page(response.body, response.headers[hdrs.CONTENT_TYPE])
+
+    how: How
+    if personal and USER in request:
+        page, how = await kept.alone(made), "own"
+    else:
+        knows = wrote.known(request)
+        anew = knows != {} and not await wrote.has_heard(kept.tops, knows)
+        page, how = await kept.get(key, made, anew=anew)
+    return await _response(request, kept, key, page, how)
+
+
+async def _response(request: web.Request, kept: Kept[Page], key: Hashable, page: Page, how: How) -> web.Response:
+    coding = ""
+    # What is for one has secrets in it, whose length would show when packed beside what a stranger sent (BREACH).
+    if how != "own" and len(page.body) >= SMALL:
+        coding = choose(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
+    if page.has(coding):
+        body = await page.form(coding)
+    else:
+        body = await page.form(coding)
+        kept.grown(key, page)
+    headers = page.head(coding)
+    headers["Cache-Status"] = _STATUS[how]
+    if hdrs.IF_NONE_MATCH in request.headers and heads.has_tag(request, headers[hdrs.ETAG].strip('"')):
+        headers.popall(hdrs.CONTENT_TYPE)
+        headers.popall(hdrs.CONTENT_ENCODING, None)
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, headers=headers)
+
+
+async def metrics_of(kept: Kept[Page]) -> list[Metric]:
+    """How answers came about, and what is kept, in Prometheus's words."""
+    answers = CounterMetricFamily(
+        "site_pages", "answers by how they came about: hit, shared, made, or own of one user", labels=["how"]
+    )
+    for how in _STATUS:
+        answers.add_metric([how], kept.counts[how])
+    return [
+        answers,
+        GaugeMetricFamily("site_pages_kept", "pages that are kept", value=len(kept)),
+        GaugeMetricFamily("site_pages_kept_bytes", "bytes of those, with their packed forms", value=kept.bytes),
+    ]

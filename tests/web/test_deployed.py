@@ -7,6 +7,7 @@ journal, all visitors counted as one address, and `/metrics` open to everybody; 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import ssl
@@ -45,11 +46,7 @@ class Deployed:
         self, path: str, body: str | None = None, address: str = "127.0.0.1", **fields: str
     ) -> tuple[int, dict[str, str], str]:
         """The status, fields by small name, and body, as a visitor with this address is answered."""
-        unverified = ssl.create_default_context()
-        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-        connection = HTTPSConnection(
-            "127.0.0.1", self.port, timeout=60, context=unverified, source_address=(address, 0)
-        )
+        connection = self._connection(address)
         headers = {"Host": f"localhost:{self.port}"} | {name.replace("_", "-"): fields[name] for name in fields}
         connection.request("GET" if body is None else "POST", path, body, headers)
         answer = connection.getresponse()
@@ -57,6 +54,22 @@ class Deployed:
         text = answer.read().decode()
         connection.close()
         return answer.status, found, text
+
+    @contextlib.contextmanager
+    def stream(self, address: str, **fields: str) -> Iterator[bool]:
+        """An event stream, kept open; whether it was let in."""
+        with contextlib.closing(self._connection(address)) as connection:
+            headers = {"Host": f"localhost:{self.port}"} | {name.replace("_", "-"): fields[name] for name in fields}
+            connection.request("GET", "/sse?channel=a", headers=headers)
+            answer, got = connection.getresponse(), b""
+            while b"subscribed" not in got and (piece := answer.read1()):
+                got += piece
+            yield b"subscribed" in got
+
+    def _connection(self, address: str) -> HTTPSConnection:
+        unverified = ssl.create_default_context()
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        return HTTPSConnection("127.0.0.1", self.port, timeout=60, context=unverified, source_address=(address, 0))
 
     @property
     def origin(self) -> str:
@@ -80,7 +93,7 @@ def deployed(
         "SITE_URL": f"https://localhost:{port}",
         "HUB_HOSTS": "localhost",
         "HUB_VAR": str(folder / "var"),
-        "HUB_HANDSHAKE_RATE": "1",
+        "HUB_ADDRESS_CONNECTIONS": "1",
     }
     proxy = Proxy("nginx", configured("nginx", folder, port, f"127.0.0.1:{environ['PORT']}"), port, folder)
     done = shell.run("migrate", **environ)
@@ -139,13 +152,12 @@ def test_visitors_are_counted_by_the_addresses_they_come_from(deployed: Deployed
     more = {} if lie is None else {"X_Forwarded_For": lie}
     first, second = ("127.0.0.2", "127.0.0.3") if lie is None else ("127.0.0.4", "127.0.0.5")
 
-    def shakes(address: str) -> bool:
-        # Ten are saved up, at each of two workers.
-        said = [deployed.ask("/bayeux", json.dumps([SHAKE]), address, **more)[2] for _ in range(40)]
-        return "429::Too many handshakes" in said[-1]
-
-    assert shakes(first)
-    assert 'successful":true' in deployed.ask("/bayeux", json.dumps([SHAKE]), second, **more)[2]
+    with contextlib.ExitStack() as stack:
+        # Each worker takes one, and a third has no worker left.
+        said = [stack.enter_context(deployed.stream(first, **more)) for _ in range(3)]
+        assert not all(said)
+        assert any(said)
+        assert stack.enter_context(deployed.stream(second, **more))
 
 
 def test_metrics_are_nobody_s_but_the_operator_s(deployed: Deployed) -> None:

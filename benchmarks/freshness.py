@@ -126,6 +126,13 @@ class Fleet:
         self.redis.kill(signal.SIGTERM)
 
 
+def _numbers(said: object) -> list[int]:
+    """The ids of comments in what a stream says: one message or several."""
+    messages = said if isinstance(said, list) else [said]
+    found = [each["data"] if isinstance(each, dict) and "data" in each else each for each in messages]
+    return [each for each in found if type(each) is int]
+
+
 async def _listen(fleet: Fleet, book: Book, channel: str) -> None:
     while True:
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
@@ -137,8 +144,8 @@ async def _listen(fleet: Fleet, book: Book, channel: str) -> None:
                     match = re.match(rb"data: *(.*)", line)
                     if match is not None:
                         with contextlib.suppress(ValueError):
-                            for number in re.findall(r"\d+", json.dumps(json.loads(match[1]).get("data", ""))):
-                                book.tell(int(number))
+                            for number in _numbers(json.loads(match[1])):
+                                book.tell(number)
         await asyncio.sleep(0.05)
 
 

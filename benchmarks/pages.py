@@ -171,7 +171,7 @@ def rate(name: str, pid: int, port: int, path: str, requests: int, more: str = "
 
 def _get(port: int, path: str, **headers: str) -> tuple[bytes, dict[str, str]]:
     with urlopen(Request(f"http://{HOST}:{port}{path}", headers={"Accept": "text/html", **headers})) as answer:
-        return answer.read(), dict(answer.headers)
+        return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
 
 
 def _made(port: int) -> float:
@@ -187,7 +187,7 @@ def measure(requests: int) -> list[Rate]:
         folder, port = Path(name), _free_port()
         with site(folder, port) as pid:
             page, headers = _get(port, EVENT)
-            tag = f"If-None-Match: {headers['ETag']}\r\n"
+            tag = f"If-None-Match: {headers['etag']}\r\n"
             found += [
                 rate("event's page, kept", pid, port, EVENT, requests),
                 rate("event's page, kept, packed", pid, port, EVENT, requests, f"Accept-Encoding: {CHROME}\r\n"),

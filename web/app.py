@@ -104,7 +104,7 @@ def create_app(
     app[keys.body_timeout] = body_timeout
     app[keys.when_late] = when_late
     app[pages] = Kept[Page](
-        tops or Deaf(),
+        Deaf() if tops is None else tops,
         lambda channel: publisher.position(channel),
         lambda page: page.size,
         seconds=chosen.age,

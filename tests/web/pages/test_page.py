@@ -7,17 +7,22 @@ import math
 from collections.abc import Awaitable, Callable
 
 import pytest
+from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.exc import OperationalError
 from visiting import Browser, Calendar, Heard
 
+from hub.app import Hub, running
 from hub.errors import BrokerUnavailable
 from hub.publisher import RecordingPublisher
+from hub.settings import Settings as HubSettings
+from web.app import create_app
 from web.db.database import Database
 from web.features.comments.models import Comment, Thread
 from web.features.events.models import Event
 from web.pages.page import metrics_of, pages
+from web.settings import Settings
 
 PAGE = "/events/brass-on-the-quay"
 ALL = ["/", PAGE, f"{PAGE}/about", f"{PAGE}/comments.json"]
@@ -273,3 +278,16 @@ async def test_metrics_count_how_answers_came_about(browser: Browser, manager: B
     assert [samples["site_pages_total", name] for name in ("hit", "shared", "made", "own")] == [1, 0, 1, 1]
     assert samples["site_pages_kept", None] == 1
     assert samples["site_pages_kept_bytes", None] > 1000
+
+
+async def test_pages_are_kept_with_the_followers_of_a_hub(
+    settings: Settings, database: Database, concert: Event
+) -> None:
+    """`Followers` has a length, which is 0 while nobody follows: the site took it for nothing, and kept no page."""
+    hub = Hub(HubSettings())
+    app = create_app(settings, hub.publisher, database=database, tops=hub.followers)
+    hub.setup(app)
+    async with running(app, hub) as url, ClientSession() as client:
+        for expected in (MADE, HIT):
+            async with client.get(url + PAGE) as response:
+                assert how(response) == expected

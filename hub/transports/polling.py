@@ -7,10 +7,11 @@ The session is bound to no connection: a handshake over JSONP continues on a Web
 from __future__ import annotations
 
 import asyncio
+import binascii
 import re
 from collections.abc import Coroutine
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -30,6 +31,9 @@ from .origins import PREFLIGHT
 #: Faye's callback grammar; CometD bounds the length at 64, we at 128.
 _CALLBACK = re.compile(r"[a-z_$][a-z0-9_$]*(\.[a-z_$][a-z0-9_$]*)*", re.IGNORECASE)
 _MAX_CALLBACK = 128
+
+#: Fields of a form; each of its messages may have one.
+MAX_FIELDS = 1000
 
 
 class Polling:
@@ -228,13 +232,52 @@ def parse_body(body: bytes, most: int = MAX_VALUES) -> list[object]:
     if looks_like_json(body):
         return parse_batch(body, most)
     try:
-        fields = parse_qsl(body.decode("utf-8"), strict_parsing=True, errors="strict", max_num_fields=1000)
+        texts = messages_of_form(body)
     except ValueError:
         raise BadMessage(text="Neither JSON nor a form") from None
-    texts = [value for name, value in fields if name == "message"]
     if not texts:
         raise BadMessage("message", text="Missing field")
     return [message for each in texts for message in parse_batch(each, most)]
+
+
+def messages_of_form(body: bytes) -> list[str]:
+    """The `message` fields of a form, in order; raises ValueError for what is none."""
+    parts = body.split(b"&", MAX_FIELDS)
+    # Refused before they are looked at.
+    if len(parts) > MAX_FIELDS:
+        raise ValueError("too many fields")
+    texts = []
+    for part in parts:
+        name, equals, value = part.partition(b"=")
+        if not equals:
+            raise ValueError("a field without =")
+        if value:
+            # Bad UTF-8 in any of them makes it no form.
+            name, value = _unescaped(name), _unescaped(value)
+            text = value.decode()
+            if name.decode() == "message":
+                texts.append(text)
+    return texts
+
+
+def _unescaped(text: bytes) -> bytes:
+    """A form's name or value. The library's own way is a look-up for each escape: a megabyte of them took 70 ms.
+
+    Quoted-printable (RFC 2045 §6.7) has the same escapes but for their sign, and is decoded in C. What follows a sign
+    without being an escape is left as it is by forms; a text that has such is read by the library, if it is short.
+    """
+    text = text.replace(b"+", b" ")
+    escapes = text.count(b"%")
+    if not escapes:
+        return text
+    quoted = text.replace(b"=", b"%3D").replace(b"%", b"=")
+    found = binascii.a2b_qp(quoted)
+    # Three bytes became one at each sign, and none before the end of a line, where it means something else.
+    if len(found) == len(text) - 2 * escapes and b"%\n" not in text and b"%\r" not in text:
+        return found
+    if len(text) > SMALL_BYTES:
+        raise ValueError("a % that escapes nothing")
+    return unquote_to_bytes(text)
 
 
 def _text(status: int, words: str, headers: dict[str, str], *, close: bool = False) -> Answer:

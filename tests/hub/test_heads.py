@@ -357,6 +357,7 @@ def test_a_refusal_is_a_whole_answer() -> None:
         b"HTTP/1.1 503 Service Unavailable",
         b"Retry-After: 5",
         b"Content-Type: text/plain; charset=utf-8",
+        b"X-Content-Type-Options: nosniff",
         b"Content-Length: %d" % len(body),
         b"Connection: close",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -47,6 +48,17 @@ def test_a_traceback_follows() -> None:
     assert "ValueError: the reason" in json.loads(JsonLines().format(made))["exception"]
 
 
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """Later tests of this process would log at debug, to a stream that is closed by then."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("logging_as_it_was")
 def test_debug_lines_of_others_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     """The database's driver wrote a dozen every two seconds, with the values of each statement."""
     logs.configure("debug", "text")

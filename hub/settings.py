@@ -102,7 +102,7 @@ def _parse_seconds(text: str) -> float:
 
 
 def _show_seconds(seconds: float) -> str:
-    return f"{round(seconds * 1000, 3):g}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+    return f"{round(seconds * 1000, 3):g}ms" if 0 < seconds < 1 else f"{seconds:.10g}s"
 
 
 def _parse_flag(text: str) -> bool:

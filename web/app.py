@@ -29,6 +29,13 @@ from .pages.kept import Deaf, Kept, Tops
 from .pages.page import Page, pages
 from .pages.settings import PageSettings
 from .services.addresses import Guard
+from .services.jobs.hints import Hinter
+from .services.jobs.queue import Queue
+from .services.jobs.runner import Runner
+from .services.jobs.settings import JobSettings
+from .services.mail.jobs import MAIL, POST_OFFICE, PostOffice
+from .services.mail.postmen import FilePostman, SmtpPostman
+from .services.mail.settings import NOBODY, MailSettings
 from .services.outbound import Outbound
 from .services.settings import ServiceSettings
 from .settings import Settings
@@ -75,14 +82,15 @@ def create_app(
     max_body: int = _MAX_BODY,
     body_timeout: float = 30.0,
     when_late: Callable[[], None] = lambda: None,
+    with_jobs: bool | None = None,
 ) -> web.Application:
     """The site as an application, to be served alone or with a hub beside it.
 
     settings: with a secret. publisher: where hints go; closed by whoever made it. database: one that
     is started and closed elsewhere; else the settings' own is, with the application. tops: how far this process has
     heard the log (`Hub.followers`); without it no page is kept. hasher: cheaper than the library's own, for tests.
-    max_body: bytes of a request that a neighbour may read. body_timeout:
-    seconds a form may take to arrive; when_late is called for one that did not.
+    max_body: bytes of a request that a neighbour may read. body_timeout: seconds a form may take to arrive; when_late
+    is called for one that did not. with_jobs: whether jobs are done here; None: as the settings have it.
     """
     features, chosen = settings.features, settings[PageSettings]
     secret = settings[IdentitySettings].secret
@@ -122,6 +130,22 @@ def create_app(
     if database is None:
         app.cleanup_ctx.append(_telling)
     app.cleanup_ctx.extend(context for feature in features for context in feature.contexts)
+    app[POST_OFFICE] = _post_office(settings)
+    app[keys.jobs] = Queue()
+    app[keys.runner] = Runner(
+        app[keys.database],
+        (MAIL, *(kind for feature in features for kind in feature.jobs)),
+        publisher,
+        periodic=[each for feature in features for each in feature.periodic],
+        options=settings[JobSettings].options,
+        app=app,
+    )
+    if settings[JobSettings].serve if with_jobs is None else with_jobs:
+        # The last to start and the first to stop: jobs need all the rest.
+        app.cleanup_ctx.append(_working)
+        app.on_shutdown.append(_leaving)
+    else:
+        app.cleanup_ctx.append(_hinting)
     return app
 
 
@@ -144,6 +168,34 @@ async def _fetching(app: web.Application) -> AsyncIterator[None]:
     outbound = app[keys.outbound] = Outbound(guard, f"Fanfare/{version('fanfare')}{about}")
     yield
     await outbound.close()
+
+
+def _post_office(settings: Settings) -> PostOffice:
+    mail = settings[MailSettings]
+    if mail.server is None or mail.sender is None:
+        folder = settings[DatabaseSettings].var / "mail"
+        return PostOffice(FilePostman(folder, mail.files), mail.sender or NOBODY)
+    return PostOffice(SmtpPostman(mail.server, mail.sender.domain), mail.sender)
+
+
+async def _working(app: web.Application) -> AsyncIterator[None]:
+    runner = app[keys.runner]
+    app[keys.jobs].listeners.append(runner.wake)
+    await runner.start()
+    yield
+    await runner.stop()
+
+
+async def _hinting(app: web.Application) -> AsyncIterator[None]:
+    hinter = Hinter(app[keys.publisher])
+    app[keys.jobs].listeners.append(hinter)
+    yield
+    await hinter.close()
+
+
+async def _leaving(app: web.Application) -> None:
+    # While connections are drained: both have their seconds, and whoever stops us counts them once.
+    app[keys.runner].leave()
 
 
 async def _telling(app: web.Application) -> AsyncIterator[None]:

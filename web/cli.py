@@ -23,6 +23,7 @@ from hub.cli import (
 )
 
 from .features.accounts import cli as accounts
+from .services.jobs import cli as jobs
 
 
 def main() -> int:
@@ -48,6 +49,12 @@ def _serve(found: argparse.Namespace, environ: Environ) -> int:
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
     pass
+
+
+def _work(found: argparse.Namespace, environ: Environ) -> int:
+    from .commands import work
+
+    return work(found, environ)
 
 
 def _migrate(found: argparse.Namespace, environ: Environ) -> int:
@@ -106,9 +113,9 @@ def _outbox(found: argparse.Namespace, environ: Environ) -> int:
 
 
 def _check_database(environ: Environ) -> list[Finding]:
-    from .commands import check_database
+    from .commands import check_database, check_mail
 
-    return check_database(environ)
+    return [*check_database(environ), *check_mail(environ)]
 
 
 def _tables() -> list[tuple[str, type[Any]]]:
@@ -122,6 +129,7 @@ def _tables() -> list[tuple[str, type[Any]]]:
 
 COMMANDS = (
     Command("serve", "serve the site and the hub, after bringing the database up to date", _serve_arguments, _serve),
+    Command("work", "do jobs, and serve nothing, until interrupted; `serve` does them too", _no_arguments, _work),
     Command("migrate", "bring the database's tables up to date", _no_arguments, _migrate),
     Command("demo", "fill an empty database with demo content", _no_arguments, _demo),
     *accounts.COMMANDS,
@@ -134,6 +142,7 @@ COMMANDS = (
         epilog="example: watch comments 'comments-{event_id}' --data '\"{id}\"'",
     ),
     Command("outbox", "show what waits to be told, and what the hub refused", _outbox_arguments, _outbox),
+    *jobs.COMMANDS,
     check_command(_check_database),
     settings_command(_tables),
 )

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from aiohttp import web
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -28,6 +29,7 @@ from hub.orm.declarations import KINDS
 from hub.orm.metrics import of_outbox
 from hub.orm.teller import Teller
 from hub.publisher import HttpPublisher, RecordingPublisher
+from hub.remote import RemoteHub
 from hub.settings import Settings as HubSettings
 
 from .app import check_files, create_app, hints_of, read_settings
@@ -38,6 +40,11 @@ from .db.settings import DatabaseSettings
 from .pages import keys
 from .pages.page import metrics_of, pages
 from .pages.settings import PageSettings
+from .services.jobs.hints import CHANNEL, wake_by
+from .services.jobs.kinds import JobError
+from .services.jobs.metrics import of_jobs
+from .services.mail.postmen import SmtpPostman
+from .services.mail.settings import MailSettings
 from .settings import Settings
 
 T = TypeVar("T")
@@ -75,6 +82,7 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         hub.checks.append(database.check)
         hub.metrics.append(lambda: of_outbox(database.notifier))
         hub.metrics.append(lambda: metrics_of(app[pages]))
+        hub.metrics.append(lambda: of_jobs(app[keys.runner]))
         await serve(app, hub, place.announce, place.sock)
 
     def announce(url: str) -> None:
@@ -89,6 +97,39 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         print(*banner.lines(title, known, hub_settings.log_format), sep="\n", flush=True)
 
     return serve_with(hub_settings, work, announce, environ)
+
+
+def work(found: argparse.Namespace, environ: Environ) -> int:
+    """Do jobs, until a signal says stop."""
+    hub_settings = with_kept_key(HubSettings.from_environ(environ))
+    settings = read_settings(environ).with_secret(development=hub_settings.development)
+    check_files()
+    logs.configure(hub_settings.log_level, hub_settings.log_format)
+    asyncio.run(_work(hub_settings, settings))
+    return DONE
+
+
+async def _work(hub_settings: HubSettings, settings: Settings) -> None:
+    assert hub_settings.key is not None
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await _prepare(settings, with_demo=False)
+    publisher = HttpPublisher(hub_settings.hub_url, hub_settings.realm, hub_settings.key)
+    # The site as it is served, with all that jobs use; nobody listens on a port.
+    app = create_app(settings, publisher, with_jobs=True)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    kinds = ", ".join(app[keys.runner].kinds)
+    print(f"doing jobs of {_shown_database(settings)}: {kinds}; the hub is {hub_settings.hub_url}", flush=True)
+    # A commit in another process is heard of at once; without the hub it is found a little later.
+    async with RemoteHub(hub_settings.hub_url, [CHANNEL], realm=hub_settings.realm, key=hub_settings.key) as hub:
+        waking = asyncio.create_task(wake_by(hub.follow, app[keys.runner].wake))
+        await stop.wait()
+        waking.cancel()
+        await asyncio.wait([waking])
+    await runner.cleanup()
+    await publisher.close()
 
 
 def _shown_database(settings: Settings) -> str:
@@ -179,6 +220,18 @@ def check_database(environ: Environ) -> list[Finding]:
         ]
 
     return [*found, *asyncio.run(look())]
+
+
+def check_mail(environ: Environ) -> list[Finding]:
+    """Whether the mail server answers and lets us in; sends nothing."""
+    settings = read_settings(environ)
+    mail = settings[MailSettings]
+    if mail.server is None or mail.sender is None:
+        return [("mail", True, f"MAIL_URL is not set: mails are files in {settings[DatabaseSettings].var / 'mail'}")]
+    try:
+        return [("mail", True, asyncio.run(SmtpPostman(mail.server, mail.sender.domain).check()))]
+    except JobError as error:
+        return [("mail", False, str(error))]
 
 
 #: What a database says, and what to change.

@@ -18,6 +18,7 @@ from hub.orm.sqlalchemy import AsyncNotifier
 from .db.database import Database
 from .db.tables import Base
 from .pages.links import Link
+from .services.jobs.kinds import Every, Kind
 
 #: Fills an empty database; returns lines for whoever started it, such as "demo content: 13 events".
 Demo = Callable[[Database], Awaitable[Sequence[str]]]
@@ -34,7 +35,7 @@ class Feature:
     hand in one name. setup: puts its parts into the application, under keys of its own, before it starts. contexts: as
     aiohttp's cleanup contexts. middlewares: around its own and the other features' views, inside the site's own.
     corner: a template of its own that every page has at the end of its navigation. statics: its files in static/.
-    jobs and periodic: by name; what a job is, `web.services.jobs` says.
+    jobs and periodic: the kinds of jobs it has, and those that come again and again (docs/jobs.md).
     """
 
     name: str
@@ -50,6 +51,6 @@ class Feature:
     middlewares: Sequence[Middleware] = ()
     setup: Callable[[web.Application], None] = lambda app: None
     contexts: Sequence[Callable[[web.Application], AsyncIterator[None]]] = ()
-    jobs: Mapping[str, Callable[..., Awaitable[None]]] = field(default_factory=dict)
-    periodic: Sequence[Any] = ()
+    jobs: Sequence[Kind] = ()
+    periodic: Sequence[Every] = ()
     demo: Demo | None = None

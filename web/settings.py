@@ -13,12 +13,14 @@ from .db.settings import DatabaseSettings
 from .feature import Feature
 from .identity.settings import IdentitySettings
 from .pages.settings import PageSettings
+from .services.jobs.settings import JobSettings
+from .services.mail.settings import MailSettings
 from .services.settings import ServiceSettings
 
 T = TypeVar("T")
 
 #: Variables with these prefixes are the site's own.
-PREFIXES = ("SITE_", "OUTBOUND_")
+PREFIXES = ("SITE_", "OUTBOUND_", "JOBS_", "MAIL_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,15 @@ class SiteSettings:
 
 
 #: The rooms' tables; each feature has one of its own besides.
-ROOMS: tuple[type[Any], ...] = (SiteSettings, DatabaseSettings, IdentitySettings, PageSettings, ServiceSettings)
+ROOMS: tuple[type[Any], ...] = (
+    SiteSettings,
+    DatabaseSettings,
+    IdentitySettings,
+    PageSettings,
+    ServiceSettings,
+    JobSettings,
+    MailSettings,
+)
 
 
 def tables(features: Sequence[Feature]) -> list[type[Any]]:

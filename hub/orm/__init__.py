@@ -3,7 +3,9 @@
 declarations   which changes of a row tell which channels, with what payload; pure
 rows           what waits in the outbox, and the rules of telling it; pure
 teller         tells at once what was committed here, and sweeps what was left; knows no database
-outbox         the outbox as SQLAlchemy tables; the lease; the sweeper's statements
+outbox         the outbox as SQLAlchemy tables; the sweeper's statements
+leases         rows that one process has at a time: the sweeper's, and whose else's
+retries        how long to wait before trying again
 sqlalchemy     Notifier: collects at flush, tells after commit
 flushing       the rows of one flush, as they were and as they are
 statements     the rows of an INSERT, UPDATE or DELETE, likewise

@@ -47,12 +47,12 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool
 
 from .declarations import Notice
 from .engines import is_pooled
+from .leases import named_leases
 from .listening import NOTIFY_CHANNEL, PsycopgListening, can_listen
 from .rows import BATCH, Outcome, Row, values_of
 
@@ -84,13 +84,9 @@ table = Table(
     sqlite_autoincrement=True,
 )
 
-lease_table = Table(
-    "fanfare_lease",
-    metadata,
-    Column("name", String(32), primary_key=True),
-    Column("owner", String(64), nullable=False),
-    Column("until", Double, nullable=False),
-)
+#: Who sweeps, and what else one process of the fleet does.
+named = named_leases(metadata)
+lease_table = named.table
 
 _SWEEPER = "sweeper"
 _COLUMNS = [table.c[name] for name in ("id", "channel", "data", "hint", "subject", "created", "tries")]
@@ -167,25 +163,12 @@ def settle(connection: Connection, outcome: Outcome) -> None:
 
 def hold_lease(connection: Connection, owner: str, now: float, seconds: float) -> bool:
     """Take or renew the sweeper's lease; False while it is another's."""
-    mine = (lease_table.c.owner == owner) | (lease_table.c.until < now)
-    renewal = update(lease_table).where(lease_table.c.name == _SWEEPER, mine).values(owner=owner, until=now + seconds)
-    if connection.execute(renewal).rowcount:
-        return True
-    known = select(lease_table.c.name).where(lease_table.c.name == _SWEEPER)
-    if connection.execute(known).first() is not None:
-        return False
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(lease_table).values(name=_SWEEPER, owner=owner, until=now + seconds))
-    except IntegrityError:
-        # Another process made the row at this very moment.
-        return False
-    return True
+    return named.hold(connection, _SWEEPER, owner, now, seconds)
 
 
 def drop_lease(connection: Connection, owner: str) -> None:
     """Give the lease back, so that another sweeper need not wait for its end."""
-    connection.execute(delete(lease_table).where(lease_table.c.name == _SWEEPER, lease_table.c.owner == owner))
+    named.drop(connection, _SWEEPER, owner)
 
 
 def counts(connection: Connection) -> Counts:

@@ -21,6 +21,7 @@ from ..errors import BadMessage, BadToken, HubError, InvalidChannel, ProtocolErr
 from ..protocol.messages import dumps, is_deeper
 from ..publisher import Item
 from .declarations import Notice
+from .retries import pause_after
 
 #: Seconds for which a row is its writer's to tell; the sweeper takes it after that. Longer than
 #: a publish takes, shorter than anyone looks at a page that has not moved.
@@ -158,4 +159,4 @@ def _failure(row: Row, error: HubError, now: float) -> Failure:
     text = str(error)[:MAX_ERROR]
     if isinstance(error, _HOPELESS) or row.tries + 1 >= TRIES:
         return Failure(row, text, None)
-    return Failure(row, text, now + min(2.0**row.tries, LONGEST_PAUSE))
+    return Failure(row, text, now + pause_after(row.tries + 1, 1.0, LONGEST_PAUSE))

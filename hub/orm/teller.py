@@ -13,8 +13,6 @@ import atexit
 import contextlib
 import logging
 import os
-import random
-import secrets
 import select
 import threading
 import time
@@ -26,6 +24,7 @@ from typing import Protocol
 
 from ..errors import HubError
 from ..publisher import Item, Publisher
+from .retries import jitter, new_owner, pause_after
 from .rows import BATCH, Outcome, Row, telling
 
 logger = logging.getLogger(__name__)
@@ -117,23 +116,23 @@ class _Committed:
 class _Pause:
     """How long to leave a hub alone that can't be reached."""
 
-    __slots__ = ("_length", "_until")
+    __slots__ = ("_failures", "_until")
 
     def __init__(self) -> None:
-        self._length = 0.0
+        self._failures = 0
         self._until = 0.0
 
     def note(self, away: HubError | None, now: float) -> None:
         if away is None:
-            if self._length:
+            if self._failures:
                 logger.info("hub is back, telling what waits")
-            self._length = self._until = 0.0
+            self._failures, self._until = 0, 0.0
             return
-        if not self._length:
+        if not self._failures:
             logger.warning("hub can't be told, changes wait in the outbox", extra={"error": str(away)})
-        self._length = min(max(self._length * 2, FIRST_PAUSE), LAST_PAUSE)
+        self._failures += 1
         # Jitter: many workers wait for the same hub.
-        self._until = now + self._length * random.uniform(0.7, 1.3)
+        self._until = now + pause_after(self._failures, FIRST_PAUSE, LAST_PAUSE, jitter)
 
     def left(self, now: float) -> float:
         return max(self._until - now, 0.0)
@@ -157,7 +156,7 @@ class Teller:
         self._publisher = publisher
         self._poll = poll
         self._clock = clock
-        self._owner = _new_owner()
+        self._owner = new_owner()
         self._committed = _Committed()
         self._pause = _Pause()
         self._wake = asyncio.Event()
@@ -331,7 +330,7 @@ class ThreadTeller:
 
     def _reset(self) -> None:
         """As new: in a forked child the thread is gone, the locks may be held, the ids are the parent's."""
-        self._owner = _new_owner()
+        self._owner = new_owner()
         self._committed = _Committed()
         self._pause = _Pause()
         self._changed = threading.Condition()
@@ -575,10 +574,6 @@ def _watch_process() -> None:
 
 def _batches(rows: list[Row]) -> Iterable[list[Row]]:
     return (rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
-
-
-def _new_owner() -> str:
-    return f"{os.getpid()}-{secrets.token_hex(8)}"
 
 
 def _log(outcome: Outcome) -> None:

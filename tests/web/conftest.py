@@ -26,6 +26,7 @@ from web.db.tables import Base
 from web.features.accounts.people import create_user
 from web.features.events.models import Category, Event
 from web.identity.passwords import Passwords
+from web.services.jobs import rows as jobs
 from web.settings import Settings
 
 
@@ -88,7 +89,7 @@ async def database(site_url: str, publisher: RecordingPublisher) -> AsyncIterato
     yield database
     await database.notifier.close()
     if database.url.backend == "postgresql":
-        tables = [*Base.metadata.sorted_tables, *outbox.metadata.sorted_tables]
+        tables = [each for one in (Base, outbox, jobs) for each in one.metadata.sorted_tables]
         names = ", ".join(f'"{table.name}"' for table in tables)
         async with database.engine.begin() as connection:
             await connection.execute(text(f"truncate {names} restart identity cascade"))
@@ -125,7 +126,10 @@ async def concert(calendar: Calendar, music: Category) -> Event:
 
 @pytest.fixture
 def settings(site_url: str) -> Settings:
-    return read_settings({"DATABASE_URL": site_url, "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="})
+    # Jobs are done where a test wants it.
+    return read_settings(
+        {"DATABASE_URL": site_url, "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==", "JOBS_SERVE": "false"}
+    )
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from hub.publisher import Publisher
 from ..db.database import Database
 from ..identity.passwords import Passwords
 from ..identity.visitors import Signer
+from ..services.jobs.queue import Queue
+from ..services.jobs.runner import Runner
 from ..services.outbound import Outbound
 from .assets import Assets
 from .links import Link
@@ -36,6 +38,9 @@ signer = web.AppKey("signer", Signer)
 passwords = web.AppKey("passwords", Passwords)
 #: The only client for what is fetched from others.
 outbound = web.AppKey("outbound", Outbound)
+#: Work for later: `await app[keys.jobs].add(session, KIND, data)`. And who does it, if this process does.
+jobs = web.AppKey("jobs", Queue)
+runner = web.AppKey("runner", Runner)
 #: The navigation, in its order.
 links: web.AppKey[tuple[Link, ...]] = web.AppKey("links")
 #: Where one signs in, if one can.

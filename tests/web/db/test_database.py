@@ -23,6 +23,7 @@ from web.db.migrate import migrate
 from web.db.tables import Base
 from web.features.comments.models import Comment
 from web.features.events.models import Event, Status
+from web.services.jobs import rows as jobs
 
 
 class Watching(RecordingPublisher):
@@ -290,7 +291,7 @@ async def test_times_come_back_with_their_zone(database: Database, concert: Even
 async def test_migrations_make_what_the_models_say(database: Database) -> None:
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection)
-        return list(compare_metadata(context, [Base.metadata, outbox.metadata]))  # type: ignore[arg-type]  # takes several
+        return list(compare_metadata(context, [Base.metadata, outbox.metadata, jobs.metadata]))  # type: ignore[arg-type]  # takes several
 
     async with database.engine.connect() as connection:
         assert await connection.run_sync(differences) == []

@@ -1,0 +1,214 @@
+"""Threads and processes for what would block the event loop.
+
+A thread that hangs can't be stopped: it is left behind, and counted. A process can be: it is killed, and only the job
+that it did notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
+from typing import Any, ParamSpec, TypeVar
+
+from .kinds import GiveUp
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Calls after which a process is replaced: what libraries leak goes with it.
+MAX_CALLS = 500
+
+
+class ProcessDied(Exception):
+    """The process that did the work was killed: by the system for want of memory, by a crash of a library, by hand."""
+
+
+class FailedInProcess(Exception):
+    """A function failed in its process; has its traceback there."""
+
+
+class Threads:
+    """A thread a call, each named after its work. How many there are is its caller's to bound."""
+
+    def __init__(self) -> None:
+        #: Threads whose callers have gone away: hanging, or not done yet.
+        self.left_behind = 0
+
+    async def call(self, name: str, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """The function's result, or its exception. When cancelled, the thread goes on by itself."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[T] = loop.create_future()
+        context = contextvars.copy_context()
+        ended = False
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            nonlocal ended
+            ended = True
+            if waiting.cancelled():
+                self.left_behind -= 1
+            elif error is not None:
+                waiting.set_exception(error)
+            else:
+                waiting.set_result(result)
+
+        def work() -> None:
+            result: T | None = None
+            error: BaseException | None = None
+            try:
+                result = context.run(function, *args, **named)
+            except StopIteration as stop:
+                # A future takes any other.
+                error = RuntimeError(f"StopIteration: {stop.value!r}")
+            # What was raised is the caller's.
+            except BaseException as raised:  # noqa: BLE001
+                error = raised
+            # The loop is closed when the process ends: nobody waits then.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle, result, error)
+
+        threading.Thread(target=work, name=name, daemon=True).start()
+        try:
+            return await waiting
+        finally:
+            if not ended:
+                self.left_behind += 1
+
+
+class _Child:
+    """A process that does one call at a time. Its methods block, but `kill`."""
+
+    def __init__(self) -> None:
+        # Not forked: a copy of locks, connections and threads that are not there is no place to work in.
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), name="jobs", daemon=True)
+        self._process.start()
+        theirs.close()
+        # At the interpreter's end multiprocessing sends SIGTERM, which it ignores, and waits.
+        Finalize(self, _kill, (self._process,), exitpriority=10)
+        self.calls = 0
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        self.calls += 1
+        try:
+            self._ours.send((function, args))
+            outcome, value = self._ours.recv()
+        except (EOFError, ConnectionError) as error:
+            self._process.join(5)
+            raise ProcessDied(f"the process of the job ended: {_exit(self._process.exitcode)}") from error
+        if outcome == "done":
+            return value
+        raise GiveUp(value) if outcome == "give up" else FailedInProcess(value)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        """End it at once; a call that waits for it raises ProcessDied."""
+        self._process.kill()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.join(5)
+        self._ours.close()
+
+
+def _kill(process: BaseProcess) -> None:
+    process.kill()
+
+
+def _exit(code: int | None) -> str:
+    if code is None:
+        return "without saying how"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _serve(pipe: Connection) -> None:
+    """A child's life: calls, until the parent is gone."""
+    # Ctrl-C and systemd's SIGTERM go to the whole group: the parent says when this is over.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    while True:
+        try:
+            function, args = pipe.recv()
+        except EOFError:
+            return
+        # A module that can't be imported here is that job's failure.
+        except Exception:  # noqa: BLE001
+            pipe.send(("failed", traceback.format_exc()))
+            continue
+        try:
+            answer = ("done", function(*args))
+        except GiveUp as error:
+            answer = ("give up", str(error))
+        # It is the job's, and told.
+        except BaseException:  # noqa: BLE001
+            answer = ("failed", traceback.format_exc())
+        try:
+            pipe.send(answer)
+        except BrokenPipeError:
+            return
+        # It can't be pickled.
+        except Exception:  # noqa: BLE001
+            pipe.send(("failed", traceback.format_exc()))
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+class Processes:
+    """Some processes, begun when they are needed, for calls that take the processor or may crash. Close it."""
+
+    def __init__(self, size: int, threads: Threads) -> None:
+        self._slots = asyncio.Semaphore(size)
+        self._threads = threads
+        self._idle: list[_Child] = []
+        self._closed = False
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """The function's result. Raises ProcessDied or FailedInProcess; when cancelled, its process is killed."""
+        async with self._slots:
+            child = self._idle.pop() if self._idle else None
+            if child is None or not child.alive:
+                child = await self._threads.call("jobs: start", _Child)
+            keep = False
+            try:
+                result: T = await self._threads.call("jobs: process", child.call, function, args)
+                keep = True
+                return result
+            except (FailedInProcess, GiveUp):
+                keep = True
+                raise
+            finally:
+                if keep and child.calls < MAX_CALLS and not self._closed:
+                    self._idle.append(child)
+                else:
+                    child.kill()
+
+    def close(self) -> None:
+        """Kill them all; calls under way are their callers' to cancel."""
+        self._closed = True
+        for child in self._idle:
+            child.close()
+        self._idle.clear()

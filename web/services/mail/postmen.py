@@ -1,0 +1,158 @@
+"""Bring mails to the mail server, or into files where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from aiosmtplib import (
+    SMTP,
+    SMTPAuthenticationError,
+    SMTPDataError,
+    SMTPException,
+    SMTPNotSupported,
+    SMTPRecipientRefused,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+)
+
+from ..jobs.kinds import GiveUp, TryAgain
+from .addresses import Address
+from .server import MailServer
+
+logger = logging.getLogger(__name__)
+
+#: Characters of a server's answer that are kept.
+MAX_ANSWER = 300
+
+
+class Postman(Protocol):
+    """Takes one mail to one person."""
+
+    async def bring(self, raw: bytes, sender: Address, to: Address, id: str) -> None:
+        """Return once somebody else is responsible for it. Raises GiveUp or TryAgain.
+
+        id: the mail's own, of letters, digits, dots and dashes.
+        """
+
+
+class SmtpPostman:
+    """Hands mails to a mail server, each over a connection of its own. name: what we are called in EHLO."""
+
+    def __init__(self, server: MailServer, name: str) -> None:
+        self._server = server
+        self._name = server.name or name
+
+    async def bring(self, raw: bytes, sender: Address, to: Address, id: str) -> None:
+        options = [] if to.is_ascii and sender.is_ascii else ["SMTPUTF8", "BODY=8BITMIME"]
+        try:
+            async with _connected(self._server, self._name) as smtp:
+                await smtp.sendmail(sender.spec, [to.spec], raw, mail_options=options)
+        except (SMTPException, OSError, ValueError) as error:
+            raise _meaning(error, self._server) from None
+
+    async def check(self) -> str:
+        """Connect, greet and sign in, and send nothing; what to say if that is well. Raises GiveUp or TryAgain."""
+        try:
+            async with _connected(self._server, self._name) as smtp:
+                await smtp.noop()
+                how = "over TLS" if smtp.get_transport_info("sslcontext") is not None else "without TLS"
+                return f"{self._server.shown} answers {how}{'' if self._server.user is None else ', and lets us in'}"
+        except (SMTPException, OSError, ValueError) as error:
+            raise _meaning(error, self._server) from None
+
+
+@asynccontextmanager
+async def _connected(server: MailServer, name: str) -> AsyncIterator[SMTP]:
+    smtp = SMTP(
+        hostname=server.host,
+        port=server.port,
+        username=server.user,
+        password=server.password,
+        use_tls=server.tls == "wrapped",
+        start_tls={"starttls": True, "none": False}.get(server.tls),
+        cert_bundle=server.cafile,
+        local_hostname=name,
+        timeout=server.timeout,
+    )
+    try:
+        await smtp.connect()
+        yield smtp
+        # The mail is taken: what is said after that is of no use.
+        with suppress(SMTPException, OSError):
+            await smtp.quit()
+    finally:
+        smtp.close()
+
+
+def _meaning(error: BaseException, server: MailServer) -> GiveUp | TryAgain:
+    """Whether a mail may be taken another time (4xx, and what is our own or the line's trouble) or never (5xx)."""
+    if isinstance(error, SMTPRecipientsRefused):
+        found: BaseException | None = next((each for each in error.recipients), None)
+        error = found or error
+    if isinstance(error, SMTPNotSupported):
+        words = f"{server.shown}: {_short(str(error))}"
+        # Letters of another alphabet before the @, which this server will not learn; else TLS, or a way to sign in.
+        return GiveUp(words) if "SMTPUTF8" in words else TryAgain(words)
+    if isinstance(error, SMTPResponseException) and not isinstance(error, SMTPAuthenticationError):
+        words = f"{server.shown}: {error.code} {_short(error.message)}"
+        # A sender that is refused is our own trouble, and that of all mails: MAIL_FROM or MAIL_URL will be mended.
+        blamed = isinstance(error, SMTPRecipientRefused | SMTPDataError)
+        return GiveUp(words) if blamed and error.code >= 500 else TryAgain(words)
+    # A certificate that nobody vouches for is a ValueError too, and not the mail's fault.
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return GiveUp(f"{server.shown}: {_short(str(error))}")
+    if isinstance(error, SMTPAuthenticationError):
+        # Its answer may repeat what it was sent.
+        return TryAgain(f"{server.shown}: {error.code} the user or the password is refused")
+    # aiosmtplib says that it could not connect; why, its cause does, if it has words.
+    reason = error.__cause__ or error
+    return TryAgain(f"{server.shown}: {_short(f'{type(reason).__name__}: {reason}')}")
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_ANSWER else text[: MAX_ANSWER - 1] + "…"
+
+
+class FilePostman:
+    """Writes each mail into a file, where no MAIL_URL is set. keep: files at most; the oldest go."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+
+    async def bring(self, raw: bytes, sender: Address, to: Address, id: str) -> None:
+        path = self._folder / f"{id}.eml"
+        try:
+            await asyncio.to_thread(self._write, path, raw)
+        except OSError as error:
+            raise TryAgain(f"{path}: {error.strerror}") from None
+        logger.warning("MAIL_URL is not set: mail is in a file, and sent to nobody", extra={"file": str(path)})
+
+    def _write(self, path: Path, raw: bytes) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Mails have people's secrets in them.
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(raw)
+        mails = sorted(self._folder.glob("*.eml"), key=lambda each: (each.stat().st_mtime_ns, each.name))
+        for old in mails[: -self._keep]:
+            old.unlink(missing_ok=True)
+
+
+class RecordingPostman:
+    """For tests: keeps what it was given, and fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[bytes, Address, Address]] = []
+        self.errors: list[Exception] = []
+
+    async def bring(self, raw: bytes, sender: Address, to: Address, id: str) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.mails.append((raw, sender, to))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from argon2 import PasswordHasher
 
 from hub.errors import SettingsError
@@ -15,11 +16,12 @@ from hub.publisher import Publisher
 
 from .db.database import Database, Hints
 from .db.settings import DatabaseSettings
-from .feature import Feature
+from .feature import Feature, Route
 from .features.accounts.feature import FEATURE as ACCOUNTS
 from .features.comments.feature import FEATURE as COMMENTS
 from .features.events.feature import FEATURE as EVENTS
 from .identity.passwords import Passwords
+from .identity.roles import Permission
 from .identity.settings import IdentitySettings
 from .identity.visitors import Signer
 from .middleware.stack import site_middlewares
@@ -96,11 +98,9 @@ def create_app(
     secret = settings[IdentitySettings].secret
     if secret is None:
         raise ValueError("the site needs a secret: settings.with_secret()")
-    routes = [route for feature in features for route in feature.routes]
+    routes = _routes(settings)
     within = [each for feature in features for each in feature.middlewares]
-    app = web.Application(
-        middlewares=[*site_middlewares(frozenset(route.handler for route in routes)), *within], client_max_size=max_body
-    )
+    app = web.Application(middlewares=[*site_middlewares(_permissions(routes)), *within], client_max_size=max_body)
     app[keys.settings] = settings
     app[keys.publisher] = publisher
     app[keys.proxies] = Proxies(chosen.proxies, chosen.proxy_header)
@@ -124,8 +124,9 @@ def create_app(
     templating.setup(app, _ROOT / "templates", _globals(features))
     for feature in features:
         feature.setup(app)
-    app.add_routes(routes)
+    app.add_routes([route.definition for route in routes])
     app.router.add_get(PREFIX + "{name:.+}", app[keys.assets].serve)
+    _check_routes(app, routes)
     app.cleanup_ctx.append(_fetching)
     if database is None:
         app.cleanup_ctx.append(_telling)
@@ -147,6 +148,35 @@ def create_app(
     else:
         app.cleanup_ctx.append(_hinting)
     return app
+
+
+def _routes(settings: Settings) -> list[Route]:
+    found: list[Route] = []
+    for feature in settings.features:
+        for route in (*feature.routes, *feature.routes_by(settings)):
+            if not isinstance(route, Route):
+                raise ValueError(f"{feature.name}: {route} does not say who may use it: `web.feature.allow`")
+            found.append(route)
+    return found
+
+
+def _permissions(routes: Sequence[Route]) -> Mapping[Handler, Permission]:
+    """What each view takes; raises ValueError for one that takes different permissions on different routes."""
+    found: dict[Handler, Permission] = {}
+    for route in routes:
+        if found.setdefault(route.definition.handler, route.permission) != route.permission:
+            raise ValueError(
+                f"{route.definition} has its view from a route that takes {found[route.definition.handler]!r}"
+            )
+    return found
+
+
+def _check_routes(app: web.Application, routes: Sequence[Route]) -> None:
+    """Raise ValueError for a route that was put in past `Feature.routes`: no permission would be asked for it."""
+    known = {route.definition.handler for route in routes} | {app[keys.assets].serve}
+    for route in app.router.routes():
+        if route.handler not in known:
+            raise ValueError(f"{route.method} {route.resource} does not say who may use it: `web.feature.allow`")
 
 
 def _globals(features: tuple[Feature, ...]) -> dict[str, object]:

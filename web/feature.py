@@ -17,6 +17,8 @@ from hub.orm.sqlalchemy import AsyncNotifier
 
 from .db.database import Database
 from .db.tables import Base
+from .identity.roles import Permission
+from .pages.keys import Tables
 from .pages.links import Link
 from .services.jobs.kinds import Every, Kind
 
@@ -24,23 +26,40 @@ from .services.jobs.kinds import Every, Kind
 Demo = Callable[[Database], Awaitable[Sequence[str]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route, and what a visitor must be allowed to use it."""
+
+    permission: Permission
+    definition: web.RouteDef
+
+
+def allow(permission: Permission, *definitions: web.RouteDef) -> tuple[Route, ...]:
+    """Routes for those who have a permission: `*allow(Permission.READ, web.get("/", home), …)`."""
+    return tuple(Route(permission, definition) for definition in definitions)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """What a feature hands in. All but the name may be left out.
 
     name: of its folders too: templates/<name>/, static/<name>.js, tests/web/<name>/. needs: features that it can't go
-    without; they come before it in FEATURES. tables: its models; made by migrations whether the feature is on or not.
-    hints: says to the notifier what its rows tell. settings: its dataclass of `hub.settings.setting` fields, read with
-    `request.app[keys.settings][ThatClass]`. globals: what its templates may use beside the common; two features can't
-    hand in one name. setup: puts its parts into the application, under keys of its own, before it starts. contexts: as
-    aiohttp's cleanup contexts. middlewares: around its own and the other features' views, inside the site's own.
-    corner: a template of its own that every page has at the end of its navigation. statics: its files in static/.
-    jobs and periodic: the kinds of jobs it has, and those that come again and again (docs/jobs.md).
+    without; they come before it in FEATURES. routes: made by `allow`, each with the permission that it takes; one view
+    has one permission. routes_by: those that are there by a setting. tables: its models; made by migrations whether the
+    feature is on or not. hints: says to the notifier what its rows tell. settings: its dataclass of
+    `hub.settings.setting` fields, read with `request.app[keys.settings][ThatClass]`. globals: what its templates may
+    use beside the common; two features can't hand in one name. setup: puts its parts into the application, under keys
+    of its own, before it starts. contexts: as aiohttp's cleanup contexts. middlewares: around its own and the other
+    features' views, inside the site's own. corner: a template of its own that every page has at the end of its
+    navigation.
+    statics: its files in static/. jobs and periodic: the kinds of jobs it has, and those that come again and again
+    (docs/jobs.md).
     """
 
     name: str
     needs: tuple[str, ...] = ()
-    routes: Sequence[web.RouteDef] = ()
+    routes: Sequence[Route] = ()
+    routes_by: Callable[[Tables], Sequence[Route]] = lambda settings: ()
     tables: Sequence[type[Base]] = ()
     hints: Callable[[AsyncNotifier], None] = lambda notify: None
     settings: type[Any] | None = None

@@ -152,6 +152,18 @@ def test_manager_makes_an_account_and_changes_its_password(
     assert manager("ann", "--change", password="battery staple") == (0, "ann may sign in\n", "")
     assert manager("bob", "--change", password="battery staple") == (2, "", "fanfare: there is no account 'bob'\n")
     assert manager("eve", password="x")[0] == 2
+    assert manager("wim", "--role", "writer", password="correct horse") == (0, "wim may sign in\n", "")
+
+
+def test_role_is_given_to_who_has_an_account(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        return shell.call(COMMANDS, *arguments, input="correct horse\n", monkeypatch=monkeypatch, capsys=capsys)
+
+    assert call("manager", "ann")[0] == 0
+    assert call("role", "ann", "user") == (0, "ann has the role user\n", "")
+    assert call("role", "bob", "writer") == (2, "", "fanfare: there is no account 'bob'\n")
 
 
 @pytest.mark.parametrize("command", ["serve", "outbox"])

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
-
-from sqlalchemy import String
+from sqlalchemy import CheckConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db.tables import Base
+from .roles import Role
 
 #: Characters of a name.
 MAX_NAME = 60
 
 
 class User(Base):
-    """Someone who may manage events."""
+    """Someone with an account. What they may do, `roles` says of their role."""
 
     __tablename__ = "users"
+    __table_args__ = (CheckConstraint("role in ('user', 'writer', 'manager')", name="role"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(MAX_NAME), unique=True)
-    password_hash: Mapped[str] = mapped_column(String(255))
-    # Repeated in the user's cookies; a new one signs the user out everywhere.
-    stamp: Mapped[str] = mapped_column(String(32), default=lambda: new_stamp())
-
-
-def new_stamp() -> str:
-    """A stamp that no cookie has yet."""
-    return secrets.token_hex(16)
+    # Empty for who has no password, and signs in by GitHub only.
+    password_hash: Mapped[str] = mapped_column(String(255), default="")
+    role: Mapped[str] = mapped_column(String(20), default=Role.USER.value)

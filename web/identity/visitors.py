@@ -1,9 +1,8 @@
 """Who is at the other end: a signed cookie, and the token in a form.
 
-The cookie is a JWT that names a visitor and, after signing in, a user with the stamp that the
-user had then. Signing out gives the user a new stamp, so a copy of the cookie is worth nothing
-afterwards. PyJWT is here for the hub's tokens anyway, and there is nothing to encrypt; so no other
-library keeps the cookie.
+The cookie is a JWT that names a visitor and, after signing in, a user. It is good as long as the sign-in has its row
+(`signins`): signing out deletes that, so a copy of the cookie is worth nothing afterwards. PyJWT is here for the hub's
+tokens anyway, and there is nothing to encrypt; so no other library keeps the cookie.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ class Visitor:
     id: str
     expires: float
     user_id: int | None = None
-    stamp: str = ""
     began: float = 0.0
 
 
@@ -52,21 +50,19 @@ class Signer:
 
     def __init__(self, secret: bytes, *, secure: bool, clock: Callable[[], float] = time.time) -> None:
         # One key a use, so that nothing signed for one can be taken for the other.
-        self._cookie_key = _derive(secret, b"cookie")
-        self._form_key = _derive(secret, b"form")
-        self._device_key = _derive(secret, b"device")
+        self._cookie_key = derive(secret, b"cookie")
+        self._form_key = derive(secret, b"form")
+        self._device_key = derive(secret, b"device")
         self._secure = secure
         self._clock = clock
         # With the prefix, browsers take the cookie only over https and from this very host.
         self.cookie = "__Host-visitor" if secure else "visitor"
         self._device_cookie = "__Secure-device" if secure else "device"
 
-    def new(self, user: User | None = None) -> Visitor:
-        """Someone we have not met, or a user who has just shown the password."""
+    def new(self, user_id: int | None = None) -> Visitor:
+        """Someone we have not met, or a user who has just shown who they are."""
         now = self._clock()
-        if user is None:
-            return Visitor(secrets.token_urlsafe(18), now + LIFE, began=now)
-        return Visitor(secrets.token_urlsafe(18), now + LIFE, user.id, user.stamp, now)
+        return Visitor(secrets.token_urlsafe(24), now + LIFE, user_id, now)
 
     def renew(self, visitor: Visitor) -> Visitor:
         """The same visitor for another LIFE, a user's up to LONGEST in all; the forms on open pages stay good."""
@@ -90,7 +86,6 @@ class Signer:
                 str(claims["vid"]),
                 float(claims["exp"]),
                 claims.get("uid"),
-                str(claims.get("stamp", "")),
                 # Cookies from before this was kept began with the life they have.
                 float(claims.get("iat", claims["exp"] - LIFE)),
             )
@@ -107,7 +102,7 @@ class Signer:
             "iat": int(visitor.began),
         }
         if visitor.user_id is not None:
-            claims |= {"uid": visitor.user_id, "stamp": visitor.stamp}
+            claims["uid"] = visitor.user_id
         response.set_cookie(
             self.cookie,
             jwt.encode(claims, self._cookie_key, algorithm="HS256"),
@@ -155,12 +150,13 @@ class Signer:
 
     def form_token(self, visitor: Visitor) -> str:
         """What a form of this visitor must repeat: another site's page can't know it."""
-        return _derive(self._form_key, visitor.id.encode()).hex()
+        return derive(self._form_key, visitor.id.encode()).hex()
 
     def is_form_token(self, visitor: Visitor, token: str) -> bool:
         """Whether a form came from a page of ours."""
         return hmac.compare_digest(self.form_token(visitor).encode(), token.encode(errors="replace"))
 
 
-def _derive(key: bytes, use: bytes) -> bytes:
+def derive(key: bytes, use: bytes) -> bytes:
+    """A key of its own for a use of a secret."""
     return hmac.digest(key, use, hashlib.sha256)

@@ -6,7 +6,7 @@ import logging
 
 from aiohttp import hdrs, web
 
-from ..pages.requests import json_response, wants_json, wants_page
+from ..pages.requests import NotAllowed, json_response, wants_json, wants_page
 from ..pages.templating import render
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ _ERRORS = {
 }
 
 
+#: Of a 403 for who is signed in.
+_NOT_ALLOWED = ("That takes another role", "A manager can give it to you; or sign in with another account.")
+
+
 def refusal(request: web.Request, error: web.HTTPException) -> web.Response:
     """An aiohttp exception as an answer in the form that was asked for; its own headers are kept."""
     kept = {
@@ -46,7 +50,8 @@ def refusal(request: web.Request, error: web.HTTPException) -> web.Response:
         logger.warning("view refused", extra=facts, exc_info=error if error.status == 500 else None)
     default = f"{error.status}: {error.reason}"
     reason = error.text if error.text not in {None, default} and error.status != 413 else None
-    response = failure(request, error.status, reason=reason, headers=kept)
+    words = _NOT_ALLOWED if isinstance(error, NotAllowed) else None
+    response = failure(request, error.status, reason=reason, headers=kept, words=words)
     if error.status == 408:
         # What is still to come of the body would be taken for another request.
         response.force_close()
@@ -54,10 +59,15 @@ def refusal(request: web.Request, error: web.HTTPException) -> web.Response:
 
 
 def failure(
-    request: web.Request, status: int, *, reason: str | None = None, headers: dict[str, str] | None = None
+    request: web.Request,
+    status: int,
+    *,
+    reason: str | None = None,
+    headers: dict[str, str] | None = None,
+    words: tuple[str, str] | None = None,
 ) -> web.Response:
-    """The page, JSON or text of a status, with what to do next."""
-    title, step = _ERRORS.get(status, ("That didn’t work", "Go back and try again."))
+    """The page, JSON or text of a status, with what to do next. words: a title and a step of its own."""
+    title, step = words or _ERRORS.get(status, ("That didn’t work", "Go back and try again."))
     headers = {hdrs.CACHE_CONTROL: "no-store"} | (headers or {})
     if wants_json(request):
         response = json_response({"error": reason or f"{title}.", "next": step}, status=status)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..db.database import noting
 from ..db.engine import is_away
+from ..identity.roles import Permission
 from ..pages import keys
-from ..pages.requests import NEW_VISITOR
+from ..pages.requests import NEW_VISITOR, require
 from .conditional import conditional
 from .errors import failure, refusal
 from .forgery import AskAgain, ask_again, check_form, is_form
@@ -21,8 +23,8 @@ from .writes import carry
 logger = logging.getLogger(__name__)
 
 
-def site_middlewares(views: frozenset[Handler]) -> list[Middleware]:
-    """The site's middlewares. views: the site's own handlers; others pass untouched."""
+def site_middlewares(views: Mapping[Handler, Permission]) -> list[Middleware]:
+    """The site's middlewares. views: the site's own handlers, with what each takes; others pass untouched."""
 
     def is_ours(request: web.Request) -> bool:
         # The hub answers everything below its own paths, so what no route knows is the site's to refuse.
@@ -54,8 +56,10 @@ def site_middlewares(views: frozenset[Handler]) -> list[Middleware]:
         await recognise(request)
         try:
             if is_form(request):
-                response = await _form(request, handler)
+                response = await _form(request, views[request.match_info.handler], handler)
             else:
+                if request.match_info.http_exception is None:
+                    require(request, views[request.match_info.handler])
                 response = await handler(request)
         except web.HTTPException as error:
             response = refusal(request, error)
@@ -66,11 +70,12 @@ def site_middlewares(views: frozenset[Handler]) -> list[Middleware]:
     return [errors, visitors]
 
 
-async def _form(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _form(request: web.Request, permission: Permission, handler: Handler) -> web.StreamResponse:
     try:
         await check_form(request)
     except AskAgain:
         return await ask_again(request)
+    require(request, permission)
     response: web.StreamResponse
     with noting() as told:
         try:

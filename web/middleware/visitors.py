@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+import logging
 
-from ..identity.users import User
+from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..identity import signins
+from ..identity.signins import SignIn
+from ..identity.visitors import Visitor
 from ..pages import keys
-from ..pages.requests import NEW_VISITOR, USER, VISITOR
+from ..pages.requests import NEW_VISITOR, SIGN_IN, USER, VISITOR, where_of
+
+logger = logging.getLogger(__name__)
 
 
 async def recognise(request: web.Request) -> None:
@@ -19,14 +26,27 @@ async def recognise(request: web.Request) -> None:
     if signer.is_fading(visitor):
         request[NEW_VISITOR] = request[VISITOR] = visitor = signer.renew(visitor)
     if visitor.user_id is not None:
-        await _recognise_user(request, visitor.user_id, visitor.stamp)
+        await _recognise_user(request, visitor)
 
 
-async def _recognise_user(request: web.Request, user_id: int, stamp: str) -> None:
+async def _recognise_user(request: web.Request, visitor: Visitor) -> None:
     async with request.app[keys.database].reading() as session:
-        user = await session.get(User, user_id)
-    if user is None or user.stamp != stamp:
+        found = await signins.find(session, visitor)
+    if found is None:
         # Signed out elsewhere: go on as someone we have not met.
         request[NEW_VISITOR] = request[VISITOR] = request.app[keys.signer].new()
-    else:
-        request[USER] = user
+        return
+    request[SIGN_IN], request[USER] = found
+    await _see(request, found[0])
+
+
+async def _see(request: web.Request, sign_in: SignIn) -> None:
+    where = where_of(request)
+    if not signins.is_stale(sign_in, where):
+        return
+    try:
+        async with request.app[keys.database].saving() as session:
+            await signins.see(session, sign_in, where)
+    except SQLAlchemyError as error:
+        # A page that can be read needs no row written.
+        logger.info("sign-in not noted", extra={"error": str(error)[:200]})

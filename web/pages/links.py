@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-#: For whom a link is: everybody, those who have not signed in, those who have.
-For = Literal["all", "visitors", "users"]
+from ..identity.roles import Permission, Role, may
+
+#: For whom a link is: everybody, those who have not signed in, those who have, or those who have a permission.
+For = Literal["all", "visitors", "users"] | Permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Link:
         """Whether a page at this path is of the link's part."""
         return path == self.path if self.within is None else path.startswith(self.within)
 
-    def is_for(self, user: object | None) -> bool:
-        """Whether it is shown to this user, or to a visitor who is none."""
-        return self.to == "all" or (self.to == "users") == (user is not None)
+    def is_for(self, role: Role) -> bool:
+        """Whether it is shown to who has this role."""
+        if isinstance(self.to, Permission):
+            return may(role, self.to)
+        return self.to == "all" or (self.to == "visitors") == (role is Role.VISITOR)

@@ -15,6 +15,10 @@ from aiohttp import hdrs, web
 from yarl import query_to_pairs
 
 from .. import heads
+from ..identity import roles
+from ..identity.browsers import browser_name, network_of
+from ..identity.roles import Permission, Role
+from ..identity.signins import SignIn, Where
 from ..identity.users import User
 from ..identity.visitors import Visitor
 from . import keys
@@ -24,6 +28,8 @@ MAX_FORM = 160 * 1024
 
 VISITOR = web.RequestKey("visitor", Visitor)
 USER = web.RequestKey("user", User)
+#: Where the user is signed in: the row of this browser.
+SIGN_IN = web.RequestKey("sign-in", SignIn)
 FIELDS = web.RequestKey("fields", dict[str, str])
 #: The cookie that the answer has to carry.
 NEW_VISITOR = web.RequestKey("new visitor", Visitor)
@@ -228,6 +234,29 @@ def require_user(request: web.Request) -> User:
     raise web.HTTPSeeOther(f"{login}?next=" + quote(request.path_qs, safe="/"))
 
 
+class NotAllowed(web.HTTPForbidden):
+    """Who is signed in may not do this."""
+
+
+def role_of(request: web.Request) -> Role:
+    """What the visitor is here."""
+    user = request.get(USER)
+    return roles.role_of(None if user is None else user.role)
+
+
+def may(request: web.Request, permission: Permission) -> bool:
+    """Whether the visitor may do this."""
+    return roles.may(role_of(request), permission)
+
+
+def require(request: web.Request, permission: Permission) -> None:
+    """Do nothing if the visitor may do this; else raise NotAllowed, or what `require_user` does for who may sign in."""
+    if may(request, permission):
+        return
+    require_user(request)
+    raise NotAllowed(text="Your account may not do this.")
+
+
 def redirect(location: str) -> web.Response:
     """After a form: look there."""
     return web.Response(status=303, headers={hdrs.LOCATION: location})
@@ -247,6 +276,11 @@ def address_of(request: web.Request) -> str:
     """
     proxies = request.app[keys.proxies]
     return proxies.client(request.remote or "", request.headers.getall(proxies.header, ()))
+
+
+def where_of(request: web.Request) -> Where:
+    """Where the visitor's browser is, and what it is called, as its user is shown it."""
+    return Where(network_of(address_of(request)), browser_name(request.headers.get(hdrs.USER_AGENT, "")))
 
 
 def read_number(request: web.Request, name: str, *, default: int, most: int) -> int:

@@ -5,6 +5,7 @@ fanout_script()      the tag of the browser client, with its integrity hash
 position(channel)    the channel's position as the view read it, before its rows
 csrf_field()         the hidden field that every form needs where somebody is signed in; csrf_token() its value alone
 user                 who is signed in, or none
+may(Permission.…)    whether the visitor may do this
 links                who may see which part of the site
 and what features hand in (`Feature.globals`), such as their channels
 """
@@ -24,9 +25,10 @@ from markupsafe import Markup
 
 from hub.publisher import Publisher
 
+from ..identity import roles
 from . import keys
 from .assets import Assets
-from .requests import USER, form_token
+from .requests import USER, form_token, role_of
 from .settings import PageSettings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ def setup(app: web.Application, folder: Path, more: Mapping[str, object]) -> Non
         asset=assets.url,
         fanout_script=lambda: fanout_script(assets),
         position=_position,
+        Permission=roles.Permission,
         poll=f"{settings.poll:g}",
         calm_poll=f"{settings.calm_poll:g}",
         **more,
@@ -114,10 +117,11 @@ def _context(request: web.Request) -> dict[str, Any]:
             return Markup()
         return Markup('<input type="hidden" name="csrf_token" value="{}">').format(csrf_token())
 
-    user = request.get(USER)
+    role = role_of(request)
     return {
-        "user": user,
-        "links": [link for link in request.app[keys.links] if link.is_for(user)],
+        "user": request.get(USER),
+        "may": lambda permission: roles.may(role, permission),
+        "links": [link for link in request.app[keys.links] if link.is_for(role)],
         "path": request.path,
         "csrf_token": csrf_token,
         "csrf_field": csrf_field,

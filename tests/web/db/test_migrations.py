@@ -147,6 +147,58 @@ async def test_downgrade_keeps_the_comments_of_events(old: str) -> None:
     assert (await _rows(old, "select count(*) from comments"))[0][0] == 4
 
 
+#: Accounts of the release before roles.
+_USERS = """
+insert into users (id, name, password_hash, stamp) values (1, 'ada', 'h1', 's1'), (2, 'bob', 'h2', 's2');
+"""
+
+
+@pytest.fixture
+async def with_users(database_url: str) -> str:
+    await migrate(database_url, _before("sign_ins"))
+    await _run(database_url, _USERS)
+    return database_url
+
+
+def _before(words: str) -> str:
+    """The revision before that whose file has these words in its name."""
+    [path] = (VERSIONS / "versions").glob(f"*_{words}.py")
+    return f"{int(path.name[:4]) - 1:04}"
+
+
+async def test_who_had_an_account_is_a_manager_and_new_rows_have_no_role(with_users: str) -> None:
+    await migrate(with_users)
+    assert await _rows(with_users, "select id, name, password_hash, role from users order by id") == [
+        (1, "ada", "h1", "manager"),
+        (2, "bob", "h2", "manager"),
+    ]
+    await _run(with_users, "insert into users (id, name, password_hash) values (3, 'eve', 'h3')")
+    assert await _rows(with_users, "select role from users where id = 3") == [("user",)]
+    for wrong in ("update users set role = 'root'", "update users set name = 'ada' where id = 2"):
+        with pytest.raises(IntegrityError):
+            await _run(with_users, wrong)
+
+
+async def test_downgrade_makes_nobody_a_manager_who_was_none(with_users: str) -> None:
+    await migrate(with_users)
+    moment = "'2030-05-17 18:30:00'"
+    await _run(
+        with_users,
+        "update users set role = 'writer' where id = 2",
+        "insert into users (id, name, password_hash, role) values (3, 'octocat', '', 'manager')",
+        "insert into sign_ins (key_hash, user_id, way, created_at, seen_at, network, browser)"
+        f" values ('k', 1, 'password', {moment}, {moment}, '', '')",
+        "insert into github_accounts (id, user_id, login, shown, gives_role, linked_at)"
+        f" values (583231, 3, 'octocat', 'octocat', true, {moment})",
+    )
+    await undo(with_users, _before("sign_ins"))
+    [row] = await _rows(with_users, "select id, name, password_hash, stamp from users")
+    assert row[:3] == (1, "ada", "h1")
+    assert len(str(row[3])) == 32
+    assert row[3] != "s1"
+    await migrate(with_users)
+
+
 async def test_every_migration_can_be_undone(database_url: str) -> None:
     await migrate(database_url)
     await undo(database_url, "base")

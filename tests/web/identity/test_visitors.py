@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from web.identity.users import User
 from web.identity.visitors import LIFE, LONGEST, Signer, Visitor
 
 
@@ -41,7 +40,7 @@ def test_cookie_is_renewed_for_who_comes_again() -> None:
 def test_user_signs_in_again_after_the_longest_time_however_often_the_cookie_was_renewed() -> None:
     """A copied cookie that was used once a week was good for ever."""
     jar = Jar()
-    jar.take(jar.signer.new(User(id=1, name="ada", password_hash="", stamp="s")))
+    jar.take(jar.signer.new(1))
     began = jar.now
     while jar.visit() is not None:
         jar.now += LIFE / 4

@@ -1,4 +1,4 @@
-"""What the command of accounts does."""
+"""What the commands of accounts do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import getpass
 import sys
+from collections.abc import Awaitable, Callable
 
 from hub.cli import DONE, Environ, Wrong
 from hub.publisher import RecordingPublisher
@@ -15,29 +16,52 @@ from ...db.database import Database
 from ...db.migrate import migrate
 from ...db.settings import DatabaseSettings
 from ...identity.passwords import Passwords
-from .people import change_password, create_user
+from ...identity.roles import Role
+from .people import change_password, change_role, create_user
 
 
 def manager(found: argparse.Namespace, environ: Environ) -> int:
     """Make an account, or give it another password."""
-    url = read(DatabaseSettings, environ).url
     # Asked for or piped in: an argument would be seen by everyone on the machine.
     password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
-    async def make() -> None:
+    async def make(database: Database) -> None:
+        if found.change:
+            await change_password(database, Passwords(), found.name, password)
+        else:
+            await create_user(database, Passwords(), found.name, password, Role(found.role))
+
+    _run(make, found.name, environ)
+    print(f"{found.name} may sign in")
+    return DONE
+
+
+def role(found: argparse.Namespace, environ: Environ) -> int:
+    """Give an account another role, at once."""
+
+    async def change(database: Database) -> None:
+        await change_role(database, found.name, Role(found.role))
+
+    _run(change, found.name, environ)
+    print(f"{found.name} has the role {found.role}")
+    return DONE
+
+
+def _run(change: Callable[[Database], Awaitable[None]], name: str, environ: Environ) -> None:
+    """Change something about a user; raises Wrong."""
+    url = read(DatabaseSettings, environ).url
+
+    async def run() -> None:
         await migrate(url)
         # A user tells nobody.
         database = Database(url, RecordingPublisher())
         try:
-            put = change_password if found.change else create_user
-            await put(database, Passwords(), found.name, password)
+            await change(database)
         except LookupError:
-            raise Wrong(f"there is no account {found.name!r}") from None
+            raise Wrong(f"there is no account {name!r}") from None
         except ValueError as error:
             raise Wrong(str(error)) from None
         finally:
             await database.close()
 
-    asyncio.run(make())
-    print(f"{found.name} may sign in")
-    return DONE
+    asyncio.run(run())

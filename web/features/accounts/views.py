@@ -1,4 +1,4 @@
-"""Signing in and out."""
+"""Signing in with a password, and out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,31 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from sqlalchemy import select
 
+from ...identity import signins
 from ...identity.passwords import TooBusy
-from ...identity.users import MAX_NAME, User, new_stamp
+from ...identity.roles import Permission, may, role_of
+from ...identity.users import MAX_NAME, User
+from ...identity.visitors import Visitor
 from ...pages import keys
-from ...pages.requests import USER, address_of, clean_line, read_fields, redirect, require_user
+from ...pages.requests import (
+    SIGN_IN,
+    USER,
+    VISITOR,
+    address_of,
+    clean_line,
+    read_fields,
+    redirect,
+    require_user,
+    where_of,
+)
 from ...pages.templating import render
 from . import attempts
-from .people import MAX_PASSWORD, note_success
+from .people import MAX_PASSWORD, sign_in_by_password
+from .settings import AccountSettings
 
-AFTER_LOGIN = "/manage/events"
+#: Where the account's own page is.
+ACCOUNT = "/account"
+_MANAGE = "/manage/events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +39,7 @@ class LoginForm:
     """What was typed (never the password), where to go next, and what is wrong."""
 
     name: str = ""
-    next: str = AFTER_LOGIN
+    next: str = ""
     error: str | None = None
 
 
@@ -34,16 +50,16 @@ def setup(app: web.Application) -> None:
 
 async def login(request: web.Request) -> web.StreamResponse:
     """GET /login, with ?next=path."""
-    form = LoginForm(next=_local(request.query.get("next")))
+    form = LoginForm(next=local(request.query.get("next")))
     if USER in request:
-        return redirect(form.next)
+        return redirect(form.next or home_of(request[USER]))
     return _form(request, form)
 
 
 async def post_login(request: web.Request) -> web.StreamResponse:
     """POST /login: name, password, next."""
     fields = await read_fields(request)
-    name, target = clean_line(fields.get("name", ""), MAX_NAME)[:MAX_NAME], _local(fields.get("next"))
+    name, target = clean_line(fields.get("name", ""), MAX_NAME)[:MAX_NAME], local(fields.get("next"))
     password = fields.get("password", "")
     database, signer, passwords = request.app[keys.database], request.app[keys.signer], request.app[keys.passwords]
     async with database.reading() as session:
@@ -55,7 +71,8 @@ async def post_login(request: web.Request) -> web.StreamResponse:
         response = _form(request, LoginForm(name, target, error), status=429)
         response.headers[hdrs.RETRY_AFTER] = str(int(attempts.WINDOW.total_seconds()))
         return response
-    kept = None if user is None or len(password) > MAX_PASSWORD else user.password_hash
+    # Who has no password signs in with GitHub.
+    kept = None if user is None or len(password) > MAX_PASSWORD else user.password_hash or None
     try:
         matches = await passwords.verify(kept, password[:MAX_PASSWORD])
     except TooBusy:
@@ -67,35 +84,51 @@ async def post_login(request: web.Request) -> web.StreamResponse:
     if not matches or user is None:
         return _form(request, LoginForm(name, target, "That name and password don’t go together."), status=403)
     await attempts.give_back(database, attempt)
-    await note_success(database, user, password, passwords)
-    # Another visitor from here on: whoever knew the old cookie knows nothing of this one.
-    response = redirect(target)
-    signer.write(response, signer.new(user))
+    visitor = await sign_in_by_password(
+        database, signer, passwords, user, password, where_of(request), request.get(VISITOR)
+    )
+    response = signed_in(request, user, visitor, target)
     signer.write_device(response, user, device)
     return response
 
 
 async def post_logout(request: web.Request) -> web.StreamResponse:
-    """POST /logout: ends every sign-in of this user, so that a copied cookie ends too."""
+    """POST /logout: ends this browser's sign-in, so that a copied cookie ends too."""
     user = require_user(request)
     async with request.app[keys.database].saving() as session:
-        kept = await session.get(User, user.id)
-        if kept is not None:
-            kept.stamp = new_stamp()
+        await signins.end(session, user.id, request[SIGN_IN].id)
     response = redirect("/")
     request.app[keys.signer].forget(response)
     return response
 
 
-def _form(request: web.Request, form: LoginForm, status: int = 200) -> web.Response:
-    return render(request, "accounts/login.html", {"form": form}, status=status, cache="no-store")
+def signed_in(request: web.Request, user: User, visitor: Visitor, target: str) -> web.Response:
+    """The way on for who has just signed in, with the cookie."""
+    response = redirect(target or home_of(user))
+    request.app[keys.signer].write(response, visitor)
+    return response
 
 
-def _local(target: str | None) -> str:
-    """Where to go after signing in: a path of ours, never another site."""
-    if target is None or not target.startswith("/") or target.startswith(("//", "/\\")):
-        return AFTER_LOGIN
+def home_of(user: User) -> str:
+    """Where a user goes who wanted nothing in particular."""
+    return _MANAGE if may(role_of(user.role), Permission.MANAGE_EVENTS) else ACCOUNT
+
+
+def local(target: str | None) -> str:
+    """Where to go after signing in: a path of ours, never another site; "" for nowhere in particular."""
+    if target is None or not target.startswith("/") or target.startswith(("//", "/\\")) or len(target) > _MAX_TARGET:
+        return ""
     # Browsers drop tabs and line ends from a URL, and whatever writes it anew (a proxy) may drop `/.` or `/..`: either
     # could bring a second slash to the front.
     is_plain = target.isprintable() and target.isascii() and "\\" not in target
-    return target if is_plain and "//" not in target.partition("?")[0] else AFTER_LOGIN
+    return target if is_plain and "//" not in target.partition("?")[0] else ""
+
+
+#: Characters of a path to go on to; it is kept in a cookie while somebody is at GitHub, and those have 4 KB.
+_MAX_TARGET = 1000
+
+
+def _form(request: web.Request, form: LoginForm, status: int = 200) -> web.Response:
+    has_github = request.app[keys.settings][AccountSettings].client_id is not None
+    context = {"form": form, "has_github": has_github}
+    return render(request, "accounts/login.html", context, status=status, cache="no-store")

@@ -16,7 +16,7 @@ from sqlalchemy.orm import joinedload
 
 from ...db.tables import now
 from ...pages import keys
-from ...pages.requests import clean_line, clean_long, json_response, read_fields, redirect, require_user, wants_json
+from ...pages.requests import clean_line, clean_long, json_response, read_fields, redirect, wants_json
 from ...pages.templating import read_positions, render
 from .hints import EVENTS
 from .models import MAX_DESCRIPTION, MAX_SLUG, MAX_TITLE, Category, Event, Status
@@ -107,7 +107,6 @@ class EventForm:
 
 async def table(request: web.Request) -> web.StreamResponse:
     """GET /manage/events."""
-    require_user(request)
     positions = await read_positions(request.app[keys.publisher], EVENTS)
     async with request.app[keys.database].reading() as session:
         events = list(
@@ -123,14 +122,12 @@ async def table(request: web.Request) -> web.StreamResponse:
 
 async def new(request: web.Request) -> web.StreamResponse:
     """GET /manage/events/new."""
-    require_user(request)
     tomorrow = (now() + timedelta(days=1)).replace(minute=0)
     return await _form(request, EventForm(starts_at=tomorrow.strftime(_START)), None)
 
 
 async def post_new(request: web.Request) -> web.StreamResponse:
     """POST /manage/events."""
-    require_user(request)
     form = await EventForm.read(await read_fields(request))
     event: Event | None = None
     if not form.errors:
@@ -151,7 +148,6 @@ async def post_new(request: web.Request) -> web.StreamResponse:
 
 async def edit(request: web.Request) -> web.StreamResponse:
     """GET /manage/events/{id}/edit."""
-    require_user(request)
     async with request.app[keys.database].reading() as session:
         event = await _get(session, request)
     return await _form(request, EventForm.of(event), event)
@@ -159,7 +155,6 @@ async def edit(request: web.Request) -> web.StreamResponse:
 
 async def post_edit(request: web.Request) -> web.StreamResponse:
     """POST /manage/events/{id}/edit; 409 when someone else has edited the event since the form was made."""
-    require_user(request)
     form = await EventForm.read(await read_fields(request))
     conflict = False
     try:
@@ -184,7 +179,6 @@ async def post_edit(request: web.Request) -> web.StreamResponse:
 
 async def post_status(request: web.Request) -> web.StreamResponse:
     """POST /manage/events/{id}/status: `status` is scheduled, live or ended."""
-    require_user(request)
     try:
         status = Status((await read_fields(request)).get("status", ""))
     except ValueError:

@@ -1,0 +1,211 @@
+"""Who may do what: one table, and every route of the site is in it."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from visiting import PASSWORD, Browser
+
+from hub.publisher import RecordingPublisher
+from web.app import FEATURES, create_app, read_settings
+from web.db.database import Database
+from web.feature import Feature, Route, allow
+from web.features.accounts.cli import ROLES
+from web.features.accounts.people import create_user
+from web.features.events.models import Event
+from web.identity.passwords import Passwords
+from web.identity.roles import GIVEN, MAY, Permission, Role, may, role_of
+from web.pages.assets import PREFIX
+from web.settings import Settings
+
+READ, COMMENT, SIGN_IN = Permission.READ, Permission.COMMENT, Permission.SIGN_IN
+OWN, EVENTS = Permission.OWN_ACCOUNT, Permission.MANAGE_EVENTS
+
+#: Every route of the site, by hand: a new one is written down here too, with what it takes.
+ROUTES = {
+    "GET /": READ,
+    "GET /events": READ,
+    "GET /events/{slug}": READ,
+    "GET /events/{slug}/about": READ,
+    "GET /events/{slug}/comments.json": READ,
+    "POST /events/{slug}/comments": COMMENT,
+    "GET /manage/events": EVENTS,
+    "POST /manage/events": EVENTS,
+    "GET /manage/events/new": EVENTS,
+    "GET /manage/events/{id}/edit": EVENTS,
+    "POST /manage/events/{id}/edit": EVENTS,
+    "POST /manage/events/{id}/status": EVENTS,
+    "GET /login": SIGN_IN,
+    "POST /login": SIGN_IN,
+    "POST /login/github": SIGN_IN,
+    "GET /login/github/back": SIGN_IN,
+    "POST /logout": OWN,
+    "GET /account": OWN,
+    "POST /account/password": OWN,
+    "POST /account/sign-ins/end-others": OWN,
+    "POST /account/sign-ins/{id}/end": OWN,
+    "POST /account/github": OWN,
+    "POST /account/github/disconnect": OWN,
+}
+
+GITHUB = {"GITHUB_CLIENT_ID": "x", "GITHUB_CLIENT_SECRET": "y", "GITHUB_ANYBODY": "true"}
+SECRET = {"SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="}
+
+
+@pytest.fixture
+def settings(site_url: str) -> Settings:
+    """Every route there can be."""
+    return read_settings({"DATABASE_URL": site_url, **SECRET, **GITHUB})
+
+
+def _path(route: web.AbstractRoute) -> str:
+    assert route.resource is not None
+    return route.resource.canonical
+
+
+def _all(settings: Settings) -> list[Route]:
+    return [route for feature in settings.features for route in (*feature.routes, *feature.routes_by(settings))]
+
+
+def test_every_route_says_what_it_takes_and_is_written_down() -> None:
+    settings = read_settings({**SECRET, **GITHUB})
+    found = {}
+    for route in _all(settings):
+        path = re.sub(r"\{(\w+):[^/]*\}", r"{\1}", route.definition.path)
+        found[f"{route.definition.method} {path}"] = route.permission
+    assert found == ROUTES
+
+
+async def test_application_has_no_other_route(
+    settings: Settings, publisher: RecordingPublisher, database: Database
+) -> None:
+    app = create_app(settings, publisher, database=database)
+    found = {
+        f"{route.method.replace('HEAD', 'GET')} {_path(route)}"
+        for route in app.router.routes()
+        if not _path(route).startswith(PREFIX)
+    }
+    assert found == set(ROUTES)
+
+
+@pytest.mark.parametrize("route", [web.get("/x", lambda request: web.Response())])
+def test_route_that_does_not_say_stops_the_start(route: web.RouteDef, publisher: RecordingPublisher) -> None:
+    feature = Feature(name="x", routes=(route,))  # type: ignore[arg-type]  # what mypy would refuse
+    with pytest.raises(ValueError, match=r"^x: .* does not say who may use it"):
+        create_app(Settings.from_environ(SECRET, [feature]), publisher)
+
+
+def test_route_that_is_put_in_past_the_table_stops_the_start(publisher: RecordingPublisher) -> None:
+    async def view(request: web.Request) -> web.Response:
+        return web.Response()
+
+    feature = Feature(name="x", setup=lambda app: app.router.add_get("/x", view) and None)
+    with pytest.raises(ValueError, match="does not say who may use it"):
+        create_app(Settings.from_environ(SECRET, [feature]), publisher)
+
+
+def test_view_has_one_permission(publisher: RecordingPublisher) -> None:
+    async def view(request: web.Request) -> web.Response:
+        return web.Response()
+
+    routes = (*allow(READ, web.get("/a", view)), *allow(EVENTS, web.get("/b", view)))
+    with pytest.raises(ValueError, match="has its view from"):
+        create_app(Settings.from_environ(SECRET, [Feature(name="x", routes=routes)]), publisher)
+
+
+def test_every_permission_is_in_the_table_and_what_is_not_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(MAY) == set(Permission)
+    monkeypatch.setattr("web.identity.roles.MAY", {})
+    assert not any(may(role, permission) for role in Role for permission in Permission)
+
+
+@pytest.mark.parametrize(
+    ("text", "role"),
+    [(None, Role.VISITOR), ("manager", Role.MANAGER), ("visitor", Role.USER), ("", Role.USER), ("admin", Role.USER)],
+)
+def test_role_that_is_unknown_is_none(text: str | None, role: Role) -> None:
+    assert role_of(text) is role
+
+
+def test_command_offers_the_roles_that_there_are() -> None:
+    assert tuple(map(str, GIVEN)) == ROLES
+
+
+def test_who_may_more_may_all_that_others_may() -> None:
+    order = [Role.VISITOR, Role.USER, Role.WRITER, Role.MANAGER]
+    for less, more in pairwise(order):
+        assert {each for each in Permission if may(less, each)} <= {each for each in Permission if may(more, each)}
+
+
+async def _status(browser: Browser, name: str, event: Event, token: str) -> int:
+    method, path = name.split()
+    path = path.replace("{slug}", event.slug).replace("{id}", "987654321")
+    if method == "GET":
+        return (await browser.fetch(path, allow_redirects=False)).status
+    headers = {"Accept": "application/json", "Content-Type": "application/json", "Origin": browser.origin}
+    response = await browser.client.post(path, json={"csrf_token": token}, headers=headers, allow_redirects=False)
+    return response.status
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_every_route_asks_the_table(
+    role: Role,
+    settings: Settings,
+    publisher: RecordingPublisher,
+    database: Database,
+    passwords: Passwords,
+    concert: Event,
+) -> None:
+    """Each route, asked for by each role: refused by 401 or 403 exactly where the table says so."""
+
+    # The routes and their permissions are the site's; the views only say that they were reached.
+    def hollow(route: Route) -> Route:
+        async def view(request: web.Request) -> web.Response:
+            return web.Response(status=299)
+
+        old = route.definition
+        return Route(route.permission, web.RouteDef(old.method, old.path, view, old.kwargs))
+
+    keep = {"GET /login", "POST /login"}
+    routes = [
+        route if f"{route.definition.method} {route.definition.path}" in keep else hollow(route)
+        for route in _all(settings)
+    ]
+    accounts = next(feature for feature in FEATURES if feature.name == "accounts")
+    whole = Settings(
+        (Feature(name="hollow", routes=routes, globals=accounts.globals, setup=accounts.setup),), settings.values
+    )
+    app = create_app(whole, publisher, database=database)
+    if role is not Role.VISITOR:
+        await create_user(database, passwords, "ada", PASSWORD, role)
+    async with TestClient(TestServer(app)) as client:
+        browser = Browser(client)
+        if role is not Role.VISITOR:
+            assert (await browser.sign_in()).status == 303
+        await browser.look("/login")
+        for name, permission in ROUTES.items():
+            if name in keep:
+                continue
+            token = await _token(browser, app)
+            status = await _status(browser, name, concert, token)
+            if may(role, permission):
+                assert status == 299, name
+            else:
+                assert status == (401 if role is Role.VISITOR else 403), name
+
+
+async def _token(browser: Browser, app: web.Application) -> str:
+    """The form token of whoever this is, as a page would have it."""
+    from aiohttp.test_utils import make_mocked_request
+
+    from web.pages import keys
+
+    signer = app[keys.signer]
+    cookies = {cookie.key: cookie.value for cookie in browser.client.session.cookie_jar}
+    head = {"Cookie": f"{signer.cookie}={cookies.get(signer.cookie, '')}"}
+    visitor = signer.read(make_mocked_request("GET", "/", head))
+    return "" if visitor is None else signer.form_token(visitor)

@@ -15,11 +15,12 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
 from ..errors import BadMessage, TooDeep, TooDense
+from . import surrogates
 
 Message = dict[str, Any]
 
@@ -43,11 +44,9 @@ _LONG = 1_000
 #: Backslashes in a row that are looked at.
 _RUN = 64
 
-#: Halves of surrogate pairs that a text may have. Each costs 0.6 µs, as Python's codecs call a function for it: a
-#: body of a megabyte had 170,000, and halted the loop for 0.1 s. Who cuts texts makes one of each.
+#: Halves of surrogate pairs that a text may have. A body of a megabyte had 170,000, and halted the loop for 0.1 s. Who
+#: cuts texts makes one of each.
 MAX_HALVES = 1_000
-
-_TOO_BROKEN = "Too many halves of surrogate pairs"
 
 #: Messages of a batch whose client is looked for.
 _HEAD = 16
@@ -68,30 +67,13 @@ def loads(text: bytes | str, halves: int = MAX_HALVES) -> Any:
         if "surrogate" not in str(error) and "UTF-8" not in str(error):
             raise BadMessage(text="Invalid JSON") from None
     try:
-        whole = json.loads(_decoded(text, halves), parse_constant=_refuse)
-        # Written again and read by orjson, so that it is as strict with the rest as ever.
-        return orjson.loads(_whole_json(whole, halves))
-    except (ValueError, RecursionError):
+        # A text of str may have halves as they are.
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        return orjson.loads(surrogates.replaced(raw, halves))
+    except surrogates.TooMany:
+        raise BadMessage(text="Too many halves of surrogate pairs") from None
+    except orjson.JSONDecodeError:
         raise BadMessage(text="Invalid JSON") from None
-
-
-def _decoded(text: bytes | str, halves: int) -> str:
-    """A text whose halves of pairs may be three bytes of their own. Raises ValueError for other bytes."""
-    if isinstance(text, str):
-        return text
-    # Each half is three bytes that no UTF-8 has. `surrogateescape` is a loop in C, `surrogatepass` a call for each.
-    left = 3 * halves
-    for at in range(0, len(text), _STRETCH):
-        # At either end of a stretch a letter may be cut.
-        left -= _count_halves(text[at : at + _STRETCH].decode("utf-8", "surrogateescape")) - 6
-        if left < 0:
-            raise BadMessage(text=_TOO_BROKEN)
-    return text.decode("utf-8", "surrogatepass")
-
-
-def _count_halves(text: str) -> int:
-    """How many surrogates a text has. Both ways to encode it are loops in C."""
-    return (len(text.encode("utf-8", "surrogatepass")) - len(text.encode("utf-8", "ignore"))) // 3
 
 
 def whole_text(text: str) -> str:
@@ -114,14 +96,9 @@ def mended(text: bytes) -> bytes:
         return b"null"
 
 
-def _whole_json(value: object, most: int | None = None) -> bytes:
-    """One JSON value by the library's own encoder; raises ValueError, TypeError or RecursionError.
-
-    most: halves of pairs that it may have; raises BadMessage for more.
-    """
+def _whole_json(value: object) -> bytes:
+    """One JSON value by the library's own encoder; raises ValueError, TypeError or RecursionError."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    if most is not None and _count_halves(text) > most:
-        raise BadMessage(text=_TOO_BROKEN)
     return whole_text(text).encode()
 
 
@@ -315,7 +292,3 @@ def _has_no_number(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_has_no_number, value))
     return False
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)

@@ -659,7 +659,7 @@ class Bayeux:
             # A batch may speak for several sessions. One of them is held: what is held has a time when it is answered.
             or (request.outcome.hold is not None and request.outcome.hold.session is not session)
             or session.lost
-            or (session.queue is not None and (http or session.ack is not None))
+            or (session.has_ready and (http or session.ack is not None))
         ):
             reply.update(clientId=session.id, advice=self.stream if kind == EVENTSOURCE else self.retry)
             request.outcome.replies.append(reply)

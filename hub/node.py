@@ -47,7 +47,7 @@ from .histories import HistoryRule
 from .lanes import Lanes
 from .polls import Poll
 from .protocol.access import NOBODY, Grant, Who
-from .protocol.channels import home, is_meta, is_wild
+from .protocol.channels import home, is_meta, is_wild, matches
 from .protocol.dialects import wire
 from .protocol.messages import client_of, dumps, dumps_all, loads
 from .protocol.publications import Draft, History, Position, Publication, Published, conflate
@@ -434,6 +434,7 @@ class Node:
         if outcome.publishes or outcome.recoveries or outcome.calls or kept:
             if not kept and self._try_finish(outcome):
                 self._respond(outcome, to, link)
+                self._go_on_after(outcome.recoveries)
             else:
                 names = self._begin_work(outcome)
                 self.spawn(self._finish(request, names, room))
@@ -457,6 +458,8 @@ class Node:
             session.return_batch(poll.taken)
             if session.delivered is not None:
                 self.spawn(self.store.save_later(session))
+        if poll.lost:
+            self._tell_lost(session, set(poll.lost))
         poll.session = None
 
     def hurry(self, poll: Poll) -> None:
@@ -577,6 +580,11 @@ class Node:
         old = session.depart()
         if old is not None:
             old.leave(NORMAL, "continued elsewhere")
+        if session.lost:
+            # A stream can't tell, and the next connect's answer may be a hold away.
+            self.end_session(session, "lost")
+            link.leave(NORMAL, "lost")
+            return
         self.registry.saw(session, last)
         if not self.registry.resume(session):
             self.end_session(session, "not recovered")
@@ -636,14 +644,16 @@ class Node:
     ) -> dict[str, tuple[Position, bool]]:
         """Subscribe a plain session and recover each channel; returns the channel's position and whether all came.
 
-        Raises BrokerUnavailable; the subscriptions stand then, and the channels count as not recovered. Ends the
-        session if it may not hear one of them any more: the rules were asked before others had their turn.
+        Raises BrokerUnavailable; then those that are new are taken back, for a client that had something newer would
+        ask again from there. Ends the session if it may not hear one of them any more: the rules were asked before
+        others had their turn.
         """
         if self._was_sent_away(session):
             self.end_session(session, "kicked")
         session.begin_recovery()
         if self.delivery.pending:
             self.delivery.flush()
+        new: list[str] = []
         try:
             for number, pattern in enumerate(positions, 1):
                 if number % PIECE == 0:
@@ -652,7 +662,8 @@ class Node:
                     self.end_session(session, "token expired")
                 if session.ended:
                     break
-                self.registry.subscribe(session, pattern)
+                if self.registry.subscribe(session, pattern):
+                    new.append(pattern)
             found = {}
             for number, (channel, since) in enumerate(positions.items(), 1):
                 if number % PIECE == 0:
@@ -660,6 +671,11 @@ class Node:
                 if not is_wild(channel):
                     found[channel] = await self._recover(session, channel, since)
             return found
+        except BrokerUnavailable:
+            for pattern in new:
+                self.registry.unsubscribe(session, pattern)
+            session.keep_only(lambda channel: any(matches(pattern, channel) for pattern in session.patterns))
+            raise
         finally:
             session.end_recovery()
             session.settle()
@@ -779,7 +795,8 @@ class Node:
             return
         if session.queue is not None:
             if session.hold is not None and (session.link is None or session.ack is not None):
-                self._answer(session)
+                if session.has_ready:
+                    self._answer(session)
                 return
             self._flush_queue(session)
         elif session.floors is None:
@@ -819,7 +836,7 @@ class Node:
     def _flush_queue(self, session: Session) -> None:
         """Write a queue to its link, if there is one that takes it; then batches go straight there again."""
         link = session.link
-        if link is None or session.ack is not None or session.recovering or session.ended:
+        if link is None or session.ack is not None or session.recovering or session.lost or session.ended:
             return
         if session.queue is not None and not link.blocked:
             taken = session.take()
@@ -906,9 +923,6 @@ class Node:
         for recovery, top in zip(recoveries, tops, strict=True):
             recovery.reply["ext"]["position"][recovery.channel] = str(top)
             recovery.session.end_recovery()
-        for session in {recovery.session for recovery in recoveries}:
-            session.settle()
-            self._flush_queue(session)
         return True
 
     def _begin_work(self, outcome: Outcome) -> set[str]:
@@ -937,8 +951,9 @@ class Node:
         finally:
             for name in names:
                 self.store.done(name)
+            # Not before: what comes live while the record is kept would go ahead of the word that something is missing.
             for recovery in outcome.recoveries:
-                recovery.session.settle()
+                recovery.session.end_recovery()
             for change in outcome.changed:
                 self._finish_change(change, kept=True)
             if kept:
@@ -946,9 +961,13 @@ class Node:
         # A link whose session goes on elsewhere was sent away.
         if not kept and not on_link:
             self._accept_anew(request)
-        for recovery in outcome.recoveries:
-            session = recovery.session
-            if session.hold is not None and session.queue is not None and session.link is None:
+        self._go_on_after(outcome.recoveries)
+
+    def _go_on_after(self, recoveries: Iterable[Recovery]) -> None:
+        """Let sessions have what waited behind their recoveries, now that their clients have been told of these."""
+        for session in {recovery.session: None for recovery in recoveries}:
+            session.settle()
+            if session.hold is not None and session.has_ready and (session.link is None or session.ack is not None):
                 self._answer(session)
             else:
                 self._flush_queue(session)
@@ -1271,8 +1290,6 @@ class Node:
                 top, complete = await self._replay(session, channel, recovery.replay)
         except BrokerUnavailable:
             top, complete = None, False
-        finally:
-            session.end_recovery()
         if top is not None:
             ext["position"][channel] = str(top)
         if recovery.since is not None or recovery.replay is not None:
@@ -1382,7 +1399,7 @@ class Node:
             link.leave(NORMAL, "disconnect")
         if hold is not None:
             hurried = isinstance(to, Poll) and to.hurried
-            if self.draining or hurried or (link is None and (session is None or session.queue is not None)):
+            if self.draining or hurried or (link is None and (session is None or session.has_ready)):
                 if hold.session.hold is hold:
                     self._answer(hold.session)
             else:
@@ -1428,6 +1445,8 @@ class Node:
         parts = self._parts(session, reply, hold.to)
         parts.append(self.bayeux.encode(reply, session.who))
         hold.to.send(parts)
+        # What waited behind the word that something is lost.
+        self._flush_queue(session)
 
     def _parts(self, session: Session, reply: dict[str, Any], to: Answers) -> list[bytes]:
         """Take a session's queue to go before a connect's reply, and complete the reply's ext.
@@ -1452,6 +1471,8 @@ class Node:
         if session.tracks:
             if session.lost:
                 ext["lost"] = session.take_lost()
+                if isinstance(to, Poll):
+                    to.lost = ext["lost"]
             tops = self._tops_of(session)
             if tops:
                 ext["tops"] = tops

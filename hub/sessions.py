@@ -249,6 +249,11 @@ class Session:
         return self.link is not None or self.hold is not None
 
     @property
+    def has_ready(self) -> bool:
+        """Whether something waits that may be sent: not before its client was told of a recovery under way."""
+        return self.queue is not None and not self.recovering
+
+    @property
     def may_sleep(self) -> bool:
         """Whether what comes can wait with what comes for others, until the client says something.
 
@@ -406,11 +411,16 @@ class Session:
         self.put_back([item for number, items in unacked if number > batch for item in items])
 
     def mark_lost(self, channels: Collection[str]) -> None:
-        """Something of these channels may have been missed: its client must be told to refetch (`take_lost`)."""
+        """Something of these channels may have been missed: its client must be told to refetch (`take_lost`).
+
+        What comes to its link waits behind that word: a client that had what is newer, and lost the link before the
+        word, would come back from there and never learn.
+        """
         self.lost = set(channels) if self.lost is None else self.lost.union(channels)
+        self.sink = None
 
     def take_lost(self) -> list[str]:
-        """What its client is told now to refetch, sorted."""
+        """What its client is told now to refetch, sorted. Once it is, `settle` lets more follow."""
         lost, self.lost = sorted(self.lost or ()), None
         return lost
 
@@ -444,12 +454,16 @@ class Session:
             self.answered = answered
 
     def begin_recovery(self) -> None:
-        """What comes waits until `end_recovery`, behind the history that is read for it meanwhile."""
+        """What comes waits until `end_recovery`, behind the history that is read for it and the answer to its client.
+
+        Behind the answer too: it may say that something is missing, and a client that has what is newer, and not the
+        answer, comes back from there and never learns.
+        """
         self.recovering += 1
         self.sink = None
 
     def end_recovery(self) -> None:
-        """A history was read, or could not be. Once its client has been told of it, `settle` lets more follow."""
+        """The answer goes out, in this turn of the loop; then `settle` lets more follow."""
         self.recovering -= 1
 
     def recovered(self, channel: str, publications: Sequence[Publication], top: Position) -> None:
@@ -547,6 +561,7 @@ class Session:
             and not self.link.blocked
             and self.ack is None
             and not self.recovering
+            and self.lost is None
             and self.floors is None
             and self.queue is None
             and not self.ended

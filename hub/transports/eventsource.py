@@ -114,9 +114,9 @@ class EventStream(ABC):
     def send(self, parts: list[bytes]) -> None:
         """Bayeux replies travel in the polls beside the stream."""
 
+    @abstractmethod
     def tell_lost(self, channels: Iterable[str]) -> bool:
-        """A Bayeux client is told in its next connect's reply."""
-        return False
+        """Say that publications of these channels may have been missed."""
 
     def leave(self, code: int, reason: str) -> None:
         if code == GOING_AWAY:
@@ -131,6 +131,12 @@ class BayeuxStream(EventStream):
     """Deliveries of a Bayeux session as events; the id of an event is the position of its last publication."""
 
     __slots__ = ()
+
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        """The session ends: a connect's answer, which could say more, may be a hold away, and what is newer is not."""
+        if self.session is not None:
+            self._node.end_session(self.session, "lost")
+        return True
 
     def offer(self, batch: Batch) -> None:
         data = batch.forms.get("bayeux-sse")

@@ -573,6 +573,11 @@ class Stream(Socket):
     def send(self, parts: list[bytes]) -> None:
         """Replies travel in the polls beside it."""
 
+    def tell_lost(self, channels: Iterable[str]) -> bool:
+        if self.session is not None:
+            self.host.node.end_session(self.session, "lost")
+        return True
+
 
 def _ping(socket: Socket) -> None:
     socket.ping()

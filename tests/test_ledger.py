@@ -39,7 +39,7 @@ class TestSides:
     def sides(self, newest: int = 4) -> Sides:
         self.newest = newest
         sides = Sides(lambda channel: self.newest, Side("a"))
-        sides.asked("a")
+        sides.asked("a", 0.0)
         return sides
 
     def test_what_comes_after_the_answer_must_come(self) -> None:
@@ -57,11 +57,36 @@ class TestSides:
         sides.subscribed("a", "e.4", None, 0.0)
         sides.got("a", 5, "e.5", 0.0)
         self.newest = 9
-        sides.asked("a")
+        sides.asked("a", 0.0)
         sides.subscribed("a", "f.2", False, 0.0)
         sides.got("a", 10, "f.3", 0.0)
         sides.end(lambda channel: 10)
         assert [(account.silent, account.flagged) for account in sides.past] == [(0, 4)]
+
+    def passed_over(self, *, apart: bool, since: float) -> Account:
+        """The account of a channel that was subscribed to again, where a hole came `since` seconds after that was asked
+        for, and before the answer, which said "lost".
+        """
+        sides = self.sides()
+        sides.apart = apart
+        sides.subscribed("a", "e.4", None, 0.0)
+        self.newest = 9
+        sides.asked("a", 20.0)
+        sides.got("a", 9, "f.3", 20.0 + since)
+        sides.subscribed("a", "f.2", False, 20.5)
+        sides.end(lambda channel: 9)
+        return sides.past[0]
+
+    def test_answer_that_comes_by_another_connection_covers_what_was_passed_over_since_it_was_asked_for(self) -> None:
+        account = self.passed_over(apart=True, since=0.1)
+        assert (account.silent, account.flagged) == (0, 4)
+
+    def test_it_covers_nothing_that_was_passed_over_before(self) -> None:
+        assert self.passed_over(apart=True, since=-0.1).silent == 4
+
+    def test_on_one_connection_what_is_newer_comes_behind_the_answer(self) -> None:
+        """The hub wrote it before, and the client would have come back from there, had the socket broken in between."""
+        assert self.passed_over(apart=False, since=0.1).silent == 4
 
     def test_repeats_by_position_are_dropped(self) -> None:
         sides = self.sides()
@@ -96,7 +121,7 @@ class TestSides:
         """A connection broke, and what it carried was read after what the next one did."""
         sides = self.sides()
         sides.subscribed("a", None, None, 0.0)
-        sides.asked("a")
+        sides.asked("a", 0.0)
         sides.left()
         sides.got("a", 7, None, 0.0)
         assert sides.strays == 0
@@ -105,8 +130,8 @@ class TestSides:
         """So the channel is not heard again by this session."""
         sides = self.sides()
         sides.subscribed("a", None, None, 0.0)
-        sides.asked("a", "unsubscribe")
-        sides.asked("a", "unsubscribe")
+        sides.asked("a", 0.0, "unsubscribe")
+        sides.asked("a", 0.0, "unsubscribe")
         sides.left()
         assert not sides.may_hear("a")
         assert sides.may_hear("b")
@@ -116,7 +141,7 @@ class TestSides:
     def test_channel_whose_unsubscribe_was_answered_may_be_heard_again(self) -> None:
         sides = self.sides()
         sides.subscribed("a", None, None, 0.0)
-        sides.asked("a", "unsubscribe")
+        sides.asked("a", 0.0, "unsubscribe")
         sides.left()
         assert sides.may_hear("a")
 

@@ -22,8 +22,8 @@ from .sides import Side, Sides, covers
 #: Back-off between attempts to connect: short, so that a run measures the hub and not the client.
 _SHORTEST, _LONGEST = 0.05, 1.0
 
-#: Seconds by which the word "lost" may come after the hole: on a WebSocket it travels with the reply to
-#: the next connect, which may be a round trip behind the publications after the hole.
+#: Seconds by which the word "lost" may come after the hole, where the two may travel by different connections. On a
+#: WebSocket there are none: the hub gives nothing that is newer before the word.
 GRACE = 3.0
 
 #: Seconds that a client hears another channel, and that it then does without one; drawn from between.
@@ -55,13 +55,16 @@ class Client:
 
     kind = ""
 
+    #: As GRACE, on this transport.
+    grace = GRACE
+
     def __init__(self, url: str, channel: str, newest: Callable[[str], int], position: str, upto: int) -> None:
         self.url = url
         self.channel = channel
         self.newest = newest
         self.position: str | None = position
         self.account = Account(upto)
-        self.sides = Sides(newest)
+        self.sides = Sides(newest, apart=self.grace > 0)
         #: Channels that it may hear beside its own, and the newest change of a channel that the hub has accepted.
         self.others: Sequence[str] = ()
         self.told: Callable[[str], int] = newest
@@ -115,7 +118,7 @@ class Client:
         """Told "lost": the position first, then the state, so that nothing can fall between."""
         if position is not None:
             self.position = position
-        self.account.fetched(self.newest(self.channel), time.monotonic(), grace=GRACE)
+        self.account.fetched(self.newest(self.channel), time.monotonic(), grace=self.grace)
 
 
 class BayeuxClient(Client):
@@ -136,7 +139,7 @@ class BayeuxClient(Client):
         self._count += 1
         name = "/" + side.channel
         message = {"channel": f"/meta/{kind}", "clientId": self.session, "subscription": name, "id": f"b{self._count}"}
-        self.sides.asked(side.channel, kind)
+        self.sides.asked(side.channel, time.monotonic(), kind)
         if self.positions and kind == "subscribe":
             message["ext"] = {"position": {name: side.position}}
         return message
@@ -262,7 +265,7 @@ class BayeuxClient(Client):
             return False
         name = "/" + side.channel
         if name in ext.get("lost", ()):
-            self.sides.lost(side.channel, None, time.monotonic(), GRACE)
+            self.sides.lost(side.channel, None, time.monotonic(), self.grace)
             return True
         top = ext.get("tops", {}).get(name)
         return self.positions and top is not None and not covers(side.position, top)
@@ -283,6 +286,7 @@ async def both(*work: Coroutine[Any, Any, None]) -> None:
 
 class WebSocketClient(BayeuxClient):
     kind = "websocket"
+    grace = 0.0
 
     def greeting(self) -> list[dict[str, Any]]:
         """What it says first on a new connection."""

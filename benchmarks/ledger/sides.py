@@ -13,12 +13,16 @@ Newest = Callable[[str], int]
 
 @dataclass(slots=True)
 class Side:
-    """A channel beside a client's own. account: from the answer to its subscribe on, None before that."""
+    """A channel beside a client's own. account: from the answer to its subscribe on, None before that.
+
+    asked: when the first subscribe was sent that has no answer yet.
+    """
 
     channel: str
     account: Account | None = None
     position: str | None = None
     leaving: bool = False
+    asked: float | None = None
 
 
 @dataclass(slots=True)
@@ -27,10 +31,15 @@ class Sides:
 
     What is published after a subscribe was answered must come, until an unsubscribe is asked for; what is published
     after that was answered must not. strays: what came so all the same. past: accounts that are closed.
+
+    apart: whether answers come by other connections than publications, as with polls. Then what is newer may come
+    before the answer that says that something is missing: what was passed over since the subscribe was sent, it covers.
+    On one connection nothing is covered that was passed over before the answer.
     """
 
     newest: Newest
     open: Side | None = None
+    apart: bool = False
     strays: int = 0
     past: list[Account] = field(default_factory=list)
     # Channels that were left, with the newest change when that was answered.
@@ -40,10 +49,13 @@ class Sides:
     _unanswered: dict[str, int] = field(default_factory=dict)
     _parting: dict[str, int] = field(default_factory=dict)
 
-    def asked(self, channel: str, kind: str = "subscribe") -> None:
+    def asked(self, channel: str, now: float, kind: str = "subscribe") -> None:
         """A subscribe or unsubscribe is sent."""
         sent = self._unanswered if kind == "subscribe" else self._parting
         sent[channel] = sent.get(channel, 0) + 1
+        side = self.open
+        if kind == "subscribe" and side is not None and side.channel == channel and side.asked is None:
+            side.asked = now
 
     def may_hear(self, channel: str) -> bool:
         """Whether no unsubscribe from a channel may still come to the hub, and end a later subscription."""
@@ -55,11 +67,12 @@ class Sides:
         side = self.open
         if side is None or side.channel != channel:
             return
+        asked, side.asked = side.asked, None
         if side.account is None:
             side.account = Account(self.newest(channel))
             side.position = position
         elif recovered is False:
-            self.lost(channel, position, now, grace=0.0)
+            self.lost(channel, position, now, grace=now - asked if self.apart and asked is not None else 0.0)
 
     def lost(self, channel: str, position: str | None, now: float, grace: float) -> None:
         """Told "lost": the position first, then the state, so that nothing can fall between."""

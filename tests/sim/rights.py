@@ -342,7 +342,10 @@ class BearerListener(_Holder, Listener):
 
     def newer(self, channel: str) -> None:
         self.renew()
-        for want in self.wants or (channel,):
+        if not self.wants:
+            # What it asks for without wanting it, it would not ask for again on its next connection.
+            self.wants[channel] = None
+        for want in self.wants:
             self._ask(want)
 
     def show(self, what: str, channel: str) -> None:

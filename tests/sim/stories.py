@@ -217,9 +217,8 @@ class Stage:
         self.books = Books(world, self.store)
         self.hosts = [Host(number, world, self.wires, self.store, self.trouble, seal) for number in range(story.nodes)]
         self.watchers: list[Watcher] = []
-        if not story.rights:
-            for host in self.hosts:
-                host.started = self._follow
+        for host in self.hosts:
+            host.started = self._follow
         self.counts: Counter[str] = Counter()
         self.clients: dict[str, Client | Listener] = {}
         self.rights = Rights(world) if story.rights else None
@@ -241,7 +240,7 @@ class Stage:
 
     def _follow(self, host: Host, node: Node) -> None:
         """Code in a new worker begins to follow."""
-        watcher = Watcher(host, node, self.world, self.books, CHANNELS)
+        watcher = Watcher(host, node, self.world, self.books, self.channels)
         self.watchers.append(watcher)
         host.process.create_task(watcher.follow())
 

@@ -161,7 +161,14 @@ class Process(asyncio.AbstractEventLoop):
             self._order()
 
     def forget(self) -> None:
-        """The run is over: nothing of it may speak up when it is collected."""
+        """The run is over: nothing of it may speak up when it is collected.
+
+        But for a task that failed and that nobody asks: all are kept until now, and asyncio would tell only when they
+        go. Code that followed channels died of a bug in its first step, and seemed to hear nothing.
+        """
+        for task in self.tasks if not self.dead else ():
+            if task.done() and task._log_traceback:  # type: ignore[attr-defined]  # no other way to know
+                self.world.accuse(f"{self.name}: {task.exception()!r} in {task.get_coro()}")
         self.kill()
         for task in self.tasks:
             if not task.done():

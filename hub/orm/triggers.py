@@ -233,8 +233,6 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
     words = {
         "function": name,
         "schema": quoted(schema),
-        # In a literal, for format().
-        "schema_": literal(quoted(schema))[1:-1].replace("%", "%%"),
         "names": _array(names),
         "numbers": "ARRAY[" + ",".join(str(table.columns[each]) for each in names) + "]::int2[]",
         "key": _array(key),
@@ -242,7 +240,7 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
         "find": literal(f"SELECT t.ctid, t.xmin FROM ONLY %s t WHERE {found}"),
         "of_old": _object("OLD", names, table, watch.max_bytes),
         "of_new": _object("NEW", names, table, watch.max_bytes),
-        "of_row": _object("row_", names, table, watch.max_bytes),
+        "of_gone": _object("gone", names, table, watch.max_bytes),
         "is_short": " + ".join(["0", *lengths]) + f" < {_COMPARED}",
         # A row that has another key than before is another row for who reads its fields.
         "watched": _differ(watch.watch or (*watch.fields, *(key if watch.fields else ()))) or "true",
@@ -265,6 +263,7 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
     }
     words["look"] = _filled(_LOOK, words) if key and table.unique else ""
     words["say"] = _filled(_SAY, words)
+    words["quote"] = _quote_for("".join(words.values()))
     text = _filled(_FUNCTION, words)
     return (
         f"{text};\nREVOKE ALL ON FUNCTION {name} FROM PUBLIC;\n"
@@ -306,6 +305,14 @@ def _filled(template: str, words: Mapping[str, str]) -> str:
         word, _, rest = part.partition("}}")
         first += words[word] + rest
     return first
+
+
+def _quote_for(text: str) -> str:
+    """Dollar quotes that end at nothing in the text: columns and payloads may have any name."""
+    tag = "fanfare"
+    while f"${tag}$" in text:
+        tag += "_"
+    return f"${tag}$"
 
 
 def _key(row: str, names: Sequence[str]) -> str:
@@ -583,7 +590,7 @@ $fanfare$;
 """
 
 _FUNCTION = """CREATE OR REPLACE FUNCTION {{function}} RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $fanfare$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {{quote}}
 DECLARE
     table_     text;
     is_mine    boolean;
@@ -592,6 +599,7 @@ DECLARE
     after_     jsonb;
     about      text;
     row_       record;
+    gone       record;
     n          int := 0;
     payload    text;
     hint_      boolean := {{is_hint}};
@@ -616,10 +624,10 @@ BEGIN
 
     IF TG_OP = 'TRUNCATE' THEN
         BEGIN
-            FOR row_ IN EXECUTE format('SELECT t.*, t.ctid AS fanfare_place, t.tableoid AS '
-                'fanfare_table FROM %s %s t LIMIT {{limit}}', CASE WHEN EXISTS (
-                SELECT FROM pg_class c WHERE c.oid = TG_RELID AND c.relkind = 'p'
-            ) THEN '' ELSE 'ONLY' END, TG_RELID::regclass)
+            -- Its rows as one column, whatever theirs are called: what stands alone in SQL may be a column's name.
+            FOR row_ IN EXECUTE format('SELECT (t.*)::%2$s AS gone FROM %1$s %2$s t LIMIT {{limit}}',
+                CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = TG_RELID AND c.relkind = 'p')
+                THEN '' ELSE 'ONLY' END, TG_RELID::regclass)
             LOOP
                 n := n + 1;
                 IF n > {{rows}} THEN
@@ -627,12 +635,11 @@ BEGIN
                         format('TRUNCATE of %s: only {{rows}} of its rows are told', table_));
                     EXIT;
                 END IF;
+                gone := row_.gone;
                 BEGIN
-                    before_ := {{of_row}};
+                    before_ := {{of_gone}};
                 EXCEPTION WHEN OTHERS THEN
-                    EXECUTE format('SELECT {{schema_}}.fanfare_columns($1, $2, $3, $4, t) FROM ONLY %s t '
-                        'WHERE t.ctid = $5', row_.fanfare_table::regclass) INTO before_
-                        USING TG_RELID, TG_NAME, {{names}}, {{numbers}}, row_.fanfare_place;
+                    before_ := {{schema}}.fanfare_columns(TG_RELID, TG_NAME, {{names}}, {{numbers}}, gone);
                 END;
                 payload := {{schema}}.fanfare_payload(
                     kind, {{key}}, before_, NULL, {{payload}}, {{column}}, {{fields}}, {{longest}});
@@ -699,7 +706,7 @@ BEGIN
     END IF;
     RETURN NULL;
 END
-$fanfare$"""
+{{quote}}"""
 
 _SAY = """
         IF is_moved AND NOT {{is_shared}} THEN
@@ -734,9 +741,9 @@ _LOOK = """
                         IF TG_OP = 'INSERT' THEN RETURN NULL; END IF;
                         kind := 'deleted';
                     ELSIF place <> NEW.ctid THEN
-                        EXECUTE format('SELECT t FROM ONLY %s t WHERE t.ctid = $1', TG_RELID::regclass)
-                            INTO row_ USING place;
-                        NEW := row_.t;
+                        EXECUTE format('SELECT (t.*)::%1$s AS found FROM ONLY %1$s t WHERE t.ctid = $1',
+                            TG_RELID::regclass) INTO row_ USING place;
+                        NEW := row_.found;
                     END IF;
                 END IF;
             END IF;

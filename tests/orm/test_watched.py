@@ -108,6 +108,52 @@ async def test_a_renamed_column_is_told_by_its_new_name(psql: asyncpg.Connection
     ]
 
 
+@pytest.mark.parametrize("name", ["t", "x", "new", "old", "tg_op", "row_", "gone", "fanfare_place", "fanfare_table"])
+async def test_a_column_may_be_called_like_anything_in_the_triggers_sql(
+    psql: asyncpg.Connection, dsn: str, name: str
+) -> None:
+    """A column `t` was taken for the row `t`: a row changed twice was told as it first was, a TRUNCATE not at all."""
+    await psql.execute(f'CREATE TABLE named (id int PRIMARY KEY, page int, "{name}" int)')
+    await install(dsn, Watch("named", f"page-{{page}}.{{{name}}}", data=f"{{{name}}}"))
+    warnings = heard(psql)
+    async with psql.transaction():
+        await psql.execute("INSERT INTO named VALUES (1, 1, 10)")
+        await psql.execute(f'UPDATE named SET page = 2, "{name}" = 20')
+    assert await told(psql) == [("/page-2.20", 20)]
+    async with psql.transaction():
+        await psql.execute("UPDATE named SET page = 3")
+        await psql.execute(f'UPDATE named SET "{name}" = 30')
+    assert await told(psql) == [("/page-2.20", 30), ("/page-3.30", 30)]
+    await psql.execute("TRUNCATE named")
+    assert await told(psql) == [("/page-3.30", 30)]
+    await psql.execute("INSERT INTO named VALUES (1, 1, 10)")
+    await psql.execute("ALTER TABLE named RENAME page TO no")
+    await told(psql)
+    await psql.execute("TRUNCATE named")
+    assert await told(psql) == [("/page-1.10", 10)]
+    assert warnings == []
+
+
+@pytest.mark.parametrize("name", ["$fanfare$", "it's", '"', "100%s", "{{names}}", "a\\b", "a b", "É", "select"])
+async def test_a_key_may_have_any_name(psql: asyncpg.Connection, dsn: str, name: str) -> None:
+    """`$fanfare$` ended the function in its midst, so that the table could not be watched."""
+    key = '"' + name.replace('"', '""') + '"'
+    await psql.execute(f"CREATE TABLE {key} (page int, {key} int PRIMARY KEY)")
+    await install(dsn, Watch(name, "page-{page}", data=f"{{{name}}}"), Watch(name, "rows", fields=("page",)))
+    async with psql.transaction():
+        await psql.execute(f"INSERT INTO {key} VALUES (1, 7)")
+        await psql.execute(f"UPDATE {key} SET page = 2")
+    assert sorted(await told(psql), key=str) == [
+        ("/page-2", 7),
+        ("/rows", {"id": 7, "change": "created", "fields": {"page": 2}}),
+    ]
+    await psql.execute(f"TRUNCATE {key}")
+    assert sorted(await told(psql), key=str) == [
+        ("/page-2", 7),
+        ("/rows", {"id": 7, "change": "deleted", "fields": {}}),
+    ]
+
+
 async def test_a_column_of_the_same_name_is_noticed(psql: asyncpg.Connection, dsn: str) -> None:
     await install(dsn, Watch("comment", "page-{page}"))
     await psql.execute("ALTER TABLE comment RENAME page TO old; ALTER TABLE comment ADD page text DEFAULT 'x'")

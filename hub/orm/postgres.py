@@ -35,7 +35,7 @@ from .triggers import (
     trigger_sql,
     truncate_trigger_sql,
 )
-from .watched import Child, Function, Trigger, Watched, as_arguments, plain, watched
+from .watched import Child, Function, Trigger, Watched, as_arguments, no_value, plain, watched
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +210,8 @@ async def _family(connection: Any, watch: Watch, oid: int | None = None) -> list
         unknown = sorted(watch.columns - set(table.columns))
         if unknown:
             raise WatchError(f"{name} has no column {', '.join(unknown)}")
+        if virtual := sorted(watch.columns & table.virtual):
+            raise WatchError(f"{name}: {no_value(virtual[0])}")
         if found and not table.key:
             table = replace(table, key=found[0][0].key, unique=False)
         if not table.key and watch.fields:
@@ -227,6 +229,7 @@ def _table_of(row: Any, columns: Any) -> Table:
         True,
         frozenset(each["attname"] for each in columns if each["is_long"]),
         frozenset(each["attname"] for each in columns if each["is_long"] and each["is_text"]),
+        frozenset(each["attname"] for each in columns if each["is_virtual"]),
     )
 
 
@@ -267,6 +270,7 @@ async def _look(connection: Any) -> list[Watched]:
             columns=dict(zip(row["names"], row["numbers"], strict=True)),
             earlier=of_earlier_release(row["name"], row["tgtype"], row["tgargs"]),
             parents=tuple(row["parents"]),
+            virtual=frozenset(row["virtual"]),
         )
         for row in await connection.fetch(_TRIGGERS)
     ]
@@ -307,7 +311,8 @@ WHERE oid = $1::text::regclass AND pg_get_userbyid(relowner) <> current_user
 _COLUMNS = """
 SELECT a.attname, a.attnum, coalesce(a.attnum = ANY(i.indkey), false) AS key,
     a.attlen = -1 AND a.attstorage <> 'p' AS is_long,
-    coalesce(nullif(t.typbasetype, 0), t.oid) = ANY ('{text,varchar,bpchar,json}'::regtype[]) AS is_text
+    coalesce(nullif(t.typbasetype, 0), t.oid) = ANY ('{text,varchar,bpchar,json}'::regtype[]) AS is_text,
+    a.attgenerated = 'v' AS is_virtual
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
@@ -344,6 +349,8 @@ SELECT t.tgname, n.nspname || '.' || c.relname AS name, c.oid::regclass::text AS
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS names,
     (SELECT array_agg(a.attnum ORDER BY a.attnum) FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS numbers,
+    ARRAY(SELECT a.attname::text FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = 'v') AS virtual,
     ARRAY(SELECT pn.nspname || '.' || pc.relname FROM pg_partition_ancestors(c.oid) AS p(relid)
         JOIN pg_class pc ON pc.oid = p.relid JOIN pg_namespace pn ON pn.oid = pc.relnamespace
         WHERE p.relid <> c.oid) AS parents

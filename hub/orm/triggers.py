@@ -119,7 +119,8 @@ class Table:
 
     columns: the numbers of its columns by name. key: its primary key's columns, in order. unique: the
     key is this table's own, so that it finds one row (a child table's key is its parent's). long:
-    columns whose values can be long. text: those of them that are text or JSON as it was written.
+    columns whose values can be long. text: those of them that are text or JSON as it was written. virtual:
+    generated columns that are not stored, which have no value in a trigger.
     """
 
     schema: str
@@ -129,6 +130,7 @@ class Table:
     unique: bool = True
     long: frozenset[str] = field(default_factory=frozenset)
     text: frozenset[str] = field(default_factory=frozenset)
+    virtual: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def sql(self) -> str:

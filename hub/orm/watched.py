@@ -31,7 +31,7 @@ class Trigger:
     """A trigger that calls one. enabled: pg_trigger.tgenabled. is_clone: PostgreSQL has made it for a partition.
 
     columns: its table's, by name. earlier: what it watches, if it is an earlier release's. parents: of
-    which tables its own is a partition, however far up.
+    which tables its own is a partition, however far up. virtual: its table's generated columns that are not stored.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Trigger:
     columns: Mapping[str, int]
     earlier: Watch | None = None
     parents: tuple[str, ...] = ()
+    virtual: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,14 @@ class Watched:
 def plain(name: str) -> str:
     """A table's name as people write it."""
     return name.removeprefix("public.")
+
+
+def no_value(column: str) -> str:
+    """Why a column can't be watched that is computed when it is read, and what to do."""
+    return (
+        f"column {column} is a VIRTUAL generated column, which has no value in a trigger; make it STORED,"
+        " or name the columns that it is made of"
+    )
 
 
 def as_arguments(watch: Watch) -> str:
@@ -196,6 +205,11 @@ def _of_columns(watch: Watch, table: Table, root: Trigger) -> tuple[list[str], l
     names = {number: name for name, number in root.columns.items()}
     for name, number in sorted(table.columns.items()):
         now = root.columns.get(name)
+        called = name if now is not None else names.get(number, name)
+        if called in root.virtual and name in watch.columns:
+            what = "the table tells nobody" if name in names_in(watch.channel) else "null is told"
+            problems.append(f"{what}: {no_value(called)}")
+            continue
         if now == number:
             continue
         if now is not None:

@@ -177,6 +177,67 @@ async def test_a_dropped_column_is_said_and_saves_go_on(psql: asyncpg.Connection
     assert "the table tells nobody: it has no column page" in wrong[1]
 
 
+@pytest.mark.parametrize("options", [{"data": "{twice}"}, {"fields": ("twice",)}, {"watch": ("twice",)}])
+async def test_a_generated_column_that_is_stored_is_told(
+    psql: asyncpg.Connection, dsn: str, options: dict[str, Any]
+) -> None:
+    await psql.execute("ALTER TABLE comment ADD twice int GENERATED ALWAYS AS (page * 2) STORED")
+    await install(dsn, Watch("comment", "page-{twice}", **options))
+    await psql.execute("INSERT INTO comment VALUES (1, 2, '')")
+    await psql.execute("UPDATE comment SET page = 3")
+    await psql.execute("UPDATE comment SET body = 'x'")
+    await psql.execute("TRUNCATE comment")
+    found = await channels(psql)
+    assert found[:3] == ["/page-4", "/page-4", "/page-6"]
+    # Its own change is all that `watch` and `fields` tell of.
+    assert found[3:] == ["/page-6"] * (2 if "data" in options else 1)
+
+
+@pytest.mark.parametrize(
+    ("channel", "options"),
+    [
+        ("page-{twice}", {}),
+        ("a", {"data": "{twice}"}),
+        ("a", {"fields": ("page", "twice")}),
+        ("a", {"watch": ("twice",)}),
+    ],
+)
+async def test_a_virtual_column_can_not_be_watched(
+    psql: asyncpg.Connection, dsn: str, channel: str, options: dict[str, Any]
+) -> None:
+    """A table was listed as watched whose channel was null at every change: it told nobody."""
+    await as_if_virtual(psql, "comment", "twice")
+    with pytest.raises(WatchError, match=r"^comment: column twice is a VIRTUAL generated column, .* make it STORED"):
+        await install(dsn, Watch("comment", channel, **options))
+    await install(dsn, Watch("comment", "page-{page}"))
+    await psql.execute("INSERT INTO comment (id, page) VALUES (1, 7)")
+    assert await channels(psql) == ["/page-7"]
+
+
+async def test_a_column_that_becomes_virtual_is_said(psql: asyncpg.Connection, dsn: str) -> None:
+    await psql.execute("ALTER TABLE comment ADD twice int")
+    await install(dsn, Watch("comment", "page-{twice}"), Watch("comment", "a", data="{twice}"))
+    await psql.execute("ALTER TABLE comment DROP twice")
+    await as_if_virtual(psql, "comment", "twice")
+    assert [text.partition(",")[0] for text in await problems(dsn)] == [
+        "null is told: column twice is a VIRTUAL generated column",
+        "the table tells nobody: column twice is a VIRTUAL generated column",
+    ]
+
+
+async def as_if_virtual(psql: asyncpg.Connection, table: str, column: str) -> None:
+    """Add a VIRTUAL column; a server before PostgreSQL 18 is made to say that a plain one is."""
+    if psql.get_server_version().major >= 18:
+        await psql.execute(f"ALTER TABLE {table} ADD {column} int GENERATED ALWAYS AS (page * 2) VIRTUAL")
+        return
+    await psql.execute(f"ALTER TABLE {table} ADD {column} int")
+    await psql.execute(
+        "UPDATE pg_attribute SET attgenerated = 'v' WHERE attrelid = $1::text::regclass AND attname = $2",
+        table,
+        column,
+    )
+
+
 async def test_another_type_of_column_is_told(psql: asyncpg.Connection, dsn: str) -> None:
     await install(dsn, Watch("comment", "page-{page}", data="{id}"))
     await psql.execute("INSERT INTO comment VALUES (1, 3, '')")

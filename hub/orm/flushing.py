@@ -6,7 +6,8 @@ or the database makes it. What a declaration needs and the session doesn't know 
 the writes and once after them for all rows of a class, and not at all where nothing is missing.
 
 A channel is made of values that its row had at one time. So where one of the columns that decide it has to be read,
-all are: what the session holds may be older, if a statement changed the row under the object.
+or would be loaded later, all are read: what the session holds may be older, if a statement changed the row under the
+object, or another session did.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .mapped import (
     Identity,
     Old,
     Plan,
+    agrees,
     ask,
     by_identity,
     is_outdated,
@@ -34,6 +36,7 @@ from .mapped import (
     locked,
     name_of,
     note_read,
+    note_stale,
     one_of,
     rows_by_key,
     rows_where,
@@ -99,7 +102,7 @@ class Flush:
             return
         self._connections.setdefault(mapper, connection)
         self._read_before(mapper, connection, [row, *self._session.dirty], deleting=False)
-        self._take_read(image, state)
+        self._take_read(plan, image, state)
 
     def replacing(self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any) -> None:
         """Called before a new object takes the key of this deleted one: SQLAlchemy makes one UPDATE of both."""
@@ -110,7 +113,7 @@ class Flush:
             image.unknown |= plan.columns.keys()
         if image.unknown:
             self._read_before(mapper, connection, [row], deleting=True)
-            self._take_read(image, state)
+            self._take_read(plan, image, state)
 
     def updated(
         self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any, related: frozenset[str]
@@ -146,7 +149,7 @@ class Flush:
         image = self._image_of_deleted(plan, state)
         if image.unknown:
             self._read_before(mapper, connection, self._session.deleted, deleting=True)
-            self._take_read(image, state)
+            self._take_read(plan, image, state)
         if plan.asks and not self._listed:
             self._listed = True
             for one in self._session.deleted:
@@ -204,14 +207,18 @@ class Flush:
                     image.unknown.add(key)
             if is_outdated(state):
                 image.unknown |= plan.where | plan.moving
-            elif image.unknown:
+            elif image.unknown or not plan.where <= held.keys():
                 image.unknown |= plan.where
         return image
 
-    def _take_read(self, image: Image, state: State) -> None:
+    def _take_read(self, plan: Plan, image: Image, state: State) -> None:
         read = self._read.get(state, {})
         image.before |= {key: value for key, value in read.items() if key in image.unknown}
         image.unknown -= read.keys()
+        # What is about to be written, and what follows from it, may differ.
+        kept = {key: value for key, value in read.items() if key not in image.fields | plan.moving}
+        if not agrees(state, kept):
+            note_stale(state)
 
     def _image_of_deleted(self, plan: Plan, state: State) -> Image:
         image = Image()
@@ -223,7 +230,7 @@ class Flush:
                     image.before[key] = history.deleted[0]
                 elif history.has_changes():
                     image.unknown.add(key)
-            elif key in plan.where and ((key not in state.dict and not plan.asks) or key in plan.expressions):
+            elif key in plan.where and (key not in state.dict or key in plan.expressions):
                 image.unknown.add(key)
         if is_outdated(state):
             image.unknown |= plan.columns.keys() if plan.asks else plan.where
@@ -271,6 +278,10 @@ class Flush:
         missing: dict[Any, tuple[Mapper[Any], set[str]]] = {}
         for one in self._written:
             held = instance_state(one.row).dict
+            if one.image is not None:
+                # Read before the writes, and none of these has touched it.
+                for key in one.image.before.keys() - one.image.fields - one.plan.moving - held.keys():
+                    set_committed_value(one.row, key, one.image.before[key])
             keys = {key for key in one.plan.named if key not in held}
             # A `literal()` is sent as a value, and stays in the object as it was assigned.
             looked_at = one.plan.columns if one.plan.asks else one.plan.named
@@ -312,12 +323,14 @@ class Flush:
             if plan is None or connection is None:
                 continue
             wanted = {_identity(plan, instance_state(row)): (row, keys) for row, keys in rows}
-            names = set().union(*(keys for _, keys in rows))
+            names = plan.where.union(*(keys for _, keys in rows))
             for identity, values in rows_by_key(connection, mapper, plan, list(wanted), names).items():
                 if identity in wanted:
                     row, keys = wanted[identity]
                     for key in keys:
                         set_committed_value(row, key, values[key])
+                    if not agrees(instance_state(row), values):
+                        note_stale(instance_state(row))
 
     def _told(self, one: _Written) -> list[Notice]:
         if one.image is None:

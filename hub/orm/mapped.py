@@ -180,18 +180,28 @@ def note_outdated(session: Session, mapper: Mapper[Any], identities: Iterable[Id
 
 
 def is_outdated(state: InstanceState[Any]) -> bool:
-    """Whether the object may hold other values than its row, by a statement of its own session."""
+    """Whether the object may hold other values than its row, by a statement or by another session's commit."""
     # Most have no `info` yet; asking for it would make one for each.
     return "info" in state.__dict__ and _OUTDATED in state.info
 
 
+def note_stale(state: InstanceState[Any]) -> None:
+    """Note that the object holds other values than its row."""
+    state.info[_OUTDATED] = True
+
+
 def note_read(state: InstanceState[Any], values: Mapping[str, Any]) -> None:
     """Note whether the object holds what was now read of its row."""
-    held = state.dict
-    if any(key in held and differs(held[key], value) for key, value in values.items()):
-        state.info[_OUTDATED] = True
-    else:
+    if agrees(state, values):
         state.info.pop(_OUTDATED, None)
+    else:
+        note_stale(state)
+
+
+def agrees(state: InstanceState[Any], values: Mapping[str, Any]) -> bool:
+    """Whether the object holds these values, as far as it holds any."""
+    held = state.dict
+    return not any(key in held and differs(held[key], value) for key, value in values.items())
 
 
 @contextmanager

@@ -332,6 +332,44 @@ def test_a_move_of_a_row_that_was_not_loaded_whole_tells_both_channels(
     assert pins(publisher) == ["pin-1.2", "pin-1.3"]
 
 
+@pytest.mark.parametrize("by", ["fields", "a property", "a function"])
+@pytest.mark.parametrize(
+    ("change", "after"),
+    [
+        ({"text": "x"}, "1.2"),
+        ({"room_id": 3}, "3.2"),
+        ({"place": 3}, "1.3"),
+        ({"text": "x", "update_fields": ["text"]}, "2.2"),
+        ({"room_id": 3, "update_fields": ["room"]}, "3.2"),
+    ],
+    ids=str,
+)
+def test_a_channel_is_made_of_what_its_row_held_at_one_time(
+    publisher: RecordingPublisher, by: str, change: dict[str, Any], after: str
+) -> None:
+    """One field of the channel was loaded before another process's save, one after: no row was ever there."""
+    for pk in (1, 2, 3):
+        Room.objects.create(pk=pk)
+    Pin.objects.create(room_id=1, place=1, slug=1)
+    channel: Any = {
+        "fields": "pin-{room_id}.{place}",
+        "a property": "pin-{board}",
+        "a function": lambda pin: f"pin-{pin.board}",
+    }[by]
+    with Declared(Pin, channel):
+        pin = Pin.objects.defer("place").get()
+        Pin.objects.update(room=2, place=2)
+        told(publisher)
+        change = dict(change)
+        update_fields = change.pop("update_fields", None)
+        for name, value in change.items():
+            setattr(pin, name, value)
+        pin.save(update_fields=update_fields)
+        assert pins(publisher) == sorted({"pin-2.2", f"pin-{after}"})
+        found = Pin.objects.get()
+        assert f"{found.room_id}.{found.place}" == after
+
+
 def test_an_expression_is_told_as_what_it_became(publisher: RecordingPublisher, caplog: Any) -> None:
     """A counter was raised with F(), as Django's manual says: pages were sent `true`, with a traceback."""
     Room.objects.create(pk=1)

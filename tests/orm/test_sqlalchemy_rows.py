@@ -24,7 +24,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, defer, mapped_column, relationship, sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    defer,
+    load_only,
+    mapped_column,
+    relationship,
+    sessionmaker,
+)
 
 from hub.orm import outbox
 from hub.orm.declarations import tells
@@ -70,6 +79,23 @@ class Sum(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     one: Mapped[int]
     total: Mapped[int] = mapped_column(Computed("one + 1", persisted=True))
+
+
+class Seat(Base):
+    """Where it is takes several columns."""
+
+    __tablename__ = "rows_seat"
+    __hints__ = tells("seat-{hall}.{row}.{place}")
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hall: Mapped[int]
+    row: Mapped[int]
+    place: Mapped[int]
+    text: Mapped[str] = mapped_column(default="")
+
+    @property
+    def ticket(self) -> str:
+        return f"{self.hall}.{self.row}.{self.place}"
 
 
 @pytest.fixture
@@ -195,6 +221,83 @@ def test_a_row_that_moves_tells_the_page_it_left_though_nobody_loaded_where_it_w
         move(session)
         session.commit()
     assert channels(engine) == ["/comments-17", "/comments-18"]
+
+
+def place_deferred(session: Session) -> Seat:
+    return session.scalars(select(Seat).options(defer(Seat.place))).one()
+
+
+def place_expired(session: Session) -> Seat:
+    seat = session.get_one(Seat, 1)
+    session.expire(seat, ["place"])
+    return seat
+
+
+def only_the_row_loaded(session: Session) -> Seat:
+    return session.scalars(select(Seat).options(load_only(Seat.row))).one()
+
+
+def moved_to_row_3(session: Session, seat: Seat) -> None:
+    seat.row = 3
+
+
+def moved_by_sql(session: Session, seat: Seat) -> None:
+    seat.row = literal(1) + 2  # type: ignore[assignment]  # SQL is what this is about
+
+
+def written(session: Session, seat: Seat) -> None:
+    seat.text = "taken"
+
+
+def deleted(session: Session, seat: Seat) -> None:
+    session.delete(seat)
+
+
+@pytest.mark.parametrize("by", ["columns", "a property", "a function", "columns, with a payload of the row"])
+@pytest.mark.parametrize("found", [place_deferred, place_expired, only_the_row_loaded])
+@pytest.mark.parametrize(
+    ("change", "after"), [(moved_to_row_3, "2.3.2"), (moved_by_sql, "2.3.2"), (written, "2.2.2"), (deleted, "2.2.2")]
+)
+def test_a_channel_is_made_of_what_its_row_held_at_one_time(
+    notify: Notifier, engine: Engine, by: str, found: Any, change: Any, after: str
+) -> None:
+    """One column of the channel was loaded before another session's commit, one after: nobody was ever there."""
+    if by == "a property":
+        notify.declare(Seat, "seat-{ticket}")
+    elif by == "a function":
+        notify.declare(Seat, lambda seat: f"seat-{seat.ticket}")
+    elif by != "columns":
+        notify.declare(Seat, "seat-{hall}.{row}.{place}", lambda seat: seat.text)
+    maker = sessionmaker(engine, expire_on_commit=False)
+    notify.bind(maker)
+    with engine.begin() as connection:
+        connection.execute(insert(Seat.__table__), [{"id": 1, "hall": 1, "row": 1, "place": 1, "text": ""}])
+    with maker() as session:
+        seat = found(session)
+        session.commit()
+        with engine.begin() as connection:
+            connection.execute(update(Seat.__table__).values(hall=2, row=2, place=2))
+        told(engine)
+        change(session, seat)
+        session.commit()
+        assert channels(engine) == sorted({"/seat-2.2.2", f"/seat-{after}"})
+        if change is not deleted:
+            # What the session holds is its own affair; the next save tells of the row all the same.
+            seat.place = 4
+            session.commit()
+            assert channels(engine) == [f"/seat-{after}", f"/seat-{after[:4]}4"]
+
+
+def test_what_is_read_before_a_flush_is_not_read_again_after_it(maker: sessionmaker[Session], engine: Engine) -> None:
+    with maker.begin() as session:
+        session.add(Seat(id=1, hall=1, row=1, place=1))
+    with maker() as session:
+        seat = place_deferred(session)
+        seat.row = 2
+        with Statements(engine) as statements:
+            session.commit()
+        assert statements.read == 1
+    assert channels(engine) == ["/seat-1.1.1", "/seat-1.2.1"]
 
 
 def test_a_flush_reads_once_for_all_rows_of_a_class_and_not_at_all_for_what_is_loaded(

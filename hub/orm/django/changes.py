@@ -117,7 +117,7 @@ def _in_a_transaction(save_base: Callable[..., Any]) -> Callable[..., Any]:
         using = using or router.db_for_write(self.__class__, instance=self)
         with transaction.atomic(using=using, savepoint=False):
             if not raw:
-                _read_before(self, bool(force_insert), using, update_fields)
+                _read_before(self, bool(force_insert), using)
             save_base(
                 self,
                 raw=raw,
@@ -145,7 +145,7 @@ def _on_init(sender: type[models.Model], instance: models.Model, **_: Any) -> No
     images.remember(instance)
 
 
-def _read_before(row: models.Model, inserting: bool, using: str, update_fields: Any) -> None:
+def _read_before(row: models.Model, inserting: bool, using: str) -> None:
     """Have the row know where it is before it is saved, as far as its channels need it. One question at most."""
     if not telling.listens(using):
         return
@@ -158,9 +158,9 @@ def _read_before(row: models.Model, inserting: bool, using: str, update_fields: 
             return
         missing = set(plan.needed)
     else:
-        known = images.saved(row)
-        written = images.held(row).keys() if update_fields is None else set(attributes_named(model, update_fields))
-        missing = {name for name in plan.where if name not in known and (name in written or name in plan.named)}
+        # All of them or none: what was loaded earlier may be older than what is read now, and a channel is made of
+        # values that its row had at one time.
+        missing = set() if plan.where <= images.saved(row).keys() else set(plan.where)
     if missing and not images.is_expression(row.pk):
         images.know(row, images.values_of(model, using, [row.pk], missing, lock=True).get(row.pk, {}))
 
@@ -196,7 +196,7 @@ def _told_of_save(
         name: known[name] for name in values.keys() - written if name in known and differs(known[name], values[name])
     }
     # What was read before the save and is not loaded has not changed.
-    now |= {name: known[name] for name in plan.named - values.keys() - now.keys() if name in known}
+    now |= {name: known[name] for name in (plan.named | plan.where) - values.keys() - now.keys() if name in known}
     seen = images.with_values(row, now) if now else row
     if made - now.keys():
         seen = images.without(seen, made - now.keys())

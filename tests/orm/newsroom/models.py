@@ -74,6 +74,10 @@ class Pin(models.Model):
     likes = models.IntegerField(default=0)
     text = models.TextField(default="")
 
+    @property
+    def board(self) -> str:
+        return f"{self.room_id}.{self.place}"
+
     def __str__(self) -> str:
         return f"pin {self.pk}"
 

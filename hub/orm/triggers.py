@@ -53,6 +53,18 @@ EVENTS: dict[Kind, str] = {"created": "INSERT", "changed": "UPDATE", "deleted": 
 
 _ROWS = ("OLD", "NEW")
 
+#: What a value is written by. A session may have set any of them, and the same row would have another channel in each.
+#: The last is how our own SQL is read.
+_SETTINGS = {
+    "timezone": "'UTC'",
+    "datestyle": "'ISO, MDY'",
+    "intervalstyle": "'postgres'",
+    "extra_float_digits": "1",
+    "bytea_output": "'hex'",
+    "lc_monetary": "'C'",
+    "standard_conforming_strings": "on",
+}
+
 #: pg_trigger.tgtype's bits (src/include/catalog/pg_trigger.h).
 _BITS: dict[Kind, int] = {"created": 4, "deleted": 8, "changed": 16}
 
@@ -234,6 +246,7 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
     lengths = [f"coalesce(pg_column_size({row}.{quoted(each)}), 0)" for each in sorted(table.long) for row in _ROWS]
     words = {
         "function": name,
+        "settings": " ".join(f"SET {setting} = {value}" for setting, value in _SETTINGS.items()),
         "schema": quoted(schema),
         "names": _array(names),
         "numbers": "ARRAY[" + ",".join(str(table.columns[each]) for each in names) + "]::int2[]",
@@ -592,7 +605,7 @@ $fanfare$;
 """
 
 _FUNCTION = """CREATE OR REPLACE FUNCTION {{function}} RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {{quote}}
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp {{settings}} AS {{quote}}
 DECLARE
     table_     text;
     is_mine    boolean;

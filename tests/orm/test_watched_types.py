@@ -162,6 +162,66 @@ async def check(psql: asyncpg.Connection, dsn: str, column: str, values: list[st
             assert sorted(channel for channel, _ in await told(psql)) == kinds, (statement[:80], value[:80])
 
 
+#: Columns whose text depends on what a session has set, with a value and what it is called in a channel.
+BY_SETTING = {
+    "timestamptz": ("'2024-07-01 12:00:00+00'", "2024-07-01T12:00:00+00:00"),
+    "timestamp": ("'2024-07-01 12:00:00'", "2024-07-01T12:00:00"),
+    "date": ("'2024-07-01'", "2024-07-01"),
+    "daterange": ("'[2024-07-01,2024-07-02)'", "[2024-07-01,2024-07-02)"),
+    "tstzrange": ("'[2024-07-01 12:00:00+00,)'", '["2024-07-01 12:00:00+00",)'),
+    "interval": ("'1 day 02:03:04'", "1 day 02:03:04"),
+    "float8": ("'0.1'::float8 + 0.2", "0.30000000000000004"),
+    "float4": ("'0.1'", "0.1"),
+    "point": ("'(0.30000000000000004,1)'", "(0.30000000000000004,1)"),
+    "bytea": (r"decode('00ff', 'hex')", r"\x00ff"),
+    "money": ("1234.5::money", "$1,234.50"),
+    "text": (r"E'\\m'", r"\m"),
+}
+
+#: Sessions of other programs.
+SESSIONS = (
+    "SET TimeZone = 'Asia/Kathmandu'; SET DateStyle = 'German, DMY'; SET IntervalStyle = 'iso_8601';"
+    " SET extra_float_digits = -5; SET bytea_output = 'escape'; SET lc_monetary = 'C.UTF-8'",
+    "SET TimeZone = 'America/St_Johns'; SET DateStyle = 'SQL, MDY'; SET IntervalStyle = 'sql_standard';"
+    " SET extra_float_digits = 3; SET quote_all_identifiers = on; SET escape_string_warning = off;"
+    " SET standard_conforming_strings = off",
+)
+
+
+async def test_what_a_session_has_set_changes_no_channel(dsn: str) -> None:
+    """A row of a time in Berlin's session and in London's had two channels, so that one's page kept it."""
+    psql = await asyncpg.connect(dsn)
+    try:
+        columns = ", ".join(f"v_{name} {name}" for name in BY_SETTING)
+        await psql.execute(f"CREATE TABLE watched (id int PRIMARY KEY, n int, {columns})")
+        for name in BY_SETTING:
+            await install(dsn, Watch("watched", f"{name}-{{v_{name}}}", data=f"{{v_{name}}}"))
+        values = ", ".join(value for value, _ in BY_SETTING.values())
+        await psql.execute(f"INSERT INTO watched VALUES (0, 0, {values})")
+        wanted = {f"/{name}-{text}" for name, (_, text) in BY_SETTING.items()}
+        first = await told(psql)
+        assert {channel for channel, _ in first} == wanted
+        await psql.execute("DELETE FROM watched")
+        assert sorted(await told(psql), key=str) == sorted(first, key=str)
+        insert = f"INSERT INTO watched VALUES (0, 0, {values})"
+        for session in SESSIONS:
+            for statement in (
+                insert,
+                "UPDATE watched SET n = n + 1",
+                "TRUNCATE watched",
+                insert,
+                "DELETE FROM watched",
+            ):
+                other = await asyncpg.connect(dsn)
+                try:
+                    await other.execute(f"{session}; {statement}")
+                finally:
+                    await other.close()
+                assert sorted(await told(psql), key=str) == sorted(first, key=str), (session, statement)
+    finally:
+        await psql.close()
+
+
 @pytest.fixture
 def dsn(new_postgres_database: Callable[[], str]) -> str:
     return new_postgres_database()

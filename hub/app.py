@@ -249,6 +249,7 @@ class Hub:
             hosts=new_hosts(settings, entries),
             identify=identify,
             turns=Turns(settings.turn),
+            idle_timeout=settings.idle_timeout,
         )
         crowd = Crowd()
         own = Realm(settings, broker or _broker(settings), self.door, crowd, listed=False)
@@ -591,6 +592,7 @@ async def running(
             await hub.door.last_heads()
             if hub.desk is not None:
                 hub.desk.close()
+            hub.door.repeats.close()
     finally:
         await runner.cleanup()
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,6 +45,7 @@ from ..turns import Turns
 from .halves import Handler
 from .lent import Lent
 from .origins import Origins
+from .repeats import Repeat, Repeating, Repeats
 from .websocket import Connection
 
 logger = logging.getLogger(__name__)
@@ -105,7 +107,8 @@ class Door:
     """What every new connection shares, whichever realm it is for.
 
     entrances: of the realms; set before the first connection. addresses: how many connections an address has.
-    turns: where costly work waits.
+    turns: where costly work waits. idle_timeout: seconds that a connection is kept between requests. repeats: answers
+    that are given again.
     posts: makes the protocol of a connection that begins with a POST. waiting: who has not sent a
     head yet, with when it must have come. local: whether only this machine can connect. hosts: the names that are ours.
     """
@@ -125,6 +128,8 @@ class Door:
     upgraded: int = 0
     addresses: dict[str, int] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
+    idle_timeout: float = 75.0
+    repeats: Repeats = field(init=False)
     entrances: Directory[Entrance] = field(init=False)
     # HTTP connections, with their addresses, empty for those that are not counted by it.
     _peers: dict[object, str] = field(default_factory=dict, init=False)
@@ -133,6 +138,9 @@ class Door:
     _ways: dict[bytes, Way] = field(default_factory=dict, init=False)
     _warned: bool = field(default=False, init=False)
     _named: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.repeats = Repeats(time.time, behind_proxies=self.proxies.count > 0)
 
     @property
     def node(self) -> Node:
@@ -263,12 +271,21 @@ class Door:
         address: whose it is.
         """
         handler = self.handler()
+        handler.repeats = self.repeats
         lent = handler if self.posts is None else Lent(handler, self._take_back)
         self.enter(handler, address)
         transport.set_protocol(lent)
         lent.connection_made(transport)
         lent.data_received(buffer)
         return lent
+
+    def repeat(self, transport: asyncio.Transport, address: str, repeat: Repeat) -> None:
+        """Answer the first request of a connection, which is like one that was answered before."""
+        protocol = Repeating(self)
+        self.enter(protocol, address)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.answer(repeat)
 
     def _take_back(self, handler: web.RequestHandler, transport: asyncio.Transport, buffer: bytes) -> None:
         address = self.leave(handler)
@@ -567,6 +584,8 @@ class Front(asyncio.Protocol):
         self._leave()
         if buffer[:1] == b"P":
             door.receive_post(transport, address, buffer)
+        elif (repeat := door.repeats.find(buffer)) is not None:
+            door.repeat(transport, address, repeat)
         else:
             door.lend(transport, address, buffer)
 

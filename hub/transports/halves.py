@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import StreamReader, web
 
 from .handlers import Misdirected, RequestHandler
+from .repeats import STANDS, Repeats, Stands
 
 #: Seconds that the answer to somebody who sends no more may take; six times as many while it is being sent.
 LAST_SECONDS = 10.0
@@ -25,7 +26,7 @@ HURRY_SECONDS = 0.2
 class Handler(RequestHandler):
     """aiohttp's handler of a connection, which answers before it closes one whose client sends no more."""
 
-    __slots__ = ("_hurry", "_looks", "_payload", "has_ended")
+    __slots__ = ("_hurry", "_looks", "_payload", "asked", "has_ended", "repeats")
 
     def __init__(self, server: web.Server, misdirected: Misdirected = lambda host, path: None) -> None:
         super().__init__(server, misdirected)
@@ -34,6 +35,13 @@ class Handler(RequestHandler):
         self._hurry: Callable[[], None] | None = None
         self._looks = 0
         self.has_ended = False
+        #: The bytes of the request under way, where they are known to be its own and no other's; and who remembers.
+        self.asked = b""
+        self.repeats: Repeats | None = None
+
+    def renew(self) -> None:
+        """A request on the connection was answered without this handler, which must not close it as idle."""
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
 
     def made(self, message: Any, payload: StreamReader, *more: Any) -> web.BaseRequest:
         self._payload = payload
@@ -63,8 +71,11 @@ class Handler(RequestHandler):
         finally:
             self._hurry = None
 
-    async def finish_response(self, *args: Any) -> Any:
-        done = await super().finish_response(*args)
+    async def finish_response(self, request: web.BaseRequest, response: web.StreamResponse, *more: Any) -> Any:
+        done = await super().finish_response(request, response, *more)
+        stands = request.get(STANDS)
+        if stands is not None and self.repeats is not None and self.asked:
+            self.repeats.remember(self.asked, response, not response.keep_alive, cast(Stands, stands))
         if self.has_ended and not self._messages:
             self.close()
         return done

@@ -29,10 +29,11 @@ class Lent(asyncio.Protocol):
     and have been answered. Once there is, it is the handler's for good.
     """
 
-    __slots__ = ("_blocked", "_handler", "_take_back", "_transport")
+    __slots__ = ("_begun", "_blocked", "_handler", "_take_back", "_transport")
 
     def __init__(self, handler: Handler, take_back: TakeBack) -> None:
         self._handler = handler
+        self._begun = False
         self._take_back = take_back
         self._blocked = False
         self._transport: asyncio.Transport | None = None
@@ -43,11 +44,25 @@ class Lent(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         handler, transport = self._handler, self._transport
-        if transport is not None and data[:1] == b"P" and not self._blocked and _is_idle(handler):
-            self._transport = None
-            self._take_back(handler, transport, data)
-            return
-        if transport is not None and not _is_whole(data):
+        is_idle = not self._blocked and _is_idle(handler)
+        if transport is not None and is_idle:
+            if data[:1] == b"P":
+                self._transport = None
+                self._take_back(handler, transport, data)
+                return
+            repeats = handler.repeats
+            if repeats is not None and (repeat := repeats.find(data)) is not None:
+                transport.write(repeats.bytes_of(repeat))
+                if repeat.closes:
+                    transport.close()
+                else:
+                    handler.renew()
+                return
+        is_whole = _is_whole(data)
+        # The first comes before the handler has begun to wait for it.
+        handler.asked = data if is_whole and (is_idle or not self._begun) else b""
+        self._begun = True
+        if transport is not None and not is_whole:
             transport.set_protocol(handler)
         handler.data_received(data)
 

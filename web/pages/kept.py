@@ -170,6 +170,18 @@ class Kept(Generic[T]):
         # The first to ask may leave; the others still wait for it.
         return await asyncio.shield(making.task), how
 
+    def holds(self, key: Hashable, value: T) -> bool:
+        """Whether this value is kept."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.value is value
+
+    def gives(self, key: Hashable, value: T) -> bool:
+        """Whether the value of a key is still this one; counts as a hit if it is."""
+        if not self.on or self._look(key) is not value:
+            return False
+        self.counts["hit"] += 1
+        return True
+
     async def alone(self, make: Callable[[Reading], Awaitable[T]]) -> T:
         """A value that is made for one, and not kept."""
         self.counts["own"] += 1

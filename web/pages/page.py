@@ -23,6 +23,8 @@ from multidict import CIMultiDict
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from hub.transports import repeats
+
 from .. import heads
 from . import wrote
 from .encodings import choose, pack
@@ -38,7 +40,7 @@ SMALL = 512
 _STATUS: dict[How, str] = {
     "hit": "fanfare; hit",
     "shared": "fanfare; fwd=miss; collapsed",
-    "made": "fanfare; fwd=miss; stored",
+    "made": "fanfare; fwd=miss",
     "own": "fanfare; fwd=bypass",
 }
 
@@ -129,7 +131,11 @@ async def answer(request: web.Request, key: Hashable, make: Make, *, personal: b
         knows = wrote.known(request)
         anew = knows != {} and not await wrote.has_heard(kept.tops, knows)
         page, how = await kept.get(key, made, anew=anew)
-    return await _response(request, kept, key, page, how)
+    response = await _response(request, kept, key, page, how)
+    # The second to ask is told "hit", as all are from then on.
+    if how == "hit" and repeats.may_repeat(request):
+        repeats.again(request, lambda: kept.gives(key, page))
+    return response
 
 
 async def _response(request: web.Request, kept: Kept[Page], key: Hashable, page: Page, how: How) -> web.Response:
@@ -143,7 +149,8 @@ async def _response(request: web.Request, kept: Kept[Page], key: Hashable, page:
         body = await page.form(coding)
         kept.grown(key, page)
     headers = page.head(coding)
-    headers["Cache-Status"] = _STATUS[how]
+    stored = "; stored" if how == "made" and kept.holds(key, page) else ""
+    headers["Cache-Status"] = _STATUS[how] + stored
     if hdrs.IF_NONE_MATCH in request.headers and heads.has_tag(request, headers[hdrs.ETAG].strip('"')):
         headers.popall(hdrs.CONTENT_TYPE)
         headers.popall(hdrs.CONTENT_ENCODING, None)

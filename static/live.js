@@ -2,6 +2,7 @@
  * The glue between the pages and fanout.js: on a hint, fetch the page's own URL and replace what changed.
  *
  * [data-follow]      a region with an id that follows a channel; its new self is in the page at data-source
+ * .progress          is such a region, too: what a job tells is shown as it comes, and nothing is fetched
  * [data-comments]    the list of comments, rendered from JSON
  * #comment-form      posts without leaving the page
  * form[data-refresh] posts without leaving the page, then refreshes the region of that id
@@ -39,14 +40,18 @@
     };
   }
 
-  /** Call `refresh` whenever the channel says that something changed. An empty position means that it isn't known. */
-  function follow(channel, position, refresh) {
+  /**
+   * Call `refresh` whenever the channel says that something changed. An empty position means that it isn't known.
+   * take: shows what was published, if it can: then there is nothing to fetch.
+   */
+  function follow(channel, position, refresh, take = () => false) {
     if (!window.Fanout) {
       // The client itself could not be loaded.
       setInterval(() => document.hidden || refresh().catch(() => {}), POLL * 1000);
       return null;
     }
     const act = async (data) => {
+      if (data !== undefined && take(data)) return undefined;
       // Without data it is a poll, which comes again by itself.
       for (const pause of data === undefined ? [] : RETRIES) {
         try {
@@ -131,7 +136,9 @@
       return old;
     }
     if (isTyping(old)) return old;
-    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    // Whether details are open is the reader's to say.
+    const stays = (name) => name === "open" && old.matches("details");
+    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !stays(name)) old.removeAttribute(name);
     for (const { name, value } of fresh.attributes) {
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
@@ -178,7 +185,31 @@
       if (focused !== document.activeElement && focused?.isConnected) focused.focus();
     });
     refreshers.set(region.id, refresh);
-    watch = follow(channel, position, refresh);
+    watch = follow(channel, position, refresh, region.matches(".progress") ? (data) => showProgress(region, data) : undefined);
+  }
+
+  // Progress, in the words of `components/progress.html`.
+
+  const STATES = { running: "Running", done: "Done", failed: "Failed, will be tried again", "given up": "Given up" };
+
+  /** Show what a job tells; false for what is none of it. */
+  function showProgress(region, { state, done, total, words }) {
+    if (!Object.hasOwn(STATES, state)) return false;
+    region.dataset.state = state;
+    const bar = region.querySelector("progress");
+    const isKnown = total > 0;
+    if (isKnown) {
+      bar.max = total;
+      bar.value = Math.min(done, total);
+    } else {
+      bar.removeAttribute("value");
+    }
+    region.querySelector(".progress-share").textContent = isKnown ? `${Math.min(100, Math.floor((100 * done) / total))} %` : "";
+    region.querySelector(".progress-words").textContent = words;
+    // Not said again with each step.
+    const said = region.querySelector(".progress-state");
+    if (said.textContent !== STATES[state]) said.textContent = STATES[state];
+    return true;
   }
 
   // Comments.
@@ -275,7 +306,8 @@
     note.textContent = message;
     input.after(note);
     input.setAttribute("aria-invalid", "true");
-    input.setAttribute("aria-describedby", note.id);
+    const hint = document.getElementById(`${input.id}-hint`);
+    input.setAttribute("aria-describedby", hint ? `${hint.id} ${note.id}` : note.id);
     input.focus();
   }
 
@@ -283,7 +315,9 @@
     for (const note of form.querySelectorAll(".field .error")) note.remove();
     for (const input of form.querySelectorAll("[aria-invalid]")) {
       input.removeAttribute("aria-invalid");
-      input.removeAttribute("aria-describedby");
+      const hint = document.getElementById(`${input.id}-hint`);
+      if (hint) input.setAttribute("aria-describedby", hint.id);
+      else input.removeAttribute("aria-describedby");
     }
   }
 

@@ -19,6 +19,7 @@ from .db.settings import DatabaseSettings
 from .feature import Feature, Route
 from .features.accounts.feature import FEATURE as ACCOUNTS
 from .features.comments.feature import FEATURE as COMMENTS
+from .features.components.feature import FEATURE as COMPONENTS
 from .features.events.feature import FEATURE as EVENTS
 from .identity.passwords import Passwords
 from .identity.roles import Permission
@@ -43,7 +44,7 @@ from .services.settings import ServiceSettings
 from .settings import Settings
 
 #: All there are; what a feature needs comes before it.
-FEATURES: tuple[Feature, ...] = (ACCOUNTS, COMMENTS, EVENTS)
+FEATURES: tuple[Feature, ...] = (ACCOUNTS, COMMENTS, EVENTS, COMPONENTS)
 
 _ROOT = Path(__file__).resolve().parent.parent
 

@@ -51,7 +51,7 @@ class Feature:
     use beside the common; two features can't hand in one name. setup: puts its parts into the application, under keys
     of its own, before it starts. contexts: as aiohttp's cleanup contexts. middlewares: around its own and the other
     features' views, inside the site's own. corner: a template of its own that every page has at the end of its
-    navigation.
+    navigation, an item of a list.
     statics: its files in static/. jobs and periodic: the kinds of jobs it has, and those that come again and again
     (docs/jobs.md).
     """

@@ -2,7 +2,8 @@
 
 Each has in `feature.py` what it hands in (`web.feature.Feature`); `web.app.FEATURES` names them all.
 
-accounts  signing in and out
-comments  threads and their comments, for features whose pages have one
-events    the calendar, an event's page, the manager's table
+accounts    signing in and out
+comments    threads and their comments, for features whose pages have one
+components  what pages are built of, in one page
+events      the calendar, an event's page, the manager's table
 """

@@ -6,6 +6,8 @@ requests    reading forms, answering in the form that was asked for
 limits      how often somebody may do something
 templating  what every template may use; `render`
 links       the navigation, from what features hand in
+charts      charts as SVG, of plain numbers
+sorting     tables that are sorted by links
 assets      static files: versions, integrity, caching
 kept        what was made from rows, kept by the positions of its channels
 page        pages that are kept; `answer`

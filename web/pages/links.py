@@ -1,4 +1,4 @@
-"""The navigation's links, which features hand in."""
+"""The links that every page has, which features hand in."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ For = Literal["all", "visitors", "users"] | Permission
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of the navigation.
+    """A link of the navigation, or of the pages' foot.
 
     within: what a page's path begins with to be of this part, for `aria-current`; else its path alone. order: links are
-    sorted by it, then by name.
+    sorted by it, then by name. foot: for what few look for; the navigation is for the parts of the site.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Link:
     to: For = "all"
     order: int = 50
     within: str | None = None
+    foot: bool = False
 
     def is_current(self, path: str) -> bool:
         """Whether a page at this path is of the link's part."""

@@ -50,6 +50,9 @@ ROUTES = {
     "POST /account/sign-ins/{id}/end": OWN,
     "POST /account/github": OWN,
     "POST /account/github/disconnect": OWN,
+    "GET /components": READ,
+    "POST /components": COMMENT,
+    "POST /components/job": EVENTS,
 }
 
 GITHUB = {"GITHUB_CLIENT_ID": "x", "GITHUB_CLIENT_SECRET": "y", "GITHUB_ANYBODY": "true"}

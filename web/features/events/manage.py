@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy import case, select
+from sqlalchemy import case, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from ...db.tables import now
 from ...pages import keys
+from ...pages.charts import Chart, bars
 from ...pages.requests import clean_line, clean_long, json_response, read_fields, redirect, wants_json
 from ...pages.templating import read_positions, render
 from .hints import EVENTS
@@ -23,6 +24,9 @@ from .models import MAX_DESCRIPTION, MAX_SLUG, MAX_TITLE, Category, Event, Statu
 
 #: Rows of the table; the newest ones.
 SHOWN = 200
+
+#: Weeks of the chart before and after this one.
+WEEKS = 6
 
 # Live first, then what comes, then what was.
 _ORDER = case((Event.status == Status.LIVE, 0), (Event.status == Status.SCHEDULED, 1), else_=2)
@@ -117,7 +121,9 @@ async def table(request: web.Request) -> web.StreamResponse:
                 .limit(SHOWN)
             )
         )
-    return render(request, "events/manage.html", {"positions": positions, "events": events}, cache="no-store")
+        by_week = await _by_week(session)
+    context = {"positions": positions, "events": events, "by_week": by_week}
+    return render(request, "events/manage.html", context, cache="no-store")
 
 
 async def new(request: web.Request) -> web.StreamResponse:
@@ -232,8 +238,21 @@ async def _form(
         return json_response(what | {"fields": form.errors}, status=status)
     async with request.app[keys.database].reading() as session:
         categories = list(await session.scalars(select(Category).order_by(Category.name)))
-    context = {"form": form, "event": event, "newer": newer, "categories": categories}
+    options = [(category.id, category.name) for category in categories]
+    context = {"form": form, "event": event, "newer": newer, "options": options}
     return render(request, "events/manage_form.html", context, status=status, cache="no-store")
+
+
+async def _by_week(session: AsyncSession) -> Chart:
+    """How many events the weeks around this one have."""
+    today = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    monday = today - timedelta(days=today.weekday())
+    begins = [monday + timedelta(weeks=number) for number in range(-WEEKS, WEEKS + 1)]
+    counts = [
+        func.count().filter(Event.starts_at >= begin, Event.starts_at < begin + timedelta(weeks=1)) for begin in begins
+    ]
+    row = (await session.execute(select(*counts).select_from(Event))).one()
+    return bars("by-week", "Events by week", [f"{begin.day} {begin:%b}" for begin in begins], {"events": [*row]})
 
 
 def _parse_start(text: str) -> datetime | None:

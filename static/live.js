@@ -197,14 +197,14 @@
     if (!Object.hasOwn(STATES, state)) return false;
     region.dataset.state = state;
     const bar = region.querySelector("progress");
-    const isKnown = total > 0;
-    if (isKnown) {
-      bar.max = total;
-      bar.value = Math.min(done, total);
-    } else {
+    const share = state === "done" ? 1 : total > 0 ? Math.min(1, done / total) : null;
+    if (share === null) {
       bar.removeAttribute("value");
+    } else {
+      bar.max = 1;
+      bar.value = share;
     }
-    region.querySelector(".progress-share").textContent = isKnown ? `${Math.min(100, Math.floor((100 * done) / total))} %` : "";
+    region.querySelector(".progress-share").textContent = share === null ? "" : `${Math.floor(100 * share)} %`;
     region.querySelector(".progress-words").textContent = words;
     // Not said again with each step.
     const said = region.querySelector(".progress-state");

@@ -30,7 +30,7 @@ LARGEST = 1e300
 _FINEST = 1e-9
 
 _TOP, _BOTTOM, _EDGE = 14.0, 34.0, 12.0
-_CHARACTER = 9.2
+_CHARACTER = 10.4
 _LONGEST_LABEL = 14
 #: Points up to which each has a mark of its own, which says its number when pointed at.
 _MARKED = 60
@@ -167,14 +167,9 @@ def tick_texts(found: Sequence[float]) -> list[str]:
             part = step / scale
             if top / scale < 1e6 and part > 0.5e-6 and math.isclose(round(part, digits), part, rel_tol=1e-6):
                 return [_minus(f"{each / scale:,.{digits}f}{suffix if each else ''}") for each in found]
-    digits = next(
-        (
-            digits
-            for digits in range(16)
-            if all(abs(float(f"{each:.{digits}e}") - each) <= step * 1e-6 for each in found)
-        ),
-        16,
-    )
+    digits = 0
+    while digits < 16 and any(abs(float(f"{each:.{digits}e}") - each) > step * 1e-6 for each in found):
+        digits += 1
     return [_exponent(each, digits) for each in found]
 
 
@@ -227,7 +222,7 @@ def _plot(data: _Data, *, from_zero: bool) -> _Plot | None:
     found = ticks(low, high, whole=all(each.is_integer() for each in numbers))
     texts = tick_texts(found)
     half = max((_wide(_short(label)) for label in data.labels), default=0.0) / 2 + 2
-    left = max(max(map(_wide, texts)) + 12, half)
+    left = max(max(map(_wide, texts)) + 14, half)
     return _Plot(left, WIDTH - max(_EDGE, half), found, texts)
 
 

@@ -187,6 +187,6 @@ async def test_an_event_is_made_and_edited_in_a_dialog(page: Page, site: Site) -
 async def test_no_page_is_wider_than_the_window(page: Page, site: Site, width: int) -> None:
     await page.set_viewport_size({"width": width, "height": 900})
     await manage(page)
-    for path in ("/", PAGE, "/manage/events", "/manage/events/new", "/login", "/nothing"):
+    for path in ("/", PAGE, "/components", "/manage/events", "/manage/events/new", "/login", "/nothing"):
         await page.goto(path)
         assert await page.evaluate("() => document.documentElement.scrollWidth") <= width, path

@@ -636,6 +636,24 @@ async def test_progress_is_told_on_the_jobs_channel(saves: Database, queue: Queu
     assert len(publisher.published) < 20
 
 
+async def test_last_progress_before_the_end_is_told(saves: Database, queue: Queue, work: Work) -> None:
+    """It was said as the handler's last word, and the end was told with the words before it: done, at 97 %."""
+    publisher = RecordingPublisher()
+
+    async def run(job: Job) -> None:
+        job.progress(39, 40, "step 40 of 40")
+        await asyncio.sleep(0)
+        job.progress(40, 40, "40 steps")
+
+    await work(kind(run), publisher=publisher)
+    [id] = await add(saves, queue, None)
+    await until_ended(saves, id)
+    async with asyncio.timeout(PATIENCE):
+        while not publisher.published or publisher.published[-1][1]["state"] != "done":  # type: ignore[index]
+            await asyncio.sleep(0.01)
+    assert publisher.published[-1][1] == {"job": id, "state": "done", "done": 40, "total": 40, "words": "40 steps"}
+
+
 async def test_metrics_of_jobs(saves: Database, queue: Queue, work: Work) -> None:
     async def run(job: Job) -> None:
         if job.data == "bad":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 import traceback
 from collections import deque
@@ -279,6 +280,7 @@ class Runner:
         """Begin to take jobs. Twice is once."""
         if not self._tasks and self.kinds:
             self._loop = asyncio.get_running_loop()
+            self._thread = threading.get_ident()
             self._certain = self._loop.time() + self.options.lease
             works = (self._look_on(), self._settle_on(), self._renew_on())
             self._tasks = [asyncio.create_task(work, name="web.services.jobs") for work in works]
@@ -687,7 +689,11 @@ class Runner:
 
     def tell(self, run: _Run, news: dict[str, object]) -> None:
         """Publish a job's progress, now or soon; from any thread."""
-        self._loop.call_soon_threadsafe(self._tell, run, news)
+        if threading.get_ident() == self._thread:
+            # At once: what a handler says as its last word comes before its end is told.
+            self._tell(run, news)
+        else:
+            self._loop.call_soon_threadsafe(self._tell, run, news)
 
     def _tell(self, run: _Run, news: dict[str, object]) -> None:
         if run.lost or run.id not in self._runs:

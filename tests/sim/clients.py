@@ -678,7 +678,12 @@ class Client:
         book.granted(channel, ask.first, reply["top"], adds=adds)
 
     def _subscribe_again(self, channel: str, book: Book) -> None:
-        if book is self.book and channel in self.wants and not self.asleep:
+        if book is not self.book or channel not in self.wants:
+            return
+        if self.asleep:
+            # A timer that falls due meanwhile goes off when it wakes.
+            self._later(0.3, self._subscribe_again, channel, book)
+        else:
             self._subscribe(channel)
 
     def _not_done(self, ask: Ask, reply: dict[str, Any]) -> None:

@@ -36,12 +36,14 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/login": ("/login",),
     "/login/github/back": ("/login/github/back",),
     "/account": ("/account",),
+    "/components": ("/components",),
 }
 
 #: Addresses that show the same however many rows there are, and why.
 ALIKE: dict[str, str] = {
     "/events": "leads to the home page",
     "/events/scheduled-0/about": "shows one event, and nothing that an event has many of",
+    "/components": "shows samples of its own",
     "/login": "is a form",
     "/login/github/back": "says that no sign-in began here",
 }

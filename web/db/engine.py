@@ -18,6 +18,8 @@ from hub.errors import HubError
 from hub.orm.database_url import DatabaseUrl, parse
 from hub.orm.engines import new_postgres_engine
 
+from .sqlite import Driver
+
 #: asyncpg's own come from a connection that was never made (a certificate that is missing): nobody has wrapped them.
 UNUSABLE = (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -49,7 +51,8 @@ def new_engine(url: DatabaseUrl) -> AsyncEngine:
     """
     if url.path is not None:
         _make_private(Path(url.path))
-        engine = create_async_engine(URL.create("sqlite+aiosqlite", database=url.path), hide_parameters=True)
+        where = URL.create("sqlite+aiosqlite", database=url.path)
+        engine = create_async_engine(where, hide_parameters=True, module=Driver())
         event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
         event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
         return engine

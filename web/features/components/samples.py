@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...pages.charts import Chart, bars, line, sparkline
+from ...pages.charts import Chart, Values, bars, line, sparkline
 from ...pages.sorting import Sorting
 
 
@@ -50,7 +50,7 @@ def charts() -> list[Chart]:
     ways = dict(zip(("WebSocket", "Polling", "SSE"), waves, strict=True))
     hours = [f"{hour:02d}:00" for hour in range(24)]
     visits = [820, 932, 901, 934, 1290, 1330, 1320, 1210, 980, 870, 760, 905]
-    balance = {"gained": [12, 5, 0, 7, 3, 9, 4], "lost": [-2, -8, 0, -1, -4, None, -3]}
+    balance: dict[str, Values] = {"gained": [12, 5, 0, 7, 3, 9, 4], "lost": [-2, -8, 0, -1, -4, None, -3]}
     names = ["A name that is far too long to be shown", "B", "C"]
     return [
         line("chart-lines", "Deliveries", hours, ways, unit="thousand"),

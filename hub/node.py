@@ -458,8 +458,8 @@ class Node:
             session.return_batch(poll.taken)
             if session.delivered is not None:
                 self.spawn(self.store.save_later(session))
-        if poll.lost:
-            self._tell_lost(session, set(poll.lost))
+        if poll.told_lost:
+            self._tell_lost(session, set(poll.told_lost))
         poll.session = None
 
     def hurry(self, poll: Poll) -> None:
@@ -1472,7 +1472,7 @@ class Node:
             if session.lost:
                 ext["lost"] = session.take_lost()
                 if isinstance(to, Poll):
-                    to.lost = ext["lost"]
+                    to.told_lost = ext["lost"]
             tops = self._tops_of(session)
             if tops:
                 ext["tops"] = tops

@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 class Poll:
     """Where the answer to one HTTP request goes. The transport waits for `parts`.
 
-    peer: whose request it is. session, taken and lost: whose queue the answer carries, and which channels it says have
-    lost something, for `Node.abandon`. gone: whether the client is. carried: the worker that has the request, and its
-    number there. hurried: whether it must not be held.
+    peer: whose request it is. session, taken and told_lost: whose queue the answer carries, and which channels it says
+    have lost something, for `Node.abandon`. gone: whether the client is. carried: the worker that has the request, and
+    its number there. hurried: whether it must not be held.
     status: that the answer has in HTTP, where the transport can say it: 503 if nothing was done.
     """
 
@@ -26,12 +26,12 @@ class Poll:
         "carried",
         "gone",
         "hurried",
-        "lost",
         "parts",
         "peer",
         "session",
         "status",
         "taken",
+        "told_lost",
     )
 
     def __init__(self, peer: Peer = UNKNOWN) -> None:
@@ -42,7 +42,7 @@ class Poll:
         self.carried: tuple[str, int] | None = None
         self.session: Session | None = None
         self.taken: list[Publication] = []
-        self.lost: list[str] = []
+        self.told_lost: list[str] = []
         self._sent: Callable[[list[bytes]], None] | None = None
         self.parts: list[bytes] | None = None
 

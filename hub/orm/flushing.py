@@ -286,6 +286,9 @@ class Flush:
             # A `literal()` is sent as a value, and stays in the object as it was assigned.
             looked_at = one.plan.columns if one.plan.asks else one.plan.named
             keys |= {key for key in looked_at if isinstance(held.get(key), ClauseElement)}
+            if one.plan.asks and one.kind == "changed" and instance_state(one.row).key is None:
+                # A new object in a deleted one's row: what it was not given is in the row, and nobody loads it yet.
+                keys |= one.plan.columns.keys() - held.keys()
             if keys:
                 missing[one.row] = (one.mapper, keys)
         self._load(missing)

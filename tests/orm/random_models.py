@@ -21,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     Numeric,
     String,
+    Text,
     UniqueConstraint,
     func,
 )
@@ -55,15 +56,17 @@ def random_kind(seed: int) -> tuple[Kind, str]:
         base["side"] = Column(Integer, primary_key=True, autoincrement=False, default=1)
         base["__table_args__"] = (UniqueConstraint(base["slug"], base["side"]),)
 
+    is_text = dice.random() < 0.4
+    none: Any = "no place" if is_text else -1
     default = dice.choice(("none", "value", "function", "server")) if inherits is None else "none"
     options: dict[str, Any] = {
         "none": {},
-        "value": {"default": -1},
-        "function": {"default": lambda: -1},
-        "server": {"server_default": "-1"},
+        "value": {"default": none},
+        "function": {"default": lambda: none},
+        "server": {"server_default": str(none)},
     }[default]
-    place = base["place"] = column("place", Integer, **options)
-    if inherits is None and dice.random() < 0.3:
+    place = base["place"] = column("place", Text if is_text else Integer, **options)
+    if inherits is None and not is_text and dice.random() < 0.3:
         place.append_foreign_key(ForeignKey(Place.__table__.c.id))
         base["to"] = relationship(Place)
         # What a default gives is none of the places.
@@ -74,7 +77,7 @@ def random_kind(seed: int) -> tuple[Kind, str]:
 
     # What else may be in a channel.
     extra: dict[str, Callable[[], Any]] = {
-        "second": lambda: column("second", Integer, nullable=True),
+        "second": lambda: column("second", dice.choice((Integer, String)), nullable=True),
         "filled": lambda: column("filled", Integer, default=dice.choice((7, lambda: 7)), server_default="7"),
         "touched": lambda: column(
             "touched", Integer, default=1, onupdate=lambda context: context.get_current_parameters().get(place.key, 0)
@@ -83,7 +86,9 @@ def random_kind(seed: int) -> tuple[Kind, str]:
         "computed": lambda: column("computed", Integer, Computed(f"coalesce({place.name or 'place'}, 0) * 2")),
         "doubled": lambda: column_property(func.coalesce(place, 0) * 2),
     }
-    for key in dice.sample(sorted(extra), dice.randrange(4)):
+    # What is computed of a place is computed of a number.
+    possible = ["filled", "second"] if is_text else sorted(extra)
+    for key in dice.sample(possible, min(dice.randrange(4), len(possible))):
         if inherits == "joined" and key in ("counted",):
             continue
         base[key] = extra[key]()
@@ -146,7 +151,7 @@ def random_kind(seed: int) -> tuple[Kind, str]:
             return None
         if often and (row["slug"] is None or row["slug"] % 2):
             return None
-        values = {**row, "page": row["place"], "doubled": 2 * (row["place"] or 0)}
+        values = {**row, "page": row["place"], "doubled": None if is_text else 2 * (row["place"] or 0)}
         found = [values[one] for one in named]
         return None if None in found else ".".join(map(str, found))
 
@@ -158,6 +163,7 @@ def random_kind(seed: int) -> tuple[Kind, str]:
         has_default=default != "none",
         bulk=bulk,
         alone=inherits != "joined",
+        value=(lambda number: f"place {number}") if is_text else (lambda number: number),
         fixed={"kind": "made"} if inherits == "single" else {},
     )
     said = f"{inherits or 'plain'} {sorted(key for key in base if not key.startswith('__'))} {template}"

@@ -145,8 +145,8 @@ class Program:
 
     # Places and rows
 
-    def place(self) -> int:
-        return next(self.places)
+    def place(self) -> Any:
+        return self.kind.value(next(self.places))
 
     def keys(self) -> list[tuple[Any, ...]]:
         return sorted(self.kind.rows(self.session.connection()))
@@ -178,7 +178,7 @@ class Program:
         if (row := self.loaded(number)) is None:
             return
         if hasattr(self.model, "to") and number % 2:
-            row.to = self.session.get(Place, self.place())
+            row.to = self.session.get(Place, next(self.places))
         else:
             row.place = self.place()
 
@@ -197,11 +197,17 @@ class Program:
 
     def set_second(self, number: int) -> None:
         if hasattr(self.model, "second") and (row := self.loaded(number)) is not None:
-            row.second = (None, self.place(), literal(self.place()))[number % 3]
+            second = self.second()
+            row.second = (None, second, literal(second))[number % 3]
+
+    def second(self) -> Any:
+        """A value for `second`, whose type is chance."""
+        made = self.model.__mapper__.column_attrs["second"].columns[0].type.python_type
+        return made(next(self.places))
 
     def bulk_set_second(self, number: int) -> None:
         if hasattr(self.model, "second"):
-            values = {"second": None if number % 3 == 0 else self.place()}
+            values = {"second": None if number % 3 == 0 else self.second()}
             self.session.execute(update(self.bulk).where(self.chosen(number)).values(**values))
 
     def write(self, number: int) -> None:
@@ -516,7 +522,10 @@ class Program:
         place = self.place()
         with self.outside.begin() as connection:
             where = [column == value for column, value in zip(table.primary_key, key, strict=True)]
-            connection.execute(update(table).where(*where).values({self.column("place"): place}))
+            moved = {self.column("place"): place}
+            if hasattr(self.model, "second") and number % 2 and self.column("second") in table.columns:
+                moved[self.column("second")] = self.second()
+            connection.execute(update(table).where(*where).values(moved))
             self.start = self.kind.rows(connection)
         self.may = [self.may[0] | self._channels(self.start)]
         if held is not None and "place" in held.__dict__:
@@ -658,6 +667,34 @@ def test_what_any_model_tells_is_what_the_tables_say(
         finally:
             metadata.drop_all(outside, own)
             kind.model.__mapper__.registry.dispose()
+
+
+@pytest.mark.long
+@pytest.mark.search
+async def test_what_any_model_tells_is_what_the_tables_say_async(database_url: str, outside: Engine) -> None:
+    engine = create_async_engine(driver(database_url))
+    recipe(engine.sync_engine)
+    maker = async_sessionmaker(engine)
+    AsyncNotifier(RecordingPublisher()).bind(maker)
+    for seed in seeds(MODELS):
+        kind, words = random_kind(seed)
+        metadata = kind.model.__table__.metadata
+        own = [table for table in metadata.sorted_tables if table is not Place.__table__]
+        metadata.create_all(outside, own)
+        dice = random.Random(seed)
+        try:
+            for _ in range(EACH):
+                steps = program(dice)[1]
+                emptied(outside, metadata)
+                try:
+                    async with maker() as session:
+                        await session.run_sync(run, outside, kind, steps)
+                except AssertionError as error:
+                    raise AssertionError(f"seed {seed}: {words} {steps}") from error
+        finally:
+            metadata.drop_all(outside, own)
+            kind.model.__mapper__.registry.dispose()
+    await engine.dispose()
 
 
 #: Programs that told something else once. What happened, the class (None: any), and the steps.

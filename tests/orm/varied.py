@@ -38,6 +38,8 @@ class Kind:
     bulk: type[Any] | None = None
     #: One table is its own: INSERTs with conflicts and bulk deletions are possible.
     alone: bool = True
+    #: The value of a place, of its number.
+    value: Callable[[int], Any] = lambda number: number
     #: What an INSERT into a table that is shared says besides.
     fixed: dict[str, Any] = field(default_factory=dict)
 

@@ -182,7 +182,8 @@ def _on_save(
     written = set(values) if update_fields is None else set(attributes_named(sender, update_fields))
     if telling.listens(using):
         telling.write(_told_of_save(instance, created, using, values, written, named=update_fields is not None), using)
-    images.remember(instance, written)
+    # An UPDATE leaves the instance with what the database had computed before.
+    images.remember(instance, written if created else written - plan_of(sender).generated)
 
 
 def _told_of_save(
@@ -191,6 +192,9 @@ def _told_of_save(
     plan, known = plan_of(type(row)), dict(images.saved(row))
     made = _made_by_sql(plan, values, written, created=created)
     now = images.values_of(type(row), using, [row.pk], made).get(row.pk, {}) if made else {}
+    for name in () if created else plan.generated:
+        images.saved(row).pop(name, None)
+    images.know(row, {name: now[name] for name in plan.generated & now.keys()})
     # What was assigned and is not in `update_fields` was not saved.
     now |= {
         name: known[name] for name in values.keys() - written if name in known and differs(known[name], values[name])

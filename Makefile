@@ -117,7 +117,8 @@ SEARCH ?= 2000
 
 search: system
 	@SEARCH=$(SEARCH) exec $(BIN)/python -m pytest -q -m search --timeout 0 -n $(WORKERS) $(ARGS) \
-		tests/orm/test_comparison.py tests/orm/test_django_comparison.py tests/orm/test_watched.py
+		tests/orm/test_comparison.py tests/orm/test_django_comparison.py tests/orm/test_watched.py \
+		tests/orm/test_watched_random.py
 
 hostile: $(VENV)/installed-dev
 	@exec $(BIN)/python -m benchmarks.hostile $(ARGS)

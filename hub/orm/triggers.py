@@ -288,7 +288,14 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
 
 def trigger_sql(watch: Watch, table: Table, schema: str) -> str:
     """The triggers of one watched table, which call `function_sql`'s function."""
-    events = " OR ".join(EVENTS[kind] for kind in EVENTS if kind in watch.on)
+    kinds: set[Kind] = set(watch.on)
+    if table.key and table.unique:
+        # Of a row that a transaction changes several times the first event knows what it was before: one that was
+        # inserted has not been changed, one that is deleted was elsewhere before it was changed.
+        kinds.add("created")
+        if "deleted" in kinds:
+            kinds.add("changed")
+    events = " OR ".join(EVENTS[kind] for kind in EVENTS if kind in kinds)
     # Deferred, so that it runs after the ORM has written its own rows of the outbox.
     text = (
         f"CREATE CONSTRAINT TRIGGER {quoted(watch.trigger)} AFTER {events} ON {table.sql} "

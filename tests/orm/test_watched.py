@@ -619,6 +619,24 @@ async def test_a_transaction_tells_what_it_leaves(psql: asyncpg.Connection, dsn:
     assert await told(psql) == []
 
 
+async def test_a_watch_of_some_kinds_tells_what_a_transaction_leaves_too(psql: asyncpg.Connection, dsn: str) -> None:
+    """A row that was moved and deleted in one transaction stayed on the page it was on: its move had no trigger."""
+    for kind in ("created", "changed", "deleted"):
+        await install(dsn, Watch("comment", f"{kind}-{{page}}", on=(kind,)))  # type: ignore[arg-type]  # each is a Kind
+    await psql.execute("INSERT INTO comment VALUES (1, 1, ''), (2, 2, '')")
+    await told(psql)
+    await psql.execute("BEGIN; UPDATE comment SET page = 3 WHERE id = 1; DELETE FROM comment WHERE id = 1; COMMIT")
+    assert await channels(psql) == ["/deleted-1"]
+    await psql.execute("BEGIN; INSERT INTO comment VALUES (4, 4, ''); UPDATE comment SET page = 5 WHERE id = 4; COMMIT")
+    assert await channels(psql) == ["/created-5"]
+    await psql.execute("BEGIN; INSERT INTO comment VALUES (6, 6, ''); DELETE FROM comment WHERE id = 6; COMMIT")
+    assert await channels(psql) == []
+    await psql.execute(
+        "BEGIN; UPDATE comment SET page = 7 WHERE id = 2; UPDATE comment SET page = 8 WHERE id = 2; COMMIT"
+    )
+    assert await channels(psql) == ["/changed-2", "/changed-8"]
+
+
 async def test_what_the_orm_told_in_a_savepoint_is_not_repeated(psql: asyncpg.Connection, dsn: str) -> None:
     """Rows of the outbox that a savepoint has written were not known for the transaction's own."""
     await install(dsn, Watch("comment", "page-{page}", data="{id}"))

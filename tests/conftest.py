@@ -15,12 +15,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import markup
 import pytest
 import pytest_asyncio
 import services
+from axe import Axe
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
 from services import Missing, Postgres, Redis, RedisFactory
+from vnu import Vnu
 
 T = TypeVar("T")
 
@@ -273,6 +276,45 @@ def old_django() -> Path:
 def node_modules(node: str) -> Path:
     """The folder node_modules, with the packages of package.json in it."""
     return need(services.node_folder)
+
+
+# Pages
+
+
+@pytest.fixture(scope="session")
+def validator() -> list[str]:
+    """How the HTML validator is started."""
+    return need(markup.command)
+
+
+@pytest.fixture(scope="session")
+def site_pages() -> Iterator[markup.Pages | None]:
+    """The HTML that the site's answers have; None where there is no validator for it."""
+    try:
+        command = markup.command()
+    except Missing:
+        # tests/web/guards say what is missing.
+        yield None
+        return
+    pages = markup.Pages(Vnu(command))
+    with pytest.MonkeyPatch.context() as patch:
+        markup.watch(pages, patch)
+        yield pages
+    pages.vnu.close()
+
+
+@pytest.fixture(scope="session")
+def axe(site_pages: markup.Pages | None) -> Axe:
+    """Looks at pages in a browser: whoever makes those hands them to it at the end of a test."""
+    return Axe(site_pages)
+
+
+@pytest.fixture(autouse=True)
+def valid_pages(site_pages: markup.Pages | None) -> Iterator[None]:
+    """Fails the test in which the site answered with HTML that is none."""
+    yield
+    if site_pages is not None:
+        site_pages.check()
 
 
 # The loop

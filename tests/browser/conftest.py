@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
+from axe import Axe
 from playwright.async_api import Browser, Page
 from road import Road, road_to
 
@@ -105,9 +106,10 @@ async def site(tables: Path, tmp_path: Path) -> AsyncIterator[Site]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def open_page(shared_chromium: Browser, site: Site) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
+async def open_page(shared_chromium: Browser, site: Site, axe: Axe) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
     """Opens pages, each in a browser context of its own: another visitor. Errors of their scripts fail the test."""
     errors: list[str] = []
+    pages: list[Page] = []
     async with contextlib.AsyncExitStack() as stack:
 
         async def new() -> Page:
@@ -119,7 +121,9 @@ async def open_page(shared_chromium: Browser, site: Site) -> AsyncIterator[Calla
                 "pageerror", lambda error: None if error.message == "Failed to fetch" else errors.append(str(error))
             )
             page.on("console", lambda message: errors.append(message.text) if "Policy" in message.text else None)
+            pages.append(page)
             return page
 
         yield new
+        await axe.look_at(pages, site.road.url)
     assert errors == []

@@ -17,6 +17,7 @@ from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
+from markup import Answer, Pages
 from services import Postgres, Proxy, Redis, free_port
 from shell import Shell
 from test_proxies import PAGE, certify, configured, stanza
@@ -135,9 +136,11 @@ def test_banner_says_what_it_leans_on(deployed: Deployed) -> None:
         assert words in said, said
 
 
-def test_site_s_own_page_may_talk_to_the_hub(deployed: Deployed) -> None:
+def test_site_s_own_page_may_talk_to_the_hub(deployed: Deployed, site_pages: Pages | None) -> None:
     status, fields, page = deployed.ask("/", Accept="text/html")
     assert status == 200
+    if site_pages is not None:
+        site_pages.take(Answer("GET / behind nginx", page))
     assert "fanout" in page
     assert fields["strict-transport-security"]
     assert fields["server"].startswith("nginx")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
+from axe import Axe
 from playwright.async_api import Browser, Page, Route, expect
 from visiting import HINTS, PASSWORD, Calendar
 
@@ -63,13 +64,14 @@ async def site(settings: Settings, passwords: Passwords, site_url: str) -> Async
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(shared_chromium: Browser, site: Site) -> AsyncIterator[Page]:
+async def page(shared_chromium: Browser, site: Site, axe: Axe) -> AsyncIterator[Page]:
     """A page of a browser; an error of our scripts, or something the policy forbids, fails the test."""
     page = await (await shared_chromium.new_context(base_url=site.url)).new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if "Security Policy" in message.text else None)
     yield page
+    await axe.look_at(page.context.pages, site.url)
     await page.context.close()
     assert errors == []
 

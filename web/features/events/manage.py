@@ -78,6 +78,11 @@ class EventForm:
             edition=str(event.edition),
         )
 
+    @property
+    def shown_start(self) -> str:
+        """What the field for the start may hold: nothing that is no time."""
+        return self.starts_at if _parse_start(self.starts_at) else ""
+
     def values(self) -> dict[str, Any]:
         """The event's columns; only of a form without errors."""
         start = _parse_start(self.starts_at)

@@ -1,0 +1,198 @@
+"""Every HTML answer of the tests goes through a validator, and each fault is named with its template and line."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp_jinja2
+import brotli
+import jinja2
+import pytest
+import services
+from aiohttp import hdrs, web
+from ignored import MARKUP
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
+from services import Missing
+from vnu import Vnu
+
+from web.pages import templating
+from web.pages.encodings import zstd
+
+#: Faults of a page that are told; a broken one has many.
+_TOLD = 10
+
+#: Around a template's name and line, in a page that is made once more to find out where something comes from.
+_BEGIN, _END = "\ue000", "\ue001"
+_MARK = re.compile(f"{_BEGIN}([^{_END}]*){_END}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A page, and what it was made of; without a template it was written by hand."""
+
+    source: str
+    text: str
+    template: str | None = None
+    context: dict[str, Any] | None = None
+    environment: jinja2.Environment | None = None
+
+
+class Pages:
+    """The HTML answers of a test."""
+
+    def __init__(self, vnu: Vnu) -> None:
+        self.vnu = vnu
+        #: Those of this test that have a template, by what was asked for.
+        self.recent: dict[str, Answer] = {}
+        self._waiting: dict[bytes, Answer] = {}
+        self._known: set[bytes] = set()
+        self._packed: set[bytes] = set()
+
+    def take(self, answer: Answer) -> None:
+        """An answer to look at; one of the same bytes only once."""
+        self.recent[answer.source] = answer
+        self._take(_hash(answer.text.encode()), answer)
+
+    def take_bytes(self, source: str, body: bytes, coding: str) -> None:
+        """An answer as it leaves the site."""
+        if coding:
+            if (key := _hash(body)) in self._packed:
+                return
+            self._packed.add(key)
+            body = _unpack(body, coding)
+        self._take(_hash(body), Answer(source, body.decode()))
+
+    def _take(self, key: bytes, answer: Answer) -> None:
+        if key not in self._known:
+            # The first says which template it was: answers are seen once more when they leave.
+            self._waiting.setdefault(key, answer)
+
+    def check(self) -> None:
+        """Raise AssertionError for what is wrong with the answers since the last time."""
+        waiting, self._waiting, self.recent = self._waiting, {}, {}
+        faults = []
+        for key, answer in waiting.items():
+            found = list(self._faults(answer))
+            faults += found
+            if not found:
+                self._known.add(key)
+        if faults:
+            raise AssertionError("\n".join(faults[:_TOLD]))
+
+    def _faults(self, answer: Answer) -> Iterator[str]:
+        for message in self.vnu.check(answer.text):
+            # Of "info" only the warnings; the others say what it did.
+            if message["type"] == "info" and message.get("subType") != "warning":
+                continue
+            if any(each.match(message["message"]) for each in MARKUP):
+                continue
+            yield f"{answer.source}: {place(answer, message)}: {message['message']} {message.get('extract', '')!r}"
+
+
+def place(answer: Answer, message: dict[str, Any]) -> str:
+    """Where a fault comes from: a template's line, or a line of the answer."""
+    line = message.get("firstLine", message.get("lastLine"))
+    if line is None:
+        return (answer.template and f"templates/{answer.template}") or "the answer"
+    column = message.get("firstColumn", message.get("lastColumn", 1))
+    lines = answer.text.splitlines(keepends=True)
+    offset = sum(map(len, lines[: line - 1])) + column
+    return _template_line(answer, offset) or f"line {line} of the answer"
+
+
+def place_of(pages: Pages | None, source: str, tag: str, nth: int) -> str | None:
+    """The template's line of the nth element of a kind in what a test was answered with last."""
+    answer = None if pages is None else pages.recent.get(source)
+    if answer is None or nth < 0:
+        return None
+    # A browser shows no elements of a template.
+    text = re.sub("<template.*?</template>", lambda match: " " * len(match[0]), answer.text, flags=re.DOTALL)
+    found = [match.end() for match in re.finditer(rf"<{tag}\b", text)]
+    return _template_line(answer, found[nth]) if nth < len(found) else None
+
+
+def _template_line(answer: Answer, offset: int) -> str | None:
+    if answer.environment is None or answer.template is None or answer.context is None:
+        return None
+    environment = answer.environment.overlay(extensions=[_Marking], cache_size=0)
+    marked = environment.get_template(answer.template).render(answer.context)
+    if _MARK.sub("", marked) != answer.text:
+        # Made of what is another thing each time.
+        return f"templates/{answer.template}"
+    found, length = f"templates/{answer.template}", 0
+    parts = _MARK.split(marked)
+    for text, mark in zip(parts[::2], [*parts[1::2], ""], strict=True):
+        length += len(text)
+        if length >= offset or not mark:
+            break
+        found = f"templates/{mark}"
+    return found
+
+
+class _Marking(Extension):
+    """Puts the template's name and line before each line of its text."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        for token in stream:
+            if token.type != "data":
+                yield token
+                continue
+            lines = token.value.split("\n")
+            marked = (f"{_BEGIN}{stream.name}:{token.lineno + n}{_END}{line}" for n, line in enumerate(lines))
+            yield Token(token.lineno, "data", "\n".join(marked))
+
+
+def _hash(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def _unpack(body: bytes, coding: str) -> bytes:
+    if coding == "br":
+        plain: bytes = brotli.decompress(body)
+        return plain
+    return {"gzip": gzip.decompress, "zstd": zstd.decompress}[coding](body)
+
+
+def command() -> list[str]:
+    """How the validator is started; raises Missing."""
+    java = services.java_program()
+    jar = services.node_folder() / "vnu-jar" / "build" / "dist" / "vnu.jar"
+    if not jar.exists():
+        raise Missing(f"{jar} is not there (npm ci)")
+    # Its schemas nest deeply. It starts in half of the time without what makes it faster after thousands of pages.
+    options = ["-Xss8m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    address = "-Dnu.validator.servlet.bind-address=127.0.0.1"
+    return [java, *options, address, "-cp", str(jar), "nu.validator.servlet.Main", "PORT"]
+
+
+def watch(pages: Pages, patch: pytest.MonkeyPatch) -> None:
+    """Have every site that is made from now on hand in its pages."""
+    render, setup = aiohttp_jinja2.render_template, templating.setup
+
+    def rendering(template: str, request: web.Request, context: dict[str, Any], **options: Any) -> web.Response:
+        response = render(template, request, context, **options)
+        assert response.text is not None
+        environment = aiohttp_jinja2.get_env(request.app)
+        pages.take(Answer(f"{request.method} {request.rel_url}", response.text, template, context, environment))
+        return response
+
+    async def leaving(request: web.Request, response: web.StreamResponse) -> None:
+        if isinstance(response, web.Response) and response.content_type == "text/html":
+            body = response.body
+            if isinstance(body, bytes) and body:
+                coding = response.headers.get(hdrs.CONTENT_ENCODING, "")
+                pages.take_bytes(f"{request.method} {request.rel_url}", body, coding)
+
+    def setting_up(app: web.Application, folder: Path, more: Any) -> None:
+        setup(app, folder, more)
+        app.on_response_prepare.append(leaving)
+
+    patch.setattr(aiohttp_jinja2, "render_template", rendering)
+    patch.setattr(templating, "setup", setting_up)

@@ -6,6 +6,7 @@ chance.
 
 from __future__ import annotations
 
+import itertools
 import random
 import uuid
 from collections.abc import Callable, Iterator
@@ -98,10 +99,11 @@ def _new_kind(seed: int) -> tuple[Kind, str, list[Any]]:
 
     def column(**options: Any) -> dict[str, Any]:
         if dice.random() < 0.3:
-            options["db_column"] = dice.choice(("A b", "order", "t", "it's")) + str(len(fields))
+            options["db_column"] = dice.choice(("A b", "order", "t", "it's")) + str(next(numbers))
         return options
 
     fields: dict[str, Any] = {}
+    numbers = itertools.count()
     room = type(f"{name}Room", (models.Model,), {"__module__": __name__, "Meta": _meta()})
     key = dice.choice(("auto", "auto", "auto", "uuid", "text"))
     if key == "uuid":

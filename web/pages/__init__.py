@@ -12,5 +12,6 @@ assets      static files: versions, integrity, caching
 kept        what was made from rows, kept by the positions of its channels
 page        pages that are kept; `answer`
 wrote       a browser finds what it has changed, at whichever worker
+markdown    what strangers write, made into HTML; comments' share of it
 encodings   packed forms: which, and made
 """

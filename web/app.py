@@ -16,8 +16,9 @@ from hub.publisher import Publisher
 
 from .db.database import Database, Hints
 from .db.settings import DatabaseSettings
-from .feature import Feature, Route
+from .feature import Feature, Route, allow
 from .features.accounts.feature import FEATURE as ACCOUNTS
+from .features.blog.feature import FEATURE as BLOG
 from .features.comments.feature import FEATURE as COMMENTS
 from .features.components.feature import FEATURE as COMPONENTS
 from .features.events.feature import FEATURE as EVENTS
@@ -29,7 +30,9 @@ from .middleware.stack import site_middlewares
 from .pages import keys, templating
 from .pages.assets import PREFIX, Assets
 from .pages.kept import Deaf, Kept, Tops
+from .pages.links import Link
 from .pages.page import Page, pages
+from .pages.requests import redirect
 from .pages.settings import PageSettings
 from .services.addresses import Guard
 from .services.jobs.hints import Hinter
@@ -44,7 +47,7 @@ from .services.settings import ServiceSettings
 from .settings import Settings
 
 #: All there are; what a feature needs comes before it.
-FEATURES: tuple[Feature, ...] = (ACCOUNTS, COMMENTS, EVENTS, COMPONENTS)
+FEATURES: tuple[Feature, ...] = (ACCOUNTS, COMMENTS, EVENTS, BLOG, COMPONENTS)
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -120,7 +123,10 @@ def create_app(
         most=chosen.bytes,
         on=chosen.keeps,
     )
+    homes = app[keys.homes] = _homes(features)
+    app[keys.parts] = tuple(each.part for each in features if each.part is not None and homes.get(each.name) != "/")
     links = [link for feature in features for link in feature.links]
+    links += [Link(each.home.link, homes[each.name], order=each.home.order) for each in features if each.home]
     app[keys.links] = tuple(sorted(links, key=lambda link: (link.order, link.name)))
     templating.setup(app, _ROOT / "templates", _globals(features))
     for feature in features:
@@ -151,9 +157,24 @@ def create_app(
     return app
 
 
+def _homes(features: Sequence[Feature]) -> dict[str, str]:
+    """Where each home page is: the last one at `/`."""
+    found = {feature.name: feature.home.path for feature in features if feature.home is not None}
+    return found | dict.fromkeys(list(found)[-1:], "/")
+
+
+async def _to_home(request: web.Request) -> web.StreamResponse:
+    return redirect("/")
+
+
 def _routes(settings: Settings) -> list[Route]:
     found: list[Route] = []
+    homes = _homes(settings.features)
     for feature in settings.features:
+        if feature.home is not None:
+            found += allow(Permission.READ, web.get(homes[feature.name], feature.home.view))
+            if homes[feature.name] == "/":
+                found += allow(Permission.READ, web.get(feature.home.path, _to_home))
         for route in (*feature.routes, *feature.routes_by(settings)):
             if not isinstance(route, Route):
                 raise ValueError(f"{feature.name}: {route} does not say who may use it: `web.feature.allow`")
@@ -182,7 +203,10 @@ def _check_routes(app: web.Application, routes: Sequence[Route]) -> None:
 
 def _globals(features: tuple[Feature, ...]) -> dict[str, object]:
     """What templates may use; raises ValueError for a name that two features hand in."""
-    found: dict[str, object] = {"corners": [feature.corner for feature in features if feature.corner is not None]}
+    found: dict[str, object] = {
+        "corners": [feature.corner for feature in features if feature.corner is not None],
+        "homes": _homes(features),
+    }
     for feature in features:
         for name, value in feature.globals.items():
             if name in found:

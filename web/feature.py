@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
 from hub.orm.sqlalchemy import AsyncNotifier
 
@@ -20,6 +20,7 @@ from .db.tables import Base
 from .identity.roles import Permission
 from .pages.keys import Tables
 from .pages.links import Link
+from .pages.parts import Part
 from .services.jobs.kinds import Every, Kind
 
 #: Fills an empty database; returns lines for whoever started it, such as "demo content: 13 events".
@@ -39,13 +40,29 @@ def allow(permission: Permission, *definitions: web.RouteDef) -> tuple[Route, ..
     return tuple(Route(permission, definition) for definition in definitions)
 
 
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A page that can be the site's home page, for everybody to read.
+
+    view: a GET. path: where it is if a later feature has one too; if none has, it is at `/`, and `path` leads there.
+    link: what the navigation calls it; order: its place there. `homes.<feature>` in templates, and
+    `app[keys.homes][<feature>]`, say where it is.
+    """
+
+    view: Handler
+    path: str
+    link: str
+    order: int = 10
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """What a feature hands in. All but the name may be left out.
 
     name: of its folders too: templates/<name>/, static/<name>.js, tests/web/<name>/. needs: features that it can't go
     without; they come before it in FEATURES. routes: made by `allow`, each with the permission that it takes; one view
-    has one permission. routes_by: those that are there by a setting. tables: its models; made by migrations whether the
+    has one permission. home: the page that it would have at `/`; part: what is there of it if another has.
+    routes_by: those that are there by a setting. tables: its models; made by migrations whether the
     feature is on or not. hints: says to the notifier what its rows tell. settings: its dataclass of
     `hub.settings.setting` fields, read with `request.app[keys.settings][ThatClass]`. globals: what its templates may
     use beside the common; two features can't hand in one name. setup: puts its parts into the application, under keys
@@ -59,6 +76,8 @@ class Feature:
     name: str
     needs: tuple[str, ...] = ()
     routes: Sequence[Route] = ()
+    home: Home | None = None
+    part: Part | None = None
     routes_by: Callable[[Tables], Sequence[Route]] = lambda settings: ()
     tables: Sequence[type[Base]] = ()
     hints: Callable[[AsyncNotifier], None] = lambda notify: None

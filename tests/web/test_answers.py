@@ -37,7 +37,9 @@ RULES = '[[rule]]\nchannels = ["seen"]\npresence = "open"\n'
 
 # fmt: off
 ROUTES = (
-    "/", "/events", "/events/nothing", "/events/nothing/about", "/events/nothing/comments.json", "/login",
+    "/", "/p2", "/oc-", "/oc-Nothing", "/rss.xml", "/atom.xml", "/feed.json", "/sitemap.xml", "/zitemap.xml", "/posts",
+    "/posts/nothing", "/posts/nothing/about", "/posts/nothing/comments.json", "/posts/nothing/rss.xml",
+    "/events", "/events/nothing", "/events/nothing/about", "/events/nothing/comments.json", "/login",
     "/manage/events", "/manage/events/new", "/manage/events/1/edit", "/static/fanout.js", "/static/style.css",
     "/static/nothing.js", "/bayeux/static/fanout.js", "/bayeux/static/nothing.js", "/bayeux",
     "/bayeux?message=%5B%5D&jsonp=f", "/ws", "/sse?channel=a", "/sse", "/poll?channel=a", "/poll",

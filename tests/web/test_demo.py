@@ -9,6 +9,8 @@ from visiting import Browser
 
 from web.db.database import Database
 from web.features.accounts import demo as accounts
+from web.features.blog import demo as blog
+from web.features.blog.posts import slug_of
 from web.features.comments.models import Comment
 from web.features.events import demo
 from web.features.events.models import Event, Status
@@ -38,6 +40,18 @@ async def test_what_it_says_of_the_time_is_true(database: Database) -> None:
     for event in events:
         assert (event.starts_at > moment) is (event.status is Status.SCHEDULED)
     assert comments == sorted(comments, key=lambda comment: (comment.thread_id, comment.posted_at))
+
+
+async def test_a_blog_without_posts_gets_some_in_two_categories(browser: Browser, database: Database) -> None:
+    assert await blog.load(database) == len(blog.POSTS) == 3
+    assert await blog.load(database) == 0
+    assert len({name for entry in blog.POSTS for name in entry.writing.categories}) == 2
+    await browser.look("/")
+    home = html.unescape(browser.page)
+    for entry in blog.POSTS:
+        assert entry.writing.title in home
+        assert (await browser.look(f"/posts/{slug_of(entry.writing.title)}")).status == 200
+        assert all(text in html.unescape(browser.page) for _, text in entry.comments)
 
 
 async def test_every_event_of_it_has_a_page(browser: Browser, database: Database) -> None:

@@ -44,8 +44,14 @@ HEADERS = (
     ),
     *("Referer", "Sec-Fetch-Site", "Hub-Heard", "X-Forwarded-For", "X-CSRF-Token", "Content-Type", "User-Agent"),
 )
-PAGES = ("/", "/events/brass-on-the-quay", "/events/brass-on-the-quay/comments.json", "/login", "/static/fanout.js")
-ADDRESSES = ("/?{}", "/events/{}", "/events/brass-on-the-quay?before={}", "/login?next={}", "/static/{}")
+PAGES = (
+    *("/", "/events", "/events/brass-on-the-quay", "/events/brass-on-the-quay/comments.json", "/rss.xml"),
+    *("/login", "/static/fanout.js"),
+)
+ADDRESSES = (
+    *("/?{}", "/events/{}", "/events/brass-on-the-quay?before={}", "/oc-{}", "/posts/{}", "/posts/{}/rss.xml"),
+    *("/login?next={}", "/static/{}"),
+)
 FORMS = {
     "/login": ("name", "password", "next", "csrf_token"),
     "/events/brass-on-the-quay/comments": ("name", "text", "csrf_token"),

@@ -155,7 +155,7 @@ async def test_every_5xx_is_in_the_log(
 
     monkeypatch.setattr(calendar, "render", fail)
     caplog.set_level(logging.INFO)
-    assert (await browser.look("/")).status == error.status
+    assert (await browser.look("/events")).status == error.status
     [record] = [each for each in caplog.records if each.name == "web.middleware.errors"]
     assert (record.message, record.__dict__["status"]) == ("view refused", error.status)
     assert (record.exc_info is not None) is traced

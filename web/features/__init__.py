@@ -3,6 +3,7 @@
 Each has in `feature.py` what it hands in (`web.feature.Feature`); `web.app.FEATURES` names them all.
 
 accounts    signing in and out
+blog        posts, their lists and feeds
 comments    threads and their comments, for features whose pages have one
 components  what pages are built of, in one page
 events      the calendar, an event's page, the manager's table

@@ -5,6 +5,7 @@ keys        where the application keeps its parts
 requests    reading forms, answering in the form that was asked for
 limits      how often somebody may do something
 templating  what every template may use; `render`
+parts       pieces of the home page, from features that have another
 links       the navigation, from what features hand in
 charts      charts as SVG, of plain numbers
 sorting     tables that are sorted by links

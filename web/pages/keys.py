@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from ..services.jobs.runner import Runner
 from ..services.outbound import Outbound
 from .assets import Assets
 from .links import Link
+from .parts import Part
 
 T = TypeVar("T")
 
@@ -43,6 +44,9 @@ jobs = web.AppKey("jobs", Queue)
 runner = web.AppKey("runner", Runner)
 #: The navigation, in its order.
 links: web.AppKey[tuple[Link, ...]] = web.AppKey("links")
+#: Where each feature's home page is, by the feature's name; what is on the page at `/` of those whose own is not.
+homes: web.AppKey[Mapping[str, str]] = web.AppKey("homes")
+parts: web.AppKey[tuple[Part, ...]] = web.AppKey("parts")
 #: Where one signs in, if one can.
 login: web.AppKey[str] = web.AppKey("login")
 #: Seconds a form may take to arrive, and whom to tell of one that did not.

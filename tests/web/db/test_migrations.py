@@ -199,6 +199,39 @@ async def test_downgrade_makes_nobody_a_manager_who_was_none(with_users: str) ->
     await migrate(with_users)
 
 
+async def test_posts_go_with_their_comments_and_leave_those_of_events(old: str) -> None:
+    await migrate(old)
+    moment = "'2030-05-17 18:30:00'"
+    post = (
+        "insert into posts (id, uid, title, slug, state, published_at, created_at, changed_at, edition, html_version,"
+        " thread_id, keywords, summary, excerpt, text, html)"
+    )
+    await _run(
+        old,
+        "insert into threads (id, is_open) values (100, true)",
+        f"{post} values (1, 'u', '', 'snow', 'published', {moment}, {moment}, {moment}, 1, 1, 100, '', '', '', '', '')",
+        "insert into post_categories (id, name) values (1, 'Weather')",
+        "insert into post_filings (category_id, post_id, place) values (1, 1, 0)",
+        "insert into post_old_slugs (slug, post_id) values ('ice', 1)",
+        f"insert into comments (id, thread_id, name, text, posted_at) values (100, 100, 'Ada', 'Cold', {moment})",
+    )
+    for wrong in (
+        f"{post} values (2, 'v', 'Snow', 'snow', 'draft', null, {moment}, {moment}, 1, 1, 1, '', '', '', '', '')",
+        f"{post} values (2, 'v', 'Snow', 'b', 'published', null, {moment}, {moment}, 1, 1, 1, '', '', '', '', '')",
+        f"{post} values (2, 'v', 'Snow', 'b', 'nonsense', null, {moment}, {moment}, 1, 1, 1, '', '', '', '', '')",
+        f"{post} values (2, 'v', 'Snow', 'b', 'draft', null, {moment}, {moment}, 1, 1, 100, '', '', '', '', '')",
+        "delete from post_categories where id = 1",
+        "delete from threads where id = 100",
+    ):
+        with pytest.raises(IntegrityError):
+            await _run(old, wrong)
+    await undo(old, _before("posts"))
+    assert await _rows(old, "select id from comments order by id") == [(1,), (2,), (5,)]
+    assert await _rows(old, "select id from threads order by id") == [(1,), (3,)]
+    await migrate(old)
+    assert await _rows(old, "select id from posts") == []
+
+
 async def test_every_migration_can_be_undone(database_url: str) -> None:
     await migrate(database_url)
     await undo(database_url, "base")

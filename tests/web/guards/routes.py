@@ -15,6 +15,7 @@ from visiting import STARTS
 from web.db.database import Database
 from web.db.tables import now
 from web.features.accounts.models import FailedLogin, GithubAccount
+from web.features.blog.models import Filing, OldSlug, Post, PostCategory, State
 from web.features.comments.models import Comment
 from web.features.events.models import Category, Event, Status
 from web.identity.signins import SignIn
@@ -25,8 +26,22 @@ _HERE = "tests/web/guards/routes.py"
 
 #: By route: the addresses at which it is looked at. Each shows more when there are more rows.
 PAGES: dict[str, tuple[str, ...]] = {
-    "/": ("/", "/?category=category-0"),
-    "/events": ("/events",),
+    "/": ("/",),
+    "/posts": ("/posts",),
+    "/p{page}": ("/p2",),
+    "/oc-{names}": ("/oc-Category+0", "/oc-Category+0/oc-Category+1/p2", "/oc-Category+0/rss.xml"),
+    "/rss.xml": ("/rss.xml",),
+    "/atom.xml": ("/atom.xml",),
+    "/feed.json": ("/feed.json",),
+    "/posts/{slug}": ("/posts/post-0",),
+    "/posts/{slug}/about": ("/posts/post-0/about",),
+    "/posts/{slug}/comments.json": ("/posts/post-0/comments.json",),
+    "/posts/{slug}/{file}": ("/posts/post-0/rss.xml", "/posts/post-0/atom.xml", "/posts/post-0/feed.json"),
+    "/sitemap.xml": ("/sitemap.xml",),
+    "/zitemap.xml": ("/zitemap.xml",),
+    "/sitemap-{part}.xml": ("/sitemap-1.xml",),
+    "/robots.txt": ("/robots.txt",),
+    "/events": ("/events", "/events?category=category-0"),
     "/events/{slug}": ("/events/scheduled-0",),
     "/events/{slug}/about": ("/events/scheduled-0/about",),
     "/events/{slug}/comments.json": ("/events/scheduled-0/comments.json",),
@@ -41,7 +56,9 @@ PAGES: dict[str, tuple[str, ...]] = {
 
 #: Addresses that show the same however many rows there are, and why.
 ALIKE: dict[str, str] = {
-    "/events": "leads to the home page",
+    "/posts": "leads to the home page",
+    "/posts/post-0/about": "shows one post, and nothing that a post has many of",
+    "/robots.txt": "says where the sitemap is",
     "/events/scheduled-0/about": "shows one event, and nothing that an event has many of",
     "/components": "shows samples of its own",
     "/login": "is a form",
@@ -96,10 +113,35 @@ async def fill(database: Database, first: int, count: int) -> None:
                 if category.id > 1:
                     session.add(_event(f"{name}-too", status, 1))
         await session.flush()
-        thread = await session.scalar(select(Event.thread_id).where(Event.slug == "scheduled-0"))
-        for number in numbers:
-            posted = STARTS + timedelta(minutes=number)
-            session.add(Comment(thread_id=thread, name="Ada", text=f"Number {number}.", posted_at=posted))
+        filed = [PostCategory(name=f"Category {number}") for number in numbers]
+        # More than one page of them has.
+        posts = {number: [_post(number * 6 + each) for each in range(6)] for number in numbers}
+        session.add_all([*filed, *(each for some in posts.values() for each in some)])
+        await session.flush()
+        for number, category in zip(numbers, filed, strict=True):
+            for post in posts[number]:
+                # All are in the first category, so that its page has a list too.
+                for place, each in enumerate(sorted({1, category.id})):
+                    session.add(Filing(post_id=post.id, category_id=each, place=place))
+            session.add(OldSlug(slug=f"old-{number}", post_id=1))
+        for model, slug in ((Event, "scheduled-0"), (Post, "post-0")):
+            thread = await session.scalar(select(model.thread_id).where(model.slug == slug))
+            for number in numbers:
+                posted = STARTS + timedelta(minutes=number)
+                session.add(Comment(thread_id=thread, name="Ada", text=f"Number {number}.", posted_at=posted))
+
+
+def _post(number: int) -> Post:
+    return Post(
+        title=f"Post {number}",
+        slug=f"post-{number}",
+        state=State.PUBLISHED,
+        published_at=now() - timedelta(hours=number),
+        text=f"What {number} is about.",
+        html=f"<p>What {number} is about.</p>",
+        html_version=1,
+        edition=1,
+    )
 
 
 def _event(slug: str, status: Status, category: int) -> Event:

@@ -209,7 +209,8 @@ async def test_a_form_that_stalls_is_408_and_closes(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/events/brass-on-the-quay", "/events/brass-on-the-quay/comments.json", "/login", "/nothing"]
+    "path",
+    ["/", "/events", "/events/brass-on-the-quay", "/events/brass-on-the-quay/comments.json", "/login", "/nothing"],
 )
 async def test_every_answer_of_the_site_is_strict(browser: Browser, concert: Event, path: str) -> None:
     headers = (await browser.look(path)).headers
@@ -229,7 +230,9 @@ async def test_a_strange_host_stays_out_of_the_policy(browser: Browser, host: st
     assert host not in response.headers.get("Content-Security-Policy", "")
 
 
-@pytest.mark.parametrize("path", ["/", "/events/brass-on-the-quay", "/login", "/manage/events", "/manage/events/new"])
+@pytest.mark.parametrize(
+    "path", ["/", "/events", "/events/brass-on-the-quay", "/login", "/manage/events", "/manage/events/new"]
+)
 async def test_no_page_has_anything_inline(manager: Browser, concert: Event, path: str) -> None:
     await manager.look(path)
     for forbidden in ("<style", " style=", " onclick=", "javascript:", "<script>"):

@@ -141,8 +141,8 @@ async def test_a_refresh_that_fails_is_tried_again(page: Page, site: Site) -> No
     assert len(failed) == 1
 
 
-async def test_an_event_moves_on_the_home_page_when_its_status_changes(page: Page, site: Site) -> None:
-    await page.goto("/")
+async def test_an_event_moves_on_the_calendar_when_its_status_changes(page: Page, site: Site) -> None:
+    await page.goto("/events")
     await connected(page)
     await expect(page.locator("#upcoming article")).to_have_count(1)
     async with site.database.saving() as session:
@@ -189,6 +189,6 @@ async def test_an_event_is_made_and_edited_in_a_dialog(page: Page, site: Site) -
 async def test_no_page_is_wider_than_the_window(page: Page, site: Site, width: int) -> None:
     await page.set_viewport_size({"width": width, "height": 900})
     await manage(page)
-    for path in ("/", PAGE, "/components", "/manage/events", "/manage/events/new", "/login", "/nothing"):
+    for path in ("/", "/events", PAGE, "/components", "/manage/events", "/manage/events/new", "/login", "/nothing"):
         await page.goto(path)
         assert await page.evaluate("() => document.documentElement.scrollWidth") <= width, path

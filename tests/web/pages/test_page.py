@@ -26,7 +26,7 @@ from web.pages.page import metrics_of, pages
 from web.settings import Settings
 
 PAGE = "/events/brass-on-the-quay"
-ALL = ["/", PAGE, f"{PAGE}/about", f"{PAGE}/comments.json"]
+ALL = ["/", "/events", PAGE, f"{PAGE}/about", f"{PAGE}/comments.json"]
 
 
 def kept_of(browser: Browser):  # type: ignore[no-untyped-def]  # the site's pages
@@ -68,11 +68,11 @@ async def test_page_of_before_is_not_given_after_a_save(browser: Browser, concer
         assert how(await browser.look(path)) == MADE
         assert "New words" in browser.page
     # What does not show comments stands.
-    assert how(await browser.look("/")) == HIT
+    assert how(await browser.look("/events")) == HIT
     assert how(await browser.look(f"{PAGE}/about")) == HIT
     async with database.saving() as session:
         (await session.get_one(Event, concert.id)).title = "Strings"
-    for path in ("/", PAGE, f"{PAGE}/about"):
+    for path in ("/events", PAGE, f"{PAGE}/about"):
         assert how(await browser.look(path)) == MADE
         assert "Strings" in browser.page
 
@@ -123,10 +123,10 @@ async def test_page_of_a_stranger_sets_no_cookie(browser: Browser, concert: Even
 
 async def test_what_one_visitor_asked_for_is_shown_to_no_other(browser: Browser, calendar: Calendar) -> None:
     await calendar.category("Music")
-    await browser.look("/?from=a-private-letter&category=music")
-    assert how(await browser.look("/?category=music")) == HIT
+    await browser.look("/events?from=a-private-letter&category=music")
+    assert how(await browser.look("/events?category=music")) == HIT
     assert "private" not in browser.page
-    assert 'data-source="/?category=music"' in browser.page
+    assert 'data-source="/events?category=music"' in browser.page
 
 
 async def test_not_found_is_not_kept(browser: Browser, calendar: Calendar) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -58,3 +58,12 @@ async def read_discussion(session: AsyncSession, thread_id: int, before: int | N
     shown: Sequence[Shown] = found[:SHOWN]
     older = shown[-1].id if len(found) > SHOWN else None
     return Discussion(thread_id, shown, total, older, bool(rows and rows[0].is_open))
+
+
+async def count_comments(session: AsyncSession, thread_ids: Collection[int]) -> dict[int, int]:
+    """How many comments each of these threads has; one that has none is not in it."""
+    if not thread_ids:
+        return {}
+    counts = select(Comment.thread_id, func.count()).where(Comment.thread_id.in_(thread_ids))
+    found = await session.execute(counts.group_by(Comment.thread_id))
+    return dict(found.all())

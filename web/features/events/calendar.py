@@ -1,11 +1,11 @@
-"""The home page: what is live, what comes, what was."""
+"""The calendar: what is live, what comes, what was."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from aiohttp import web
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 from yarl import URL
@@ -13,7 +13,7 @@ from yarl import URL
 from ...pages import keys
 from ...pages.kept import Reading
 from ...pages.page import answer
-from ...pages.requests import read_number, redirect
+from ...pages.requests import read_number
 from ...pages.templating import Positions, render
 from .hints import EVENTS
 from .models import Category, Event, Status
@@ -29,7 +29,7 @@ MAX_PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The home page's rows. older: whether there is another page of past ones."""
+    """The calendar's rows. older: whether there is another page of past ones."""
 
     live: list[Event]
     upcoming: list[Event]
@@ -37,19 +37,26 @@ class Calendar:
     older: bool
 
 
+_EVENTS = select(Event).options(joinedload(Event.category))
+
+
+def _live(events: Select[Event]) -> Select[Event]:
+    return events.where(Event.status == Status.LIVE).order_by(Event.starts_at.desc(), Event.id).limit(LIVE_SHOWN)
+
+
 async def home(request: web.Request) -> web.StreamResponse:
-    """GET /, with ?category=slug for one category and ?page=n for older past events."""
+    """GET /events, or / where it is home: with ?category=slug for one category, ?page=n for older past events."""
     page = read_number(request, "page", default=1, most=MAX_PAGE)
 
     async def make(reading: Reading) -> web.Response:
         return await _page(request, page, await reading.at(EVENTS))
 
-    return await answer(request, ("home", request.query.get("category"), page), make)
+    return await answer(request, ("calendar", request.query.get("category"), page), make)
 
 
-async def to_home(request: web.Request) -> web.StreamResponse:
-    """What is above an event's address."""
-    return redirect("/")
+async def read_live(session: AsyncSession) -> list[Event]:
+    """What is live now, for the home page of the site."""
+    return list(await session.scalars(_live(_EVENTS)))
 
 
 async def _page(request: web.Request, page: int, positions: Positions) -> web.Response:
@@ -64,7 +71,7 @@ async def _page(request: web.Request, page: int, positions: Positions) -> web.Re
     # Made of what was understood, not of the address that was asked for: everyone gets this page.
     query = ({"category": chosen.slug} if chosen else {}) | ({"page": str(page)} if page > 1 else {})
     context = {
-        "source": str(URL("/").with_query(query)),
+        "source": str(URL(request.app[keys.homes]["events"]).with_query(query)),
         "positions": positions,
         "categories": categories,
         "chosen": chosen,
@@ -75,17 +82,16 @@ async def _page(request: web.Request, page: int, positions: Positions) -> web.Re
 
 
 async def _calendar(session: AsyncSession, category: Category | None, page: int) -> Calendar:
-    events = select(Event).options(joinedload(Event.category))
+    events = _EVENTS
     if category is not None:
         events = events.where(Event.category_id == category.id)
-    live = events.where(Event.status == Status.LIVE).order_by(Event.starts_at.desc(), Event.id).limit(LIVE_SHOWN)
     upcoming = events.where(Event.status == Status.SCHEDULED).order_by(Event.starts_at, Event.id).limit(UPCOMING_SHOWN)
     past = events.where(Event.status == Status.ENDED).order_by(Event.starts_at.desc(), Event.id.desc())
     # One more than is shown tells whether there are others.
     past = past.offset((page - 1) * PAST_SHOWN).limit(PAST_SHOWN + 1)
     ended = list(await session.scalars(past))
     return Calendar(
-        live=list(await session.scalars(live)),
+        live=list(await session.scalars(_live(events))),
         upcoming=list(await session.scalars(upcoming)),
         past=ended[:PAST_SHOWN],
         older=len(ended) > PAST_SHOWN and page < MAX_PAGE,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ...feature import Feature, allow
+from ...feature import Feature, Home, allow
 from ...identity.roles import Permission
 from ...pages.links import Link
+from ...pages.parts import Part
 from . import calendar, demo, hints, manage, models, page
 
 FEATURE = Feature(
@@ -15,8 +16,6 @@ FEATURE = Feature(
     routes=(
         *allow(
             Permission.READ,
-            web.get("/", calendar.home),
-            web.get("/events", calendar.to_home),
             web.get("/events/{slug}", page.show),
             web.get("/events/{slug}/about", page.about),
             web.get("/events/{slug}/comments.json", page.comments),
@@ -32,13 +31,12 @@ FEATURE = Feature(
             web.post(r"/manage/events/{id:\d{1,9}}/status", manage.post_status),
         ),
     ),
+    home=Home(calendar.home, "/events", "What’s on"),
+    part=Part("events/_live.html", hints.EVENTS, calendar.read_live),
     tables=(models.Category, models.Event),
     hints=hints.declare,
     setup=page.setup,
-    links=(
-        Link("What’s on", "/", order=10),
-        Link("Manage", "/manage/events", to=Permission.MANAGE_EVENTS, order=80, within="/manage"),
-    ),
+    links=(Link("Manage", "/manage/events", to=Permission.MANAGE_EVENTS, order=80, within="/manage"),),
     globals={
         "EVENTS": hints.EVENTS,
         "event_channel": hints.event_channel,

@@ -1,0 +1,208 @@
+"""A post's page, and its comments: a thread of `comments`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ...pages import keys
+from ...pages.kept import Kept, Reading
+from ...pages.page import answer, pages
+from ...pages.settings import PageSettings
+from ...pages.templating import machine_time, render
+from ..comments.forms import CommentForm
+from ..comments.hints import comments_channel
+from ..comments.queries import read_discussion
+from ..comments.views import before_of, listed, posted
+from .addresses import post_path
+from .hints import CATEGORIES, post_channel
+from .models import OldSlug, Post
+from .origin import origin_of
+from .queries import Listed, public, read_post
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The post that a path names. slug: its own; another than the path's is one that it had."""
+
+    id: int
+    thread_id: int
+    slug: str
+
+
+#: Posts by slug, for what needs no more of them than their ids.
+found_posts: web.AppKey[Kept[Found]] = web.AppKey("found posts", Kept)
+
+
+def setup(app: web.Application) -> None:
+    """Put what the views need into the application."""
+    settings = app[keys.settings][PageSettings]
+    app[found_posts] = Kept(
+        app[pages].tops,
+        app[keys.publisher].position,
+        lambda found: 0,
+        seconds=settings.age,
+        most=4 * 1024**2,
+        on=settings.keeps,
+    )
+
+
+async def show(request: web.Request) -> web.StreamResponse:
+    """GET /posts/{slug}, with ?before=id for older comments."""
+    found, before, origin = await find(request), before_of(request), origin_of(request)
+
+    async def make(reading: Reading) -> web.Response:
+        return await _page(request, reading, found, before, CommentForm(), origin)
+
+    return await answer(request, ("post", origin, found, before), make)
+
+
+async def about(request: web.Request) -> web.StreamResponse:
+    """GET /posts/{slug}/about: the part of the page that follows the post, and no comments."""
+    found = await find(request)
+
+    async def make(reading: Reading) -> web.Response:
+        positions = await reading.at(post_channel(found.id))
+        reading.follow(CATEGORIES)
+        async with request.app[keys.database].reading() as session:
+            context = {"positions": positions, "post": await get(session, found)}
+        return render(request, "blog/about.html", context)
+
+    return await answer(request, ("post about", found), make)
+
+
+async def comments(request: web.Request) -> web.StreamResponse:
+    """GET /posts/{slug}/comments.json, with ?before=id for older ones."""
+    return await listed(request, (await find(request)).thread_id)
+
+
+async def post(request: web.Request) -> web.StreamResponse:
+    """POST /posts/{slug}/comments: the comment as JSON for a script, back to the page for a browser.
+
+    At an address that the post had too: nothing is lost of what was typed while it was renamed.
+    """
+    found = await _found(request, _slug(request))
+    origin = origin_of(request)
+
+    async def again(form: CommentForm) -> web.StreamResponse:
+        async def make(reading: Reading) -> web.Response:
+            return await _page(request, reading, found, None, form, origin, status=422)
+
+        return await request.app[pages].unkept(make)
+
+    return await posted(request, found.thread_id, post_path(found.slug), again)
+
+
+async def find(request: web.Request) -> Found:
+    """The post that the path names; raises HTTPNotFound, and HTTPMovedPermanently at an address that it had."""
+    slug = _slug(request)
+    found = await _found(request, slug)
+    if found.slug != slug:
+        rest = request.path.removeprefix(post_path(slug))
+        query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
+        raise web.HTTPMovedPermanently(post_path(found.slug) + rest + query)
+    return found
+
+
+async def get(session: AsyncSession, found: Found) -> Listed:
+    """The post that was found; raises HTTPNotFound if it was removed or renamed since."""
+    post = await read_post(session, found.id)
+    if post is None or post.slug != found.slug:
+        raise _no_post()
+    return post
+
+
+async def _page(
+    request: web.Request,
+    reading: Reading,
+    found: Found,
+    before: int | None,
+    form: CommentForm,
+    origin: str,
+    status: int = 200,
+) -> web.Response:
+    positions = await reading.at(post_channel(found.id), comments_channel(found.thread_id))
+    reading.follow(CATEGORIES)
+    async with request.app[keys.database].reading() as session:
+        post = await get(session, found)
+        discussion = await read_discussion(session, found.thread_id, before)
+    context: dict[str, Any] = {
+        "positions": positions,
+        "before": before,
+        "form": form,
+        "post": post,
+        "page": post_path(post.slug),
+        "discussion": discussion,
+        "origin": origin,
+        "data": _data(post, discussion.total, origin),
+    }
+    return render(request, "blog/post.html", context, status=status)
+
+
+def _data(post: Listed, comments: int, origin: str) -> dict[str, object]:
+    """The post in schema.org's words, as search engines read them."""
+    url = origin + post_path(post.slug)
+    site = {"@type": "Organization", "name": "Fanfare", "url": f"{origin}/"}
+    return {
+        "@context": "https://schema.org",
+        "@type": "BlogPosting",
+        "@id": f"urn:uuid:{post.uid}",
+        "headline": post.title,
+        "description": post.summary,
+        "url": url,
+        "mainEntityOfPage": url,
+        "datePublished": machine_time(post.published_at),
+        "dateModified": machine_time(post.updated_at),
+        "author": site,
+        "publisher": site,
+        "articleSection": list(post.categories),
+        "keywords": post.keywords,
+        "commentCount": comments,
+        "inLanguage": "en",
+    }
+
+
+def _no_post() -> web.HTTPNotFound:
+    return web.HTTPNotFound(text="There is no such post.")
+
+
+def _slug(request: web.Request) -> str:
+    slug = request.match_info["slug"]
+    if "\0" in slug:
+        # PostgreSQL has no text with a NUL in it, and would fail rather than find nothing.
+        raise _no_post()
+    return slug
+
+
+async def _found(request: web.Request, slug: str) -> Found:
+    """The post that has or had a slug, if it may be read. A change that was told is known here."""
+
+    async def find(reading: Reading) -> Found:
+        async with request.app[keys.database].reading() as session:
+            row = await _row(session, slug)
+            if row is None:
+                raise _no_post()
+            # Only now is its channel known: what was renamed before that is not this post any more.
+            reading.follow(post_channel(row.id))
+            await session.rollback()
+            if await _row(session, slug) != row:
+                raise _no_post()
+        return row
+
+    found, _ = await request.app[found_posts].get(slug, find)
+    return found
+
+
+async def _row(session: AsyncSession, slug: str) -> Found | None:
+    columns = select(Post.id, Post.thread_id, Post.slug).where(public())
+    had = columns.join(OldSlug, OldSlug.post_id == Post.id).where(OldSlug.slug == slug)
+    # The one that has it now comes first, whoever had it.
+    for asked in (columns.where(Post.slug == slug), had):
+        row = (await session.execute(asked)).one_or_none()
+        if row is not None:
+            return Found(*row)
+    return None

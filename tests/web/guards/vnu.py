@@ -60,6 +60,8 @@ class Vnu:
             status, body = self._ask(document.encode())
         except (http.client.RemoteDisconnected, ConnectionError):
             # It closes connections that were not used for half a minute.
+            if self._connection is not None:
+                self._connection.close()
             self._connection = None
             status, body = self._ask(document.encode())
         if status != 200:

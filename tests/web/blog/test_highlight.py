@@ -56,7 +56,7 @@ def test_text_without_a_colour_can_be_read_too() -> None:
 
 def test_the_style_sheet_is_the_one_that_is_served() -> None:
     """`stylesheet` writes it: python -c "from web.features.blog.highlight import *; print(stylesheet(), end='')"."""
-    assert (ROOT / "static" / "code.css").read_text() == stylesheet()
+    assert (ROOT / "static" / "blog.css").read_text() == stylesheet()
 
 
 def test_both_palettes_have_the_same_colours() -> None:

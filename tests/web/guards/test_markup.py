@@ -100,7 +100,7 @@ async def test_fault_of_a_macro_is_named_by_the_macros_line(site: Browser, pages
     text = (ROOT / "templates" / "_macros.html").read_text(encoding="utf-8")
     plant(site.client.server.app, "_macros.html", text.replace("<time datetime=", "<time date="))  # type: ignore[attr-defined]
     line = text[: text.index("<time")].count("\n") + 1
-    await site.look("/")
+    await site.look("/events")
     assert {line.split(": ")[1] for line in faults(pages)} == {f"templates/_macros.html:{line}"}
 
 

@@ -40,5 +40,6 @@ FEATURE = Feature(
     },
     jobs=jobs.KINDS,
     periodic=jobs.PERIODIC,
+    statics=("blog.css",),
     demo=demo.fill,
 )

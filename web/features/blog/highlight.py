@@ -145,7 +145,7 @@ PALETTES = {
 
 
 def stylesheet() -> str:
-    """static/code.css."""
+    """static/blog.css."""
     names = PALETTES["light"]
     light = "\n".join(f"  --code-{name}: {colour};" for name, colour in names.items())
     dark = "\n".join(f"    --code-{name}: {colour};" for name, colour in PALETTES["dark"].items())

@@ -17,12 +17,13 @@ import secrets
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from .errors import BrokerUnavailable, ProtocolError
 from .node import Node
 from .presence import MAX_CHANNELS, Pace, Presence, check_report
-from .protocol.channels import is_wild, to_fanout
+from .protocol.channels import is_wild, wild_ones
 from .protocol.messages import dumps, loads
 from .protocol.publications import Draft, Publication
 from .sessions import Registry
@@ -56,21 +57,43 @@ Place = tuple[int, int]
 LAST = 10**9
 
 
-class Change(NamedTuple):
-    """A name is heard now, or not any more. before: the place of the change before it."""
+class Run(NamedTuple):
+    """Channels that began or ceased to be heard together. Their places are one report's, numbered from `first` on.
+
+    before: the place of the change before them.
+    """
 
     before: Place
-    place: Place
-    name: str
+    report: int
+    first: int
+    channels: Sequence[str]
     heard: bool
+
+    @property
+    def last(self) -> Place:
+        """The place of the last one."""
+        return self.report, self.first + len(self.channels) - 1
+
+    def after(self, place: Place) -> Run:
+        """What of it came after a place, all or some of it."""
+        skipped = place[1] - self.first + 1 if place[0] == self.report else 0
+        if skipped <= 0:
+            return self
+        return Run(place, self.report, self.first + skipped, self.channels[skipped:], self.heard)
 
 
 class Changes(ABC):
-    """Changes in the order of their places. place: of the newest; names are in Fanout's form."""
+    """Changes in the order of their places. place: of the newest.
+
+    Those that come together are kept together: a client may begin to hear a thousand names at once, and what takes a
+    microsecond for each of them keeps everybody else waiting for a millisecond.
+    """
 
     def __init__(self) -> None:
         self._epoch = secrets.token_hex(5)
-        self._kept: deque[Change] = deque()
+        self._kept: deque[Run] = deque()
+        # How many changes they are.
+        self._size = 0
         self._waiting: set[asyncio.Future[None]] = set()
         # What came after it is kept.
         self._floor: Place = (0, 0)
@@ -83,21 +106,21 @@ class Changes(ABC):
         """Be ready to be asked, for what came after `place`; raises BrokerUnavailable if that may not be known soon."""
 
     @abstractmethod
-    def names(self) -> list[str]:
-        """The names that somebody hears now."""
+    def heard(self) -> list[str]:
+        """The channels that somebody hears now; patterns with wildcards may be among them, which do not count."""
 
     def renew(self) -> None:
         """A reader is still there."""
 
-    def after(self, place: Place) -> list[Change] | None:
+    def after(self, place: Place) -> list[Run] | None:
         """The changes after a place, oldest first; None if they are not kept."""
         if place < self._floor or place[0] > self._read:
             return None
         found = []
-        for change in reversed(self._kept):
-            if change.place <= place:
+        for run in reversed(self._kept):
+            if run.last <= place:
                 break
-            found.append(change)
+            found.append(run.after(place))
         return found[::-1]
 
     async def wait(self) -> None:
@@ -115,9 +138,9 @@ class Changes(ABC):
             if not future.done():
                 future.set_result(None)
 
-    def cursor(self, place: Place) -> str:
+    def cursor(self, place: Place) -> bytes:
         """A place, as pubcontrol reads it: base64 of something with `_` in it."""
-        return base64.b64encode(f"{self._epoch}_{place[0]}.{place[1]}".encode()).decode()
+        return binascii.b2a_base64(f"{self._epoch}_{place[0]}.{place[1]}".encode(), newline=False)
 
     def parse(self, cursor: str) -> Place | None:
         """The place of a cursor; None for one of another life of this account, or none at all."""
@@ -130,12 +153,22 @@ class Changes(ABC):
             return None
         return int(numbers[0]), int(numbers[1])
 
-    def _note(self, place: Place, channel: str, heard: bool) -> None:
-        self._kept.append(Change(self.place, place, to_fanout(channel), heard))
-        self.place = place
-        if len(self._kept) > MAX_CHANGES:
-            self._floor = self._kept.popleft().place
-        self.wake()
+    def _note(self, report: int, first: int, channels: Sequence[str], heard: bool) -> None:
+        """Remember changes that came together, numbered from `first` on. `wake` must follow."""
+        run = Run(self.place, report, first, channels, heard)
+        self._kept.append(run)
+        self._size += len(channels)
+        self.place = run.last
+        while self._size > MAX_CHANGES:
+            oldest = self._kept.popleft()
+            self._size -= len(oldest.channels)
+            self._floor = oldest.last
+
+    def _forget(self, floor: Place) -> None:
+        """Keep nothing of what is up to a place."""
+        self._kept.clear()
+        self._size = 0
+        self.place = self._floor = floor
 
 
 class Own(Changes):
@@ -149,13 +182,16 @@ class Own(Changes):
         if self._registry.on_change is None:
             self._registry.on_change = self._changed
 
-    def names(self) -> list[str]:
-        return [to_fanout(name) for name in self._registry.audiences if not is_wild(name)]
+    def heard(self) -> list[str]:
+        return list(self._registry.audiences)
 
-    def _changed(self, name: str, heard: bool) -> None:
-        if not is_wild(name):
+    def _changed(self, patterns: Sequence[str], heard: bool) -> None:
+        wild = set(wild_ones(patterns))
+        channels = [pattern for pattern in patterns if pattern not in wild] if wild else patterns
+        if channels:
             self._read += 1
-            self._note((self._read, 0), name, heard)
+            self._note(self._read, 0, channels, heard)
+            self.wake()
 
 
 class Shared(Changes):
@@ -205,8 +241,8 @@ class Shared(Changes):
             self._renewed = now
             self._unsent.append(Draft(REPORTS, dumps({"worker": self._node.worker, "follow": True}), self._new_key()))
 
-    def names(self) -> list[str]:
-        return [to_fanout(name) for name in self._heard]
+    def heard(self) -> list[str]:
+        return list(self._heard)
 
     def _new_key(self) -> str:
         return f"{self._key}:{next(self._numbers)}"
@@ -245,13 +281,15 @@ class Shared(Changes):
         rooms = presence.everywhere.rooms
         suspects = report["channels"] if "channels" in report else self._heard ^ rooms.keys()
         changed = sorted(name for name in suspects if (name in rooms) != (name in self._heard))
-        for number, name in enumerate(changed):
-            heard = name in rooms
+        number = 1
+        for heard, some in groupby(changed, rooms.__contains__):
+            channels = list(some)
             if heard:
-                self._heard.add(name)
+                self._heard.update(channels)
             else:
-                self._heard.discard(name)
-            self._note((self._read, number + 1), name, heard)
+                self._heard.difference_update(channels)
+            self._note(self._read, number, channels, heard)
+            number += len(channels)
 
     def _lost(self) -> None:
         if self._presence is not None:
@@ -261,10 +299,9 @@ class Shared(Changes):
     def _begin_anew(self, epoch: str) -> None:
         """Who reads must ask for all there is once more."""
         self._epoch = epoch
-        self._kept.clear()
         self._ready, self._settled = False, None
         self._read = 0
-        self.place = self._floor = (0, 0)
+        self._forget((0, 0))
         self.wake()
 
     # What is told
@@ -289,16 +326,19 @@ class Shared(Changes):
                 presence.here.came(name, None, name)
         self._overflowed = presence.here.uncounted > before
 
-    def _changed(self, name: str, heard: bool) -> None:
+    def _changed(self, patterns: Sequence[str], heard: bool) -> None:
         presence = self._presence
-        if presence is None or is_wild(name):
+        if presence is None:
             return
-        if heard:
-            before = presence.here.uncounted
-            presence.here.came(name, None, name)
-            self._overflowed = self._overflowed or presence.here.uncounted > before
-        else:
-            presence.here.went(name, name, self._node.time())
+        here, now, before = presence.here, self._node.time(), presence.here.uncounted
+        for pattern in patterns:
+            if is_wild(pattern):
+                continue
+            if heard:
+                here.came(pattern, None, pattern)
+            else:
+                here.went(pattern, pattern, now)
+        self._overflowed = self._overflowed or here.uncounted > before
 
     def _rest(self) -> None:
         """Nobody has asked for long: keep nothing, tell nothing."""
@@ -320,8 +360,7 @@ class Shared(Changes):
         if self._settled is not None and now >= self._settled and not self._ready:
             self._ready = True
             # Past whatever the last report changed.
-            self.place = self._floor = (self._read, LAST)
-            self._kept.clear()
+            self._forget((self._read, LAST))
             self.wake()
         # With some room to spare: to count takes a look at every name.
         if self._overflowed and presence.here.channels < MAX_CHANNELS * 0.9:

@@ -212,8 +212,7 @@ class SessionStore:
         self._counters.adopted += 1
         lost = set(record.lost)
         session.begin_recovery()
-        for pattern in record.patterns:
-            registry.subscribe(session, pattern)
+        registry.subscribe_all(session, list(dict.fromkeys(record.patterns)))
         known = [name for name in record.patterns if name in session.delivered]
         lost.update(name for name in record.patterns if name not in session.delivered)
         try:

@@ -13,10 +13,9 @@ logger = logging.getLogger(__name__)
 #: Seconds between turns of the timer wheel: the precision of holds, pings and expiry.
 STEP = 0.1
 
-#: Seconds of timers that fall due together before the loop gets its turn, looked at after so many of them: a flood of
-#: sessions ends as suddenly as it came.
+#: Seconds of timers that fall due together before the loop gets its turn, looked at after each of them: a flood of
+#: sessions ends as suddenly as it came, and one that leaves a thousand names is 0.3 ms.
 TIMERS_SECONDS = 0.0005
-TIMERS = 4
 
 #: Seconds the loop may be late before it counts as halted: a process that was stopped, a machine that stood still.
 HALT = 1.0
@@ -93,13 +92,13 @@ class Wheel:
         # `_call` stays set meanwhile: else an entry that a callback adds would start a second timer, and
         # move `_at` over slots whose turn is yet to come when the loop is late.
         ends = time.monotonic() + TIMERS_SECONDS
-        for number, (callback, thing) in enumerate(self._entries, 1):
+        for callback, thing in self._entries:
             try:
                 callback(thing)
             except Exception:
                 # One entry's bug must not stop everybody's timers.
                 logger.exception("timer failed")
-            if number % TIMERS == 0 and time.monotonic() >= ends:
+            if time.monotonic() >= ends:
                 self._call = self._loop.call_soon(self._go_on)
                 return
         if self._slots:

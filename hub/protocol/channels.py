@@ -8,6 +8,7 @@ segment than the specification; `Grammar("cometd")` allows them too.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
@@ -41,7 +42,7 @@ _BROKEN = re.compile(r"[\ud800-\udfff\ufffd]")
 class Grammar:
     """What may be a name or a pattern: of which characters, how many of them, and how many segments."""
 
-    __slots__ = ("_chars", "_name_fits", "_pattern_fits", "_segments")
+    __slots__ = ("_chars", "_name_fits", "_pattern", "_pattern_fits", "_segments")
 
     def __init__(self, charset: Charset = "spec", chars: int = MAX_CHARS, segments: int = MAX_SEGMENTS) -> None:
         self._chars = min(chars, MAX_CHARS)
@@ -49,7 +50,7 @@ class Grammar:
         segment = _SEGMENT[charset]
         most = self._segments
         name = re.compile(rf"(?:/{segment}){{1,{most}}}")
-        pattern = re.compile(rf"(?:/{segment}){{1,{most}}}|(?:/{segment}){{0,{most - 1}}}/\*\*?")
+        self._pattern = pattern = re.compile(rf"(?:/{segment}){{1,{most}}}|(?:/{segment}){{0,{most - 1}}}/\*\*?")
         # Names come again and again, and remembering is ten times as fast as matching.
         self._name_fits = lru_cache(maxsize=16384)(lambda text: name.fullmatch(text) is not None)
         self._pattern_fits = lru_cache(maxsize=16384)(lambda text: pattern.fullmatch(text) is not None)
@@ -73,6 +74,16 @@ class Grammar:
         if isinstance(text, str) and self.is_pattern(text):
             return text
         raise self._refusal(text)
+
+    def check_patterns(self, texts: Iterable[object]) -> list[str]:
+        """As `check_pattern`, of many. They are not remembered: a flood would drive out those that come again."""
+        fits, chars = self._pattern.fullmatch, self._chars
+        found: list[str] = []
+        for text in texts:
+            if not isinstance(text, str) or len(text) > chars or fits(text) is None:
+                raise self._refusal(text)
+            found.append(text)
+        return found
 
     def check_size(self, channel: str) -> str:
         """Return a name of any characters, or raise LongChannel; for names of the Fanout API."""
@@ -114,6 +125,12 @@ def is_service(channel: str) -> bool:
 def is_wild(pattern: str) -> bool:
     """Whether a (valid) pattern stands for more than one name."""
     return pattern.endswith("*") and pattern.endswith(("/*", "/**"))
+
+
+def wild_ones(patterns: Iterable[str]) -> list[str]:
+    """Those of some patterns that stand for more than one name."""
+    # Not a call for each: of a thousand hardly any ends so.
+    return [pattern for pattern in patterns if pattern[-1] == "*" and is_wild(pattern)]
 
 
 def from_fanout(name: object) -> str:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession
 from listening import KEY, REALM, serving
 
-from hub.hearing import Own
+from hub.hearing import Own, Run
 from hub.protocol import tokens
 from hub.sessions import Registry, Session
 
@@ -95,13 +95,38 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     for number in range(5):
         registry.subscribe(session, f"/{number}")
     assert changes.after((5, 0)) == []
-    after = changes.after((2, 0))
-    assert after is not None
-    assert [(change.place[0], change.name, change.heard) for change in after] == [
-        (3, "2", True),
-        (4, "3", True),
-        (5, "4", True),
+    assert changes.after((2, 0)) == [
+        Run((2, 0), 3, 0, ["/2"], heard=True),
+        Run((3, 0), 4, 0, ["/3"], heard=True),
+        Run((4, 0), 5, 0, ["/4"], heard=True),
     ]
-    assert [change.before for change in after] == [(2, 0), (3, 0), (4, 0)]
     assert changes.after((1, 0)) is None
     assert changes.after((6, 0)) is None
+
+
+async def test_names_that_come_together_are_one_run_that_a_reader_may_have_part_of() -> None:
+    registry = Registry()
+    changes, session = Own(registry), Session("client1", 0.0)
+    await changes.begin()
+    registry.subscribe_all(session, ["/a", "/b/*", "/b", "/c"])
+    assert changes.after((0, 0)) == [Run((0, 0), 1, 0, ["/a", "/b", "/c"], heard=True)]
+    assert changes.after((1, 0)) == [Run((1, 0), 1, 1, ["/b", "/c"], heard=True)]
+    registry.add(session)
+    registry.end(session)
+    gone = Run((1, 2), 2, 0, ["/a", "/b", "/c"], heard=False)
+    assert changes.after((1, 1)) == [Run((1, 1), 1, 2, ["/c"], heard=True), gone]
+    assert changes.after((1, 2)) == [gone]
+    assert changes.after((2, 2)) == []
+
+
+async def test_run_that_is_longer_than_what_is_remembered_is_forgotten_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hub.hearing.MAX_CHANGES", 3)
+    registry = Registry()
+    changes, session = Own(registry), Session("client1", 0.0)
+    await changes.begin()
+    registry.subscribe_all(session, ["/a", "/b", "/c", "/d"])
+    assert changes.after((0, 0)) is None
+    assert changes.place == (1, 3)
+    assert changes.after(changes.place) == []

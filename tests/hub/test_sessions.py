@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import weakref
+from collections.abc import Sequence
+from itertools import chain
+
 import pytest
-from hypothesis import given
+from conversation import Wire
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.backlog import Backlog
 from hub.errors import SlowSession
+from hub.protocol.channels import matches
 from hub.protocol.publications import Position, Publication
-from hub.sessions import Registry, Session
+from hub.sessions import Registry, Session, size_of
 
 
 def at(offset: int, channel: str = "/a", hint: bool = False, epoch: str = "e1") -> Publication:
@@ -110,3 +119,113 @@ def test_wildcards_reach_what_they_match_from_their_first_subscriber_to_their_la
     assert set(registry.audience("/a/b")) == {bob}
     registry.end(bob)
     assert set(registry.audience("/a/b")) == set()
+
+
+NAMES = ("/a", "/b", "/a/b", "/*", "/a/**")
+MANY_NAMES = st.lists(st.sampled_from(NAMES), max_size=5)
+WHO = st.integers(0, 2)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("subscribe"), WHO, MANY_NAMES),
+        st.tuples(st.just("subscribe at once"), WHO, MANY_NAMES),
+        st.tuples(st.just("unsubscribe"), WHO, MANY_NAMES),
+        st.tuples(st.just("sleep"), WHO, MANY_NAMES),
+        st.tuples(st.just("wake"), WHO, st.just([])),
+        st.tuples(st.just("end"), WHO, st.just([])),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=STEPS)
+def test_audiences_are_those_of_a_set_for_each_pattern(steps: list[tuple[str, int, list[str]]]) -> None:
+    """Patterns of one session alone share one audience, whether they came one by one or a thousand at once."""
+    registry, told = Registry(), dict[str, bool]()
+
+    def tell(patterns: Sequence[str], heard: bool) -> None:
+        for pattern in patterns:
+            assert told.get(pattern, False) is not heard
+            told[pattern] = heard
+
+    registry.on_change = tell
+    sessions = [Session(f"client{number}", 0.0) for number in range(3)]
+    heard: list[list[str]] = [[], [], []]
+    for session in sessions:
+        registry.add(session)
+    for what, number, patterns in steps:
+        session, mine = sessions[number], heard[number]
+        if what == "subscribe":
+            for pattern in patterns:
+                assert registry.subscribe(session, pattern) is (pattern not in mine)
+                mine += [pattern] if pattern not in mine else []
+        elif what == "subscribe at once":
+            new = registry.news(session, dict.fromkeys(patterns))
+            assert new == [each for each in dict.fromkeys(patterns) if each not in mine]
+            registry.subscribe_all(session, new)
+            mine += new
+        elif what == "unsubscribe":
+            removed = registry.unsubscribe_all(session, patterns)
+            assert removed == [each for each in dict.fromkeys(patterns) if each in mine]
+            heard[number] = [each for each in mine if each not in removed]
+        elif what == "sleep":
+            for pattern in patterns:
+                if session in registry.audiences.get(pattern, ()):
+                    registry.sleep(session, pattern, 1, Backlog(10, 1000, 10.0))
+        elif what == "wake":
+            if session.slept is not None:
+                registry.wake(session)
+        else:
+            registry.end(session)
+            heard[number] = []
+            session = sessions[number] = Session(f"client{number}", 0.0)
+            registry.add(session)
+        assert [session.patterns for session in sessions] == heard
+        assert {each for each, is_heard in told.items() if is_heard} == set(registry.audiences) == set(chain(*heard))
+        assert registry.subscribed == sum(map(size_of, heard))
+        for channel in ("/a", "/b", "/a/b", "/c"):
+            assert set(registry.subscribers(channel)) == {
+                each for each in sessions if any(matches(pattern, channel) for pattern in each.patterns)
+            }
+
+
+def test_subscription_to_nothing_new_begins_nowhere() -> None:
+    """The next pong looked for the newest of no beginnings, and failed."""
+    registry, session = Registry(), Session("alice", 0.0)
+    registry.add(session)
+    registry.subscribe(session, "/a")
+    registry.attach(session, Wire())
+    number = registry.recent.step()
+    registry.subscribe_all(session, registry.news(session, ["/a"]))
+    registry.recent.written = number
+    registry.arrived(session, number)
+    assert session.arrived == number
+
+
+def test_session_that_ended_leaves_nothing_for_the_garbage_collector() -> None:
+    registry, session = Registry(), Session("alice", 0.0)
+    registry.add(session)
+    registry.subscribe_all(session, ["/a", "/b"])
+    gone = weakref.ref(session)
+    registry.end(session)
+    gc.disable()
+    try:
+        del session
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_room_of_a_flood_of_names_is_given_back() -> None:
+    """Half a million names left a table of 20 MiB."""
+    registry = Registry()
+    few, many = Session("alice", 0.0), Session("bob", 0.0)
+    for session in (few, many):
+        registry.add(session)
+    registry.subscribe(few, "/a")
+    registry.subscribe_all(many, [f"/n{number}" for number in range(100_000)])
+    assert sys.getsizeof(registry.audiences) > 2**20
+    assert len({id(each) for each in registry.audiences.values()}) == 2, "a set for each of them was 24 MiB"
+    registry.end(many)
+    assert sys.getsizeof(registry.audiences) < 2**10
+    assert registry.audiences == {"/a": {few}}

@@ -16,7 +16,7 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ from .errors import (
     UnknownClient,
     VersionMismatch,
 )
-from .protocol.access import Access, Grant, Who, refusal
+from .protocol.access import Access, Action, Decision, Grant, Who, refusal
 from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild
 from .protocol.dialects import SPEC, Dialect, wire
 from .protocol.messages import Message, dumps, is_deeper
@@ -89,6 +89,10 @@ MULTIPLE_INTERVAL = 2000
 
 #: Browsers whose held polls are known; beyond that the one that polled longest ago is forgotten.
 MAX_BROWSERS = 10_000
+
+#: Patterns of a message that are looked at in one go, by `Bayeux.check` in steps of so many: 1.5 µs each. And those of
+#: one message above which they are not remembered.
+FEW_PATTERNS = 100
 
 #: Messages of a request that are answered one by one, as a multiple of how many it may have; a client that
 #: sends more than that is told so once.
@@ -248,12 +252,35 @@ class Outcome:
         self.senders: dict[int, Who] = {}
 
 
+@dataclass(slots=True, eq=False)
+class Checked:
+    """What is known of a message's long list of patterns before it is taken: nothing has been changed for it yet.
+
+    asked: the list, as it was. looked: how many of it were looked at. patterns: those, each once when all were.
+    refused: what is wrong with the next one. who: for whom the rules were asked, None before they were. decided: how
+    many patterns are allowed. forbidden: why the next one is not.
+    """
+
+    asked: tuple[object, ...]
+    patterns: list[str] = field(default_factory=list)
+    looked: int = 0
+    refused: ProtocolError | None = None
+    who: Who | None = None
+    decided: int = 0
+    forbidden: ProtocolError | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the list has been looked at."""
+        return self.looked == len(self.asked)
+
+
 @dataclass(slots=True)
 class Request:
     """One batch on its way through the rules: `Bayeux.step` takes its messages one by one.
 
     handshake: the first of a batch, beside which nothing else is taken. taken: messages that have been. patterns: that
-    were asked for so far.
+    were asked for so far. checked: of the next message.
     """
 
     messages: Sequence[object]
@@ -266,6 +293,7 @@ class Request:
     taken: int = 0
     patterns: int = 0
     tries: int = 0
+    checked: Checked | None = None
 
     @property
     def alone(self) -> bool:
@@ -449,9 +477,82 @@ class Bayeux:
         except ProtocolError as error:
             self._refuse(message, reply, error)
             outcome.replies.append(reply)
+        request.checked = None
         if self.outgoing and (sender := sender or outcome.opened) is not None:
             outcome.senders[id(reply)] = sender.who
         return True
+
+    def is_long(self, message: object) -> bool:
+        """Whether a message subscribes to so much that `check` should look at it first, again and again."""
+        if not isinstance(message, dict) or message.get("channel") != SUBSCRIBE:
+            return False
+        asked = message.get("subscription")
+        return isinstance(asked, list) and FEW_PATTERNS < len(asked) <= self.limits.max_subscriptions
+
+    def check(self, request: Request) -> bool:
+        """Look at some of what the next message subscribes to, if that is much; whether there is more to look at.
+
+        Then `step` has less to do at once, and does the same: what was found counts if the message and whom it is from
+        are as they were. Changes nothing, raises nothing.
+        """
+        checked = request.checked
+        if checked is None:
+            checked = request.checked = self._begin_check(request)
+        elif checked.refused is not None or checked.forbidden is not None:
+            return False
+        return checked is not None and self._check_some(checked, request)
+
+    def _begin_check(self, request: Request) -> Checked | None:
+        number = request.taken
+        if number >= min(len(request.messages), self.limits.max_messages):
+            return None
+        message = request.messages[number]
+        # Nor what will be refused without a look at it.
+        if (
+            not isinstance(message, dict)
+            or not self.is_long(message)
+            or request.handshake is not None
+            or self.registry.peek(message.get("clientId")) is None
+            or request.patterns + len(message["subscription"]) > 2 * self.limits.max_subscriptions
+        ):
+            return None
+        return Checked(tuple(message["subscription"]))
+
+    def _check_some(self, checked: Checked, request: Request) -> bool:
+        """The next FEW_PATTERNS: first whether they are patterns, then whether they are allowed."""
+        return self._check_allowances(checked, request) if checked.whole else self._check_grammar(checked)
+
+    def _check_grammar(self, checked: Checked) -> bool:
+        some = checked.asked[checked.looked : checked.looked + FEW_PATTERNS]
+        checked.looked += len(some)
+        try:
+            checked.patterns += self.grammar.check_patterns(some)
+        except InvalidChannel as error:
+            checked.refused = error
+            return False
+        if checked.whole:
+            checked.patterns = list(dict.fromkeys(checked.patterns))
+        return True
+
+    def _check_allowances(self, checked: Checked, request: Request) -> bool:
+        message = request.messages[request.taken]
+        if not isinstance(message, dict) or (session := self.registry.peek(message.get("clientId"))) is None:
+            return False
+        if checked.who is None:
+            try:
+                checked.who = self._asking(session, self._shown_grant(session, message))
+            except ProtocolError:
+                # `step` meets it too.
+                return False
+        some = checked.patterns[checked.decided : checked.decided + FEW_PATTERNS]
+        try:
+            for pattern in some:
+                self._check_allowed(pattern, checked.who, self.access.decide_once)
+        except ForbiddenChannel as error:
+            checked.forbidden = error
+            return False
+        checked.decided += len(some)
+        return checked.decided < len(checked.patterns)
 
     def too_large(self, messages: Sequence[object]) -> list[Message]:
         """The replies to a batch that is too long as a whole, one a message: Faye repeats what gets none."""
@@ -516,11 +617,11 @@ class Bayeux:
 
     def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
         """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
-        new = [pattern for pattern in patterns if not self.registry.listens(session, pattern)]
+        new = self.registry.news(session, patterns)
         if len(session.patterns) + len(new) > self.limits.max_subscriptions:
             raise ForbiddenChannel(new[0], text="Too many subscriptions", limit="subscriptions")
         share = self.crowd.share(self.limits.subscription_bytes)
-        if new and share < math.inf and size_of((*session.patterns, *new)) > share:
+        if new and share < math.inf and size_of(session.patterns) + size_of(new) > share:
             raise ForbiddenChannel(new[0], text="Too many subscriptions at this server", limit="subscriptions")
         return new
 
@@ -819,13 +920,8 @@ class Bayeux:
         # All are checked before any is added, so that a refused message has changed nothing.
         patterns = self._patterns(message, request)
         grant = self._shown_grant(session, message)
-        who = session.who if grant is None else Who(session.user, grant)
-        for pattern in patterns:
-            if is_meta(pattern) or (is_service(pattern) and self.dialect == "faye"):
-                raise ForbiddenChannel(pattern)
-            decision = self.access.decide("subscribe", pattern, who)
-            if not decision.allowed:
-                raise refusal(decision, pattern)
+        who = self._asking(session, grant)
+        self._check_all_allowed(patterns, who, request)
         asked = _asked_positions(message, patterns)
         replays = _asked_replays(message, patterns)
         for channel in (*asked, *replays):
@@ -835,10 +931,9 @@ class Bayeux:
         # Not before: the record of a refused message's session is not saved, and who took it over would have the older.
         self._take_grant(session, grant, request)
         session.touch(request.now)
-        for pattern in new:
-            # A service channel has no subscribers, but CometD clients subscribe to be tidy.
-            if not is_service(pattern):
-                self.registry.subscribe(session, pattern)
+        # A service channel has no subscribers, but CometD clients subscribe to be tidy.
+        heard = [pattern for pattern in new if pattern[:8] != "/service" or not is_service(pattern)]
+        self.registry.subscribe_all(session, heard)
         self._change(request, session, reply, patterns, new, on=True)
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
@@ -861,7 +956,7 @@ class Bayeux:
         session = self._session(message)
         patterns = self._patterns(message, request)
         session.touch(request.now)
-        removed = [pattern for pattern in patterns if self.registry.unsubscribe(session, pattern)]
+        removed = self.registry.unsubscribe_all(session, patterns)
         self._change(request, session, reply, patterns, removed, on=False)
         reply["clientId"] = session.id
         reply["subscription"] = message["subscription"]
@@ -962,7 +1057,41 @@ class Bayeux:
         request.patterns += len(asked)
         if len(asked) > self.limits.max_subscriptions or request.patterns > 2 * self.limits.max_subscriptions:
             raise ForbiddenChannel(text="Too many subscriptions", limit="subscriptions")
-        return list(dict.fromkeys(self.grammar.check_pattern(pattern) for pattern in asked))
+        checked = request.checked
+        # Code of the site may have changed the message since.
+        if checked is not None and checked.asked == tuple(asked):
+            if checked.refused is not None:
+                raise checked.refused
+            if checked.whole:
+                return checked.patterns
+        if len(asked) > FEW_PATTERNS:
+            return list(dict.fromkeys(self.grammar.check_patterns(asked)))
+        return list(dict.fromkeys(map(self.grammar.check_pattern, asked)))
+
+    def _asking(self, session: Session, grant: Grant | None) -> Who:
+        """For whom a message asks. grant: what its token allows, if it shows one."""
+        return session.who if grant is None else Who(session.user, grant)
+
+    def _check_all_allowed(self, patterns: list[str], who: Who, request: Request) -> None:
+        """Raise ForbiddenChannel for the first pattern that may not be subscribed to."""
+        checked = request.checked
+        decide, begin = self.access.decide, 0
+        if len(patterns) > FEW_PATTERNS:
+            decide = self.access.decide_once
+        # A decision is about somebody: never rest on one that was made before the session's grant changed.
+        if checked is not None and checked.patterns is patterns and checked.who == who:
+            if checked.forbidden is not None:
+                raise checked.forbidden
+            begin = checked.decided
+        for pattern in islice(patterns, begin, None):
+            self._check_allowed(pattern, who, decide)
+
+    def _check_allowed(self, pattern: str, who: Who, decide: Callable[[Action, str, Who], Decision]) -> None:
+        if is_meta(pattern) or (is_service(pattern) and self.dialect == "faye"):
+            raise ForbiddenChannel(pattern)
+        decision = decide("subscribe", pattern, who)
+        if not decision.allowed:
+            raise refusal(decision, pattern)
 
     def _timeout(self, message: Message) -> float:
         """Seconds to hold this connect: what the client asked for, within ours."""

@@ -357,12 +357,15 @@ class Node:
         bayeux = self.bayeux
         request = bayeux.begin(messages, self.time(), transport, to, link)
         request.tries = tries
-        if len(messages) > FEW_MESSAGES:
+        if len(messages) > FEW_MESSAGES or any(map(bayeux.is_long, messages)):
             # In pieces of PIECE_SECONDS, none in the turn of decoding it.
             if link is not None:
                 self._later.setdefault(link, _Later())
             client = client_of(messages)
             self.lanes.hold(client)
+            if client is not None:
+                # Nor does its session go to another worker in between.
+                self.store.begin(client)
             self.turns.begin(partial(self._go_on, request, client))
             return True
         if self.delivery.pending and any(_subscribes(message) for message in messages):
@@ -389,6 +392,8 @@ class Node:
         try:
             self._carry_out(request)
         finally:
+            if client is not None:
+                self.store.done(client)
             self.lanes.free(client)
             if link is not None:
                 self._take_later(link, to)
@@ -399,11 +404,13 @@ class Node:
         ends = time.monotonic() + PIECE_SECONDS
         messages, bayeux = request.messages, self.bayeux
         while request.taken < len(messages):
-            if self.delivery.pending and _subscribes(messages[request.taken]):
-                self.delivery.flush()
-            bayeux.step(request)
+            if not bayeux.check(request):
+                if self.delivery.pending and _subscribes(messages[request.taken]):
+                    self.delivery.flush()
+                bayeux.step(request)
             if time.monotonic() >= ends:
-                return True
+                # What many messages lead to is a piece of its own; the answer to few goes before what comes for them.
+                return request.taken < len(messages) or len(messages) > FEW_MESSAGES
         return False
 
     def _take_later(self, link: Link, to: Answers) -> None:

@@ -153,7 +153,15 @@ class Access:
     def decide(self, action: Action, pattern: str, who: Who = NOBODY) -> Decision:
         """Whether `who` may do this with a channel or, for subscriptions, with a pattern."""
         action, pattern = self._meant(action, pattern)
-        decision = self._of_stranger(action, pattern)
+        return self._for(self._of_stranger(action, pattern), action, pattern, who)
+
+    def decide_once(self, action: Action, pattern: str, who: Who = NOBODY) -> Decision:
+        """As `decide`, for one of many names, which are not remembered (see `Grammar.check_patterns`)."""
+        action, pattern = self._meant(action, pattern)
+        return self._for(self._find(action, pattern), action, pattern, who)
+
+    def _for(self, decision: Decision, action: Action, pattern: str, who: Who) -> Decision:
+        """What is decided about somebody, by what is decided about strangers."""
         rule, need, grant = decision.rule, decision.need, who.grant
         if need == "session" and who.visitor is not None:
             return Decision(True, need, rule, "the site knows the visitor")

@@ -256,13 +256,13 @@ class Outcome:
 class Checked:
     """What is known of a message's long list of patterns before it is taken: nothing has been changed for it yet.
 
-    asked: the list, as it was. looked: how many of it were looked at. patterns: those, each once when all were.
+    asked: the list, as it was. looked: how many of it were looked at. names: those, each once when all were.
     refused: what is wrong with the next one. who: for whom the rules were asked, None before they were. decided: how
-    many patterns are allowed. forbidden: why the next one is not.
+    many of them are allowed. forbidden: why the next one is not.
     """
 
     asked: tuple[object, ...]
-    patterns: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     looked: int = 0
     refused: ProtocolError | None = None
     who: Who | None = None
@@ -526,12 +526,12 @@ class Bayeux:
         some = checked.asked[checked.looked : checked.looked + FEW_PATTERNS]
         checked.looked += len(some)
         try:
-            checked.patterns += self.grammar.check_patterns(some)
+            checked.names += self.grammar.check_patterns(some)
         except InvalidChannel as error:
             checked.refused = error
             return False
         if checked.whole:
-            checked.patterns = list(dict.fromkeys(checked.patterns))
+            checked.names = list(dict.fromkeys(checked.names))
         return True
 
     def _check_allowances(self, checked: Checked, request: Request) -> bool:
@@ -544,7 +544,7 @@ class Bayeux:
             except ProtocolError:
                 # `step` meets it too.
                 return False
-        some = checked.patterns[checked.decided : checked.decided + FEW_PATTERNS]
+        some = checked.names[checked.decided : checked.decided + FEW_PATTERNS]
         try:
             for pattern in some:
                 self._check_allowed(pattern, checked.who, self.access.decide_once)
@@ -552,7 +552,7 @@ class Bayeux:
             checked.forbidden = error
             return False
         checked.decided += len(some)
-        return checked.decided < len(checked.patterns)
+        return checked.decided < len(checked.names)
 
     def too_large(self, messages: Sequence[object]) -> list[Message]:
         """The replies to a batch that is too long as a whole, one a message: Faye repeats what gets none."""
@@ -1063,7 +1063,7 @@ class Bayeux:
             if checked.refused is not None:
                 raise checked.refused
             if checked.whole:
-                return checked.patterns
+                return checked.names
         if len(asked) > FEW_PATTERNS:
             return list(dict.fromkeys(self.grammar.check_patterns(asked)))
         return list(dict.fromkeys(map(self.grammar.check_pattern, asked)))
@@ -1079,7 +1079,7 @@ class Bayeux:
         if len(patterns) > FEW_PATTERNS:
             decide = self.access.decide_once
         # A decision is about somebody: never rest on one that was made before the session's grant changed.
-        if checked is not None and checked.patterns is patterns and checked.who == who:
+        if checked is not None and checked.names is patterns and checked.who == who:
             if checked.forbidden is not None:
                 raise checked.forbidden
             begin = checked.decided

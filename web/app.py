@@ -102,7 +102,7 @@ def create_app(
     secret = settings[IdentitySettings].secret
     if secret is None:
         raise ValueError("the site needs a secret: settings.with_secret()")
-    routes = _routes(settings)
+    routes = routes_of(settings)
     within = [each for feature in features for each in feature.middlewares]
     app = web.Application(middlewares=[*site_middlewares(_permissions(routes)), *within], client_max_size=max_body)
     app[keys.settings] = settings
@@ -167,7 +167,8 @@ async def _to_home(request: web.Request) -> web.StreamResponse:
     return redirect("/")
 
 
-def _routes(settings: Settings) -> list[Route]:
+def routes_of(settings: Settings) -> list[Route]:
+    """Every route of the site: what its features hand in, and their homes."""
     found: list[Route] = []
     homes = _homes(settings.features)
     for feature in settings.features:

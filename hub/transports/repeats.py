@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from ..forwarded import FIELDS
+
 if TYPE_CHECKING:
     from .front import Door
 
@@ -39,9 +41,10 @@ STANDS: Final = web.RequestKey("stands", object)
 _OWN = re.compile(
     rb"\n(?:cookie|authorization|content-length|transfer-encoding|upgrade|expect|range|if-range)[ \t]*:", re.IGNORECASE
 )
-#: What proxies say of who asks. Answers that stand for all don't depend on it; the scheme and the host, they do.
+#: What proxies say of who asks. Answers that stand for all don't depend on it; on the scheme and the host, they do.
 _ADDRESSES = re.compile(
-    rb"\r\n(?:x-forwarded-for|forwarded|x-real-ip|x-request-id|cf-connecting-ip|cf-ray|traceparent)[ \t]*:[^\r\n]*",
+    rb"\r\n(?:%b)[ \t]*:[^\r\n]*"
+    % b"|".join((*FIELDS, b"x-real-ip", b"x-request-id", b"cf-connecting-ip", b"cf-ray", b"traceparent")),
     re.IGNORECASE,
 )
 

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from visiting import PASSWORD, Browser
 
 from hub.publisher import RecordingPublisher
-from web.app import FEATURES, create_app, read_settings
+from web.app import FEATURES, create_app, read_settings, routes_of
 from web.db.database import Database
 from web.feature import Feature, Route, allow
 from web.features.accounts.cli import ROLES
@@ -50,10 +50,28 @@ ROUTES = {
     "POST /account/sign-ins/{id}/end": OWN,
     "POST /account/github": OWN,
     "POST /account/github/disconnect": OWN,
+    "GET /posts": READ,
+    "GET /p{page}": READ,
+    "GET /oc-{names}": READ,
+    "GET /rss.xml": READ,
+    "GET /atom.xml": READ,
+    "GET /feed.json": READ,
+    "GET /posts/{slug}": READ,
+    "GET /posts/{slug}/about": READ,
+    "GET /posts/{slug}/comments.json": READ,
+    "GET /posts/{slug}/{file}": READ,
+    "POST /posts/{slug}/comments": COMMENT,
+    "GET /sitemap.xml": READ,
+    "GET /zitemap.xml": READ,
+    "GET /sitemap-{part}.xml": READ,
+    "GET /robots.txt": READ,
     "GET /components": READ,
     "POST /components": COMMENT,
     "POST /components/job": EVENTS,
 }
+
+#: What stands in an address for a part of a route.
+PARTS = {"page": "2", "names": "Django", "file": "rss.xml", "part": "1"}
 
 GITHUB = {"GITHUB_CLIENT_ID": "x", "GITHUB_CLIENT_SECRET": "y", "GITHUB_ANYBODY": "true"}
 SECRET = {"SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="}
@@ -70,14 +88,10 @@ def _path(route: web.AbstractRoute) -> str:
     return route.resource.canonical
 
 
-def _all(settings: Settings) -> list[Route]:
-    return [route for feature in settings.features for route in (*feature.routes, *feature.routes_by(settings))]
-
-
 def test_every_route_says_what_it_takes_and_is_written_down() -> None:
     settings = read_settings({**SECRET, **GITHUB})
     found = {}
-    for route in _all(settings):
+    for route in routes_of(settings):
         path = re.sub(r"\{(\w+):[^/]*\}", r"{\1}", route.definition.path)
         found[f"{route.definition.method} {path}"] = route.permission
     assert found == ROUTES
@@ -146,7 +160,8 @@ def test_who_may_more_may_all_that_others_may() -> None:
 
 async def _status(browser: Browser, name: str, event: Event, token: str) -> int:
     method, path = name.split()
-    path = path.replace("{slug}", event.slug).replace("{id}", "987654321")
+    for part, value in {"slug": event.slug, "id": "987654321", **PARTS}.items():
+        path = path.replace(f"{{{part}}}", value)
     if method == "GET":
         return (await browser.fetch(path, allow_redirects=False)).status
     headers = {"Accept": "application/json", "Content-Type": "application/json", "Origin": browser.origin}
@@ -176,7 +191,7 @@ async def test_every_route_asks_the_table(
     keep = {"GET /login", "POST /login"}
     routes = [
         route if f"{route.definition.method} {route.definition.path}" in keep else hollow(route)
-        for route in _all(settings)
+        for route in routes_of(settings)
     ]
     accounts = next(feature for feature in FEATURES if feature.name == "accounts")
     whole = Settings(

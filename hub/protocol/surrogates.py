@@ -71,36 +71,43 @@ def _joined(pair: bytes) -> bytes:
 
 
 def _escaped_replaced(text: bytes, most: int, looks: int) -> bytes:
+    # One way to write them after the other: where neither is, looking takes 1 to 2 ms for a megabyte.
+    text, found = _mark_replaced(text, b"\\ud", most, looks)
+    return _mark_replaced(text, b"\\uD", most - found, looks)[0]
+
+
+def _mark_replaced(text: bytes, mark: bytes, most: int, looks: int) -> tuple[bytes, int]:
     pieces: list[bytes] = []
     kept = found = 0
-    # The escapes that may be of halves, in their order, whichever way their letter is written.
-    lower, upper = text.find(b"\\ud"), text.find(b"\\uD")
-    # Before this there is nothing more to find: the end of a pair.
-    done = 0
-    while lower >= 0 or upper >= 0:
-        if upper < 0 or 0 <= lower < upper:
-            at, lower = lower, text.find(b"\\ud", lower + 1)
-        else:
-            at, upper = upper, text.find(b"\\uD", upper + 1)
+    at = text.find(mark)
+    while at >= 0:
         looks -= 1
         if looks < 0:
             raise TooMany
-        kind = text[at + 3 : at + 4]
-        if at < done or not kind or _backslashes_before(text, at) % 2:
-            continue
-        if kind in _FIRST:
-            second = text[at + 6 : at + 10]
-            if second[:3] in (b"\\ud", b"\\uD") and second[3:] and second[3:] in _SECOND:
-                done = at + 12
-                continue
-        elif kind not in _SECOND:
-            continue
-        found += 1
-        if found > most:
-            raise TooMany
-        pieces += text[kept:at], _ESCAPED_REPLACEMENT
-        kept = at + 6
-    return b"".join(pieces) + text[kept:] if pieces else text
+        if _is_alone(text, at):
+            found += 1
+            if found > most:
+                raise TooMany
+            pieces += text[kept:at], _ESCAPED_REPLACEMENT
+            kept = at + 6
+        at = text.find(mark, at + 1)
+    return (b"".join(pieces) + text[kept:] if pieces else text), found
+
+
+def _is_alone(text: bytes, at: int) -> bool:
+    """Whether the escape at a place is one of half a pair whose other half is not beside it."""
+    kind = text[at + 3 : at + 4]
+    if not kind or _backslashes_before(text, at) % 2:
+        return False
+    if kind in _FIRST:
+        return not _is_half(text[at + 6 : at + 10], _SECOND)
+    if kind in _SECOND:
+        return at < 6 or not _is_half(text[at - 6 : at - 2], _FIRST) or _backslashes_before(text, at - 6) % 2 == 1
+    return False
+
+
+def _is_half(escape: bytes, kinds: bytes) -> bool:
+    return escape[:3] in (b"\\ud", b"\\uD") and escape[3:] != b"" and escape[3:] in kinds
 
 
 def _backslashes_before(text: bytes, at: int) -> int:

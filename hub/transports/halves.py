@@ -76,6 +76,7 @@ class Handler(RequestHandler):
         stands = request.get(STANDS)
         if stands is not None and self.repeats is not None and self.asked:
             self.repeats.remember(self.asked, response, not response.keep_alive, cast(Stands, stands))
+        self.asked = b""
         if self.has_ended and not self._messages:
             self.close()
         return done

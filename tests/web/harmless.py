@@ -10,6 +10,27 @@ import html5lib
 
 HARMLESS_SCHEMES = {"", "http", "https", "mailto"}
 
+#: What Markdown and HTML are made of, and what attacks are, to be put together at random.
+MARKS = [
+    *"*_`~<>|!&\\[]()#-+:@\n\t\"'= 1a.^\0é",
+    "\n\n",
+    "```",
+    "> ",
+    "- ",
+    "1. ",
+    "http://a.example/",
+    "[x](y)",
+    "<b>",
+    "](",
+    "&lt;",
+    "    ",
+    "javascript:",
+    "data:",
+    "<a href=",
+    " onerror=",
+    "[^1]",
+]
+
 # Of every kind known to get past some cleaner or other: what it is called, and what somebody would write.
 ATTACKS = {
     "a script": "<script>alert(1)</script>",

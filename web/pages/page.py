@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -26,13 +27,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from hub.transports import repeats
 
 from .. import heads
-from . import wrote
+from . import keys, wrote
 from .encodings import choose, pack
 from .kept import How, Kept, Reading
 from .requests import USER
+from .settings import PageSettings
 
 #: Bytes from which on a body is packed in a thread.
 LARGE = 8 * 1024
+
+#: Bytes of what features keep beside the pages, each of them.
+BESIDE_BYTES = 4 * 1024**2
 
 #: Bytes below which packing gains nothing.
 SMALL = 512
@@ -107,6 +112,19 @@ class Page:
 
 
 pages: web.AppKey[Kept[Page]] = web.AppKey("pages", Kept)
+
+
+def kept_beside_pages(app: web.Application) -> Kept[Any]:
+    """For small values, such as ids by slug, that stand and fall with channels as pages do."""
+    settings = app[keys.settings][PageSettings]
+    return Kept(
+        app[pages].tops,
+        app[keys.publisher].position,
+        lambda value: 0,
+        seconds=settings.age,
+        most=BESIDE_BYTES,
+        on=settings.keeps,
+    )
 
 
 async def answer(request: web.Request, key: Hashable, make: Make, *, personal: bool = True) -> web.Response:

@@ -11,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...pages import keys
 from ...pages.kept import Kept, Reading
-from ...pages.page import answer, pages
-from ...pages.settings import PageSettings
+from ...pages.page import answer, kept_beside_pages, pages
 from ...pages.templating import machine_time, render
 from ..comments.forms import CommentForm
 from ..comments.hints import comments_channel
@@ -40,15 +39,7 @@ found_posts: web.AppKey[Kept[Found]] = web.AppKey("found posts", Kept)
 
 def setup(app: web.Application) -> None:
     """Put what the views need into the application."""
-    settings = app[keys.settings][PageSettings]
-    app[found_posts] = Kept(
-        app[pages].tops,
-        app[keys.publisher].position,
-        lambda found: 0,
-        seconds=settings.age,
-        most=4 * 1024**2,
-        on=settings.keeps,
-    )
+    app[found_posts] = kept_beside_pages(app)
 
 
 async def show(request: web.Request) -> web.StreamResponse:

@@ -12,8 +12,7 @@ from sqlalchemy.orm import joinedload
 
 from ...pages import keys
 from ...pages.kept import Kept, Reading
-from ...pages.page import answer, pages
-from ...pages.settings import PageSettings
+from ...pages.page import answer, kept_beside_pages, pages
 from ...pages.templating import render
 from ..comments.forms import CommentForm
 from ..comments.hints import comments_channel
@@ -39,15 +38,7 @@ found_events: web.AppKey[Kept[Found]] = web.AppKey("found events", Kept)
 
 def setup(app: web.Application) -> None:
     """Put what the views need into the application."""
-    settings = app[keys.settings][PageSettings]
-    app[found_events] = Kept(
-        app[pages].tops,
-        app[keys.publisher].position,
-        lambda found: 0,
-        seconds=settings.age,
-        most=4 * 1024**2,
-        on=settings.keeps,
-    )
+    app[found_events] = kept_beside_pages(app)
 
 
 async def show(request: web.Request) -> web.StreamResponse:

@@ -7,6 +7,7 @@
 #   make chaos   the ledger: every fault, every client's books, silent losses counted
 #   make pages   pages per server CPU second beside nginx and Django, and 10,000 browsers at once
 #   make fresh   a ledger for pages: no answer lacks what was told before it was asked for, whatever is killed
+#   make readers ten thousand readers of one page hear its comments: how late, and that none is lost or doubled
 #   make roaming unmodified clients whose requests go to whichever worker: a table of who is deaf or refused
 #   make simulate  workers, clients and Redis by a seed, every promise checked: ARGS="--seeds 200000"
 #   make search  SEARCH random programs of sessions and SQL: is what is told what the tables say?
@@ -27,8 +28,8 @@ MAKEFLAGS += --no-builtin-rules
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-# The tests wait for timers and processes half of their time: three of them keep two cores busy.
-WORKERS ?= 3
+# The tests wait for timers and processes half of their time: four of them keep two cores busy.
+WORKERS ?= 4
 ARGS ?=
 JS_TESTS = $(wildcard tests/js/*.test.js tests/js/*.test.mjs tests/js/*.test.cjs)
 
@@ -107,6 +108,9 @@ pages: system
 fresh: system
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.freshness $(ARGS)
 
+readers: system
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.readers $(ARGS)
+
 roaming: system
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m benchmarks.roaming $(ARGS)
 
@@ -145,4 +149,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system run test lint test-python test-js bench chaos pages fresh roaming simulate search hostile fuzz lock clean
+.PHONY: help system run test lint test-python test-js bench chaos pages fresh readers roaming simulate search hostile fuzz lock clean

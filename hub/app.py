@@ -17,12 +17,12 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 from prometheus_client import Metric
 
@@ -31,16 +31,19 @@ from .brokers import Broker
 from .brokers.memory import MemoryBroker
 from .checks import Checks
 from .errors import SettingsError
+from .files import ROOT
 from .follower import Followers
-from .forwarded import Proxies
+from .forwarded import HEADERS, Proxies, is_near
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
 from .hosts import Hosts, names_of
+from .inside.insider import Inside
 from .memory import give_back, keep_memory
 from .metrics import CONTENT_TYPE, HubMetrics, labelled
 from .node import KICKS, Bounds, Node, drain, new_id
 from .presence import Pace
-from .protocol.access import Access, parse_rules
+from .protocol import tokens
+from .protocol.access import Access, Rule, parse_rules
 from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
@@ -50,7 +53,7 @@ from .reporter import Reporter
 from .sessions import EventName, Events, Registry, Watcher
 from .settings import Settings
 from .siblings import Siblings
-from .transports import feed, publish, roster
+from .transports import feed, inside, publish, roster
 from .transports.answers import NO_STORE, harden
 from .transports.feed import Feed
 from .transports.fpp import Fpp
@@ -70,8 +73,8 @@ logger = logging.getLogger(__name__)
 
 MOUNT = "/bayeux"
 
-#: What the HTTP API is, where the hub is served from a checkout.
-DESCRIPTION = Path(__file__).resolve().parents[1] / "docs" / "openapi.json"
+#: What the HTTP API is.
+DESCRIPTION = ROOT / "docs" / "openapi.json"
 
 #: Open files that are no client's connections: databases', Redis', the log, listening sockets.
 OTHER_FILES = 100
@@ -84,10 +87,19 @@ class Realm:
     """One realm of a hub: its log and node, its rules and keys, and what answers its clients and publishers.
 
     settings: the hub's, with what is the realm's own in them. crowd: of the process. listed: it is one of
-    the file HUB_REALMS. Raises SettingsError for rules that don't parse.
+    the file HUB_REALMS. counted: as for `Hub`. Raises SettingsError for rules that don't parse.
     """
 
-    def __init__(self, settings: Settings, broker: Broker, door: Door, crowd: Crowd, *, listed: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        door: Door,
+        crowd: Crowd,
+        *,
+        listed: bool,
+        counted: Sequence[str] = (),
+    ) -> None:
         self.settings = settings
         self.name = settings.realm
         self.broker = broker
@@ -107,8 +119,9 @@ class Realm:
             browser_polls=settings.browser_polls,
             handshake_rate=settings.handshake_rate,
             presence_rate=settings.presence_rate,
+            seen_rate=settings.seen_rate,
         )
-        access = new_access(settings, listed=listed)
+        access = new_access(settings, listed=listed, counted=counted)
         # A dead socket is found after two pings, and the one before may be the last that was answered.
         recent = Recent(
             seconds=3 * settings.ping_interval + settings.session_ttl,
@@ -142,11 +155,12 @@ class Realm:
             session_ttl=settings.session_ttl,
             follower_count=settings.follower_count,
             follower_bytes=settings.follower_bytes,
+            notes=settings.notes,
         )
         self.node = Node(broker, bayeux, bounds, door.addresses, door.turns)
         #: Extensions that see each publication before it is encoded: `hub.published.append(extension)`.
         self.published = self.node.published
-        self.publisher = BrokerPublisher(broker)
+        self.publisher = BrokerPublisher(broker, self.node.notes)
         #: For code that follows channels, or asks how far this process has heard them.
         self.followers: Followers = self.node.followers
         #: Who is in which channel, None if no rule lets anybody see it.
@@ -225,7 +239,9 @@ class Hub:
     header, None for a stranger; for rules that ask for a session. It must not wait. `node`, `publisher`, `followers`,
     `services`, `incoming`, `outgoing`, `published`, `on` and `kick` are the default realm's, the one that
     the environment describes; the site's is that too. siblings: the other workers on its port, whose metrics
-    /metrics has too. Raises SettingsError for realms or rules that don't parse.
+    /metrics has too. counted: patterns of the default realm's channels in which everybody may see who is there, where
+    no rule says otherwise. keep: whether its history is kept in files, for the process that has this place next.
+    Raises SettingsError for realms or rules that don't parse.
     """
 
     def __init__(
@@ -234,6 +250,9 @@ class Hub:
         broker: Broker | None = None,
         identify: Callable[[str], str | None] | None = None,
         siblings: Siblings | None = None,
+        counted: Sequence[str] = (),
+        *,
+        keep: bool = False,
     ) -> None:
         self.settings = settings
         self._siblings = siblings
@@ -252,7 +271,7 @@ class Hub:
             idle_timeout=settings.idle_timeout,
         )
         crowd = Crowd()
-        own = Realm(settings, broker or _broker(settings), self.door, crowd, listed=False)
+        own = Realm(settings, broker or _broker(settings), self.door, crowd, listed=False, counted=counted)
         others = []
         for entry in entries:
             realm = entry.settings(settings)
@@ -275,8 +294,28 @@ class Hub:
         self.checks = Checks()
         #: More for /metrics, collected at each look; must not raise: `hub.metrics.append(collect)`.
         self.metrics: list[Callable[[], Awaitable[Iterable[Metric]]]] = []
+        #: The hub as it is seen from inside, None where HUB_INSIDE says no.
+        self.inside: Inside | None = None
+        if settings.inside:
+            self.inside = Inside(
+                {name: realm.node for name, realm in self.realms.items()},
+                self.door,
+                addresses=self.door.addresses,
+                number=0 if siblings is None else siblings.number,
+                release=_release(),
+                keep=settings.var / "inside" if keep else None,
+                notes=settings.notes,
+                health=self._reason,
+            )
         self.door.entrances = self._directory.map(lambda realm: realm.entrance)
         self.desk: Desk | None = None
+
+    def token(self, *channels: str, seconds: float = 3600.0) -> str:
+        """A token by which a browser may hear channels that take one, for so long; "" where the realm has no key."""
+        key = self.settings.key
+        return (
+            "" if key is None else tokens.sign(self.settings.realm, key, time.time(), life=seconds, channels=channels)
+        )
 
     def setup(self, app: web.Application) -> None:
         """Add the hub's routes, and its start and stop, to an application. All answers of it say what ours do."""
@@ -301,6 +340,9 @@ class Hub:
             roster.add_routes(app, self._directory.map(lambda realm: realm.roster), preflights)
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
+        if self.inside is not None:
+            admit, examine = self._directory.default.endpoint.admit, _examine(self.settings)
+            inside.add_routes(app, inside.Window(self.inside, admit, self.door, self.settings, examine))
         if DESCRIPTION.is_file():
             app.router.add_get("/openapi.json", _describe)
         if self.settings.metrics:
@@ -370,6 +412,9 @@ class Hub:
                 if realm.shared is not None:
                     realm.shared.start()
                 stack.push_async_callback(realm.node.stop)
+            if self.inside is not None:
+                self.inside.start()
+                stack.push_async_callback(self.inside.stop)
             if self._siblings is not None:
                 await stack.enter_async_context(self._siblings.answering(self._own_metrics))
             yield
@@ -378,30 +423,53 @@ class Hub:
 
     async def _health(self, request: web.Request) -> web.Response:
         """Liveness: 200 as long as the process answers; says why it may not be ready."""
-        return web.json_response(await self._state(), headers=NO_STORE)
+        return web.json_response(await self._state(request), headers=NO_STORE)
 
     async def _ready(self, request: web.Request) -> web.Response:
         """Readiness: 503 while publications don't get through, a check fails, or while draining."""
-        state = await self._state()
+        state = await self._state(request)
         return web.json_response(state, status=200 if state["ready"] else 503, headers=NO_STORE)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         if request.raw_path.partition("?")[0] != "/metrics":
             # Proxies are told to keep this path for themselves. Not all of them read escapes, and we do.
             return web.Response(status=404, text="Not found\n")
-        text = await self._own_metrics()
+        if not self._is_operator(request):
+            text = "Metrics are for near addresses, and for who shows the realm's key.\n"
+            return web.Response(status=403, text=text, headers=NO_STORE)
+        metrics = await self._own_metrics()
         if self._siblings is not None:
-            text = labelled({self._siblings.number: text, **await self._siblings.ask()})
-        return web.Response(body=text, headers={**NO_STORE, "Content-Type": CONTENT_TYPE})
+            metrics = labelled({self._siblings.number: metrics, **await self._siblings.ask()})
+        return web.Response(body=metrics, headers={**NO_STORE, "Content-Type": CONTENT_TYPE})
+
+    def _is_operator(self, request: web.Request) -> bool:
+        """Whether a request comes from this machine or a private network, or shows the default realm's key.
+
+        Reasons name hosts and users of databases, and metrics what each realm does: nothing for strangers. Whoever
+        comes through a proxy that we know nothing of is one.
+        """
+        authorization = request.headers.get(hdrs.AUTHORIZATION)
+        if authorization is not None and self._directory.default.endpoint.admit(authorization, None) is None:
+            return True
+        proxies, peer = self.door.proxies, request.remote or ""
+        if proxies.count:
+            client = proxies.client(peer, request.headers.getall(proxies.header, ()))
+            return is_near(client.partition("/")[0])
+        return is_near(peer) and not any(name in request.headers for name in HEADERS)
 
     async def _own_metrics(self) -> bytes:
         extra = [metric for collect in self.metrics for metric in await collect()]
         nodes = {name: realm.node for name, realm in self.realms.items()}
         presences = [realm.reporter.rules for realm in self.realms.values() if realm.reporter is not None]
-        return HubMetrics(nodes, self.door, presences, extra).text()
+        return HubMetrics(nodes, self.door, presences, extra, self.inside).text()
 
-    async def _state(self) -> dict[str, Any]:
-        reason = self._ailing() or await self.checks.reason()
+    async def _reason(self) -> str:
+        return self._ailing() or await self.checks.reason()
+
+    async def _state(self, request: web.Request) -> dict[str, Any]:
+        reason = await self._reason()
+        if not self._is_operator(request):
+            return {"ready": not reason, "reason": "not ready" if reason else ""}
         return {
             "ready": not reason,
             "reason": reason,
@@ -417,6 +485,23 @@ class Hub:
                 reason = health.reason or "not well"
                 return reason if realm.node is self.node else f"realm {name}: {reason}"
         return ""
+
+
+def _examine(settings: Settings) -> Callable[[], dict[str, Any]] | None:
+    """What asks Redis how it is set up; None without one."""
+    url = settings.redis_url
+    if url is None:
+        return None
+    from .brokers.redis.probe import examine
+
+    return lambda: examine(url)
+
+
+def _release() -> str:
+    try:
+        return version("fanfare")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 async def _describe(request: web.Request) -> web.StreamResponse:
@@ -454,13 +539,15 @@ def new_hosts(settings: Settings, entries: Iterable[Entry]) -> Hosts:
     )
 
 
-def new_access(settings: Settings, *, listed: bool = False) -> Access:
+def new_access(settings: Settings, *, listed: bool = False, counted: Sequence[str] = ()) -> Access:
     """The rules of access that the settings say; raises SettingsError. Reads the file of rules.
 
-    listed: the settings are those of a realm of the file HUB_REALMS.
+    listed: the settings are those of a realm of the file HUB_REALMS. counted: as for `Hub`.
     """
     text, source = _rules_file(settings, listed)
-    rules = parse_rules(text, source)
+    rules = [*parse_rules(text, source)]
+    if counted:
+        rules.append(Rule(tuple(f"/{pattern}" for pattern in counted), {"presence": "open"}, "the site"))
     for rule in rules:
         if listed and "session" in rule.needs.values():
             raise SettingsError(f"{rule.source}: session is for the default realm: the site knows no other's visitors")

@@ -39,11 +39,12 @@ from .errors import (
     VersionMismatch,
 )
 from .protocol.access import Access, Action, Decision, Grant, Who, refusal
-from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild
+from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild, patterns_of
 from .protocol.dialects import SPEC, Dialect, wire
 from .protocol.messages import Message, dumps, is_deeper
 from .protocol.publications import Draft, Position
 from .protocol.replay import parse_replay
+from .seen import SEEN, Seen
 from .sessions import Answers, Bucket, Hold, Link, Registry, Session, size_of
 from .tentative import Flip, Tentative
 
@@ -151,6 +152,7 @@ class Limits:
     browser_polls: int = 0
     handshake_rate: float = 0.0
     presence_rate: float = 0.0
+    seen_rate: int = 0
 
 
 class Recovery(NamedTuple):
@@ -258,7 +260,8 @@ class Checked:
 
     asked: the list, as it was. looked: how many of it were looked at. names: those, each once when all were.
     refused: what is wrong with the next one. who: for whom the rules were asked, None before they were. decided: how
-    many of them are allowed. forbidden: why the next one is not.
+    many of them are allowed. forbidden: why the next one is not. positions: of the allowed ones those whose position is
+    asked for, and may be, with the one to recover from; None where `step` must look itself.
     """
 
     asked: tuple[object, ...]
@@ -268,6 +271,7 @@ class Checked:
     who: Who | None = None
     decided: int = 0
     forbidden: ProtocolError | None = None
+    positions: dict[str, Position | None] | None = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -280,7 +284,8 @@ class Request:
     """One batch on its way through the rules: `Bayeux.step` takes its messages one by one.
 
     handshake: the first of a batch, beside which nothing else is taken. taken: messages that have been. patterns: that
-    were asked for so far. checked: of the next message.
+    were asked for so far. checked: of the next message. began: when it came to the worker that it reached, if that was
+    before now.
     """
 
     messages: Sequence[object]
@@ -294,6 +299,7 @@ class Request:
     patterns: int = 0
     tries: int = 0
     checked: Checked | None = None
+    began: float | None = None
 
     @property
     def alone(self) -> bool:
@@ -324,8 +330,13 @@ class Crowd:
         Until half of them are used there is no limit, then a part of what is left: who has many and long names leaves
         room for those who have few.
         """
-        left = most - sum(registry.subscribed for registry in self.registries)
-        return math.inf if not most or left > most // 2 else left // SHARES
+        if not most:
+            return math.inf
+        left = most
+        # Each subscription asks; `sum` of a generator takes four times as long.
+        for registry in self.registries:
+            left -= registry.subscribed
+        return math.inf if left > most // 2 else left // SHARES
 
     def may_handshake(self, address: str, now: float, rate: float) -> bool:
         """Whether this address has handshakes left. Its own machine's programs, and unknown ones, have."""
@@ -414,6 +425,13 @@ class Bayeux:
         self.retry = {"reconnect": "retry", "interval": interval, "timeout": timeout}
         self.rehandshake = {"reconnect": "handshake", "interval": interval, "timeout": timeout}
         self.give_up = {"reconnect": "none", "interval": interval, "timeout": timeout}
+        #: What handshakes tell: clients of Salesforce look for this before they ask for a replay, and ours for how many
+        #: publications it is to say of that it has got one.
+        self.ext: dict[str, Any] = {"replay": True}
+        if self.limits.seen_rate:
+            self.ext["seen"] = self.limits.seen_rate
+        #: What clients say that they have got.
+        self.seen = Seen(registry.recent)
         # An EventSource carries the deliveries, so its connects are only signs of life.
         self.stream = {"reconnect": "retry", "interval": timeout, "timeout": 0}
 
@@ -551,8 +569,17 @@ class Bayeux:
         except ForbiddenChannel as error:
             checked.forbidden = error
             return False
+        if checked.positions is not None:
+            found = _asked_positions(message, some)
+            if all(self._may_recover(channel, checked.who) for channel in found):
+                checked.positions |= found
+            else:
+                checked.positions = None
         checked.decided += len(some)
         return checked.decided < len(checked.names)
+
+    def _may_recover(self, channel: str, who: Who) -> bool:
+        return self.access.decide_once("history", channel, who).allowed
 
     def too_large(self, messages: Sequence[object]) -> list[Message]:
         """The replies to a batch that is too long as a whole, one a message: Faye repeats what gets none."""
@@ -723,8 +750,7 @@ class Bayeux:
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
         session = self.new_session(request.now, peer.visitor, peer.address)
         self._take_grant(session, self._shown_grant(session, message), request)
-        # Clients of Salesforce look for this before they ask for a replay.
-        reply["ext"] = {"replay": True}
+        reply["ext"] = self.ext.copy()
         ext = message.get("ext")
         if isinstance(ext, dict) and ext.get("ack") is True:
             session.use_acks()
@@ -744,11 +770,24 @@ class Bayeux:
         if kind not in CONNECTION_TYPES:
             raise NoCommonTransport(_brief(kind)[:40])
         session.touch(request.now)
+        http = request.link is None
+        began = request.now if request.began is None else request.began
+        # Beside a stream it is a sign of life that takes nothing; two of them overtake each other.
+        polls = http and kind != EVENTSOURCE
+        if polls and session.is_older(began, reply.get("id")):
+            # It was on its way for longer than a newer one: through a worker that stood still, or from one that is
+            # no more. Taken for the newest, it would say that what was answered last has arrived, and carry what
+            # comes next to a client that has hung up.
+            reply.update(clientId=session.id, advice={**self.retry, "interval": SUPERSEDED_INTERVAL})
+            reply.update(successful=False, error=wire(Superseded(), self.dialect))
+            request.outcome.replies.append(reply)
+            return
+        if polls or not http:
+            session.note_connect(began, reply.get("id") if http else None)
         self._acknowledge(session, message, request)
         self._take_over(session, message, request, kind)
         first = session.connect()
         timeout = self._timeout(message)
-        http = request.link is None
         request.outcome.resumed = session
         # The first connect is answered at once on every transport: aiocometd's open() waits for it, and
         # Faye's transport:up comes late without. Over HTTP other replies must not wait for a held one.
@@ -922,9 +961,9 @@ class Bayeux:
         grant = self._shown_grant(session, message)
         who = self._asking(session, grant)
         self._check_all_allowed(patterns, who, request)
-        asked = _asked_positions(message, patterns)
+        asked, is_allowed = self._positions(message, patterns, who, request)
         replays = _asked_replays(message, patterns)
-        for channel in (*asked, *replays):
+        for channel in replays if is_allowed else (*asked, *replays):
             if not self.access.may_recover(channel, who):
                 raise ForbiddenChannel(channel, text="Forbidden channel - no history")
         new = self.check_room(session, patterns)
@@ -950,6 +989,18 @@ class Bayeux:
                     session.begin_recovery()
                     request.outcome.recoveries.append(Recovery(session, channel, None, reply, replay))
         request.outcome.replies.append(reply)
+
+    def _positions(
+        self, message: Message, patterns: list[str], who: Who, request: Request
+    ) -> tuple[dict[str, Position | None], bool]:
+        """As `_asked_positions`; and whether it is known that they all may be asked for."""
+        checked = request.checked
+        # Code of the site may have changed what is asked since it was looked at.
+        if checked is None or self.incoming or checked.names is not patterns or checked.who != who:
+            return _asked_positions(message, patterns), False
+        if checked.positions is None or checked.decided < len(patterns):
+            return _asked_positions(message, patterns), False
+        return checked.positions, True
 
     # As subscribe.
     def _unsubscribe(self, message: Message, reply: Message, request: Request) -> None:
@@ -1009,6 +1060,26 @@ class Bayeux:
         if self.registry.events is not None and session is not None:
             self.registry.events.tell("publish", session, channel)
         request.outcome.publishes.append((Draft(channel, data, key, ext=ext), reply))
+        request.outcome.replies.append(reply)
+
+    # MUST: channel, clientId, data. MAY: id.
+    def _see(self, message: Message, reply: Message, request: Request) -> None:
+        """A client says that it has got something: `[channel, position]`."""
+        session = self._session(message)
+        session.touch(request.now)
+        if not self.limits.seen_rate:
+            raise UnknownChannel(SEEN)
+        if not self._may_publish_now(session, request.now):
+            raise TooMany(limit="publishes")
+        data = message.get("data")
+        if not (isinstance(data, list) and len(data) == 2 and all(isinstance(each, str) for each in data)):
+            raise BadMessage("data", text="Not a channel and a position")
+        channel, position = data
+        self.grammar.check_name(channel)
+        # By its own connection, or beside the stream that carries what it hears.
+        transport = EVENTSOURCE if request.link is None and session.link is not None else request.transport
+        if any(pattern in session.patterns for pattern in patterns_of(channel)):
+            self.seen.take(session.id, channel, position, transport, request.now)
         request.outcome.replies.append(reply)
 
     def _encoded(self, channel: str, value: object) -> bytes:
@@ -1112,6 +1183,7 @@ _HANDLERS: dict[str, _Handler] = {
     SUBSCRIBE: Bayeux._subscribe,
     UNSUBSCRIBE: Bayeux._unsubscribe,
     DISCONNECT: Bayeux._disconnect,
+    SEEN: Bayeux._see,
 }
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from .errors import BadMessage, BadToken, BrokerUnavailable, ProtocolError, TooLarge, TooMany
 from .protocol import fanout, tokens
@@ -83,6 +83,13 @@ class Caller:
         """The newest position of a channel in Fanout form. Raises as `publish` does."""
         answer = self._exchange("GET", f"{self._path}/position/?channel={quote(channel, safe='')}", None)
         return _position(answer)
+
+    def look(self, what: str, **query: str) -> Any:
+        """What the hub says of itself (`transports.inside`): now, history, find, client or trace.
+
+        Raises as `publish` does.
+        """
+        return self._exchange("GET", f"{self._path}/inside/{what}/?{urlencode(query)}", None)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

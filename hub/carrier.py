@@ -181,6 +181,7 @@ class Carrier:
         number = self._numbers
         self._sent[number] = _Sent(owner, self._time(), session_id, messages, transport, to, tries)
         to.carried = (owner, number)
+        age = None if to.began is None else round(self._time() - to.began, 3)
         try:
             sent = await self._mail(
                 owner,
@@ -191,6 +192,7 @@ class Carrier:
                 browser=to.peer.browser,
                 address=to.peer.address,
                 hurry=self._host.draining or to.hurried,
+                age=age,
                 body=body,
             )
         except BrokerUnavailable:
@@ -303,6 +305,10 @@ class Carrier:
                 await poll.confirmed.wait()
         except TimeoutError:
             self._lose(poll)
+
+    async def all_confirmed(self) -> None:
+        """As `confirmed`, of all sessions at the same time."""
+        await asyncio.gather(*map(self.confirmed, list(self._unconfirmed)))
 
     def elsewhere(self, poll: Carried) -> None:
         """Say that the session of a carried request is not this node's."""
@@ -442,6 +448,7 @@ class Carrier:
         elif mail.kind == "request":
             poll = self._taken[key] = Carried(key, Peer(mail.address, browser=mail.browser), self._time())
             poll.hurried = mail.hurry
+            poll.began = poll.since - (mail.age or 0.0)
             poll.when_sent(partial(self._answered, poll))
             self._host.accept_carried(mail.session, loads(mail.body), mail.transport, poll)
         elif poll is None:

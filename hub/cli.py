@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import dataclasses
 import errno
 import importlib.util
 import json
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from . import banner, logs, workers
+from . import banner, logs, top, workers
 from .caller import Caller
 from .checkup import Finding as Finding
 from .checkup import check_hub, check_key, check_redis, check_served
@@ -62,6 +63,34 @@ class Command:
     raw: bool = False
 
 
+def group(name: str, help: str, commands: Sequence[Command]) -> Command:
+    """Commands as those of one, such as `fanfare lab joins`; none of them is raw."""
+
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        choices = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+        for command in commands:
+            _add(choices, command, "one")
+
+    def run(found: argparse.Namespace, environ: Environ) -> int:
+        one: Command = found.one
+        return one.run(found, environ)
+
+    return Command(name, help, arguments, run)
+
+
+def _add(choices: Any, command: Command, name: str) -> None:
+    """Add a command to a parser's. name: of the argument that says afterwards that it is this one."""
+    parser = choices.add_parser(
+        command.name,
+        help=command.help,
+        description=command.help[0].upper() + command.help[1:] + ".",
+        epilog=command.epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.arguments(parser)
+    parser.set_defaults(**{name: command})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m hub`: the hub alone; without a command it serves."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -81,15 +110,7 @@ def run(
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     choices = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in commands:
-        sub = choices.add_parser(
-            command.name,
-            help=command.help,
-            description=command.help[0].upper() + command.help[1:] + ".",
-            epilog=command.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.arguments(sub)
-        sub.set_defaults(command=command)
+        _add(choices, command, "command")
     raw = next((command for command in commands if command.raw and list(argv[:1]) == [command.name]), None)
     try:
         if raw is None:
@@ -176,7 +197,7 @@ def _serve(found: argparse.Namespace, environ: Environ) -> int:
 
     async def work(place: Place) -> None:
         app = web.Application()
-        hub = Hub(settings, siblings=place.siblings)
+        hub = Hub(settings, siblings=place.siblings, keep=True)
         hub.setup(app)
         await serve(app, hub, place.announce, place.sock)
 
@@ -550,6 +571,122 @@ def _check_realms(settings: Settings) -> Finding:
     return "realms", True, f"{len(entries)} in {settings.realms}: {'; '.join(names)}" if names else "none"
 
 
+# top, trace
+
+
+def _top_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="print it once, and end")
+    parser.add_argument("--json", action="store_true", help="what the hub says, as one line of JSON each time")
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between looks; default 2")
+    parser.add_argument("--seconds", type=int, default=900, help="how far the small pictures go back; default 900")
+    parser.add_argument("--url", help="the hub's (HUB_URL, else HOST and PORT say it)")
+
+
+def _top(found: argparse.Namespace, environ: Environ) -> int:
+    if not found.every >= 1:
+        raise Wrong("--every: a second or more; looking is not free")
+    caller = _caller(Settings.from_environ(environ), found.url)
+    is_screen = sys.stdout.isatty() and not found.json and not found.once
+    style = top.Style(colours=sys.stdout.isatty() and "NO_COLOR" not in environ)
+    try:
+        while True:
+            now = _looked(caller.look("now"))
+            if found.json:
+                print(json.dumps(now, ensure_ascii=False), flush=True)
+            else:
+                history = _looked(caller.look("history", seconds=str(found.seconds)))
+                size = shutil.get_terminal_size((100, 40))
+                lines = top.screen(now, history, size.columns, style)
+                if is_screen:
+                    # Home, each line with what is left of it cleared, and all below.
+                    lines = lines[: size.lines - 1]
+                    print("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="", flush=True)
+                else:
+                    print(*lines, sep="\n", flush=True)
+            if found.once:
+                return DONE
+            time.sleep(found.every)
+    finally:
+        caller.close()
+
+
+def _looked(answer: Any) -> Any:
+    if not isinstance(answer, dict):
+        raise BrokerError(
+            "what answers says nothing of itself: a hub of an earlier release, or one with HUB_INSIDE=false"
+        )
+    return answer
+
+
+def _trace_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("channel", metavar="CHANNEL", help="such as comments-17")
+    parser.add_argument("--offset", metavar="N", help="which message: its number, or its position; else the newest")
+    parser.add_argument("--json", action="store_true", help="as one line of JSON")
+    parser.add_argument("--url", help="the hub's (HUB_URL, else HOST and PORT say it)")
+
+
+def _trace(found: argparse.Namespace, environ: Environ) -> int:
+    caller = _caller(Settings.from_environ(environ), found.url)
+    query = {"channel": found.channel} | ({} if found.offset is None else {"offset": found.offset})
+    try:
+        way = _looked(caller.look("trace", **query))
+    finally:
+        caller.close()
+    if found.json:
+        print(json.dumps(way, ensure_ascii=False))
+    else:
+        style = top.Style(colours=sys.stdout.isatty() and "NO_COLOR" not in environ)
+        for line in top.way(way, style):
+            # The message's data may have orders to the terminal in it; our own colours are on the first line alone.
+            print(line if line.startswith("\x1b") else shown(line))
+    return DONE if way["workers"] else FAILED
+
+
+# doctor
+
+
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "url", metavar="URL", nargs="?", help="as browsers have it (HUB_URL, else HOST and PORT say it)"
+    )
+    parser.add_argument(
+        "--origin", action="append", default=[], metavar="ORIGIN", help="of pages that must get in; may be repeated"
+    )
+    parser.add_argument(
+        "--hold", type=float, metavar="SECONDS", help="how long polls and idle sockets are tried; else as the hub holds"
+    )
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each finding")
+    _realm_argument(parser)
+
+
+def _doctor(found: argparse.Namespace, environ: Environ) -> int:
+    from .doctor import Doctor
+
+    settings = settings_of(Settings.from_environ(environ), found.realm)
+    with contextlib.suppress(SettingsError):
+        settings = with_kept_key(settings)
+    if found.hold is not None and not 1 <= found.hold <= 600:
+        raise Wrong("--hold: seconds, from 1 to 600")
+    try:
+        doctor = Doctor(found.url or settings.hub_url, settings, origins=found.origin, hold=found.hold)
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+    faults = 0
+    for finding in doctor.look():
+        faults += finding.state == "fault"
+        if found.json:
+            print(json.dumps(dataclasses.asdict(finding), ensure_ascii=False), flush=True)
+            continue
+        label = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}[finding.state]
+        print(shown(f"{label} {finding.name}: {finding.words}"))
+        if finding.mend:
+            print(shown(f"      mend: {finding.mend}"))
+        sys.stdout.flush()
+    if not found.json:
+        print("Nothing is wrong." if not faults else f"{faults} fault{'' if faults == 1 else 's'}.")
+    return FAILED if faults else DONE
+
+
 # bench
 
 
@@ -582,6 +719,27 @@ COMMON = (
         epilog="Recovers what it misses while the hub is away; what can't be recovered is said on standard error.",
     ),
     Command("token", "print a token that may publish, one for a listener, or a new key", _token_arguments, _token),
+    Command(
+        "top",
+        "show what a running hub is doing, until interrupted: health, lateness, channels, workers",
+        _top_arguments,
+        _top,
+        epilog="example: top --once",
+    ),
+    Command(
+        "trace",
+        "show the way of one message: who published it, who heard it, to how many it was written",
+        _trace_arguments,
+        _trace,
+        epilog="example: trace comments-17 --offset 12",
+    ),
+    Command(
+        "doctor",
+        "look at a running hub through the address that browsers use, and say what is in its way",
+        _doctor_arguments,
+        _doctor,
+        epilog="example: doctor https://hub.example.org --origin https://www.example.org",
+    ),
     Command(
         "bench",
         "measure a hub (`bench URL`), or what a hint costs a save (`bench saves`)",

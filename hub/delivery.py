@@ -234,7 +234,8 @@ class Delivery:
                 if channel.startswith(META):
                     told.append((channel, publications))
                 continue
-            recent.add(channel, publications, now, next(iter(self._jobs)) - 1 if self._jobs else None)
+            floor = next(iter(self._jobs)) - 1 if self._jobs else None
+            recent.add(channel, publications, now, floor, len(audience))
             batch = Batch(channel, publications, recent.newest)
             for backlog in backlogs:
                 backlog.add(batch.number, publications, now)

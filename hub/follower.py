@@ -95,6 +95,10 @@ class Following(Protocol):
         """The tops of several channels."""
         return tuple(map(self.position, channels))
 
+    def marks(self, channels: Sequence[str]) -> tuple[object, ...]:
+        """As `positions`, for who compares often: of channels in Bayeux form, and what they are is no text."""
+        return self.positions(channels)
+
     @abstractmethod
     async def reached(self, channel: str, position: str | Position, timeout: float = 0.0) -> bool:
         """Whether this process has heard up to a position, or does within `timeout` seconds.
@@ -284,6 +288,9 @@ class Followers(Following):
 
     def position(self, channel: str) -> str:
         return self.tops.of(channel if channel.startswith("/") else "/" + channel)
+
+    def marks(self, channels: Sequence[str]) -> tuple[object, ...]:
+        return self.tops.marks(channels)
 
     async def reached(self, channel: str, position: str | Position, timeout: float = 0.0) -> bool:
         name, place = from_fanout(channel), _place(position)

@@ -17,6 +17,9 @@ from functools import lru_cache
 #: they leave the other as the client sent it.
 HEADERS = ("x-forwarded-for", "forwarded")
 
+#: How nginx says for whom it asks.
+NGINX_NAMES_CLIENTS = "nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+
 #: The same as they stand in a head.
 FIELDS = tuple(name.encode() for name in HEADERS)
 

@@ -49,6 +49,9 @@ SETTLE = 2.0
 #: Seconds an answer waits for this worker to have read what another has.
 PATIENCE = 3.0
 
+#: Names that are counted at once, at 2 µs each.
+PIECE = 64
+
 #: Where a change is: the offset of the report that made it, and its number within.
 Place = tuple[int, int]
 
@@ -212,6 +215,9 @@ class Shared(Changes):
         self._sending = self._stuck = False
         # Whether names are heard here that were not counted, for there being too many.
         self._overflowed = False
+        # What changed here and is not counted yet, in order; and how many of the first have been.
+        self._changes: deque[tuple[Sequence[str], bool]] = deque()
+        self._counted = 0
         self._key = f"heard:{secrets.token_hex(8)}"
         self._numbers = itertools.count(1)
         node.take_from(REPORTS, self._take)
@@ -327,9 +333,29 @@ class Shared(Changes):
         self._overflowed = presence.here.uncounted > before
 
     def _changed(self, patterns: Sequence[str], heard: bool) -> None:
-        presence = self._presence
-        if presence is None:
+        if self._presence is None:
             return
+        self._changes.append((patterns, heard))
+        if len(self._changes) == 1 and not self._count_some():
+            return
+        if len(self._changes) == 1:
+            # Of nine hundred names that would be 2 ms at once. The others wait behind them.
+            self._node.turns.add(self._count_some)
+
+    def _count_some(self) -> bool:
+        """Count PIECE names more of what changed; whether there are more."""
+        presence, changes = self._presence, self._changes
+        if presence is None or not changes:
+            return False
+        patterns, heard = changes[0]
+        self._count_each(presence, patterns[self._counted : self._counted + PIECE], heard)
+        self._counted += PIECE
+        if self._counted >= len(patterns):
+            changes.popleft()
+            self._counted = 0
+        return bool(changes)
+
+    def _count_each(self, presence: Presence, patterns: Sequence[str], heard: bool) -> None:
         here, now, before = presence.here, self._node.time(), presence.here.uncounted
         for pattern in patterns:
             if is_wild(pattern):
@@ -344,6 +370,8 @@ class Shared(Changes):
         """Nobody has asked for long: keep nothing, tell nothing."""
         self._presence = None
         self._overflowed = False
+        self._changes.clear()
+        self._counted = 0
         self._node.registry.on_change = None
         self._heard.clear()
         self._unsent = []

@@ -27,7 +27,7 @@ class Mail:
     of the receiver's that this is about. session: the session's id. transport, browser and address: as `Node.accept`
     and a poll have them. hurry: nothing is to be held. confirm: the answer has publications, and the owner waits for
     `written`. status: of an answer, in HTTP. offers: the owner would give the session up, as its polls come to the
-    receiver.
+    receiver. age: seconds since the request came to the sender.
     body: the messages of a request, as a JSON array; of an answer, without the brackets.
     """
 
@@ -43,12 +43,13 @@ class Mail:
     confirm: bool = False
     status: int = 200
     offers: bool = False
+    age: float | None = None
     body: bytes = b""
 
     def encode(self) -> bytes:
         """As it is sent."""
         named = ((name, getattr(self, name)) for name in _HEAD)
-        head = {name: value for name, value in named if value is not False and value != ""}
+        head = {name: value for name, value in named if value is not False and value != "" and value is not None}
         return orjson.dumps(head) + b"\n" + self.body
 
     @classmethod
@@ -60,7 +61,8 @@ class Mail:
             mail = cls(body=body, **{name: head[name] for name in _HEAD if name in head})
         except (TypeError, ValueError) as error:
             raise BadWire(f"mail: {error!r}") from None
-        if mail.kind not in _KINDS or type(mail.serial) is not int or type(mail.number) is not int:
+        whole = type(mail.serial) is int and type(mail.number) is int
+        if mail.kind not in _KINDS or not whole or not (mail.age is None or type(mail.age) is float):
             raise BadWire(f"mail of kind {mail.kind!r}")
         return mail
 

@@ -1,9 +1,9 @@
 """Memory of the process: what the C library keeps of it, and when the rest goes back to the kernel.
 
-Freed memory is kept for what comes next, KEPT_BYTES of it. What lies in holes between what lives the C library never
-gives back by itself: a flood of bodies of a megabyte left 37 MiB resident for good. So once the process is calm again
-it is asked to (malloc_trim(3)): that takes about a millisecond for every ten, and waits of others for memory with it,
-which is why it is done then, and in a thread.
+Freed memory is kept for what comes next, KEPT_BYTES of it while there is work. What lies in holes between what lives
+the C library never gives back by itself: a flood of bodies of a megabyte left 37 MiB resident for good. So once the
+process is calm again it is asked to (malloc_trim(3)): that takes about a millisecond for every ten, and waits of others
+for memory with it, which is why it is done then, and in a thread.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 KEPT_BYTES = 16 * 1024 * 1024
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+
+#: Bytes of it that are kept once the process is calm: the next flood takes the rest anew in some milliseconds.
+CALM_BYTES = 4 * 1024 * 1024
 
 #: Seconds between two looks at whether the process is calm, and the part of a core below which it is.
 LOOK_SECONDS = 2.0
@@ -66,18 +69,19 @@ def resident() -> int:
 
 
 def keep_memory() -> None:
-    """Have the C library keep freed memory for what comes next: 16 MiB, and blocks of up to 4 MiB among it.
+    """Have the C library keep freed memory for what comes next: 16 MiB, and blocks of up to that size among it.
 
     glibc gives back what is larger than 128 KiB, or a few MiB at the end of the heap, and takes it again page by page:
-    2 MiB bodies cost three times as much for it, and held up a round of the loop for 2.8 ms instead of 1. Its own way
-    to adapt is off from here on. Other C libraries are left as they are.
+    2 MiB bodies cost three times as much for it, and held up a round of the loop for 2.8 ms instead of 1. The decoder
+    of JSON takes a block of twelve times the text's size: taken from the kernel each time, a text of a megabyte cost
+    half a millisecond more. glibc's own way to adapt is off from here on. Other C libraries are left as they are.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
     mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
-    mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES // 4)
+    mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 async def give_back(seconds: float = LOOK_SECONDS) -> None:
@@ -97,7 +101,7 @@ async def give_back(seconds: float = LOOK_SECONDS) -> None:
         before = resident()
         if trimming.is_due(cpu - spent, now - looked, before):
             # Without the interpreter's lock.
-            await asyncio.to_thread(trim, KEPT_BYTES)
+            await asyncio.to_thread(trim, CALM_BYTES)
             after = resident()
             trimming.done(before, after)
             logger.debug("memory given back", extra={"bytes": max(0, before - after), "resident": after})

@@ -5,17 +5,17 @@ Collected when asked for; the hot paths only add to plain integers.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from .bayeux import LIMITS
+from .inside.insider import Inside, resident
 from .node import Node
 from .presence import Presence
+from .seen import BOUNDS, Spread
 from .transports.front import Door
 
 #: The content type of Prometheus's text format.
@@ -81,7 +81,8 @@ class HubMetrics(Collector):
 
     nodes: of the realms, by name. What has no label is the sum of them all.
     presences: of the realms that tell who is in a channel.
-    extra: metrics that someone else collected for this look, such as `hub.orm.metrics.of_outbox`'s.
+    extra: metrics that someone else collected for this look, such as `hub.orm.metrics.of_outbox`'s. inside: what looks
+    at the process, if anything does.
     """
 
     def __init__(
@@ -90,11 +91,13 @@ class HubMetrics(Collector):
         door: Door,
         presences: Iterable[Presence] = (),
         extra: Iterable[Metric] = (),
+        inside: Inside | None = None,
     ) -> None:
         self._nodes = nodes
         self._presences = list(presences)
         self._door = door
         self._extra = list(extra)
+        self._inside = inside
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -130,7 +133,10 @@ class HubMetrics(Collector):
         yield _gauge("ready", "1 while publications get through", int(all(node.health.well for node in nodes)))
         if len(nodes) > 1:
             yield from self._by_realm()
-        yield _gauge("resident_bytes", "resident memory of the process", _resident_bytes())
+        yield _gauge("resident_bytes", "resident memory of the process", resident())
+        yield from _seen(nodes)
+        if self._inside is not None:
+            yield from _inside(self._inside)
         if self._presences:
             yield from self._collect_presence()
         yield from self._extra
@@ -175,6 +181,44 @@ class HubMetrics(Collector):
             yield gauge
 
 
+def _seen(nodes: Iterable[Node]) -> Iterator[Metric]:
+    """How late publications were in browsers, and why sessions ended."""
+    late = HistogramMetricFamily(
+        "hub_seen_seconds",
+        "from hearing a publication until a browser has said that it has got it",
+        labels=["transport"],
+    )
+    spreads: dict[str, list[Spread]] = {}
+    ended = CounterMetricFamily("hub_ended", "sessions that ended, by reason", labels=["why"])
+    ends: dict[str, int] = {}
+    lag = 0.0
+    for node in nodes:
+        lag = max(lag, node.broker.lag)
+        for transport, spread in node.bayeux.seen.spreads.items():
+            spreads.setdefault(transport, []).append(spread)
+        for why, count in node.notes.ends.items():
+            ends[why] = ends.get(why, 0) + count
+    for transport, some in spreads.items():
+        counts = [sum(each) for each in zip(*(spread.counts for spread in some), strict=True)]
+        bounds = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
+        buckets = [(bound, float(sum(counts[: at + 1]))) for at, bound in enumerate(bounds)]
+        late.add_metric([transport], buckets, sum(spread.total for spread in some))
+    for why, count in ends.items():
+        ended.add_metric([why], count)
+    yield late
+    yield ended
+    yield _gauge("log_lag_seconds", "from saying something to the log until this process hears it", lag)
+
+
+def _inside(inside: Inside) -> Iterator[Metric]:
+    yield _gauge("loop_lag_seconds", "how late timers were at most in the last second", inside.lag)
+    yield _counter("inside_cpu_seconds", "CPU time spent on looking at the hub from inside", inside.own_seconds)
+    probes = GaugeMetricFamily("hub_probe_seconds", "the last answer of what the process leans on", labels=["what"])
+    for name, seconds in inside.took.items():
+        probes.add_metric([name], seconds)
+    yield probes
+
+
 def labelled(texts: Mapping[int, bytes | None]) -> bytes:
     """The metrics of several workers as one text, each sample with its worker; None for one that gives none.
 
@@ -209,10 +253,3 @@ def _counter(name: str, words: str, value: float) -> Metric:
 
 def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(f"hub_{name}", words, value=value)
-
-
-def _resident_bytes() -> int:
-    if not sys.platform.startswith("linux"):
-        return 0
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

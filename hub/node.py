@@ -45,6 +45,7 @@ from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSe
 from .follower import FollowBounds, Followers
 from .histories import HistoryRule
 from .lanes import Lanes
+from .notes import SERVER, Notes
 from .polls import Poll
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import home, is_meta, is_wild, matches
@@ -107,6 +108,9 @@ MOVED_PATTERNS = 50
 #: Seconds at the end for giving sessions to other workers.
 RELEASE_SECONDS = 5.0
 
+#: Seconds until it is asked again whose a session is, where the broker could not say.
+SURE_AGAIN_SECONDS = 0.5
+
 #: Sessions one request may claim. Clients send their own; more is somebody guessing.
 MAX_CLAIMS = 4
 
@@ -126,6 +130,7 @@ class Bounds:
     session_ttl: float = 30.0
     follower_count: int = 10_000
     follower_bytes: int = 16 * 1024 * 1024
+    notes: int = 20_000
 
 
 #: Sees a publication before this process's subscribers do: what it returns is delivered, None drops it. It
@@ -153,6 +158,10 @@ class Node:
         self.tentative = Tentative()
         bayeux.tentative = self.tentative if broker.keeps_sessions else None
         self.counters = Counters()
+        #: What was published here and by whom, and what became of sessions.
+        self.notes = Notes(self.bounds.notes)
+        #: What workers say to each other beside requests, by the word that it begins with.
+        self.mailboxes: dict[bytes, Callable[[bytes], None]] = {}
         self.draining = False
         self.links: set[Link] = set()
         #: WebSockets open, and how many connections an address has, by address, at all nodes of the process.
@@ -205,6 +214,11 @@ class Node:
         self.carrier = Carrier(self, broker, self.counters, self.time, bayeux.limits.timeout)
         # Sessions of which is being found out whether they are still this node's.
         self._checking: set[Session] = set()
+        # Sessions that went on on an event stream, those of them that wait until it is certain whose they are, and the
+        # lease in which something was received last.
+        self._streamed: WeakKeyDictionary[Session, None] = WeakKeyDictionary()
+        self._held_back: set[Session] = set()
+        self._life = 0
         # Bound once: an entry of the wheel then costs no method object.
         self._hold_is_due = self._hold_due
         self._session_is_due = self._session_due
@@ -246,6 +260,8 @@ class Node:
         if self.broker.keeps_sessions:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RELEASE_SECONDS):
+                    # For all at once: they are given up in parts, which would wait one after the other.
+                    await self.carrier.all_confirmed()
                     await self.store.release_all()
                     await self.carrier.finished()
             await self._finish_tasks()
@@ -319,6 +335,8 @@ class Node:
         if self.broker.keeps_sessions and self._is_routed(messages, link):
             if link is not None:
                 self._later.setdefault(link, _Later())
+            elif isinstance(to, Poll) and to.began is None:
+                to.began = self.time()
             client = client_of(messages)
             self.lanes.hold(client)
             self.spawn(self._in_lane(client, self._route(messages, transport, to, link)))
@@ -357,6 +375,8 @@ class Node:
         bayeux = self.bayeux
         request = bayeux.begin(messages, self.time(), transport, to, link)
         request.tries = tries
+        if isinstance(to, Poll):
+            request.began = to.began
         if len(messages) > FEW_MESSAGES or any(map(bayeux.is_long, messages)):
             # In pieces of PIECE_SECONDS, none in the turn of decoding it.
             if link is not None:
@@ -429,8 +449,11 @@ class Node:
     def _carry_out(self, request: Request) -> None:
         """Do what the rules left to do, and answer."""
         outcome, to, link = request.outcome, request.to, request.link
-        if outcome.resumed is not None and self.registry.attendance is not None:
-            self.registry.attendance.back(outcome.resumed)
+        if outcome.resumed is not None:
+            if self.registry.attendance is not None:
+                self.registry.attendance.back(outcome.resumed)
+            if self.notes.loose:
+                self._note_return(outcome.resumed, link)
         if outcome.ended or outcome.released or outcome.replaced or outcome.opened or outcome.granted:
             self._settle(outcome)
         kept = self.broker.keeps_sessions and (outcome.changed or outcome.ended)
@@ -444,7 +467,12 @@ class Node:
                 self._go_on_after(outcome.recoveries)
             else:
                 names = self._begin_work(outcome)
-                self.spawn(self._finish(request, names, room))
+                client = None
+                if len(outcome.recoveries) > PIECE:
+                    # What its client sends next waits for all of them.
+                    client = client_of(request.messages)
+                    self.lanes.hold(client)
+                self.spawn(self._in_lane(client, self._finish(request, names, room)))
         else:
             self._respond(outcome, to, link)
 
@@ -487,22 +515,24 @@ class Node:
         if poll.carried is not None:
             self.carrier.written(poll)
 
-    async def publish(self, drafts: Sequence[Draft]) -> list[Published]:
-        """Publish drafts; raises BrokerUnavailable. Waits while fan-out is far behind."""
+    async def publish(self, drafts: Sequence[Draft], by: str = SERVER) -> list[Published]:
+        """Publish drafts; raises BrokerUnavailable. Waits while fan-out is far behind. by: as for `Notes.note`."""
         room = self.delivery.room()
         if room is not None:
             await room
         published = await self.broker.publish(drafts)
         self.counters.published += len(published)
+        self.notes.note(drafts, published, by, self.bayeux.wall())
         return published
 
-    def try_publish(self, drafts: Sequence[Draft]) -> list[Published] | None:
+    def try_publish(self, drafts: Sequence[Draft], by: str = SERVER) -> list[Published] | None:
         """Publish without waiting, or None: then nothing was done, and it takes `publish`."""
         if self.delivery.is_behind:
             return None
         published = self.broker.try_publish(drafts)
         if published is not None:
             self.counters.published += len(published)
+            self.notes.note(drafts, published, by, self.bayeux.wall())
         return published
 
     async def kick(self, user: str) -> None:
@@ -570,7 +600,9 @@ class Node:
 
     def _lose_link(self, session: Session) -> None:
         """A session's link is gone, whoever noticed first; it lives on for `session_ttl` from now."""
-        session.detach()
+        if session.detach() is not None and not session.ended:
+            self._note(session, "connection lost")
+            self.notes.unlinked(session.id)
         session.touch(self.time())
         if self.registry.attendance is not None:
             self.registry.attendance.away(session)
@@ -598,7 +630,41 @@ class Node:
             link.leave(NORMAL, "not recovered")
             return
         self.registry.attach(session, link)
+        self._streamed[session] = None
         self._flush_queue(session)
+
+    def _hold_streams_back(self) -> None:
+        """What comes for event streams waits until it is certain that their sessions are still this node's.
+
+        It stood still, or the broker was away. Their clients' polls may have gone to other workers meanwhile, and have
+        changed there what is heard. What a socket's client asks comes by the socket itself.
+        """
+        self._life = self.broker.life
+        for session in list(self._streamed):
+            if session.link is None or session.ended:
+                del self._streamed[session]
+            elif session.fence > 0 and not self.store.is_mine(session) and session not in self._held_back:
+                self._held_back.add(session)
+                session.begin_recovery()
+                self.spawn(self._make_sure(session))
+
+    async def _make_sure(self, session: Session) -> None:
+        store = self.store
+        try:
+            while self._is_held_back(session):
+                with contextlib.suppress(BrokerUnavailable):
+                    async with store.turn(session.id):
+                        if not session.ended:
+                            await store.locate(session.id)
+                if self._is_held_back(session):
+                    await asyncio.sleep(SURE_AGAIN_SECONDS)
+        finally:
+            self._held_back.discard(session)
+            session.end_recovery()
+        self._go_on_with(session)
+
+    def _is_held_back(self, session: Session) -> bool:
+        return session.link is not None and not self.store.is_mine(session) and not self.draining
 
     def count_address(self, address: str, change: int) -> None:
         """A connection of this address came (1) or went (-1)."""
@@ -634,9 +700,10 @@ class Node:
         if session.ended:
             return
         hold, link = session.end_hold(), session.detach()
+        self._note_end(session, reason)
         self.registry.end(session)
-        # One without a connect was never more than a handshake.
-        if session.fence > 0 and session.connected:
+        # One that expires without a connect was never more than a handshake.
+        if session.fence > 0 and (session.connected or reason != "expired"):
             self.spawn(self.store.bury_later(session))
         if hold is not None:
             # Never a plain success: CometD's client throws at one with this advice, and polls no more.
@@ -645,6 +712,20 @@ class Node:
         if link is not None:
             link.leave(SLOW if reason == "slow" else NORMAL, reason)
         logger.info("session ended", extra={"session": session.id[:8], "reason": reason})
+
+    def _note(self, session: Session, what: str) -> None:
+        """Note what has happened to a session, for who looks for it."""
+        self.notes.happened(session.id, what, self.bayeux.wall(), session.name, session.address)
+
+    def _note_end(self, session: Session, reason: str) -> None:
+        self.notes.ends[reason] += 1
+        self.notes.loose.pop(session.id, None)
+        self._note(session, f"ended: {reason}")
+
+    def _note_return(self, session: Session, link: Link | None) -> None:
+        """A client whose connection was lost asks again."""
+        if self.notes.loose.pop(session.id, self) is None:
+            self._note(session, "goes on by polling" if link is None else "goes on by another connection")
 
     async def subscribe(
         self, session: Session, positions: dict[str, Position | None]
@@ -691,6 +772,8 @@ class Node:
 
     def receive(self, publications: Sequence[Publication]) -> None:
         """Take what the broker accepted, and deliver it."""
+        if self._streamed and self.broker.keeps_sessions and self.broker.life != self._life:
+            self._hold_streams_back()
         self.counters.received += len(publications)
         if self.published:
             heard, publications = publications, self._pass_out(publications)
@@ -908,7 +991,7 @@ class Node:
 
         Before anything else of it is waited for: what its client sends next would be published first.
         """
-        if self.broker.keeps_sessions or self.try_publish([draft for draft, _ in outcome.publishes]) is None:
+        if self.broker.keeps_sessions or self.try_publish([draft for draft, _ in outcome.publishes], "") is None:
             return False
         outcome.publishes = []
         return True
@@ -951,8 +1034,7 @@ class Node:
                 await self._publish(outcome, room)
             for service, call, reply in outcome.calls:
                 await self._serve(service, call, reply, outcome.replies)
-            for recovery in outcome.recoveries:
-                await self._recover_for(recovery)
+            await self._recover_all(outcome.recoveries)
             if self.broker.keeps_sessions and (outcome.changed or outcome.ended):
                 kept = await self._keep(request)
         finally:
@@ -973,11 +1055,15 @@ class Node:
     def _go_on_after(self, recoveries: Iterable[Recovery]) -> None:
         """Let sessions have what waited behind their recoveries, now that their clients have been told of these."""
         for session in {recovery.session: None for recovery in recoveries}:
-            session.settle()
-            if session.hold is not None and session.has_ready and (session.link is None or session.ack is not None):
-                self._answer(session)
-            else:
-                self._flush_queue(session)
+            self._go_on_with(session)
+
+    def _go_on_with(self, session: Session) -> None:
+        session.settle()
+        is_due = session.has_ready or session.lost is not None
+        if session.hold is not None and is_due and (session.link is None or session.ack is not None):
+            self._answer(session)
+        else:
+            self._flush_queue(session)
 
     # Sessions that outlive their worker
 
@@ -1035,8 +1121,15 @@ class Node:
         return self.tentative.finish(change.session, flips, kept=kept)
 
     def _accept_anew(self, request: Request) -> None:
-        """Take a request again whose session turned out to be another worker's."""
+        """Take a request again whose session turned out to be another worker's.
+
+        One that was carried is the business of the worker that it came through: that may have had it done elsewhere
+        while this one stood still, and answered. Done again, a subscribe would undo what its client asked for since.
+        """
         link = request.link
+        if isinstance(request.to, Carried):
+            self.carrier.elsewhere(request.to)
+            return
         if link is not None:
             self._later.setdefault(link, _Later())
         self.spawn(self._route(request.messages, request.transport, request.to, link, request.tries + 1))
@@ -1181,10 +1274,20 @@ class Node:
         session = self.registry.get(session_id)
         if self.broker.keeps_sessions and len(session_id) == ID_CHARS:
             is_here = session is not None and self.store.is_mine(session) and self._is_resumable(session)
-            if not is_here or self.store.is_busy(session_id):
+            if not is_here or self.store.is_busy(session_id) or self.carrier.unconfirmed(session_id):
                 await self.bring(session_id, resumes=True)
             session = self.registry.get(session_id)
         return session
+
+    async def session_still(self, session: Session) -> Session | None:
+        """As `session`, of one that it returned some turns of the loop ago. Raises BrokerUnavailable.
+
+        Another link may have come and gone meanwhile, with what can't be given again from here.
+        """
+        found: Session | None = session
+        while found is not None and not found.ended and not self._is_resumable(found):
+            found = await self.session(found.id)
+        return found
 
     def _is_resumable(self, session: Session) -> bool:
         """Whether another connection can go on with a session without asking the broker what the last one carried."""
@@ -1200,6 +1303,7 @@ class Node:
             for _ in range(MAX_TRIES):
                 claim = await store.locate(session_id, against=against)
                 if claim is None:
+                    await self.carrier.confirmed(session_id)
                     if resumes:
                         await store.recover(session_id)
                     return
@@ -1232,16 +1336,24 @@ class Node:
         return all(self.bayeux.access.may_subscribe(pattern, who) for pattern in patterns)
 
     def adopted(self, session: Session) -> None:
+        self._note(session, "came from another worker")
         self._watch_grant(session)
         ttl = self.bounds.session_ttl if session.connected else UNCONNECTED_SECONDS
         self.wheel.add(self.time() + ttl, self._session_is_due, session)
         if self.registry.attendance is not None:
             self.registry.attendance.adopted(session)
 
+    def unconfirmed(self, session_id: str) -> bool:
+        return self.carrier.unconfirmed(session_id)
+
+    async def confirmed(self, session_id: str) -> None:
+        await self.carrier.confirmed(session_id)
+
     def not_recovered(self, session: Session) -> None:
         self.end_session(session, "not recovered")
 
     def let_go(self, session: Session, *, superseded: bool) -> None:
+        self._note(session, "went to another worker")
         hold, link = session.end_hold(), session.depart()
         if hold is not None:
             if superseded:
@@ -1255,13 +1367,20 @@ class Node:
 
     def mail(self, message: bytes) -> None:
         """Take what another worker sent."""
-        self.carrier.take(message)
+        box = self.mailboxes.get(message[: message.find(b":")]) if self.mailboxes else None
+        if box is None:
+            self.carrier.take(message)
+        else:
+            box(message[message.find(b":") + 1 :])
 
     async def _publish(self, outcome: Outcome, room: asyncio.Future[None] | None) -> None:
         try:
             if room is not None:
                 await room
-            self.counters.published += len(await self.broker.publish([draft for draft, _ in outcome.publishes]))
+            drafts = [draft for draft, _ in outcome.publishes]
+            published = await self.broker.publish(drafts)
+            self.counters.published += len(published)
+            self.notes.note(drafts, published, "", self.bayeux.wall())
         except BrokerUnavailable:
             for _, reply in outcome.publishes:
                 reply.update(successful=False, error="503::Not published - try again")
@@ -1288,6 +1407,17 @@ class Node:
                 answer["id"] = reply["id"]
             replies.insert(replies.index(reply) + 1, answer)
 
+    async def _recover_all(self, recoveries: Sequence[Recovery]) -> None:
+        # Who asks for no history is told where its channels are before anything more is published there.
+        histories = [each for each in recoveries if each.since is not None or each.replay is not None]
+        for recovery in recoveries:
+            if recovery.since is None and recovery.replay is None:
+                await self._recover_for(recovery)
+        for number, recovery in enumerate(histories, 1):
+            if number % PIECE == 0:
+                await self.turns.wait()
+            await self._recover_for(recovery)
+
     async def _recover_for(self, recovery: Recovery) -> None:
         session, channel, ext = recovery.session, recovery.channel, recovery.reply["ext"]
         try:
@@ -1308,15 +1438,20 @@ class Node:
         """Put what came after `since` at the head of the session's queue; the channel's top, and whether all came."""
         if since is None:
             top = await self.broker.position(channel)
-            session.begin(channel, top)
+            self._place(session, channel, top)
             return top, True
         return self._recovered(session, channel, await self.broker.history(channel, since))
+
+    def _place(self, session: Session, channel: str, top: Position) -> None:
+        """A session begins here, unless it has unsubscribed meanwhile: it would begin here when it subscribes again."""
+        if self.registry.listens(session, channel):
+            session.begin(channel, top)
 
     async def _replay(self, session: Session, channel: str, replay: int | Position) -> tuple[Position, bool]:
         """As `_recover`, by a replay id. What may have been missed counts as not recovered."""
         top = await self.broker.position(channel)
         if replay == NEW:
-            session.begin(channel, top)
+            self._place(session, channel, top)
             return top, True
         start = start_of(replay, top)
         top, complete = self._recovered(session, channel, await self.broker.history(channel, start.since))
@@ -1325,14 +1460,20 @@ class Node:
     def _recovered(self, session: Session, channel: str, history: History) -> tuple[Position, bool]:
         if session.ended:
             return history.top, False
+        if not self.registry.listens(session, channel):
+            # It has unsubscribed meanwhile.
+            return history.top, history.recovered
         publications = self._pass_out(history.publications) if self.published else history.publications
         count, size = self.bounds.queue_count, self.bounds.queue_bytes
-        if not session.has_room(publications, count, size):
+        if not session.has_room(channel, publications, count, size):
             # What waits for a session is bounded however it came there: a question of 700 bytes may be for 20 MiB.
             publications = conflate(publications)
-            if not session.has_room(publications, count, size):
+            if not session.has_room(channel, publications, count, size):
                 history, publications = History((), history.top, False), ()
                 self.counters.oversized += 1
+        if not history.recovered and session.tracks and session.link is None and session.awaits(channel):
+            # An earlier subscribe was told that this comes, and whoever sent this one may have left before the answer.
+            session.mark_lost({channel})
         first = history.publications[0].position if history.publications else None
         session.begin(channel, history.top if first is None else Position(first.epoch, first.offset - 1))
         session.recovered(channel, publications, history.top)
@@ -1367,6 +1508,7 @@ class Node:
         if outcome.opened is not None:
             self._opened(outcome.opened)
         for session, reason in outcome.ended:
+            self._note_end(session, reason)
             logger.debug("session ended", extra={"session": session.id[:8], "reason": reason})
 
     def _opened(self, session: Session) -> None:

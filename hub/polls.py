@@ -17,12 +17,15 @@ class Poll:
 
     peer: whose request it is. session, taken and told_lost: whose queue the answer carries, and which channels it says
     have lost something, for `Node.abandon`. gone: whether the client is. carried: the worker that has the request, and
-    its number there. hurried: whether it must not be held.
-    status: that the answer has in HTTP, where the transport can say it: 503 if nothing was done.
+    its number there. hurried: whether it must not be held. began: when it came to the first worker that it reached, by
+    the node's clock, None if that was just now.
+    status: that the answer has in HTTP, where the transport can say it: 503 if it is to be sent again. Mostly nothing
+    was done; what is on its way to another worker perhaps will be.
     """
 
     __slots__ = (
         "_sent",
+        "began",
         "carried",
         "gone",
         "hurried",
@@ -39,12 +42,18 @@ class Poll:
         self.gone = False
         self.hurried = False
         self.status = 200
+        self.began: float | None = None
         self.carried: tuple[str, int] | None = None
         self.session: Session | None = None
         self.taken: list[Publication] = []
         self.told_lost: list[str] = []
         self._sent: Callable[[list[bytes]], None] | None = None
         self.parts: list[bytes] | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it matters if the client gets this answer: with it something counts as arrived."""
+        return bool(self.taken or self.told_lost or self.carried)
 
     def send(self, parts: list[bytes]) -> None:
         """Keep the answer, and wake who waits for it. A second answer is a bug and is dropped with a log line."""

@@ -35,6 +35,7 @@ from typing import Protocol
 from .brokers import Broker
 from .caller import Caller, Told
 from .errors import BadMessage, BadToken, BrokerUnavailable, HubError, TooLarge
+from .notes import SITE, Notes
 from .protocol import fanout, messages
 from .protocol.channels import from_fanout, from_fanout_name, to_fanout
 from .protocol.publications import Draft, Position
@@ -110,14 +111,20 @@ class Publisher(ABC):
 
 
 class BrokerPublisher(Publisher):
-    """Publishes straight to a broker that someone else opens and closes."""
+    """Publishes straight to a broker that someone else opens and closes. notes: where that is noted, if anywhere."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, notes: Notes | None = None) -> None:
         self._broker = broker
+        self._notes = notes
 
     async def publish_many(self, items: Sequence[Item]) -> list[Position | None]:
         drafts = [item.draft() for item in items]
-        return [published.position for published in await self._broker.publish(drafts)] if drafts else []
+        if not drafts:
+            return []
+        published = await self._broker.publish(drafts)
+        if self._notes is not None:
+            self._notes.note(drafts, published, SITE, time.time())
+        return [each.position for each in published]
 
     async def position(self, channel: str) -> str | None:
         try:

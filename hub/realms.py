@@ -229,16 +229,18 @@ _FILE = Kind("path", _parse_file)
 class Directory(Generic[T]):
     """Something of each realm, to be found for a request. Pure.
 
-    name, default: of the realm for whatever is nobody else's. others: name, hosts and thing of each.
+    name, default: of the realm for whatever is nobody else's. others: name, hosts and thing of each. things: of all,
+    the default's first.
     """
 
-    __slots__ = ("_by_host", "_by_label", "_by_name", "_others", "default", "name")
+    __slots__ = ("_by_host", "_by_label", "_by_name", "_others", "default", "name", "things")
 
     def __init__(self, name: str, default: T, others: Iterable[tuple[str, tuple[str, ...], T]] = ()) -> None:
         self.name = name
         self.default = default
         self._others = tuple(others)
         self._by_name = {name: default} | {name: thing for name, _, thing in self._others}
+        self.things = tuple(self._by_name.values())
         self._by_host = {host: thing for _, hosts, thing in self._others for host in hosts}
         self._by_label = {name.lower(): thing for name, _, thing in self._others}
 

@@ -9,13 +9,29 @@ is given again what came after. A batch is kept once, whoever hears it: a delive
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
 
+from .errors import BadMessage
 from .protocol.channels import is_wild, patterns_of
 from .protocol.publications import Position, Publication
 
 #: Channels whose newest forgotten batch is known by number; the others count as the one forgotten last.
 MAX_CHANNELS = 50_000
+
+
+class Kept(NamedTuple):
+    """A batch that is remembered. at: when it was handed over, by the clock that `add` was told; reach: to how many."""
+
+    number: int
+    publications: Sequence[Publication]
+    at: float
+    size: int
+    reach: int
+
+
+_Plain = tuple[int, Sequence[Publication], float, int, int]
 
 
 class Recent:
@@ -36,18 +52,27 @@ class Recent:
         self.repeated = 0
         self.forgotten = 0
         self._bytes = 0
-        self._batches: dict[str, deque[tuple[int, Sequence[Publication]]]] = {}
-        self._order: deque[tuple[float, str, int]] = deque()
+        # As `Kept`, but plain: to make one of its own class takes three times as long.
+        self._batches: dict[str, deque[_Plain]] = {}
+        self._order: deque[_Plain] = deque()
         # The newest batch of each channel that is kept no more, and the position it ended at; oldest number first.
         self._gone: dict[str, tuple[int, Position]] = {}
         self._floor = 0
         # Of batches that went before older ones: the number up to which all had been handed over.
         self._floors: dict[int, int] = {}
 
-    def add(self, channel: str, publications: Sequence[Publication], now: float, floor: int | None = None) -> None:
+    def add(
+        self,
+        channel: str,
+        publications: Sequence[Publication],
+        now: float,
+        floor: int | None = None,
+        reach: int = 0,
+    ) -> None:
         """Remember a batch that is about to be handed to its sessions.
 
-        floor: up to which number all others have been, if older ones have not: who has got this one has those.
+        floor: up to which number all others have been, if older ones have not: who has got this one has those. reach:
+        how many sessions that are awake.
         """
         number = self.newest = self.newest + 1
         if floor is not None:
@@ -59,12 +84,13 @@ class Recent:
         batches = self._batches.get(channel)
         if batches is None:
             batches = self._batches[channel] = deque()
-        batches.append((number, publications))
+        kept = (number, publications, now, size, reach)
+        batches.append(kept)
         order = self._order
-        order.append((now, channel, size))
+        order.append(kept)
         self._bytes += size
         oldest = now - self.seconds
-        while order and (self._bytes > self.size or order[0][0] < oldest):
+        while order and (self._bytes > self.size or order[0][2] < oldest):
             self._forget()
 
     def step(self) -> int:
@@ -76,10 +102,53 @@ class Recent:
 
     def before(self, publication: Publication) -> int | None:
         """The number before the batch that this publication came in; None if it is not here."""
-        for number, publications in self._batches.get(publication.channel, ()):
+        for number, publications, *_ in self._batches.get(publication.channel, ()):
             if publication in publications:
                 return number - 1
         return None
+
+    def find(self, channel: str, position: Position) -> Kept | None:
+        """The batch with what stands at a position; None if it is not here. Looks from the newest back."""
+        for kept in reversed(self._batches.get(channel, ())):
+            publications = kept[1]
+            last = publications[-1].position
+            if last.epoch == position.epoch and last.offset < position.offset:
+                return None
+            for publication in publications:
+                if publication.position == position:
+                    return Kept(*kept)
+        return None
+
+    def when(self, channel: str, position: str) -> float | None:
+        """When what stands at this position, "epoch.offset", was handed over; None if it is not here."""
+        try:
+            found = self.find(channel, Position.parse(position))
+        except BadMessage:
+            return None
+        return None if found is None else found.at
+
+    def last(self, channels: Iterable[str], most: int) -> list[Publication]:
+        """The newest publications of these channels that are here, the newest last."""
+        found: list[_Plain] = []
+        for channel in channels:
+            found += islice(reversed(self._batches.get(channel, ())), most)
+        found.sort(key=_number)
+        return [each for kept in found[-most:] for each in kept[1]][-most:]
+
+    def sample(self, most: int, looked: int) -> tuple[list[Kept], int]:
+        """Some of the newest `looked` batches, evenly, `most` or fewer; and for how many each of them stands."""
+        count = min(len(self._order), looked)
+        step = max(1, -(-count // most))
+        return [Kept(*kept) for kept in islice(reversed(self._order), 0, count, step)], step
+
+    def since(self, number: int, most: int) -> list[Kept]:
+        """The batches after this number, the newest `most` of them, newest first."""
+        found = []
+        for kept in islice(reversed(self._order), most):
+            if kept[0] <= number:
+                break
+            found.append(Kept(*kept))
+        return found
 
     def number(self, position: Position) -> int | None:
         """What has certainly arrived where the batch has that ended at a position; None if it is not known.
@@ -87,7 +156,7 @@ class Recent:
         The batch's number, or the floor it had. Walks all of them.
         """
         for batches in self._batches.values():
-            for number, publications in batches:
+            for number, publications, *_ in batches:
                 if publications[-1].position == position:
                     return self._floors.get(number, number)
         for number, last in self._gone.values():
@@ -103,7 +172,7 @@ class Recent:
         wild = any(map(is_wild, marks))
         if self._forgotten(marks, wild, may_hear):
             return None
-        found: list[tuple[int, Sequence[Publication]]] = []
+        found: list[_Plain] = []
         for channel in self._batches if wild else marks:
             mark = self._mark(channel, marks, wild, may_hear)
             if mark is None:
@@ -113,7 +182,7 @@ class Recent:
                     break
                 found.append(batch)
         found.sort(key=_number)
-        return [publication for _, publications in found for publication in publications]
+        return [publication for batch in found for publication in batch[1]]
 
     def _mark(self, channel: str, marks: Mapping[str, int], wild: bool, may_hear: Callable[[str], bool]) -> int | None:
         """The least mark of the patterns that match a channel; None if none does."""
@@ -146,10 +215,11 @@ class Recent:
 
     def _forget(self) -> None:
         """Drop the oldest batch."""
-        _, channel, size = self._order.popleft()
+        number, publications, _, size, _ = self._order.popleft()
         self._bytes -= size
+        channel = publications[0].channel
         batches = self._batches[channel]
-        number, publications = batches.popleft()
+        batches.popleft()
         if not batches:
             del self._batches[channel]
         before = self._gone.pop(channel, None)
@@ -161,5 +231,5 @@ class Recent:
             self._floors.pop(self._floor, None)
 
 
-def _number(batch: tuple[int, Sequence[Publication]]) -> int:
+def _number(batch: _Plain) -> int:
     return batch[0]

@@ -26,10 +26,10 @@ class SessionRecord:
     """What is kept of a session.
 
     positions: by channel, up to where the client certainly has everything. sent: by channel, up to where the last
-    answers went, which the next connect says to have arrived or not; answered: that connect's id. ack: the number of
-    the newest batch, None without CometD's extension. grant: what the client's token allows. opened: when the session
-    of a site's visitor was, in seconds since 1970. ended: it is kept only so that other workers know that the session
-    is no more.
+    answers went, which the next connect says to have arrived or not; answered: that connect's id; connects: the ids of
+    the newest connects over HTTP, oldest first. ack: the number of the newest batch, None without CometD's extension.
+    grant: what the client's token allows. opened: when the session of a site's visitor was, in seconds since 1970.
+    ended: it is kept only so that other workers know that the session is no more.
     """
 
     user: str | None = None
@@ -41,6 +41,7 @@ class SessionRecord:
     sent: dict[str, str]
     lost: Sequence[str] = ()
     answered: object = None
+    connects: Sequence[object] = ()
     ack: int | None = None
     grant: Sequence[Any] | None = None
     opened: float = 0.0
@@ -65,6 +66,7 @@ class SessionRecord:
             },
             lost=sorted(session.lost or ()),
             answered=session.answered,
+            connects=session.connects,
             ack=session.ack,
             grant=None if session.grant is None else astuple(session.grant),
             opened=session.opened,
@@ -73,7 +75,12 @@ class SessionRecord:
     @classmethod
     def of_ended(cls, session: Session) -> SessionRecord:
         """The record of a session that has ended."""
-        return cls(user=session.user, ended=True, positions={}, sent={})
+        return cls.of_one_that_ended(session.user)
+
+    @classmethod
+    def of_one_that_ended(cls, user: str | None) -> SessionRecord:
+        """The same, of a session of this user's that is remembered no more."""
+        return cls(user=user, ended=True, positions={}, sent={})
 
     def encode(self) -> bytes:
         """As it is kept."""
@@ -88,7 +95,8 @@ class SessionRecord:
             version = found.pop("version")
             if version != VERSION:
                 raise BadWire(f"session record of version {version}")
-            return cls(**{name: found[name] for name in _FIELDS})
+            # What an older release does not write has its default.
+            return cls(**{name: found[name] for name in _FIELDS if name in found})
         except (AttributeError, BadMessage, KeyError, TypeError, ValueError) as error:
             raise BadWire(f"session record: {error!r}") from None
 
@@ -103,13 +111,20 @@ class SessionRecord:
         except (BadMessage, TypeError, ValueError) as error:
             raise BadWire(f"session record: {error!r}") from None
         session = Session(session_id, now, self.user, self.opened)
-        session.restore(grant=grant, connected=self.connected, tracks=self.tracks, ack=self.ack, delivered=delivered)
+        session.restore(
+            grant=grant,
+            connected=self.connected,
+            tracks=self.tracks,
+            ack=self.ack,
+            delivered=delivered,
+            connects=self.connects,
+        )
         return session
 
     def restore_sent(self, session: Session) -> None:
         """Once what the client may not have waits in the session's queue: some of it was sent already."""
         sent = {channel: Position.parse(position) for channel, position in self.sent.items()}
-        session.resend(sent, self.answered)
+        session.resend(sent, self.answered, self.connects)
 
 
 _FIELDS = tuple(each.name for each in fields(SessionRecord))

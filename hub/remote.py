@@ -169,6 +169,9 @@ class RemoteHub(Followers):
         # What is not listened to may have changed at any moment.
         return self.tops.of(name) if covered else f"~?{next(self._unknown)}"
 
+    def marks(self, channels: Sequence[str]) -> tuple[object, ...]:
+        return self.positions(channels)
+
     def _is_sure(self) -> bool:
         if time.monotonic() - self._sure >= HEARS_SECONDS or self._hidden:
             return False

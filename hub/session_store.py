@@ -14,6 +14,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from .brokers import KEY_SECONDS, Broker, Claim
 from .counters import Counters
@@ -63,6 +64,12 @@ class Host(Protocol):
         superseded: whether by another connection of its client.
         """
 
+    def unconfirmed(self, session_id: str) -> bool:
+        """Whether nobody knows yet if a session's last answer was written, as another worker has it."""
+
+    async def confirmed(self, session_id: str) -> None:
+        """Wait until that is known; if it is not in time, the answer counts as lost."""
+
     def delivered_up_to(self, channel: str) -> Position | None:
         """Where everything has been delivered to a channel's subscribers, if it had publications lately."""
 
@@ -75,6 +82,21 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+
+
+class _Saves:
+    """The saves of a session: one at a time. count: how many have begun.
+
+    saved: what became of the last, None if nobody knows.
+    """
+
+    __slots__ = ("count", "lock", "saved", "users")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.count = 0
+        self.saved: bool | None = None
 
 
 class SessionStore:
@@ -106,6 +128,9 @@ class SessionStore:
         self._rested: dict[str, asyncio.Event] = {}
         # Sessions whose records must be saved again.
         self._unsaved: set[Session] = set()
+        self._saves: dict[Session, _Saves] = {}
+        # Sessions of which a save may still come to the broker, after others.
+        self._unsure: WeakSet[Session] = WeakSet()
 
     # What is asked at each request
 
@@ -273,8 +298,28 @@ class SessionStore:
     async def save(self, session: Session) -> bool:
         """Keep a session's record; False if another worker owns it. Raises BrokerUnavailable.
 
-        Then the session is none of this node's any more.
+        Then the session is none of this node's any more. One save follows the other: of two at once, on two
+        connections, the older could come last. What is asked for while one is under way is saved by the next.
         """
+        saves = self._saves.get(session)
+        if saves is None:
+            saves = self._saves[session] = _Saves()
+        saves.users += 1
+        count = saves.count
+        try:
+            async with saves.lock:
+                if saves.count == count:
+                    saves.count, saves.saved = count + 1, None
+                    saves.saved = await self._save(session)
+                elif saves.saved is None:
+                    raise BrokerUnavailable("the save that this one waited for failed")
+                return saves.saved
+        finally:
+            saves.users -= 1
+            if not saves.users:
+                del self._saves[session]
+
+    async def _save(self, session: Session) -> bool:
         broker, registry = self._broker, self._registry
         while True:
             if session.ended:
@@ -282,6 +327,8 @@ class SessionStore:
             await self._position(session)
             if registry.sessions.get(session.id) is not session:
                 return session.fence >= 0
+            if session in self._unsure and not await self._claim_anew(session):
+                continue
             life = broker.life
             fence = session.fence or 1
             session.own(fence)
@@ -290,6 +337,7 @@ class SessionStore:
             try:
                 saved = await broker.save_session(session.id, fence, record, self._seconds)
             except BrokerUnavailable:
+                self._unsure.add(session)
                 self._save_again(session)
                 raise
             if saved:
@@ -301,6 +349,33 @@ class SessionStore:
                 self._drop(session)
                 return False
             # Claimed meanwhile, by this node.
+
+    async def _claim_anew(self, session: Session) -> bool:
+        """Get a session's next fence, as a save of which nothing was heard may have its effect any time.
+
+        With this fence's it could take back what was answered since. False if the session is not this node's, or not
+        any more what the broker has of it: then it is forgotten. Raises BrokerUnavailable.
+        """
+        life, was_mine = self._broker.life, self.is_mine(session)
+        try:
+            claim = await self._broker.claim_session(session.id, self._seconds)
+        except BrokerUnavailable:
+            self._save_again(session)
+            raise
+        if session.ended or claim is None:
+            # None: no save has ever got there.
+            self._unsure.discard(session)
+            return not session.ended
+        if claim.owner == self._broker.worker and session.fence >= claim.fence:
+            # Claimed once more meanwhile, by this node.
+            return True
+        if claim.owner == self._broker.worker and (was_mine or claim.fence == session.fence + 1):
+            session.own(claim.fence, life)
+            self._unsure.discard(session)
+            return True
+        self._counters.fenced += 1
+        self._drop(session)
+        return False
 
     async def _position(self, session: Session) -> None:
         """Find out where the channels are that a session subscribed to without asking."""
@@ -359,17 +434,27 @@ class SessionStore:
 
         superseded: whether another connection of its client asks for it.
         """
-        await self._rest(session_id)
-        session = self._registry.get(session_id)
-        if session is None:
-            # Remembered no more, and perhaps still this worker's by the broker's word.
-            claim = await self._broker.claim_session(session_id, self._seconds)
-            if claim is not None and claim.owner == self._broker.worker:
-                await self._broker.save_session(session_id, claim.fence, claim.record, self._seconds, release=True)
-            return
-        await self._position(session)
-        if session.ended:
-            return
+        while True:
+            await self._rest(session_id)
+            session = self._registry.get(session_id)
+            if session is None:
+                # Remembered no more, and perhaps still this worker's by the broker's word.
+                claim = await self._broker.claim_session(session_id, self._seconds)
+                if claim is not None and claim.owner == self._broker.worker:
+                    record, seconds = claim.record, self._seconds
+                    if self._registry.ended_lately(session_id):
+                        # It ended here, and its record does not say so yet.
+                        ended = SessionRecord.of_one_that_ended(self._registry.user_of_ended(session_id))
+                        record, seconds = ended.encode(), KEY_SECONDS
+                    await self._broker.save_session(session_id, claim.fence, record, seconds, release=True)
+                return
+            await self._position(session)
+            if session.ended:
+                return
+            if not self._host.unconfirmed(session_id):
+                break
+            # Whoever has it next takes the next connect for the word that this answer arrived.
+            await self._host.confirmed(session_id)
         self._update_positions(session)
         record, fence = SessionRecord.of(session).encode(), session.fence or 1
         self._drop(session, superseded=superseded)

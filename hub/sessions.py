@@ -29,6 +29,13 @@ logger = logging.getLogger(__name__)
 #: Times the publications that may wait for a session that one is given to conflate as it wakes.
 MANY = 4
 
+#: Ids of connects that a session's record names. Clients have two under way at once at most, one of them given up.
+CONNECTS = 4
+
+#: Seconds by which a connect that comes after another must have come to its worker before it, to be the older one. Of
+#: one that is carried again it is known only up to the time that its mail took.
+LATE_CONNECT = 1.0
+
 #: Ids of ended sessions remembered, so that what a client sends again under one is understood.
 MAX_TOMBSTONES = 10_000
 
@@ -168,7 +175,9 @@ class Session:
         "arrived",
         "begun",
         "connected",
+        "connects",
         "delivered",
+        "earlier",
         "ended",
         "fence",
         "floors",
@@ -180,6 +189,7 @@ class Session:
         "lost",
         "opened",
         "patterns",
+        "polled",
         "publishes",
         "queue",
         "queued_bytes",
@@ -231,6 +241,12 @@ class Session:
         # The connect that was answered last over HTTP, with what the answer delivered: a client that
         # repeats its id (Faye does) never saw that answer. With `ack`, (batch, publications) pairs.
         self.answered: object = None
+        # When its newest connect came to a worker, by the node's clock.
+        self.polled = 0.0
+        # With several nodes: the newest connects over HTTP, oldest first, for its record. Where it was taken over,
+        # those before the one answered last (`resend`): they may be carried here again.
+        self.connects: tuple[object, ...] = ()
+        self.earlier: tuple[object, ...] = ()
         self.unacked: list[tuple[int, list[Publication]]] | None = None
         # Once it had a link: up to which number of `Recent` everything arrived, and of patterns subscribed
         # to since, the number they began after. -n: something that can't be given again is on its way;
@@ -295,9 +311,9 @@ class Session:
             self.queue = [each for each in self.queue if is_for(each.channel)] or None
             self.queued_bytes = sum(each.size for each in self.queue or ())
         if self.unacked:
-            self.unacked = [
-                (number, [each for each in items if is_for(each.channel)]) for number, items in self.unacked
-            ]
+            for _, items in self.unacked:
+                # The list itself: the poll that carried it gives it back (`return_batch`).
+                items[:] = [each for each in items if is_for(each.channel)]
 
     def use_acks(self) -> None:
         """Number its batches from now on, for the client to acknowledge (CometD's extension)."""
@@ -380,10 +396,16 @@ class Session:
         self.queued_bytes = sum(publication.size for publication in self.queue)
         return len(self.queue) <= count and self.queued_bytes <= size
 
-    def has_room(self, publications: Sequence[Publication], count: int, size: int) -> bool:
-        """Whether the queue would be within these bounds with these publications too."""
-        queued = len(self.queue or ()) + len(publications)
-        return queued <= count and self.queued_bytes + sum(each.size for each in publications) <= size
+    def has_room(self, channel: str, publications: Sequence[Publication], count: int, size: int) -> bool:
+        """Whether the queue would be within these bounds with these in place of what it has of their channel."""
+        queued = [each.size for each in self.queue or () if each.channel != channel]
+        queued += [each.size for each in publications]
+        return len(queued) <= count and sum(queued) <= size
+
+    def awaits(self, channel: str) -> bool:
+        """Whether something of a channel waits, or was sent and is not acknowledged."""
+        sent = (item for _, items in self.unacked or () for item in items)
+        return any(each.channel == channel for each in (*(self.queue or ()), *sent))
 
     def take(self) -> list[Publication]:
         """Empty the queue and return what was in it, oldest first."""
@@ -406,17 +428,55 @@ class Session:
             self.answered = number
         return publications
 
-    def return_batch(self, publications: Sequence[Publication]) -> None:
-        """The answer that carried these was not written: they wait again."""
-        self.unacked = None
-        self.put_back(publications)
+    def note_connect(self, began: float, number: object) -> None:
+        """Its newest connect came at this time; over HTTP with this id, for the session's record."""
+        self.polled = began
+        if self.delivered is not None and isinstance(number, str | int) and number not in self.connects:
+            self.connects = (*self.connects[1 - CONNECTS :], number)
+
+    def is_older(self, began: float, number: object) -> bool:
+        """Whether a connect of this id, which came to a worker at this time, came before the newest.
+
+        By LATE_CONNECT seconds, or at the node that this one was taken over from before the one answered last. It says
+        nothing of what was answered since then. The first that is not such a connect is newer than all of them; and of
+        each id there is one, as a client may count anew.
+        """
+        if number in self.earlier:
+            self.earlier = tuple(each for each in self.earlier if each != number)
+            return True
+        if began < self.polled - LATE_CONNECT and (number is None or number != self.answered):
+            return True
+        self.earlier = ()
+        return False
+
+    def return_batch(self, publications: list[Publication]) -> None:
+        """The answer that carried these was not written: they wait again. publications: as `take_batch` returned them.
+
+        What was put back since, as the next connect said that it had not arrived, is not among them any more. Other
+        answers than this one stay unacknowledged.
+        """
+        unacked = self.unacked or []
+        place = next((place for place, (_, items) in enumerate(unacked) if items is publications), None)
+        if place is not None:
+            # With what went after it, to keep the order.
+            self.unacked = unacked[:place] or None
+            self._put_back_all(unacked[place:])
+        elif self.ack is None:
+            # Another connect came in between, and said by its id that they had arrived.
+            self.put_back(publications)
         self.settle()
 
     def acknowledge(self, batch: int) -> None:
         """The client has all batches up to this number; what went after it waits again."""
         unacked, self.unacked = self.unacked or (), None
         self.got([item for number, items in unacked if number <= batch for item in items])
-        self.put_back([item for number, items in unacked if number > batch for item in items])
+        self._put_back_all([each for each in unacked if each[0] > batch])
+
+    def _put_back_all(self, batches: Sequence[tuple[int, list[Publication]]]) -> None:
+        """Batches wait again; the polls that carried them (`Poll.taken`) have nothing to give back then."""
+        self.put_back([item for _, items in batches for item in items])
+        for _, items in batches:
+            items.clear()
 
     def mark_lost(self, channels: Collection[str]) -> None:
         """Something of these channels may have been missed: its client must be told to refetch (`take_lost`).
@@ -451,8 +511,11 @@ class Session:
             if known is not None and not _is_up_to(publication.position, known):
                 delivered[publication.channel] = publication.position
 
-    def resend(self, sent: dict[str, Position], answered: object) -> None:
-        """Of what waits, this was sent elsewhere in the answers that the next connect acknowledges or not."""
+    def resend(self, sent: dict[str, Position], answered: object, connects: Sequence[object]) -> None:
+        """Of what waits, this was sent elsewhere in the answers that the next connect acknowledges or not.
+
+        answered: the connect whose answer was the last of them. connects: the newest that came there, oldest first.
+        """
         unacked = [each for each in self.queue or () if _is_up_to(each.position, sent.get(each.channel))]
         if unacked:
             rest = [each for each in self.queue or () if not _is_up_to(each.position, sent.get(each.channel))]
@@ -460,6 +523,8 @@ class Session:
             self.queued_bytes = sum(each.size for each in rest)
             self.unacked = [(self.ack or 0, unacked)]
             self.answered = answered
+            if answered in connects:
+                self.earlier = tuple(connects[: connects.index(answered)])
 
     def begin_recovery(self) -> None:
         """What comes waits until `end_recovery`, behind the history that is read for it and the answer to its client.
@@ -489,8 +554,9 @@ class Session:
             self.replayed = True
         if self.unacked:
             # The client said where it is. Of the channel, what last answers carried does not count any more.
-            kept = [(number, [each for each in items if each.channel != channel]) for number, items in self.unacked]
-            self.unacked = [(number, items) for number, items in kept if items] or None
+            for _, items in self.unacked:
+                items[:] = [each for each in items if each.channel != channel]
+            self.unacked = [(number, items) for number, items in self.unacked if items] or None
         # An empty one would have the next connect answered with nothing.
         self.queue = [*publications, *live] or None
         self.queued_bytes = sum(publication.size for publication in self.queue or ())
@@ -549,8 +615,10 @@ class Session:
         tracks: bool,
         ack: int | None,
         delivered: dict[str, Position],
+        connects: Sequence[object] = (),
     ) -> None:
         """Be what another node remembered; its subscriptions, and what waits for it, come after."""
+        self.connects = tuple(connects)
         self.grant = grant
         self.connected = connected
         self.tracks = tracks
@@ -710,13 +778,16 @@ class Registry:
         """Add a subscription; return whether it is new."""
         audience = self.audiences.get(pattern)
         if audience is not None:
-            if session in audience or self._sleeps(session, pattern):
+            if session in audience or (session.slept is not None and self._sleeps(session, pattern)):
                 return False
             # Every request brings its own copy of a name; thousands of sessions share one.
             pattern = sys.intern(pattern)
-        self._join(session, pattern, audience)
-        if audience is None and self.on_change is not None:
-            self.on_change([pattern], True)
+        if isinstance(audience, set):
+            audience.add(session)
+        else:
+            self._join(session, pattern, audience)
+            if audience is None and self.on_change is not None:
+                self.on_change([pattern], True)
         self.subscribed += len(pattern) + BESIDE
         self._begin(session, (pattern,))
         if session.patterns:
@@ -724,7 +795,8 @@ class Registry:
         else:
             # Most have one; a list that was appended to has room for four.
             session.patterns = [pattern]
-        self._tell_subscribed(session, (pattern,))
+        if self.events is not None or self.attendance is not None:
+            self._tell_subscribed(session, (pattern,))
         return True
 
     def subscribe_all(self, session: Session, patterns: Sequence[str]) -> None:
@@ -955,17 +1027,19 @@ class Registry:
     def attach(self, session: Session, link: Link) -> None:
         """Make a link a session's own (`Session.attach`): from now on what is delivered may not arrive."""
         if session.arrived is None and session.ack is None:
-            # What waits is about to be written. Of each channel the oldest comes first, of different ones perhaps not.
-            # A history may begin with what is in `recent`, and go on with what was published while nobody here
-            # subscribed to it, which is not.
-            marks: list[int | None] = [self.recent.written]
-            if session.queue:
-                oldest = {publication.channel: publication for publication in reversed(session.queue)}
-                marks += [None] if session.replayed else map(self.recent.before, oldest.values())
-            known = [mark for mark in marks if mark is not None]
-            session.arrived = min(known) if len(known) == len(marks) else -self.recent.step()
+            session.arrived = self._mark_of_queue(session) if session.queue else self.recent.written
         session.replayed = False
         session.attach(link)
+
+    def _mark_of_queue(self, session: Session) -> int:
+        """The mark (`Session.arrived`) of a session whose queue is about to be written."""
+        # Of each channel the oldest comes first, of different ones perhaps not. A history may begin with what is in
+        # `recent`, and go on with what was published while nobody here subscribed to it, which is not.
+        oldest = {publication.channel: publication for publication in reversed(session.queue or ())}
+        before = [None] if session.replayed else [self.recent.before(each) for each in oldest.values()]
+        marks = [self.recent.written, *before]
+        known = [mark for mark in marks if mark is not None]
+        return min(known) if len(known) == len(marks) else -self.recent.step()
 
     def arrived(self, session: Session, number: int) -> None:
         """Everything up to this number of `recent` has arrived at a session's link, for what came after it has."""
@@ -1107,6 +1181,10 @@ class Registry:
     def ended_lately(self, client_id: object) -> bool:
         """Whether this was the id of a session that ended not long ago."""
         return isinstance(client_id, str) and client_id in self._tombstones
+
+    def user_of_ended(self, client_id: str) -> str | None:
+        """Whose such a session was."""
+        return self._tombstones.get(client_id)
 
     @property
     def subscriptions(self) -> int:

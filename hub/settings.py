@@ -305,6 +305,28 @@ def site_url_setting() -> Any:
     )
 
 
+def host_setting() -> Any:
+    """HOST, which says for whom the pages are that only a developer needs."""
+    return setting("HOST", TEXT, "127.0.0.1", "address to listen on; 0.0.0.0 or :: for every interface")
+
+
+def redis_url_setting() -> Any:
+    """REDIS_URL, for all that is kept in Redis."""
+    return setting(
+        "REDIS_URL", REDIS_URL, None, "the log shared by all workers; without it the log is in memory", secret=True
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def proxies_setting() -> Any:
     """HUB_PROXIES, which every table has that counts by address: two settings would be half set."""
     return setting(
@@ -420,7 +442,7 @@ class Settings:
 
     # Where it listens, and what it leans on.
     port: int = setting("PORT", COUNT, 8000, "TCP port to listen on; 0 takes a free one", minimum=0, maximum=65535)
-    host: str = setting("HOST", TEXT, "127.0.0.1", "address to listen on; 0.0.0.0 or :: for every interface")
+    host: str = host_setting()
     workers: int = setting(
         "WEB_CONCURRENCY", COUNT, 1, "processes on that port; more than one needs REDIS_URL", minimum=1, maximum=512
     )
@@ -430,9 +452,7 @@ class Settings:
         False,
         "listen although another hub does on that port, to replace it without a gap; with two workers or more",
     )
-    redis_url: str | None = setting(
-        "REDIS_URL", REDIS_URL, None, "the log shared by all workers; without it the log is in memory", secret=True
-    )
+    redis_url: str | None = redis_url_setting()
     shards: int = setting(
         "HUB_SHARDS", COUNT, 16, "Redis streams that the channels are spread over", minimum=1, maximum=1024
     )
@@ -740,6 +760,29 @@ class Settings:
     log_level: str = setting("HUB_LOG_LEVEL", choice("debug", "info", "warning", "error"), "info", "least level logged")
     log_format: str = setting("HUB_LOG_FORMAT", choice("text", "json"), "text", "form of the log's lines")
     metrics: bool = setting("HUB_METRICS", FLAG, True, "serve /metrics")
+    inside: bool = setting(
+        "HUB_INSIDE",
+        FLAG,
+        True,
+        "keep what the hub did, 2 MiB a worker in HUB_VAR/inside, and answer who shows the key what it does; "
+        "docs/inside.md",
+    )
+    seen_rate: int = setting(
+        "HUB_SEEN_RATE",
+        COUNT,
+        100,
+        "publications of which a browser says of one that it has got it, once in half a minute at most; 0 for none",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    notes: int = setting(
+        "HUB_NOTES",
+        COUNT,
+        20_000,
+        "publications, and ends of sessions, of which a worker remembers when and by whom; some 250 bytes each",
+        minimum=0,
+        maximum=1_000_000,
+    )
 
     def __post_init__(self) -> None:
         if self.workers > 1 and self.redis_url is None:
@@ -759,12 +802,7 @@ class Settings:
     @property
     def development(self) -> bool:
         """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def is_bare(self) -> bool:

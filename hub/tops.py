@@ -10,7 +10,7 @@ nothing, so that nobody fills the memory with names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from zlib import crc32
 
 from .protocol.publications import Position, Publication
@@ -49,6 +49,20 @@ class Tops:
         if self._withheld and channel in self._withheld:
             return f"{top}+{self._withheld[channel]}"
         return top
+
+    def marks(self, channels: Sequence[str]) -> tuple[object, ...]:
+        """What can be compared instead of the tops of channels, at a third of the price: it need not be text.
+
+        Unequal wherever the tops are, and equal where they are but for what was compared while an extension withheld.
+        """
+        if self._withheld:
+            return tuple([self.of(channel) for channel in channels])
+        heard = self.heard
+        if len(channels) == 1:
+            # The usual case: a list costs as much as all the rest.
+            channel = channels[0]
+            return (heard.get(channel) or self.of(channel),)
+        return tuple([heard.get(channel) or self.of(channel) for channel in channels])
 
     def has(self, channel: str, position: Position) -> bool:
         """Whether what stands at a position, or something after it, was heard."""

@@ -48,7 +48,8 @@ class Usual:
         self._opened = opened
         self._retry = dumps(bayeux.retry).decode()
         types = dumps(bayeux.types).decode()
-        self._after_id = f'"supportedConnectionTypes":{types},"ext":{{"replay":true}},"version":"1.0"'
+        ext = dumps(bayeux.ext).decode()
+        self._after_id = f'"supportedConnectionTypes":{types},"ext":{ext},"version":"1.0"'
         # Patterns repeat, and what is decided about strangers stays. One look-up for a dozen calls: 4 µs.
         self._is_open = lru_cache(maxsize=16384)(self._is_open_to_strangers)
 
@@ -155,6 +156,7 @@ class Usual:
         ):
             return None
         session.touch(now)
+        session.note_connect(now, None)
         session.connect()
         registry.attach(session, link)
         if registry.attendance is not None:

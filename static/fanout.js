@@ -42,6 +42,9 @@
   const SPREAD = 500;
   const SPREAD_HIDDEN = 2000;
   const OFTEN = 1000;
+  // The hub asks for a word that a publication has come, of one in so many. Not more often than this from one page.
+  const SEEN = "/service/seen";
+  const SEEN_EVERY = 30000;
   // A timer that comes late by more than this was asleep. Browsers run those of hidden pages once a minute.
   const TICK = 10000;
   const TICK_HIDDEN = 90000;
@@ -178,6 +181,7 @@
       this.advice = { reconnect: "retry", interval: 0, timeout: 60000 };
       this.cap = 30000;
       this.count = this.tries = this.cuts = this.renewals = this.since = this.began = this.due = this.heard = 0;
+      this.every = this.quiet = 0;
       this.reachable = this.up = this.greeted = this.ended = this.turn = this.away = false;
       this.socket = this.kind = this.clientId = null;
       this.reason = "";
@@ -291,6 +295,15 @@
           if (!from || !at || isBehind(from, at)) listener.take(data, name);
         }
       }
+      if (at && this.every) this._see(name, id);
+    }
+
+    // How late publications are in browsers, the hub learns of a few of them. Once the page has it: listeners came first.
+    _see(name, id) {
+      const now = this.world.now();
+      if (!this.greeted || now < this.quiet || this.world.random() * this.every >= 1) return;
+      this.quiet = now + SEEN_EVERY;
+      this._transmit([this._request({ channel: SEEN, clientId: this.clientId, data: [name, id] })]);
     }
 
     // Heartbeats name the newest positions, which is how a lost last publication is noticed, and channels
@@ -508,6 +521,7 @@
           return this.fail();
         }
         this.clientId = reply.clientId;
+        this.every = +(reply.ext || {}).seen || 0;
         this._hello();
       })]);
     }

@@ -1,14 +1,14 @@
 /*
  * The glue between the pages and fanout.js: on a hint, fetch the page's own URL and replace what changed.
  *
- * [data-follow]      a region with an id that follows a channel; its new self is in the page at data-source
+ * [data-follow]      a region with an id that follows a channel, or several with blanks between, as many positions;
+ *                    its new self is in the page at data-source
  * .progress          is such a region, too: what a job tells is shown as it comes, and nothing is fetched
- * [data-comments]    the list of comments, rendered from JSON
- * #comment-form      posts without leaving the page
  * form[data-refresh] posts without leaving the page, then refreshes the region of that id
  * a[data-dialog]     opens the form of that id, found in the page it links to, in a dialog
  *
- * Without this script all of it works by itself: links are links and forms are forms.
+ *
+ * Without this script all of it works by itself: links are links and forms are forms. `Live` is for the scripts of parts.
  */
 (() => {
   "use strict";
@@ -40,6 +40,20 @@
     };
   }
 
+  /** Refresh for a hint, trying again if that fails. */
+  async function insist(refresh) {
+    for (const pause of RETRIES) {
+      try {
+        return await refresh();
+      } catch (error) {
+        if (!navigator.onLine) throw error;
+        await new Promise((resolve) => setTimeout(resolve, pause * (0.75 + Math.random() / 2)));
+      }
+    }
+    // What fails now is reported, and called again, by fanout.js.
+    return refresh();
+  }
+
   /**
    * Call `refresh` whenever the channel says that something changed. An empty position means that it isn't known.
    * take: shows what was published, if it can: then there is nothing to fetch.
@@ -53,24 +67,16 @@
     const act = async (data) => {
       if (data !== undefined && take(data)) return undefined;
       // Without data it is a poll, which comes again by itself.
-      for (const pause of data === undefined ? [] : RETRIES) {
-        try {
-          return await refresh();
-        } catch (error) {
-          if (!navigator.onLine) throw error;
-          await new Promise((resolve) => setTimeout(resolve, pause * (0.75 + Math.random() / 2)));
-        }
-      }
-      // What fails now is reported, and called again, by fanout.js.
-      return refresh();
+      return data === undefined ? refresh() : insist(refresh);
     };
     return window.Fanout.subscribe(channel, act, { position, poll: POLL, calmPoll: CALM_POLL });
   }
 
   /** What this page has heard of, for a worker that may not have heard so far: `wrote.py` reads it. */
-  function heard(watch) {
-    const position = watch && watch.position;
-    return position ? { "Hub-Heard": `${encodeURIComponent(watch.channel)}:${position}` } : {};
+  function heard(watches) {
+    const known = [watches].flat().filter((watch) => watch && watch.position);
+    if (!known.length) return {};
+    return { "Hub-Heard": known.map((watch) => `${encodeURIComponent(watch.channel)}:${watch.position}`).join("|") };
   }
 
   async function get(url, type, watch) {
@@ -173,11 +179,15 @@
 
   const refreshers = new Map();
 
+  // Of regions that were put into the page by a script, and may leave it again.
+  const followed = new WeakMap();
+
   function followRegion(region) {
-    const { follow: channel, position, source } = region.dataset;
-    let watch = null;
+    const { follow: channel, position } = region.dataset;
+    const watches = [];
     const refresh = oneAtATime(async () => {
-      const fresh = (await getPage(source, watch)).getElementById(region.id);
+      if (!region.isConnected) return;
+      const fresh = (await getPage(region.dataset.source, watches)).getElementById(region.id);
       if (!fresh) return;
       const focused = document.activeElement;
       morph(region, fresh);
@@ -185,7 +195,14 @@
       if (focused !== document.activeElement && focused?.isConnected) focused.focus();
     });
     refreshers.set(region.id, refresh);
-    watch = follow(channel, position, refresh, region.matches(".progress") ? (data) => showProgress(region, data) : undefined);
+    const take = region.matches(".progress") ? (data) => showProgress(region, data) : undefined;
+    const positions = position.split(" ");
+    for (const [place, one] of channel.split(" ").entries()) watches.push(follow(one, positions[place] ?? "", refresh, take));
+    followed.set(region, watches);
+  }
+
+  function unfollowRegion(region) {
+    for (const watch of followed.get(region) ?? []) watch?.cancel();
   }
 
   // Progress, in the words of `components/progress.html`.
@@ -212,97 +229,14 @@
     return true;
   }
 
-  // Comments.
-
-  function commentRow(comment) {
-    const row = document.getElementById("comment-template").content.firstElementChild.cloneNode(true);
-    row.id = `comment-${comment.id}`;
-    row.dataset.commentId = comment.id;
-    row.querySelector(".comment-name").textContent = comment.name;
-    row.querySelector(".comment-text").textContent = comment.text;
-    const time = row.querySelector("time");
-    time.dateTime = comment.posted_at;
-    time.textContent = localTime(comment.posted_at);
-    time.title = new Date(comment.posted_at).toUTCString();
-    return row;
-  }
-
-  function showComments(list, { comments, total, older }) {
-    const known = new Map([...list.children].map((row) => [row.dataset.commentId, row]));
-    let at = list.firstElementChild;
-    for (const comment of comments) {
-      const row = known.get(String(comment.id));
-      known.delete(String(comment.id));
-      if (!row) {
-        const made = commentRow(comment);
-        made.classList.add("is-new");
-        list.insertBefore(made, at);
-      } else if (row === at) {
-        at = at.nextElementSibling;
-      } else {
-        list.insertBefore(row, at);
-      }
-    }
-    for (const row of known.values()) row.remove();
-    document.getElementById("comment-count").textContent = total;
-    document.getElementById("no-comments").hidden = total > 0;
-    const link = document.getElementById("older-comments");
-    link.hidden = !older;
-    if (older) link.querySelector("a").search = new URL(older, location.href).search;
-  }
-
-  function followComments(list) {
-    let watch = null;
-    const refresh = oneAtATime(async () => {
-      showComments(list, await (await get(list.dataset.comments, "application/json", watch)).json());
-    });
-    watch = follow(list.dataset.channel, list.dataset.position, refresh);
-    const form = document.getElementById("comment-form");
-    if (form) takeComments(form, refresh);
-  }
-
-  function takeComments(form, refresh) {
-    const notice = document.getElementById("comment-notice");
-    const button = form.querySelector("button");
-    const name = form.elements.namedItem("name");
-    const text = form.elements.namedItem("text");
-    if (!name.value) name.value = remembered("name");
-    form.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      if (button.disabled) return;
-      button.disabled = true;
-      notice.textContent = "";
-      clearErrors(form);
-      try {
-        const response = await send(form, "application/json");
-        const answer = await response.json();
-        if (!response.ok) {
-          for (const [field, message] of Object.entries(answer.fields ?? {})) showError(form, field, message);
-          const wait = response.headers.get("Retry-After");
-          notice.textContent = [answer.error, wait ? `Try again in ${wait} seconds.` : answer.next].join(" ");
-          return;
-        }
-        text.value = "";
-        remember("name", name.value);
-        await refresh();
-        notice.textContent = "Posted.";
-      } catch (error) {
-        notice.textContent = "The comment could not be sent. Check your connection and try again; it is still here.";
-      } finally {
-        button.disabled = false;
-      }
-    });
-    text.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
-    });
-  }
+  // Forms: what is wrong is said at its field.
 
   function showError(form, field, message) {
     const input = form.elements.namedItem(field);
     if (!input) return;
     const note = document.createElement("p");
     note.className = "error";
-    note.id = `${field}-error`;
+    note.id = `${input.id}-error`;
     note.textContent = message;
     input.after(note);
     input.setAttribute("aria-invalid", "true");
@@ -361,10 +295,11 @@
     }
   });
 
-  function openDialog(form) {
+  /** done: called when its form was taken. */
+  function openDialog(content, done = () => refreshers.get("events")?.()) {
     const dialog = document.createElement("dialog");
     dialog.className = "panel";
-    dialog.append(document.adoptNode(form));
+    dialog.append(document.adoptNode(content));
     label(dialog);
     dialog.addEventListener("close", () => dialog.remove());
     dialog.addEventListener("click", (event) => {
@@ -374,21 +309,21 @@
     });
     dialog.addEventListener("submit", async (event) => {
       event.preventDefault();
-      const button = dialog.querySelector("button");
+      const button = event.submitter ?? dialog.querySelector("button");
       if (button.disabled) return;
       button.disabled = true;
       try {
         const response = await send(event.target, "text/html");
         if (response.redirected) {
           dialog.close();
-          await refreshers.get("events")?.().catch(() => location.reload());
+          await Promise.resolve(done()).catch(() => location.reload());
           return;
         }
         const page = new DOMParser().parseFromString(await response.text(), "text/html");
-        const again = page.getElementById(event.target.id);
+        const again = page.getElementById(content.id);
         dialog.replaceChildren(document.adoptNode(again ?? page.getElementById("main")));
         label(dialog);
-        (dialog.querySelector("[aria-invalid]") ?? dialog.querySelector("input:not([type=hidden])"))?.focus();
+        (dialog.querySelector("[aria-invalid]") ?? dialog.querySelector("input:not([type=hidden]), textarea"))?.focus();
       } catch (error) {
         button.disabled = false;
         const note = dialog.querySelector(".notice") ?? document.createElement("p");
@@ -400,7 +335,7 @@
     });
     document.body.append(dialog);
     dialog.showModal();
-    dialog.querySelector("input:not([type=hidden])")?.focus();
+    dialog.querySelector("input:not([type=hidden]), textarea")?.focus();
   }
 
   function label(dialog) {
@@ -428,7 +363,12 @@
     }
   }
 
+  // For the scripts of features.
+  window.Live = {
+    POLL, CALM_POLL, clearErrors, follow: followRegion, get, getPage, insist, localTime, oneAtATime, openDialog, remember, remembered,
+    send, showError, showLocalTimes, unfollow: unfollowRegion,
+  };
+
   showLocalTimes(document);
   for (const region of document.querySelectorAll("[data-follow]")) followRegion(region);
-  for (const list of document.querySelectorAll("[data-comments]")) followComments(list);
 })();

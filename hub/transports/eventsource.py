@@ -190,8 +190,14 @@ class Streams:
     async def _stream(self, request: web.Request, cors: dict[str, str], session: Session) -> web.StreamResponse:
         stream = BayeuxStream(self._node, self._entrance.door)
         await stream.start(request, cors)
-        if session.ended:
+        try:
+            found = await self._node.session_still(session)
+        except BrokerUnavailable:
+            found = None
+        if found is None or found.ended:
+            # Its client comes back, and is told then if there is none.
             return stream.response
+        session = found
         self._node.attach(stream)
         self._node.move(session, stream, events.last_id(request.headers.get("Last-Event-ID"), request.query.items()))
         try:

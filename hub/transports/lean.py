@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,8 +27,8 @@ from ..protocol.heads import Head, read_head, refusal
 from ..protocol.messages import client_in, join
 from ..realms import Directory
 from .answers import Answer, Writer
-from .front import Door
-from .halves import HURRY_SECONDS, LAST_SECONDS
+from .front import Answered, Door, agent_of
+from .halves import HURRY_SECONDS, LAST_SECONDS, sends_no_more
 from .polling import Polling, replied
 from .publish import Endpoint, late, wants_json
 
@@ -83,7 +84,8 @@ class Plan:
     """What a head asks for, and of which counter. length: of the body. refused: the answer whatever the body is.
 
     publishes: whether to the publish API, with the realm and channel of the URL, else it is a poll.
-    headers: of a poll's answer, with and without messages.
+    headers: of a poll's answer, with and without messages. agent, quiet: what a publisher says of itself, where
+    somebody counts.
     """
 
     counter: Counter
@@ -99,6 +101,8 @@ class Plan:
     visitor: str | None = None
     forwarded: tuple[str, ...] = ()
     browser: str = ""
+    agent: str = ""
+    quiet: bool = False
 
 
 class Desk:
@@ -187,6 +191,8 @@ class Desk:
         match = _PUBLISH_PATH.fullmatch(target)
         if match is None:
             return None
+        agent, quiet = ("", False) if self.door.watch is None else agent_of(head)
+        forwarded = _text(head, self.door.proxies.field)
         return Plan(
             self.counters.publishing(match[1], host),
             length,
@@ -197,6 +203,9 @@ class Desk:
             channel=match[2] or None,
             authorization=_text(head, b"authorization"),
             as_json=wants_json(_text(head, b"accept") or ""),
+            forwarded=() if forwarded is None else (forwarded,),
+            agent=agent,
+            quiet=quiet,
         )
 
     def protocol(self) -> Lean:
@@ -221,6 +230,7 @@ class Lean(asyncio.Protocol):
         "_desk",
         "_ended",
         "_found",
+        "_in_turn",
         "_lane",
         "_paused",
         "_plan",
@@ -245,6 +255,8 @@ class Lean(asyncio.Protocol):
         self._poll: LeanPoll | None = None
         self._blocked = False
         self._paused = False
+        # Whether it is read on when its turn has come.
+        self._in_turn = False
         # Whether a request waits for its turn, and when the last one was served (loop time).
         self._waits = False
         self._served = 0.0
@@ -335,8 +347,28 @@ class Lean(asyncio.Protocol):
         if self._ended and not (self.waits or self.busy or self._blocked):
             # What is left of its last request will never come.
             self.close()
-        if self._paused and not (self.waits or self.busy or self._blocked) and self._transport is not None:
-            self._paused = False
+        if self._paused and not (self.waits or self.busy or self._blocked or self._in_turn):
+            self._read_on()
+
+    def _read_in_turn(self) -> None:
+        """Read the rest of a large body in rounds of its own.
+
+        The loop reads up to 256 KB of each connection, and of a hundred that send at once it would in every round.
+        """
+        if not self._in_turn and self._transport is not None and not self._transport.is_closing():
+            self._in_turn = self._paused = True
+            self._transport.pause_reading()
+            self._desk.door.turns.add(self._read_some)
+
+    def _read_some(self) -> bool:
+        self._in_turn = False
+        self._read_on()
+        self._desk.door.turns.end_round()
+        return False
+
+    def _read_on(self) -> None:
+        self._paused = False
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _serve_one(self, granted: bool) -> bool:
@@ -372,6 +404,8 @@ class Lean(asyncio.Protocol):
             if start:
                 self._plan, self._buffer = plan, bytearray(buffer[start:])
                 self._expect(desk.body_timeout, again=True)
+            if plan.length > LARGE_BYTES:
+                self._read_in_turn()
             return False
         now = desk.node.time()
         if not granted and (plan.length > LARGE_BYTES or now - self._served < HASTE_SECONDS):
@@ -384,7 +418,8 @@ class Lean(asyncio.Protocol):
                 plan.counter.node.lanes.add(self._lane, self._take_turn)
             return False
         self._served = now
-        body = bytes(buffer[start:size])
+        # A slice of a bytearray would be copied twice.
+        body = bytes(memoryview(buffer)[start:size])
         self._buffer = bytes(buffer[size:])
         self._plan, self.busy, self._deadline = plan, True, 0.0
         desk.requests += 1
@@ -411,22 +446,23 @@ class Lean(asyncio.Protocol):
 
     def _publish(self, plan: Plan, body: bytes) -> None:
         endpoint = plan.counter.endpoint
+        began = 0.0 if self._desk.door.watch is None else time.perf_counter()
         refused = endpoint.admit(plan.authorization, plan.realm)
         if refused is not None:
-            self._answer(refused)
+            self._published(plan, refused, began)
             return
         items = endpoint.read(body, plan.channel)
         if isinstance(items, Answer):
-            self._answer(items)
+            self._published(plan, items, began)
             return
         answer = endpoint.try_accept(items, plan.as_json)
         if answer is not None:
-            self._answer(answer)
+            self._published(plan, answer, began)
             return
 
         async def publish() -> None:
             try:
-                self._answer(await endpoint.accept(items, plan.as_json))
+                self._published(plan, await endpoint.accept(items, plan.as_json), began)
             except Exception:
                 # As in `_serve`: the client gets an answer, and the log the reason.
                 logger.exception("request failed")
@@ -435,6 +471,19 @@ class Lean(asyncio.Protocol):
         plan.counter.node.spawn(publish())
 
     # Answers
+
+    def _published(self, plan: Plan, answer: Answer, began: float) -> None:
+        """Answer a publish. began: by `perf_counter`, where somebody counts."""
+        watch = self._desk.door.watch
+        if watch is not None:
+            route = "/publish/" if plan.realm is None else "/realm/{realm}/publish/"
+            took = time.perf_counter() - began
+            address = self._desk.door.address(self._transport, plan.forwarded)
+            # Whoever is not refused has shown the realm's key.
+            realm = "" if answer.status in {401, 403} else plan.counter.endpoint.realm
+            route += "{channel}" if plan.channel else ""
+            watch(Answered("POST", route, answer.status, took, plan.agent, address, plan.quiet, realm))
+        self._answer(answer)
 
     def _answer(self, answer: Answer) -> None:
         self._written(self._desk.writer.encode(answer), close=answer.close)
@@ -447,9 +496,10 @@ class Lean(asyncio.Protocol):
             poll.node.abandon(poll)
             return
         self._poll = None
+        over = poll.is_counted and (bool(self._ended) or self._transport is None or sends_no_more(self._transport))
         body = join(parts)
         head = self._desk.writer.head(poll.status, plan.headers, len(body))
-        if self._written(head + body):
+        if self._written(head + body) and not over:
             poll.node.written(poll)
         else:
             poll.node.abandon(poll)

@@ -51,7 +51,7 @@ class Lent(asyncio.Protocol):
                 self._take_back(handler, transport, data)
                 return
             repeats = handler.repeats
-            if repeats is not None and (repeat := repeats.find(data)) is not None:
+            if repeats is not None and (repeat := repeats.find(data, transport)) is not None:
                 transport.write(repeats.bytes_of(repeat))
                 if repeat.closes:
                     transport.close()

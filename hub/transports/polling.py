@@ -25,7 +25,7 @@ from .bodies import SMALL_BYTES, read_body
 from .browsers import browser_of
 from .eventsource import Streams
 from .front import Entrance
-from .halves import hurried
+from .halves import hurried, is_over
 from .origins import PREFLIGHT
 
 #: Faye's callback grammar; CometD bounds the length at 64, we at 128.
@@ -197,11 +197,13 @@ class Polling:
     ) -> web.StreamResponse:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         poll.when_sent(lambda parts: None if answered.done() else answered.set_result(None))
+        over = False
         try:
             # The server is told to cancel handlers whose client has left: a held connect must not take
             # the next publication with it.
             with hurried(request, lambda: self._node.hurry(poll)):
                 await answered
+            over = poll.is_counted and is_over(request)
             body = join(poll.parts or [])
             answer = response(script(body, callback, headers) if callback else Answer(poll.status, headers, body))
             await answer.prepare(request)
@@ -209,7 +211,7 @@ class Polling:
         except (asyncio.CancelledError, ConnectionError):
             self._node.abandon(poll)
             raise
-        if request.transport is None or request.transport.is_closing():
+        if over or request.transport is None or request.transport.is_closing():
             self._node.abandon(poll)
         else:
             self._node.written(poll)

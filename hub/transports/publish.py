@@ -149,7 +149,8 @@ class Endpoint:
         self._ordering = Ordering(
             node, settings.order_wait, per_channel=settings.order_channel, in_all=settings.order_items
         )
-        self._realm = settings.realm
+        #: Whose key lets in.
+        self.realm = settings.realm
         self._limits = fanout.Limits(
             items=settings.max_messages, bytes=settings.message_bytes, depth=settings.max_depth
         )
@@ -188,8 +189,8 @@ class Endpoint:
         except BadToken as error:
             return self._refused(error)
         # The key was right, so nothing is told to strangers.
-        if realm is not None and realm != self._realm:
-            return _text(403, f"Realm unknown: this hub's is {self._realm}.")
+        if realm is not None and realm != self.realm:
+            return _text(403, f"Realm unknown: this hub's is {self.realm}.")
         return None
 
     def read(self, body: bytes, channel: str | None) -> list[fanout.Item] | Answer:
@@ -318,7 +319,7 @@ class Endpoint:
         self._node.bayeux.count(error)
         match error:
             case BadToken():
-                return _text(401, error.text, **{hdrs.WWW_AUTHENTICATE: f'Bearer realm="{self._realm}"'})
+                return _text(401, error.text, **{hdrs.WWW_AUTHENTICATE: f'Bearer realm="{self.realm}"'})
             case TooLarge() | TooMany():
                 return _text(413, error.text)
             case BadEncoding():

@@ -8,6 +8,8 @@ authorization.
 
     if repeats.may_repeat(request):
         repeats.again(request, lambda: kept.has(page))
+
+Who counts answers is told of each that is given so: `repeats.count(request, seen)`.
 """
 
 from __future__ import annotations
@@ -35,7 +37,11 @@ BODY_BYTES = 256 * 1024
 
 Stands = Callable[[], bool]
 
+#: Is told that an answer was given again: over which connection, and to which bytes. Must not wait, nor raise.
+Seen = Callable[[asyncio.BaseTransport | None, bytes], None]
+
 STANDS: Final = web.RequestKey("stands", object)
+SEEN: Final = web.RequestKey("seen", object)
 
 #: Fields of a request whose answer may be its sender's own; with a body, or in part.
 _OWN = re.compile(
@@ -51,13 +57,17 @@ _ADDRESSES = re.compile(
 
 @dataclass(slots=True, frozen=True)
 class Repeat:
-    """An answer. before, after: its head, around the date. closes: whether the connection ends with it."""
+    """An answer. before, after: its head, around the date. closes: whether the connection ends with it.
+
+    seen: is told each time that it is given; None if nobody counts.
+    """
 
     before: bytes
     after: bytes
     body: bytes
     closes: bool
     stands: Stands
+    seen: Seen | None = None
 
 
 class Repeats:
@@ -77,8 +87,11 @@ class Repeats:
         #: Connections whose every request was answered so.
         self.connections: set[Repeating] = set()
 
-    def find(self, head: bytes) -> Repeat | None:
-        """The answer to a request whose bytes these are, no more and no less, if one stands."""
+    def find(self, head: bytes, transport: asyncio.BaseTransport | None = None) -> Repeat | None:
+        """The answer to a request whose bytes these are, no more and no less, if one stands; it is to be given then.
+
+        transport: over which they came, for who counts.
+        """
         if not self._found or len(head) > HEAD_BYTES:
             return None
         key = self._key(head)
@@ -89,6 +102,8 @@ class Repeats:
             self._found.pop(key, None)
             return None
         self.given += 1
+        if repeat.seen is not None:
+            repeat.seen(transport, head)
         return repeat
 
     def bytes_of(self, repeat: Repeat) -> bytes:
@@ -99,8 +114,10 @@ class Repeats:
             self._date = formatdate(second, usegmt=True).encode()
         return b"".join((repeat.before, self._date, repeat.after, repeat.body))
 
-    def remember(self, head: bytes, response: web.StreamResponse, closes: bool, stands: Stands) -> None:
-        """Give this answer, which was just given, to whoever asks in the same bytes."""
+    def remember(
+        self, head: bytes, response: web.StreamResponse, closes: bool, stands: Stands, seen: Seen | None = None
+    ) -> None:
+        """Give this answer, which was just given, to whoever asks in the same bytes. seen: is told each time."""
         body = response.body if isinstance(response, web.Response) else None
         if response.status == 304:
             body = b""
@@ -123,7 +140,7 @@ class Repeats:
         if len(self._found) >= MAX_REPEATS:
             # Whoever asks in ever new words makes others' answers slow again, and nothing more.
             self._found.clear()
-        self._found[self._key(head)] = Repeat(before, b"\r\n\r\n", body, closes, stands)
+        self._found[self._key(head)] = Repeat(before, b"\r\n\r\n", body, closes, stands, seen)
 
     def _key(self, head: bytes) -> bytes:
         return _ADDRESSES.sub(b"", head) if self._behind_proxies else head
@@ -150,6 +167,12 @@ def again(request: web.BaseRequest, stands: Stands) -> None:
     It is asked for each of them, without waiting, and must be cheap and raise nothing.
     """
     request[STANDS] = stands
+
+
+def count(request: web.BaseRequest, seen: Seen) -> None:
+    """Be told each time that the answer to a request is given again, if it may be."""
+    if STANDS in request:
+        request[SEEN] = seen
 
 
 class Repeating(asyncio.Protocol):
@@ -186,7 +209,7 @@ class Repeating(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        repeat = None if self._blocked else self._door.repeats.find(data)
+        repeat = None if self._blocked else self._door.repeats.find(data, transport)
         if repeat is not None:
             self.answer(repeat)
             return

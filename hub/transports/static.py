@@ -14,10 +14,12 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from ..files import ROOT
+
 logger = logging.getLogger(__name__)
 
-#: Where the client is in a checkout and in an installation alike.
-CLIENT = Path(__file__).resolve().parents[2] / "static" / "fanout.js"
+#: The client.
+CLIENT = ROOT / "static" / "fanout.js"
 
 _TYPES = {".js": "text/javascript; charset=utf-8", ".map": "application/json"}
 _ALIASES = ("client.js", "faye-browser-min.js", "faye-browser.js")

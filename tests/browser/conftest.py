@@ -18,6 +18,7 @@ from argon2 import PasswordHasher
 from axe import Axe
 from playwright.async_api import Browser, Page
 from road import Road, road_to
+from sqlalchemy import select
 
 from hub.app import Hub, running
 from hub.settings import Settings as HubSettings
@@ -45,6 +46,11 @@ class Site:
         """Save a comment on the event."""
         async with self.database.saving() as session:
             session.add(Comment(thread_id=self.event.thread_id, name="Ada", text=text, posted_at=datetime.now(UTC)))
+
+    async def remove(self, text: str) -> None:
+        """Delete the row of a comment: of that pages are told only that something has changed."""
+        async with self.database.saving() as session:
+            await session.delete((await session.scalars(select(Comment).where(Comment.text == text))).one())
 
     async def set_status(self, status: Status) -> None:
         """Save another status of the event."""
@@ -116,9 +122,14 @@ async def open_page(shared_chromium: Browser, site: Site, axe: Axe) -> AsyncIter
             context = await shared_chromium.new_context(base_url=site.road.url)
             stack.push_async_callback(context.close)
             page = await context.new_page()
-            # A fetch that fails while there is no network is reported too, as it should be.
+            # A fetch that fails while there is no network is reported too, as it should be; so is one unanswered.
             page.on(
-                "pageerror", lambda error: None if error.message == "Failed to fetch" else errors.append(str(error))
+                "pageerror",
+                lambda error: (
+                    None
+                    if error.message == "Failed to fetch" or error.message.endswith(": no answer")
+                    else errors.append(str(error))
+                ),
             )
             page.on("console", lambda message: errors.append(message.text) if "Policy" in message.text else None)
             pages.append(page)

@@ -172,7 +172,11 @@ async def test_faye_recovers_by_itself_when_the_hub_is_restarted(
             await there.hub.start()
             await until(lambda: there.hub.node.subscribers("/comments-17"))
             await there.hub.publish("/comments-17", 2)
-            assert await visit.messages(1) == [2]
+            heard = await visit.messages(1)
+            # Between the stream and its next connect it may be given something twice.
+            while heard == [1] and way.transport == "eventsource":
+                heard = await visit.messages(1)
+            assert heard == [2]
 
 
 @pytest.mark.parametrize(("transport", "origin"), COMETD)

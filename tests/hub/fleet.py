@@ -40,11 +40,14 @@ async def fleet(
 
 
 class Request:
-    """A poll under way."""
+    """A poll under way. began: when it came to the node, by its clock; now unless given."""
 
-    def __init__(self, node: Node, *messages: Message, transport: str = LONG_POLLING) -> None:
+    def __init__(
+        self, node: Node, *messages: Message, transport: str = LONG_POLLING, began: float | None = None
+    ) -> None:
         self.node = node
         self.poll = Poll()
+        self.poll.began = began
         self._answered: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
         self.poll.when_sent(self._answered.set_result)
         node.accept(messages, transport, self.poll)

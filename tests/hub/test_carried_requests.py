@@ -29,7 +29,7 @@ from test_access import NOW, new_access, token
 
 from hub.bayeux import CALLBACK_POLLING, EVENTSOURCE, WEBSOCKET, Bayeux, Limits
 from hub.errors import BrokerUnavailable
-from hub.node import new_id
+from hub.node import Node, new_id
 from hub.presence import Pace
 from hub.protocol.access import Access, parse_rules
 from hub.protocol.publications import Draft
@@ -39,6 +39,16 @@ from hub.sessions import Registry
 
 def unavailable(*arguments: Any, **options: Any) -> Any:
     raise BrokerUnavailable("gone")
+
+
+async def stream_of(node: Node, client_id: str) -> Wire:
+    """A session goes on on an event stream here."""
+    await say(node, connect(client_id))
+    session, stream = await node.session(client_id), Wire()
+    assert session is not None
+    node.attach(stream)
+    node.move(session, stream, "")
+    return stream
 
 
 class TestAtOnce:
@@ -345,6 +355,71 @@ class TestElsewhere:
             assert data(await held.answer()) == [1]
 
 
+class TestLate:
+    """Connects that a worker which stood still sends on when it wakes; their clients have asked again since."""
+
+    async def test_connect_that_came_before_the_newest_takes_nothing(self, redis_url: str) -> None:
+        """A poll of ten seconds ago was taken for the newest: it said that the last answer had arrived, and what waited
+        was given to a client that had hung up. In the ledger, a worker stopped for 10 s: 9 to 11 silent losses.
+        """
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id, id="1"))
+            await one.publish([Draft("/a", b"1")])
+            assert data(await say(one, connect(client_id, id="7"))) == [1]
+            await one.publish([Draft("/a", b"2")])
+            late = Request(two, connect(client_id, id="4"), began=two.time() - 5)
+            (reply,) = await late.answer()
+            assert (reply["successful"], reply["error"][:3]) == (False, "408")
+            assert reply["advice"]["interval"] > 0
+            assert data(await say(one, connect(client_id, id="8"))) == [2]
+
+    async def test_held_connect_is_not_superseded_by_an_older_one(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id, id="1"))
+            held = await hold(one, client_id, id="7")
+            await Request(two, connect(client_id, 5000, id="4"), began=two.time() - 5).answer()
+            await one.publish([Draft("/a", b"1")])
+            assert data(await held.answer()) == [1]
+
+    async def test_signs_of_life_beside_a_stream_may_overtake_each_other(self, redis_url: str) -> None:
+        """Faye's were refused on a busy machine, of 15 of 60 pages. They carry nothing and say nothing of what came."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            beside = {"connectionType": EVENTSOURCE}
+            for number, ago in enumerate((0, 5)):
+                late = Request(two, connect(client_id, id=str(number)) | beside, began=two.time() - ago)
+                assert (await late.answer())[0]["successful"]
+
+    async def test_connect_that_waited_and_is_the_newest_all_the_same_is_taken(self, redis_url: str) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id, id="1"))
+            session = one.registry.get(client_id)
+            assert session is not None
+            session.polled = one.time() - 9
+            await one.publish([Draft("/a", b"1")])
+            assert data(await Request(two, connect(client_id, id="2"), began=two.time() - 5).answer()) == [1]
+
+
+class TestEnded:
+    @pytest.mark.parametrize("reason", ["lost", "expired"])
+    async def test_session_that_its_owner_ended_goes_on_nowhere(self, redis_url: str, reason: str) -> None:
+        """Another worker asked for it before its record said so, and went on with what the record had: a subscribe that
+        was answered successful a moment before the end was in nothing (the simulator, seed 1002296).
+        """
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            session = one.registry.get(client_id)
+            assert session is not None
+            one.end_session(session, reason)
+            await two.carrier.ask_for(one.broker.worker, client_id)  # type: ignore[attr-defined]  # a Redis broker's
+            (reply,) = await say(two, connect(client_id))
+            assert reply["error"].startswith("402:")
+            assert reply["advice"]["reconnect"] == "handshake"
+
+
 class TestLinks:
     async def test_websocket_and_polls_of_a_session_take_turns_at_two_workers(self, redis_url: str) -> None:
         async with fleet(redis_url) as nodes:
@@ -429,6 +504,28 @@ class TestLinks:
                 two.detach(stream, session)
             assert data(await say(two, connect(client_id))) == [1, 2]
 
+    async def test_second_stream_that_opens_at_the_same_time_goes_on_with_the_session(self, redis_url: str) -> None:
+        """Its client's network changed twice. The first stream, of which nobody was left, took a history with it while
+        the second one's head was written; the session was ended as not recovered."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            await rest(one)
+            await one.broker.close()
+            await two.publish([Draft("/a", b"1"), Draft("/a", b"2")])
+            session = await two.session(client_id)
+            assert session is not None
+            for wire in (Wire(), Wire()):
+                found = await two.session_still(session)
+                assert found is not None
+                two.attach(wire)
+                two.move(found, wire, "")
+                assert wire.left is None
+                assert wire.data() == [1, 2]
+            await say(two, disconnect(client_id))
+            assert found.ended
+            assert await two.session_still(found) is found, "nobody asks for it again"
+
 
 class TestAnswers:
     async def test_carried_answer_that_could_not_be_written_is_given_again(self, redis_url: str) -> None:
@@ -465,6 +562,50 @@ class TestAnswers:
                 while held.is_held:
                     await asyncio.sleep(0.01)
             await halt(two)
+            assert data(await say(three, connect(client_id, id="3"))) == [1]
+
+    @pytest.mark.parametrize("way", ["stop", "move", "stay"])
+    async def test_answer_that_was_not_written_is_given_again_though_its_owner_had_no_word_of_that(
+        self, redis_url: str, way: str
+    ) -> None:
+        """A client left its poll as the owner answered it, which stopped while the word of that was on its way. Its
+        record said that the answer was sent, and the next worker took the next connect for the word that it arrived."""
+        async with fleet(redis_url, 3) as (one, two, three):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id, id="1"))
+            held = await hold(two, client_id, id="2")
+            await one.publish([Draft("/a", b"1")])
+            async with asyncio.timeout(20):
+                while held.is_held:
+                    await asyncio.sleep(0.01)
+            wire = Wire()
+            if way == "stop":
+                going: Any = asyncio.create_task(one.stop())
+            elif way == "move":
+                going = asyncio.create_task(three.session(client_id))
+            else:
+                going = asyncio.create_task(arrive())
+                one.attach(wire)
+                one.accept([connect(client_id, id="3") | {"connectionType": WEBSOCKET}], WEBSOCKET, wire, wire)
+            await arrive()
+            two.abandon(held.poll)
+            await going
+            if way == "stay":
+                async with asyncio.timeout(20):
+                    while not wire.data():
+                        await asyncio.sleep(0.01)
+            assert (wire.data() or data(await say(three, connect(client_id, id="3")))) == [1]
+
+    async def test_owner_that_goes_does_not_wait_for_that_word_for_long(self, redis_url: str) -> None:
+        async with fleet(redis_url, 3) as (one, two, three):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id, id="1"))
+            held = await hold(two, client_id, id="2")
+            await one.publish([Draft("/a", b"1")])
+            async with asyncio.timeout(20):
+                while held.is_held:
+                    await asyncio.sleep(0.01)
+            assert await three.session(client_id) is not None
             assert data(await say(three, connect(client_id, id="3"))) == [1]
 
     async def test_answer_that_came_while_a_worker_stood_still_is_asked_for_again(self, redis_url: str) -> None:
@@ -558,6 +699,42 @@ class TestOwnersThatGo:
             assert data(await say(one, connect(client_id, 5000))) == [2]
             assert owners(nodes, client_id) == [two]
 
+    async def test_stopped_owner_that_wakes_writes_nothing_to_the_stream_of_a_session_it_lost(
+        self, redis_url: str
+    ) -> None:
+        """A poll beside the stream had gone to another worker, and there the client had unsubscribed."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            stream = await stream_of(one, client_id)
+            await two.publish([Draft("/a", b"1")])
+            await arrive()
+            assert stream.data() == [1]
+            await halt(one)
+            assert (await say(two, unsubscribe(client_id, "/a")))[0]["successful"]
+            await two.publish([Draft("/a", b"2")])
+            wake(one)
+            async with asyncio.timeout(20):
+                while stream.left is None:
+                    await asyncio.sleep(0.01)
+            assert stream.data() == []
+
+    async def test_stopped_owner_goes_on_with_a_stream_once_it_knows_that_its_session_is_its_own(
+        self, redis_url: str
+    ) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            stream = await stream_of(one, client_id)
+            await halt(one)
+            await two.publish([Draft("/a", b"1")])
+            wake(one)
+            async with asyncio.timeout(20):
+                while not (found := stream.data()):
+                    await asyncio.sleep(0.01)
+            await two.publish([Draft("/a", b"2")])
+            await arrive()
+            assert found + stream.data() == [1, 2]
+            assert stream.left is None
+
     async def test_stopped_owner_that_wakes_before_anybody_came_goes_on(self, redis_url: str) -> None:
         async with fleet(redis_url) as nodes:
             one, two = nodes
@@ -610,6 +787,34 @@ class TestOwnersThatGo:
             assert owners(nodes, client_id) == [two]
             await two.publish([Draft("/b", b"1")])
             assert data(await say(one, connect(client_id, 5000))) == [1]
+
+    async def test_request_that_another_worker_has_done_meanwhile_is_not_done_again(self, redis_url: str) -> None:
+        """The owner stood still with a carried subscribe in its hands. The worker that it had come through took it to
+        be dead, went on with the session and subscribed; then the client unsubscribed. The owner woke, found that the
+        session was another's and sent it the request: what had been unsubscribed was heard again."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(two, connect(client_id))
+            saved, goes_on, stands = one.broker.save_session, asyncio.Event(), asyncio.Event()
+
+            async def stand_still(*arguments: Any, **options: Any) -> bool:
+                one.broker.save_session = saved  # type: ignore[method-assign]  # once
+                await halt(one)
+                stands.set()
+                await goes_on.wait()
+                return await saved(*arguments, **options)
+
+            one.broker.save_session = stand_still  # type: ignore[method-assign]  # as above
+            request = Request(two, subscribe(client_id, "/b"))
+            await stands.wait()
+            assert (await request.answer())[0]["successful"]
+            assert (await say(two, unsubscribe(client_id, "/b")))[0]["successful"]
+            wake(one)
+            goes_on.set()
+            await rest(one)
+            await arrive()
+            await two.publish([Draft("/b", b"1"), Draft("/a", b"2")])
+            assert data(await say(two, connect(client_id, 5000))) == [2]
 
     async def test_draining_worker_hands_its_sessions_over(self, redis_url: str) -> None:
         """Nobody waits until its lease is over, and what it holds for others is answered."""
@@ -678,6 +883,55 @@ class TestBrokerAway:
             assert reply["ext"]["lost"] == ["/a"]
             await one.publish([Draft("/a", b"1")])
             assert data(await say(one, connect(client_id, 5000))) == [1]
+
+    async def test_save_that_comes_late_takes_nothing_back(self, redis_url: str) -> None:
+        """A subscribe was refused, as nothing was heard of the save of its session. That lay in a buffer, and had its
+        effect after the client had unsubscribed from another channel. Then the worker died: who took the session over
+        found that channel in its record, and the client heard it."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a", "/c")
+            await say(one, connect(client_id))
+            saved, late = one.broker.save_session, []
+
+            async def lose_sight_of_it(*arguments: Any, **options: Any) -> bool:
+                one.broker.save_session = saved  # type: ignore[method-assign]  # once
+                late.append((arguments, options))
+                raise BrokerUnavailable("gone")
+
+            one.broker.save_session = lose_sight_of_it  # type: ignore[method-assign]  # as above
+            assert not (await say(one, subscribe(client_id, "/b")))[0]["successful"]
+            assert (await say(one, unsubscribe(client_id, "/a")))[0]["successful"]
+            ((arguments, options),) = late
+            assert not await saved(*arguments, **options)
+            assert (await say(one, subscribe(client_id, "/d")))[0]["successful"], "it is this worker's as before"
+            await halt(one)
+            await say(two, connect(client_id))
+            await two.publish([Draft(f"/{name}", str(ord(name) - 96).encode()) for name in "abcd"])
+            await arrive()
+            assert sorted(data(await say(two, connect(client_id, 5000)))) == [3, 4]
+
+    async def test_saves_of_a_session_follow_each_other(self, redis_url: str) -> None:
+        """Of two under way at once, on two connections, the older could come last."""
+        async with fleet(redis_url) as (one, _):
+            client_id = await start(one)
+            saved, under_way, most, count = one.broker.save_session, 0, 0, 0
+
+            async def save_slowly(*arguments: Any, **options: Any) -> bool:
+                nonlocal under_way, most, count
+                under_way, count = under_way + 1, count + 1
+                most = max(most, under_way)
+                await asyncio.sleep(0.02)
+                under_way -= 1
+                return await saved(*arguments, **options)
+
+            one.broker.save_session = save_slowly  # type: ignore[method-assign]  # of this worker alone
+            answers = await asyncio.gather(*(say(one, subscribe(client_id, f"/a{each}")) for each in range(5)))
+            assert all(reply["successful"] for (reply,) in answers)
+            assert (most, count) == (1, 2), "what waited for the first is in the second"
+            one.broker.save_session = unavailable  # type: ignore[method-assign]  # as above
+            answers = await asyncio.gather(*(say(one, subscribe(client_id, f"/b{each}")) for each in range(3)))
+            assert not any(reply["successful"] for (reply,) in answers)
+            one.broker.save_session = saved  # type: ignore[method-assign]  # as above
 
     async def test_handshake_is_refused_and_may_be_repeated(self, redis_url: str) -> None:
         async with fleet(redis_url) as (one, _):

@@ -146,7 +146,7 @@ class Hub:
         self.say(visitor, message)
 
     def subscribe(self, visitor: Visitor, pattern: str, shown: str | None) -> None:
-        taken = False
+        taken, asked = False, self.world.now
         if visitor.kind == "plain":
             session = visitor.link.session
             assert session is not None
@@ -174,7 +174,8 @@ class Hub:
             replies = self.say(visitor, message)
             taken = any(each["channel"] == "/meta/subscribe" and each["successful"] for each in replies)
         if taken and shown is not None:
-            visitor.grant = Access(realm=REALM, keys=[KEY]).grant(shown, self.world.now + EPOCH)
+            # As it was when it was shown: it may have expired since.
+            visitor.grant = Access(realm=REALM, keys=[KEY]).grant(shown, asked + EPOCH)
 
     def unsubscribe(self, visitor: Visitor, pattern: str) -> None:
         if visitor.kind == "plain":
@@ -225,7 +226,9 @@ class Hub:
                 name = channel.removeprefix("/presence")
                 assert grant is not None, f"{visitor.kind} hears {channel} without a token"
                 assert any(covers(claim, name) for claim in grant.channels), f"{visitor.kind} hears {channel}: {grant}"
-                assert now < grant.expires + GRACE, f"{visitor.kind} hears {channel}, {now - grant.expires} s too late"
+                assert now <= grant.expires + GRACE + 1e-6, (
+                    f"{visitor.kind} hears {channel}, {now - grant.expires} s too late"
+                )
         return [message for message in messages if "data" not in message]
 
     # Programs

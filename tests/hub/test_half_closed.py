@@ -99,6 +99,24 @@ async def test_held_connect_is_answered_at_once_with_nothing_lost(path: str, is_
             assert [each["data"] for each in await response.json() if "data" in each] == [1]
 
 
+@pytest.mark.parametrize("path", ["/bayeux", "/bayeux?by=aiohttp"])
+async def test_what_its_answer_carries_is_given_to_the_next_connect(path: str) -> None:
+    """It may have left before: a worker that stood still for ten seconds found the poll of a client that had asked
+    another one since, and what was written to nobody counted as arrived.
+    """
+    async with serving(connect_timeout=600) as (url, hub), ClientSession() as http:
+        client_id = await session_of(http, url, "/a")
+        await hub.publisher.publish("a", 1)
+        # The request and the end of the connection are there before either is read.
+        answer = await ask(url, post(path, connect_of(client_id)))
+        assert b'"data":1' in answer
+        for expected in ([1], []):
+            asked = json.loads(connect_of(client_id))
+            asked[0]["advice"] = {"timeout": 0}
+            async with http.post(url + "/bayeux", json=asked) as response:
+                assert [each["data"] for each in await response.json() if "data" in each] == expected
+
+
 async def test_callback_poll_is_answered_at_once() -> None:
     async with serving(connect_timeout=600) as (url, _), ClientSession() as http:
         client_id = await session_of(http, url, "/a")

@@ -155,6 +155,38 @@ class TestFloods:
         talk.now += 10
         assert sum(talk.publish("/chat/a", number)["successful"] for number in range(20)) == 10, "its session's"
 
+    @pytest.mark.parametrize("proxies", [0, 1])
+    async def test_strangers_are_not_told_what_the_hub_leans_on(self, proxies: int) -> None:
+        """Reasons named hosts and users of databases, and metrics the realms of every tenant, to whoever asked."""
+        told = "redis.inner.example: password authentication failed for user fanfare_prod"
+        key = {"Authorization": f"Bearer {tokens.sign(REALM, KEY, time.time())}"}
+        listener = {"Authorization": f"Bearer {tokens.sign(REALM, KEY, time.time(), channels=['a'])}"}
+        ways: list[tuple[dict[str, str], bool]] = [
+            ({}, True),
+            ({"X-Forwarded-For": "192.168.1.7"}, proxies == 1),
+            ({"X-Forwarded-For": "8.8.8.8"}, False),
+            ({"X-Forwarded-For": "127.0.0.1, 8.8.8.8"}, False),
+            ({"X-Forwarded-For": "2a00:1450::1"}, False),
+            ({"Forwarded": "for=8.8.8.8"}, proxies == 1),
+            ({"X-Forwarded-For": "8.8.8.8"} | key, True),
+            ({"X-Forwarded-For": "8.8.8.8"} | listener, False),
+        ]
+
+        async def fail() -> None:
+            raise OSError(told)
+
+        async with serving(proxies=proxies) as (url, hub), ClientSession() as http:
+            hub.checks.append(fail)
+            for headers, near in ways:
+                for path, status in (("/health", 200), ("/ready", 503)):
+                    async with http.get(url + path, headers=headers) as response:
+                        assert response.status == status
+                        text = await response.text()
+                        assert (told in text, "sessions" in text) == (near, near), (headers, text)
+                        assert (await response.json())["ready"] is False
+                async with http.get(f"{url}/metrics", headers=headers) as response:
+                    assert (response.status, "hub_opened" in await response.text()) == (200 if near else 403, near)
+
     async def test_sessions_have_a_bound(self) -> None:
         async with serving(max_sessions=5) as (_, hub):
             replies = [(await said(hub, SHAKE))[0] for _ in range(7)]

@@ -336,6 +336,40 @@ async def test_quiet_one_is_served_before_the_large_that_came_earlier() -> None:
         assert hub.door.turns.taken >= 8
 
 
+async def test_of_large_bodies_that_come_together_one_is_read_on_in_a_round() -> None:
+    """Four senders of a megabyte each kept the loop reading for most of its time, 256 KB of each in every round."""
+    async with serving() as (_, hub):
+        whole = post("/bayeux", b"[" + b"0," * 20_000 + b"0]")
+        senders = [beginning(hub) for _ in range(8)]
+        for lean, wire, _ in senders:
+            lean.data_received(whole[:10_000])
+            assert not wire.reading
+        reading = []
+        async with asyncio.timeout(60):
+            while len(reading) < 8:
+                await asyncio.sleep(0)
+                found = [
+                    number for number, (_, wire, _) in enumerate(senders) if wire.reading and number not in reading
+                ]
+                assert len(found) <= 1
+                reading += found
+        assert reading == list(range(8))
+        gone, _, _ = beginning(hub)
+        gone.data_received(whole[:10_000])
+        gone.connection_lost(None)
+        for lean, wire, _ in senders:
+            lean.data_received(whole[10_000:20_000])
+            assert not wire.reading
+        async with asyncio.timeout(60):
+            while not all(wire.reading for _, wire, _ in senders):
+                await asyncio.sleep(0)
+        for lean, _, _ in senders:
+            lean.data_received(whole[20_000:])
+        async with asyncio.timeout(60):
+            while not all(wire.written.startswith(b"HTTP/1.1 200") for _, wire, _ in senders):
+                await asyncio.sleep(0)
+
+
 async def test_one_that_leaves_while_it_waits_is_forgotten() -> None:
     async with serving() as (_, hub):
         lean, wire, _ = beginning(hub)

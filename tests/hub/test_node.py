@@ -642,6 +642,40 @@ class TestRecovery:
             await publish(node, "/b", 20)
             assert alice.wire.data() == [20], "and it goes on from there"
 
+    async def test_what_is_recovered_twice_takes_the_place_of_itself(self) -> None:
+        """A worker woke up with an old subscribe of a session: both histories together were too long, what waited was
+        dropped, and the word went to a client that had left. In the ledger 367 changes were passed over so.
+        """
+        async with new_node(Bounds(tick=0.0, queue_count=25)) as node:
+            since = {"/a": str(await node.broker.position("/a"))}
+            alice = Client(node, LONG_POLLING)
+            alice.start()
+            await publish(node, "/a", *range(20))
+            for _ in range(2):
+                alice.say(alice.meta("subscribe", subscription="/a", ext={"position": since}))
+                await asyncio.sleep(0)
+                (reply,) = alice.wire.take()
+                assert reply["ext"]["recovered"] == {"/a": True}
+            alice.connect(id="1", advice={"timeout": 0})
+            assert alice.wire.data() == list(range(20))
+
+    async def test_what_waits_is_not_dropped_without_a_word(self) -> None:
+        async with new_node(Bounds(tick=0.0, queue_count=25)) as node:
+            old = {"/a": str(await node.broker.position("/a"))}
+            alice = Client(node, LONG_POLLING)
+            alice.start()
+            await publish(node, "/a", *range(10))
+            known = {"/a": str(await node.broker.position("/a"))}
+            await publish(node, "/a", *range(20))
+            for since, recovered in ((known, True), (old, False)):
+                alice.say(alice.meta("subscribe", subscription="/a", ext={"position": since}))
+                await asyncio.sleep(0)
+                (reply,) = alice.wire.take()
+                assert reply["ext"]["recovered"] == {"/a": recovered}
+            alice.connect(id="1", advice={"timeout": 0})
+            (reply,) = alice.wire.take()
+            assert reply["ext"]["lost"] == ["/a"], "whoever sent the second may have left"
+
     async def test_hints_of_a_long_history_are_conflated_first(self) -> None:
         async with new_node(Bounds(tick=0.0, queue_count=5)) as node:
             since = str(await node.broker.position("/a"))

@@ -21,6 +21,7 @@ NOT_FOR_PAGES = (
     "/realm/{realm}/http",
     "/realm/{realm}/kick",
     "/realm/{realm}/position",
+    "/realm/{realm}/inside",
 )
 SIMPLE = ("/health", "/ready", "/metrics", "/openapi.json")
 

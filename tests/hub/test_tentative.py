@@ -99,9 +99,10 @@ async def both(node: Node, message: Message) -> list[bool]:
     ready = fail_first(node)
     first = asyncio.create_task(say(node, message))
     await asyncio.sleep(0)
-    second = await say(node, message)
+    second = asyncio.create_task(say(node, message))
+    await asyncio.sleep(0)
     ready.set()
-    return [(await first)[0]["successful"], second[0]["successful"]]
+    return [(await first)[0]["successful"], (await second)[0]["successful"]]
 
 
 async def test_subscription_that_another_request_was_promised_is_not_undone(redis_url: str) -> None:

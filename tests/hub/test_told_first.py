@@ -311,3 +311,37 @@ class TestPlain:
             node.writable(session)
             assert found["/a"][1]
             assert wire.data() == [1, 2, 4]
+
+
+class TestUnsubscribe:
+    @pytest.mark.parametrize("way", ["position", "history"])
+    async def test_what_was_looked_up_for_a_subscription_that_has_ended_is_not_kept(self, way: str) -> None:
+        """The place where it had begun came after the unsubscribe, and stayed: a worker that took the session over gave
+        it, once it had subscribed again, what was published while it had not."""
+        async with slow_node() as (node, broker):
+            await publish(node, "/a", 1)
+            since = str(await broker.position("/a"))
+            await publish(node, "/a", 2)
+            alice = await begin(node)
+            gate = asyncio.Event()
+            looked_up = MemoryBroker.position if way == "position" else MemoryBroker.history
+
+            async def slow(*arguments: Any) -> Any:
+                found = await looked_up(broker, *arguments)
+                await gate.wait()
+                return found
+
+            setattr(broker, way, slow)
+            alice.say(
+                alice.meta(
+                    "subscribe", subscription="/a", ext={"position": {"/a": None if way == "position" else since}}
+                )
+            )
+            await asyncio.sleep(0)
+            alice.say(alice.meta("unsubscribe", subscription="/a"))
+            gate.set()
+            await rest(node)
+            session = node.registry.get(alice.id)
+            assert session is not None
+            assert "/a" not in (session.delivered or {})
+            assert alice.wire.data() == []

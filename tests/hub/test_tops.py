@@ -140,3 +140,27 @@ def test_equal_tops_mean_that_nothing_came_between(events: Sequence[tuple[str, i
             tops.lost(None if whole else [channel])
         for one, top, at in kept:
             assert (tops.of(f"/{one}") == top) <= (told[one] == at), "a page that lacks a change would be given"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["hear", "lose", "lose all", "withhold"]), st.sampled_from("abc")), max_size=20)
+)
+def test_marks_differ_wherever_tops_do(acts: list[tuple[str, str]]) -> None:
+    """Who compares marks finds at least what who compares tops does."""
+    tops = Tops("t", most=2)
+    channels = ("/a", "/b")
+    seen = [(tops.marks(channels), tuple(map(tops.of, channels)))]
+    for number, (act, name) in enumerate(acts, 1):
+        match act:
+            case "hear":
+                hear(tops, f"/{name}", number)
+            case "lose":
+                tops.lost([f"/{name}"])
+            case "lose all":
+                tops.lost(None)
+            case "withhold":
+                tops.withhold([Publication(f"/{name}", b"1", Position("e", number))])
+        marks, texts = tops.marks(channels), tuple(map(tops.of, channels))
+        assert all(texts == old for old_marks, old in seen if old_marks == marks)
+        assert tops.marks(channels[:1]) == marks[:1]
+        seen.append((marks, texts))

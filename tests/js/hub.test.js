@@ -227,7 +227,10 @@ describe("the client and the hub", { concurrency: 4 }, () => {
       await until(() => asked > 3, "greeted anew, and subscribed, after the token expired", 60);
       await hub.publish("private-7", "heard by the next token");
       await until(() => heard.length, "heard");
-      assert.deepEqual([heard, lost], [["heard by the next token"], 1]);
+      assert.deepEqual(heard, ["heard by the next token"]);
+      // A position that was looked up less than five seconds before the token expired isn't sure yet: the page is told
+      // again, at any time within two seconds.
+      assert.ok(lost === 1 || lost === 2, `lost ${lost} times`);
     } finally {
       watch.cancel();
       await hub.end();

@@ -20,6 +20,10 @@ _END = 1e9
 #: Seconds in which a worker surely notices that another is dead.
 OWNERS_SECONDS = 8.0
 
+#: Seconds in which what was refused for now may yet be done: Redis did not say that it has the mail to the session's
+#: owner, which perhaps reads it, and the word that nobody waits for its answer comes after it.
+LATE_SECONDS = 8.0
+
 #: How often a session may be given the same publication again. Each answer that is lost and each move may cost one.
 MOST_REPEATS = 7
 
@@ -126,11 +130,11 @@ class Book:
             # A subscribe that comes after makes this void, and is noticed by `asks`.
             account.never = top
 
-    def hears(self, channel: str, offset: int, answer: int) -> bool:
+    def hears(self, channel: str, offset: int, answer: int, *, minds: bool = True) -> bool:
         """A publication arrived; False if it is a repeat.
 
         answer: the number of what it came in, in the order in which workers gave them: two answers on two connections
-        may overtake each other.
+        may overtake each other. minds: whether the client minds the order now.
         """
         account = self.accounts.get(channel)
         books = self.books
@@ -150,7 +154,7 @@ class Book:
             return False
         for other, number in account.heard.items():
             # What comes by a stream and by a poll, or by two polls, may overtake each other on the way.
-            if other > offset and number <= answer and not self.doubled:
+            if other > offset and number <= answer and minds and not self.doubled:
                 books.world.accuse(f"{self.name} hears {channel} {offset} for the first time after {other}")
         account.heard[offset] = answer
         return True
@@ -222,12 +226,13 @@ class Book:
         if not again:
             return False
         done = min(_END if each.answered is None else each.answered for each in again)
-        # Which of two that are under way at the same time is dealt with first nobody can say.
+        # Which of two that are under way at the same time is dealt with first nobody can say; what waited for Redis
+        # is, one after the other, in one moment.
         return not any(
             other != id
             and each.arrived is not None
             and each.arrived < done
-            and (each.answered is None or each.answered > answered)
+            and (each.answered is None or each.answered + (LATE_SECONDS if each.refused else 0.0) >= answered)
             for each, other in self.connects
         )
 

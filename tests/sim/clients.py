@@ -15,7 +15,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from .books import Attempt, Book, Books
+from .books import LATE_SECONDS, Attempt, Book, Books
 from .hosts import HOLD, TTL, Exchange, Host, Socket, Stream, Wires, brief
 from .world import World
 
@@ -370,10 +370,13 @@ class Client:
         """A worker has just given an answer: what the log holds now is what it speaks of."""
         store = self.books.store
         asks = to.why if isinstance(to, Exchange) else ()
+        if isinstance(to, Exchange) and _for_now(to, messages):
+            # Its owner may have it all the same, and learns that nobody waits for the answer, unless it dies before.
+            self.doomed(to)
         for ask in asks:
             for noted in ask.noted:
                 if noted.settled is None and noted.sent == to.sent:
-                    noted.settled = self.world.now
+                    noted.settled = self.world.now + (LATE_SECONDS if _for_now(to, messages) else 0.0)
                     break
         for message in messages:
             channel = message.get("channel")
@@ -549,13 +552,21 @@ class Client:
                 if offset > before + 1 and book is self.book and channel in self.wants:
                     # It notices by itself, and asks for what is between.
                     self.books.world.say(self.name, f"notices a gap of {channel} before {offset}")
-                    if not book.lost and not book.doubled and not book.gave_up_answers and not self._was_cut():
+                    # Its place may be of a subscription that has ended: what came after that, and before the next one
+                    # began, was promised to nobody.
+                    sure = book.account(channel).sure
+                    promised = sure is not None and offset - 1 > sure
+                    kept = not book.lost and not book.doubled and not book.gave_up_answers and not self._was_cut()
+                    if promised and kept:
                         book.must_be_justified(f"misses {channel} {before + 1} to {offset - 1}")
                     self._subscribe(channel)
                     return
             if channel in self.wants and channel not in self._missed:
                 self.at[channel] = f"{epoch}.{offset}"
-        book.hears(channel, offset, by.order)
+        # Who goes by positions and unsubscribed has given its position up, and does nothing with what still comes. A
+        # subscribe from there that the hub took after the unsubscribe gives again what an answer that got lost had.
+        minds = self.kind != "positioned" or book is not self.book or channel in self.wants
+        book.hears(channel, offset, by.order, minds=minds)
 
     def _was_cut(self) -> bool:
         return any(socket.dead for socket in self._sockets)
@@ -653,9 +664,11 @@ class Client:
         if not reply["successful"]:
             self._not_done(ask, reply)
             return
-        adds = ask.what == "subscribe"
-        for noted in ask.noted[-1:]:
-            noted.settled = self.world.now if noted.settled is None else noted.settled
+        adds, top = ask.what == "subscribe", reply["top"]
+        if self.transport == "websocket":
+            # Of requests `was_answered` knows which was answered: a copy may take effect later.
+            for noted in ask.noted[-1:]:
+                noted.settled = self.world.now if noted.settled is None else noted.settled
         if adds and self.kind == "positioned" and channel in self.wants:
             ext = reply.get("ext") or {}
             since = ask.message["ext"]["position"][channel]
@@ -671,11 +684,16 @@ class Client:
                 book.told_lost(channel, reply["top"])
                 self.at[channel] = told
                 self._soft[channel] = self.world.now + HOLD
-            elif since is None and channel not in self.at:
+            elif since is None:
                 book.begins(channel)
-                self.at[channel] = told
-                self._soft[channel] = self.world.now + HOLD
-        book.granted(channel, ask.first, reply["top"], adds=adds)
+                epoch, _, offset = self.at.get(channel, told).partition(".")
+                if channel not in self.at:
+                    self.at[channel] = told
+                    self._soft[channel] = self.world.now + HOLD
+                elif told.startswith(f"{epoch}."):
+                    # Publications were faster than this answer. It reads its rows now, and they are in them.
+                    top = max(top, int(offset))
+        book.granted(channel, ask.first, top, adds=adds)
 
     def _subscribe_again(self, channel: str, book: Book) -> None:
         if book is not self.book or channel not in self.wants:
@@ -719,6 +737,13 @@ class Client:
             book.over = True
             self._drop()
             self._later(0.2 + self.dice.random() * 2, self._shake)
+
+
+def _for_now(to: Exchange | Socket, messages: list[dict[str, Any]]) -> bool:
+    """Whether an answer refuses a request for now."""
+    return (isinstance(to, Exchange) and to.refused) or any(
+        str(message.get("error")).startswith("503") for message in messages
+    )
 
 
 _OPPOSITES = ("subscribe", "unsubscribe")

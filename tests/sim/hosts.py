@@ -102,7 +102,7 @@ class Exchange:
         self.order = 0
         self.gone = False
         self.done = False
-        # Whether the answer says that nothing was done.
+        # Whether the answer refuses it for now.
         self.refused = False
         self.lose = False
         # A second copy of a request that a proxy sent again; nobody reads its answer.
@@ -135,9 +135,6 @@ class Host:
         self.started: Callable[[Host, Node], None] | None = None
         #: What a worker's rules are made by.
         self.access: Callable[[], Access] = lambda: _ACCESS
-        #: Whether nothing is taken before a worker has started, as it is; without, what is there to be learned at the
-        #: start has come before the first request.
-        self.waits = False
         self._ready: Node | None = None
 
     def start(self) -> None:
@@ -187,8 +184,11 @@ class Host:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes connections."""
-        return self.up and not self.leaving and (not self.waits or self._ready is self.node)
+        """Whether it takes connections. Not before it has started: the server listens only then (`hub.app`).
+
+        A worker that took them while Redis was away, before its reader knew where the log is, missed what came between.
+        """
+        return self.up and not self.leaving and self._ready is not None
 
     def kill(self) -> None:
         """SIGKILL: its state is gone, its connections are cut, what it asked of Redis is perhaps done, perhaps not."""
@@ -314,7 +314,7 @@ class Host:
 
     def publish(self, drafts: list[Any], done: Callable[[list[Any] | None], None]) -> None:
         """Publish by the API; `done` gets what became of it, None for "not known"."""
-        if not self.up or self.leaving:
+        if not self.is_ready:
             self.wires.later(self.wires.delay(), done, None)
             return
         self.wires.later(
@@ -546,7 +546,11 @@ class Stream(Socket):
             return
         # The head is written.
         await asyncio.sleep(0)
-        if session.ended or self.closing:
+        try:
+            session = await node.session_still(session)
+        except BrokerUnavailable:
+            session = None
+        if session is None or session.ended or self.closing:
             self._refuse()
             return
         node.attach(self)

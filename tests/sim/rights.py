@@ -295,8 +295,10 @@ class Bearer(_Holder, Client):
                 successful, error = reply["successful"], str(reply.get("error"))
                 if successful and reply["channel"] == "/meta/handshake":
                     self.rights.shown.setdefault(reply["clientId"], []).append(showing)
-                # What could not be saved is undone, but for the token.
-                self.rights.settle(showing, taken=True if successful else None if error.startswith("503") else False)
+                # What could not be saved is undone, but for the token. Of a request that was carried twice the first
+                # may have been taken a moment before the token expired, and the second is answered.
+                unsure = error.startswith(("503", "401::Token expired"))
+                self.rights.settle(showing, taken=True if successful else None if unsure else False)
                 return
 
     def _handshaken(self, ask: Ask, reply: dict[str, Any]) -> None:

@@ -35,6 +35,9 @@ PLAIN = "plain"
 REST = (9.0, 4.0)
 HEARING = (9.0, 6.5)
 
+#: Times that Redis takes while it is slow: up to 0.2 s each otherwise (`Trouble.delay`).
+_SLOW = 30.0
+
 #: Faults a story may have, besides what its clients do; most have one kind, so that what it costs is clear.
 WEATHERS = ("calm", "lossy", "kills", "stops", "redis", "calls", "polite", "all")
 
@@ -226,7 +229,7 @@ class Stage:
         if self.rights is not None:
             self.books.guarded = bearing.GUARDED
             for host in self.hosts:
-                host.access, host.waits = bearing.new_access, True
+                host.access = bearing.new_access
         for number, (kind, transport, hops) in enumerate(story.clients):
             if self.rights is not None:
                 client: Client | Listener = bearing.somebody(
@@ -369,11 +372,12 @@ class Stage:
     def _redis(self, step: Step) -> None:
         trouble, world = self.trouble, self.world
         if self.rights is not None:
-            # What waited for it goes on a moment later.
-            self.rights.trouble(world.now + step.seconds + 0.5)
+            # What waited for it goes on a moment later; what was sent while it was slow arrives as slowly.
+            late = 0.2 * _SLOW if step.what == "slow" else 0.5
+            self.rights.trouble(world.now + step.seconds + late)
         self.books.faults = True
         if step.what == "slow":
-            trouble.slow = 30.0
+            trouble.slow = _SLOW
             world.after(step.seconds, self._mend, "slow")
         elif step.what == "away":
             if not trouble.away:

@@ -241,6 +241,18 @@ STORIES = {
             Step(0.8730, "publisher", "publish", "/c", 1015),
         ),
     ),
+    # A simulated worker took connections before it had started: a client subscribed at one whose reader did not know
+    # where the log is, as Redis was away, and what was published in between never came.
+    "worker that starts while Redis is away": story(
+        3,
+        "all",
+        ("plain", "/ws", True),
+        Step(0.0092, "client0", "appear"),
+        Step(0.1696, "node1", "kill", seconds=0.05),
+        Step(0.1930, "redis", "away", seconds=1.5),
+        Step(0.2080, "publisher", "publish", "/c", 1010),
+        Step(1.6309, "client0", "subscribe", "/c"),
+    ),
 }
 
 

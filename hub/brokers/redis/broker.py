@@ -166,6 +166,8 @@ class RedisBroker(Broker):
         #: found rolled back or emptied; times entries were trimmed before this worker read them.
         self.reconnects = 0
         self.deaf = 0
+        # When the canary was sung that has not been heard yet, 0 if there is none.
+        self._sung = 0.0
         self.rollbacks = 0
         self.trims = 0
 
@@ -536,6 +538,8 @@ class RedisBroker(Broker):
         for stream, entries in replies[-1] or ():
             if stream == self._canary:
                 self._last_canary = entries[-1][0]
+                if self._sung and any(fields[0] != b"m" for _, fields in entries):
+                    self.lag, self._sung = self._heard - self._sung, 0.0
                 mail += [fields[1] for _, fields in entries if fields[0] == b"m"]
                 continue
             shard = self._shard_of_stream[stream]
@@ -647,6 +651,8 @@ class RedisBroker(Broker):
                 await self._reading.hang_up()
             try:
                 asked = time.monotonic()
+                # One that is late is waited for: the next one would say less.
+                self._sung = self._sung or asked
                 async with asyncio.timeout(CANARY_SECONDS):
                     lasted = await self._ask(None, self._sing)
                 self._renewed(asked, lasted == 1)

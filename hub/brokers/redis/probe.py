@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from redis.exceptions import AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError, RedisError
@@ -44,9 +45,61 @@ def probe(url: str, timeout: float = 3.0) -> str:
     return f"{version} at {server.address} takes what a hub asks"
 
 
-def _version(reply: Any) -> str:
+def examine(url: str, timeout: float = 3.0) -> dict[str, Any]:
+    """How a Redis is set up, as far as a hub minds; `{"error": why}` where it does not say. Blocks."""
+    server = BlockingServer(url, timeout)
+    connection = server.connection()
+    try:
+        connection.connect()
+        exchange(connection, [("PING",)])
+        asked = time.monotonic()
+        exchange(connection, [("PING",)])
+        trip = time.monotonic() - asked
+        replies: list[Any] = exchange(
+            connection, [("INFO",), ("TIME",), *(("CONFIG", "GET", name) for name in _CONFIG)]
+        )
+    except (RedisError, OSError, EOFError, ValueError, BrokerUnavailable) as error:
+        return {"error": _explain(error, url)}
+    finally:
+        connection.disconnect()
+    info, now, *config = replies
+    for reply in (info, now):
+        if isinstance(reply, Exception):
+            return {"error": _explain(reply, url)}
+    lines = _lines(info)
+    settings: dict[str, str] = {}
+    for reply in config:
+        if isinstance(reply, dict):
+            reply = [each for pair in reply.items() for each in pair]
+        if isinstance(reply, list):
+            words = [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in reply]
+            settings |= dict(zip(words[::2], words[1::2], strict=False))
+    states = {name: lines.get(name, "ok") for name in ("rdb_last_bgsave_status", "aof_last_write_status")}
+    return {
+        "version": _version(info),
+        "policy": settings.get("maxmemory-policy", lines.get("maxmemory_policy", "")),
+        "maxmemory": int(lines.get("maxmemory", "0")),
+        "used": int(lines.get("used_memory", "0")),
+        "appendonly": lines.get("aof_enabled", "0") == "1",
+        "appendfsync": settings.get("appendfsync", ""),
+        "failing": ", ".join(f"{name}: {state}" for name, state in states.items() if state != "ok"),
+        "timeout": int(settings.get("timeout", "0")),
+        "clock": int(now[0]) + int(now[1]) / 1e6,
+        "trip": trip,
+    }
+
+
+#: What is asked of CONFIG; managed servers may not let anybody.
+_CONFIG = ("maxmemory-policy", "appendfsync", "timeout")
+
+
+def _lines(reply: Any) -> dict[str, str]:
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def _version(reply: Any) -> str:
+    lines = _lines(reply)
     if "valkey_version" in lines:
         return f"Valkey {lines['valkey_version']}"
     return f"Redis {lines.get('redis_version', '')}".rstrip()

@@ -212,11 +212,13 @@ def notices(
     model: str,
     identity: object,
     old: object | None = None,
+    moved: list[str] | None = None,
 ) -> list[Notice]:
     """What this change of this row tells. Never raises: what can't be told is logged.
 
     identity: the row's primary key; the first thing logged with the model when something is wrong.
     old: the row as it was before a change, where the caller can make one; else `Before` is used.
+    moved: a list to which the channels are added that only one of the row before and the row after has.
     """
     found: list[Notice] = []
     subject = subject_of(model, identity)
@@ -232,7 +234,7 @@ def notices(
         except Exception:
             logger.warning("condition of a change can't be evaluated, told as true", exc_info=True, extra=facts)
             plain = True
-        channels = _channels(declaration, row, change, old, facts)
+        channels = _channels(declaration, row, change, old, facts, [] if moved is None else moved)
         if not channels:
             continue
         if subject is None and declaration.fields:
@@ -331,13 +333,19 @@ def differs(old: object, new: object) -> bool:
 
 
 def _channels(
-    declaration: Declaration, row: object, change: Change, old: object | None, facts: Mapping[str, object]
+    declaration: Declaration,
+    row: object,
+    change: Change,
+    old: object | None,
+    facts: Mapping[str, object],
+    moved: list[str],
 ) -> list[str]:
     images = [row]
     if change.kind == "changed" and (old is not None or change.before):
         # The page that the row has left must drop it.
         images.append(Before(row, change.before) if old is None else old)
     found: dict[str, None] = {}
+    places: list[set[str]] = []
     for image in images:
         # One that can't be told must not silence the others.
         try:
@@ -346,11 +354,14 @@ def _channels(
         except Exception:
             logger.warning("channel of a change can't be told", exc_info=True, extra=facts)
             continue
+        places.append(set(names))
         for name in names:
             try:
                 found[from_fanout(name)] = None
             except InvalidChannel:
                 logger.warning("channel of a change can't be told", exc_info=True, extra=facts)
+    if len(places) == 2:
+        moved += places[0] ^ places[1]
     return list(found)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Seconds to reach a server for which the URL says nothing else; a request waits that long when its host is gone.
 CONNECT_TIMEOUT = 5.0
 
+#: Key of a connection's `info`.
+POOLED = "pooled"
+
 _SOCKET_OPTIONS = {
     "keepalives_idle": "TCP_KEEPIDLE",
     "keepalives_interval": "TCP_KEEPINTVL",
@@ -78,7 +81,10 @@ async def is_pooled(connection: Any) -> bool:
 
 
 def new_postgres_engine(url: DatabaseUrl, **options: Any) -> AsyncEngine:
-    """An engine for PostgreSQL, with or without a pooler between. options: `create_async_engine`'s."""
+    """An engine for PostgreSQL, with or without a pooler between. options: `create_async_engine`'s.
+
+    Whether there is one each of its connections says: `connection.info[POOLED]`.
+    """
     from sqlalchemy import event
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.util import await_only
@@ -107,7 +113,11 @@ def new_postgres_engine(url: DatabaseUrl, **options: Any) -> AsyncEngine:
             # Without a name it is gone with the next one, and none is left behind in a session of the server's.
             cparams["prepared_statement_name_func"] = str
 
+    def on_connected(dbapi_connection: object, record: Any) -> None:
+        record.info[POOLED] = bool(pooled)
+
     event.listen(engine.sync_engine, "do_connect", on_connect)
+    event.listen(engine.sync_engine, "connect", on_connected)
     return engine
 
 

@@ -7,12 +7,13 @@ the writes and once after them for all rows of a class, and not at all where not
 
 A channel is made of values that its row had at one time. So where one of the columns that decide it has to be read,
 or would be loaded later, all are read: what the session holds may be older, if a statement changed the row under the
-object, or another session did.
+object, or another session did. So are they where a row moves by some of them and nobody has read the others in this
+flush: the name would be half of what was written and half of what was loaded, perhaps long ago.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,11 +50,15 @@ Found = tuple[Mapper[Any], list[Notice]]
 
 @dataclass(slots=True)
 class Image:
-    """A row before its UPDATE. fields: what is about to change. unknown: old values to be read."""
+    """A row before its UPDATE. fields: what is about to change. unknown: old values to be read.
+
+    doubted: all of them are known, but may be older than the row.
+    """
 
     fields: set[str] = field(default_factory=set)
     before: dict[str, Any] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
+    doubted: bool = False
 
 
 @dataclass(slots=True)
@@ -64,8 +69,17 @@ class _Written:
     kind: Kind
     image: Image | None = None
     relations: frozenset[str] = frozenset()
-    #: What was read after the writes, for an object that doesn't hold what its row does.
+    #: What was read after the writes, for an object that doesn't hold what its row does; looked: whether it was tried.
     after: dict[str, Any] = field(default_factory=dict)
+    looked: bool = False
+    #: Whether, by what is known, the row left a channel or came into one; fields: what changed then.
+    moved: bool = False
+    fields: frozenset[str] = frozenset()
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the object holds something else than its row, and that was not looked up yet."""
+        return is_outdated(instance_state(self.row)) and not self.looked
 
 
 class Flush:
@@ -79,6 +93,8 @@ class Flush:
         self._images: dict[State, Image] = {}
         #: Old values that were read, for rows whose turn may come later.
         self._read: dict[State, dict[str, Any]] = {}
+        #: Objects that were compared with what their rows hold of their channels.
+        self._compared: set[State] = set()
         self._deleted: set[State] = set()
         #: Rows whose key a new object took, as they were.
         self._replacing: dict[State, Image] = {}
@@ -103,6 +119,9 @@ class Flush:
         self._connections.setdefault(mapper, connection)
         self._read_before(mapper, connection, [row, *self._session.dirty], deleting=False)
         self._take_read(plan, image, state)
+        if image.doubted:
+            # What can't be read is told by what is known.
+            image.unknown.clear()
 
     def replacing(self, mapper: Mapper[Any], plan: Plan, connection: Connection, row: Any) -> None:
         """Called before a new object takes the key of this deleted one: SQLAlchemy makes one UPDATE of both."""
@@ -165,8 +184,20 @@ class Flush:
         self._load_named()
         self._read_outdated()
         self._expired = [(one.row, one.mapper, one.plan) for one in self._written if one.plan.asks]
+        told: list[list[Notice]] = []
         for one in self._written:
-            self._found.append((one.mapper, self._told(one)))
+            if one.is_unread:
+                self._read_outdated()
+            found = self._told(one)
+            if one.is_unread:
+                # A function asked for what SQL or the database made, and what was read then is of a row that another
+                # session has moved: the function saw some of both.
+                self._read_outdated()
+                found = self._told(one)
+            told.append(found)
+        for at in self._read_moved():
+            told[at] = self._told(self._written[at])
+        self._found += ((one.mapper, found) for one, found in zip(self._written, told, strict=True))
         return self._found
 
     def load_expired(self) -> None:
@@ -209,6 +240,10 @@ class Flush:
                 image.unknown |= plan.where | plan.moving
             elif image.unknown or not plan.where <= held.keys():
                 image.unknown |= plan.where
+            elif not plan.wide and (image.fields | plan.moving) & plan.where and _is_half(plan, image.fields):
+                # What a function makes of the columns is seen after the writes only; see `_read_moved`.
+                image.unknown |= plan.where
+                image.doubted = True
         return image
 
     def _take_read(self, plan: Plan, image: Image, state: State) -> None:
@@ -217,6 +252,8 @@ class Flush:
         image.unknown -= read.keys()
         # What is about to be written, and what follows from it, may differ.
         kept = {key: value for key, value in read.items() if key not in image.fields | plan.moving}
+        if plan.where <= read.keys():
+            self._compared.add(state)
         if not agrees(state, kept):
             note_stale(state)
 
@@ -298,6 +335,8 @@ class Flush:
         by_mapper: dict[Mapper[Any], list[_Written]] = {}
         guesses: dict[Mapper[Any], list[_Written]] = {}
         for one in self._written:
+            if one.looked:
+                continue
             if is_outdated(instance_state(one.row)):
                 by_mapper.setdefault(one.mapper, []).append(one)
             elif one.plan.guessed and one.image is not None:
@@ -305,12 +344,33 @@ class Flush:
         for mapper, written in guesses.items():
             if len(written) > 1:
                 by_mapper.setdefault(mapper, []).extend(written)
+        self._look_up(by_mapper)
+
+    def _read_moved(self) -> list[int]:
+        """Read the rows that moved by some of the columns of their channels; which of them hold something else.
+
+        They are the numbers of those in `_written` that have to be told again.
+        """
+        halves = {at: one for at, one in enumerate(self._written) if one.moved and self._is_half_known(one)}
+        by_mapper: dict[Mapper[Any], list[_Written]] = {}
+        for one in halves.values():
+            by_mapper.setdefault(one.mapper, []).append(one)
+        self._look_up(by_mapper)
+        return [at for at, one in halves.items() if is_outdated(instance_state(one.row))]
+
+    def _is_half_known(self, one: _Written) -> bool:
+        """Whether a channel of this row is made of what was written and of what was loaded before this flush."""
+        known = one.looked or instance_state(one.row) in self._compared
+        return not known and _is_half(one.plan, one.fields)
+
+    def _look_up(self, by_mapper: dict[Mapper[Any], list[_Written]]) -> None:
         for mapper, written in by_mapper.items():
             plan = written[0].plan
             keys = plan.columns.keys() if plan.asks else plan.named | plan.moving
             identities = {_identity(plan, instance_state(one.row)) for one in written}
             found = rows_by_key(self._connections[mapper], mapper, plan, identities, keys)
             for one in written:
+                one.looked = True
                 state = instance_state(one.row)
                 one.after = found.get(_identity(plan, state), {})
                 if one.after:
@@ -332,6 +392,7 @@ class Flush:
                     row, keys = wanted[identity]
                     for key in keys:
                         set_committed_value(row, key, values[key])
+                    self._compared.add(instance_state(row))
                     if not agrees(instance_state(row), values):
                         note_stale(instance_state(row))
 
@@ -355,17 +416,30 @@ class Flush:
             if known and (key not in held or differs(image.before[key], held[key])):
                 fields.add(key)
         change = Change("changed", frozenset(fields), image.before)
-        old = Old(one.row, image.before, image.unknown) if image.before else None
-        return self._notices(
-            one.mapper, one.plan, one.row, change, old, seen=Old(one.row, one.after) if one.after else None
-        )
+        # What nobody wrote was before as it is after: the object may hold something older. Where the database or a
+        # default wrote, too, so it did in the other session: what that made is not known, and the object is believed.
+        unwritten = frozenset() if fields & one.plan.moving else one.plan.where - fields - one.plan.moving
+        before = {key: value for key, value in one.after.items() if key in unwritten} | image.before
+        old = Old(one.row, before, image.unknown) if image.before else None
+        seen = Old(one.row, one.after) if one.after else None
+        moved: list[str] = []
+        found = self._notices(one.mapper, one.plan, one.row, change, old, seen, moved)
+        one.moved, one.fields = bool(moved), change.fields
+        return found
 
     def _told_of_deleted(self, mapper: Mapper[Any], plan: Plan, row: Any, image: Image) -> list[Notice]:
         seen = Old(row, image.before, image.unknown) if image.before else row
         return self._notices(mapper, plan, row, Change("deleted"), seen=seen)
 
     def _notices(
-        self, mapper: Mapper[Any], plan: Plan, row: Any, change: Change, old: Before | None = None, seen: Any = None
+        self,
+        mapper: Mapper[Any],
+        plan: Plan,
+        row: Any,
+        change: Change,
+        old: Before | None = None,
+        seen: Any = None,
+        moved: list[str] | None = None,
     ) -> list[Notice]:
         state = instance_state(row)
         # A new key that was never written is none that anybody has heard of.
@@ -379,6 +453,7 @@ class Flush:
                 model=name_of(mapper),
                 identity=one_of(identity),
                 old=old,
+                moved=moved,
             )
 
     @contextmanager
@@ -389,6 +464,14 @@ class Flush:
             yield
         finally:
             self.asking = before
+
+
+def _is_half(plan: Plan, written: Collection[str]) -> bool:
+    """Whether a channel may be made of other columns than those written, and of older values than the row's.
+
+    Of a class with a `version_id_col` too: an UPDATE by hand need not raise the version.
+    """
+    return not plan.where.difference(plan.key) <= set(written)
 
 
 def _identity(plan: Plan, state: State) -> Identity:

@@ -38,6 +38,7 @@ class Plan:
     channel, so that their old values are needed. named: those that a channel's braces or `fields` name.
     moving: those in question that the database or a default may set at any UPDATE. asks: a function of
     the site's, or a property, sees the row. read: those to read for a statement that changes many rows.
+    wide: a function or a property makes a channel, so that `where` is all of them.
     expressions: SQL over the row (`column_property`), and no columns. guessed: those in question that a Python
     function sets at an UPDATE. Of several rows updated together, SQLAlchemy gives each object what the function
     made for the first.
@@ -50,6 +51,7 @@ class Plan:
     named: frozenset[str]
     moving: frozenset[str]
     asks: bool
+    wide: bool
     read: tuple[str, ...]
     expressions: frozenset[str]
     guessed: frozenset[str]
@@ -73,7 +75,7 @@ def plan_of(mapper: Mapper[Any], declarations: tuple[Declaration, ...]) -> Plan:
     expressions = frozenset(one for one, column in columns.items() if _is_expression(column))
     guessed = {key for key in moving if getattr(getattr(columns[key], "onupdate", None), "is_callable", False)}
     return Plan(
-        declarations, columns, key, where, named, frozenset(moving), asks, read, expressions, frozenset(guessed)
+        declarations, columns, key, where, named, frozenset(moving), asks, wide, read, expressions, frozenset(guessed)
     )
 
 

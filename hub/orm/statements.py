@@ -133,6 +133,27 @@ class _Statement:
                 found[identity] = Values(mapper, values)
         return found
 
+    def attribute(self, name: Any) -> str | None:
+        """The mapped attribute that a statement names by itself, its column or the column's name; None for others."""
+        if isinstance(name, str):
+            if self.mapper.has_property(name):
+                return name
+            column = self.statement.table.c.get(name)
+        else:
+            column = name if isinstance(name, Column) else name.__clause_element__()
+            column = self.statement.table.c.get(column.key)
+        if column is None or column not in self.mapper._columntoproperty:
+            return None
+        return self.mapper.get_property_by_column(column).key
+
+    def changed(self, old: Values, new: Values, assigned: Iterable[Any]) -> dict[str, Any]:
+        """The old values of what changed: of the columns that were read, and of those that the statement assigns.
+
+        A deferred column is not read: it may be a large one. That it is assigned has to do, and its old value is None.
+        """
+        unread = {name for one in assigned if (name := self.attribute(one)) is not None and name not in values_of(new)}
+        return changed_from(old, new) | dict.fromkeys(unread & self.plan(mapper_of(new)).columns.keys())
+
     def tell(self, changes: Iterable[tuple[Values, Change, Values | None]]) -> None:
         found: list[Notice] = []
         for row, change, old in changes:
@@ -177,6 +198,9 @@ class _Change(_Statement):
         return result
 
     def _changes(self, before: Rows, after: Rows) -> Iterator[tuple[Values, Change, Values | None]]:
+        assigned = list(self.statement._values or ())
+        for row in self.parameters if isinstance(self.parameters, list) else [self.parameters or {}]:
+            assigned += row
         for identity, old in before.items():
             new = after.get(identity)
             if new is None:
@@ -184,7 +208,7 @@ class _Change(_Statement):
                 logger.warning("bulk statement changed a key", extra={"model": name_of(self.mapper), "id": identity})
                 yield old, Change("changed", frozenset(values_of(old)), values_of(old)), None
                 continue
-            if changed := changed_from(old, new):
+            if changed := self.changed(old, new, assigned):
                 yield new, Change("changed", frozenset(changed), changed), old
 
     def _before(self) -> Rows | None:
@@ -288,23 +312,11 @@ class _Insert(_Statement):
             values = dict(zip((column.key for column in self.statement.table.c), values, strict=False))
         found = {}
         for name, value in values.items():
-            key = self._attribute(name)
+            key = self.attribute(name)
             value = _plain(value)
             if key is not None and value is not _SQL:
                 found[key] = value
         return found
-
-    def _attribute(self, name: Any) -> str | None:
-        if isinstance(name, str):
-            if self.mapper.has_property(name):
-                return name
-            column = self.statement.table.c.get(name)
-        else:
-            column = name if isinstance(name, Column) else name.__clause_element__()
-            column = self.statement.table.c.get(column.key)
-        if column is None or column not in self.mapper._columntoproperty:
-            return None
-        return self.mapper.get_property_by_column(column).key
 
     def _is_said(self, plan: Plan) -> bool:
         """Whether the statement says all that is told: then nothing need be asked."""
@@ -384,12 +396,15 @@ class _Insert(_Statement):
 
     def _tell_compared(self, plan: Plan, before: Rows, after: Rows) -> None:
         changes: list[tuple[Values, Change, Values | None]] = []
+        # What DO UPDATE sets, or ON DUPLICATE KEY UPDATE.
+        conflict = self.conflict
+        assigned = list(getattr(conflict, "update_values_to_set", None) or getattr(conflict, "update", None) or ())
         for identity, new in after.items():
             old = before.get(identity)
             if old is None:
                 changes.append((new, Change("created"), None))
                 continue
-            if changed := changed_from(old, new):
+            if changed := self.changed(old, new, assigned):
                 changes.append((new, Change("changed", frozenset(changed), changed), old))
         gone = {identity: old for identity, old in before.items() if identity not in after}
         if gone and self.may_skip:
@@ -434,7 +449,7 @@ class _Insert(_Statement):
     def _written(self) -> list[Any] | None:
         """Criteria for the rows that were inserted: by any unique key that the statement gives for each of them."""
         for columns in self._unique_keys() or ():
-            names = [self._attribute(column) for column in columns]
+            names = [self.attribute(column) for column in columns]
             if self.given.rows and all(row.get(one or "") is not None for row in self.given.rows for one in names):
                 return self._key_is_given(columns)
         return None
@@ -447,7 +462,7 @@ class _Insert(_Statement):
             if None in at:
                 return [] if self._is_made_here(columns) else None
             return [tuple_(*columns).in_(select(*(list(query.c)[one] for one in at if one is not None)))]
-        attributes = [self._attribute(column) for column in columns]
+        attributes = [self.attribute(column) for column in columns]
         found: list[list[Any]] = []
         for row in self.given.rows:
             values = [row.get(name, _SQL) if name is not None else _SQL for name in attributes]

@@ -14,6 +14,8 @@ The rules
 - Nothing of this fails the change. What reads the row is in a block that catches its errors; such a
   block costs no transaction id as long as it writes nothing. The first row of the outbox that a
   transaction writes is in a block too, the others rely on its having worked.
+- Errors of SQLSTATE class 40 (a serialization failure, a deadlock) are the exception: PostgreSQL may raise them at any
+  statement, and means that the transaction be tried again. Caught, it might commit and tell nobody.
 - What is told is the row as it is committed: an event whose row was changed again later in the same
   transaction looks that up by primary key.
 - A value that can't be sent (no JSON, no UTF-8, too long) leaves the plain hint.
@@ -241,6 +243,7 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
     names = sorted({*watch.columns, *key})
     found = " AND ".join(f"t.{quoted(each)} = ($1).{quoted(each)}" for each in key).replace("%", "%%")
     placed = list(names_in(watch.channel))
+    chosen = watch.watch or watch.fields
     is_shared = watch.data_column is None and not watch.fields
     is_one = not placed and is_shared
     lengths = [f"coalesce(pg_column_size({row}.{quoted(each)}), 0)" for each in sorted(table.long) for row in _ROWS]
@@ -257,8 +260,8 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
         "of_new": _object("NEW", names, table, watch.max_bytes),
         "of_gone": _object("gone", names, table, watch.max_bytes),
         "is_short": " + ".join(["0", *lengths]) + f" < {_COMPARED}",
-        # A row that has another key than before is another row for who reads its fields.
-        "watched": _differ(watch.watch or (*watch.fields, *(key if watch.fields else ()))) or "true",
+        # A row that has another key than before is another row: the one that had the old key is gone.
+        "watched": _differ((*chosen, *key)) if chosen else "true",
         "moved": _differ(key) or "false",
         "key_of_row": _key("row_", key),
         "key_of_new": _key("NEW", key),
@@ -477,7 +480,9 @@ BEGIN
         BEGIN
             EXECUTE format('SELECT to_jsonb(($1).%I)', called) INTO value USING row_;
             object := object || jsonb_build_object(names[i], value);
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION
+        WHEN transaction_rollback THEN RAISE;
+        WHEN OTHERS THEN
             NULL;
         END;
     END LOOP;
@@ -562,7 +567,9 @@ BEGIN
         THEN
             PERFORM pg_notify('fanfare_outbox', '');
         END IF;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION
+    WHEN transaction_rollback THEN RAISE;
+    WHEN OTHERS THEN
         PERFORM {schema}.fanfare_warn(format('changes of %s are told to nobody: %s', table_, SQLERRM));
         PERFORM {schema}.fanfare_once('!');
     END;
@@ -660,7 +667,9 @@ BEGIN
                 gone := row_.gone;
                 BEGIN
                     before_ := {{of_gone}};
-                EXCEPTION WHEN OTHERS THEN
+                EXCEPTION
+                WHEN transaction_rollback THEN RAISE;
+                WHEN OTHERS THEN
                     before_ := {{schema}}.fanfare_columns(TG_RELID, TG_NAME, {{names}}, {{numbers}}, gone);
                 END;
                 payload := {{schema}}.fanfare_payload(
@@ -668,7 +677,9 @@ BEGIN
                 PERFORM {{schema}}.fanfare_put(table_, table_ || ':' || {{key_of_before}}, {{channel_of_before}},
                     payload, hint_, {{is_shared}});
             END LOOP;
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION
+        WHEN transaction_rollback THEN RAISE;
+        WHEN OTHERS THEN
             PERFORM {{schema}}.fanfare_warn(format('TRUNCATE of %s is told to nobody: %s', table_, SQLERRM));
         END;
         RETURN NULL;
@@ -685,7 +696,9 @@ BEGIN
         IF kind <> 'created' THEN before_ := {{of_old}}; END IF;
         IF kind <> 'deleted' THEN after_ := {{of_new}}; END IF;
         {{say}}
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION
+    WHEN transaction_rollback THEN RAISE;
+    WHEN OTHERS THEN
         before_ := NULL;
         after_ := NULL;
         payload := NULL;
@@ -696,7 +709,9 @@ BEGIN
             IF kind <> 'deleted' THEN
                 after_ := {{schema}}.fanfare_columns(TG_RELID, TG_NAME, {{names}}, {{numbers}}, NEW);
             END IF;
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION
+        WHEN transaction_rollback THEN RAISE;
+        WHEN OTHERS THEN
             -- A row of a gigabyte is more than a function may be given.
             PERFORM {{schema}}.fanfare_warn(format('a change of %s is told to nobody: %s', table_, SQLERRM));
             RETURN NULL;
@@ -710,7 +725,9 @@ BEGIN
         END IF;
         BEGIN
             {{say}}
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION
+        WHEN transaction_rollback THEN RAISE;
+        WHEN OTHERS THEN
             payload := 'true';
             payload_of_old := 'true';
             hint_ := true;

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 
-def seeds(count: int) -> Iterator[int]:
-    """The seeds of the programs to run: `count` fixed ones, unless the environment asks for others."""
+def seeds(count: int, once: Collection[int] = ()) -> Iterator[int]:
+    """The seeds of the programs to run: `count` fixed ones, unless the environment asks for others.
+
+    once: seeds of programs that failed once; they are run with the fixed ones.
+    """
     wanted = os.environ.get("SEARCH")
     if wanted is None:
-        return iter(range(count))
+        return iter([*once, *range(count)])
     first = os.environ.get("SEARCH_SEED")
     start = random.randrange(1 << 40) if first is None else int(first)
     return iter(range(start, start + int(wanted)))

@@ -103,7 +103,10 @@ class Program:
         #: Channels that may be told; one set for each savepoint that is open, and the transaction's.
         self.may: list[set[str]] = [set()]
         self.savepoints: list[Any] = []
-        self.stale: set[Any] = set()
+        #: Rows that another session moved under a loaded object: where that says they are, and where they were put.
+        self.stale: dict[Any, tuple[set[str], set[str]]] = {}
+        #: Those of which it set `second` as well: what the object says of that, and what it is.
+        self.stale_second: dict[Any, tuple[Any, Any]] = {}
         with outside.connect() as connection:
             self.start = kind.rows(connection)
         self.may[0] |= self._channels(self.start)
@@ -138,7 +141,13 @@ class Program:
     def look(self) -> None:
         """Note the states that rows have now."""
         rows = self.kind.rows(self.session.connection())
-        self.may[-1] |= self._channels(rows)
+        self.may[-1] |= self._channels(rows) | self._believed(rows)
+
+    def _believed(self, rows: dict[Any, dict[str, Any]]) -> set[str]:
+        """Where the session takes the rows to be that another one moved."""
+        found = set().union(*(here for here, _ in self.stale.values()))
+        halves = {key: rows[key] | {"second": second} for key, (second, _) in self.stale_second.items() if key in rows}
+        return found | self._channels(halves)
 
     def _channels(self, rows: dict[Any, dict[str, Any]]) -> set[str]:
         return {channel for row in rows.values() if (channel := self.kind.channel(row)) is not None}
@@ -291,6 +300,7 @@ class Program:
         if self.savepoints:
             return
         self.session.rollback()
+        self.forget_stale()
         self.compare(set())
 
     def compare(self, may: set[str]) -> None:
@@ -303,14 +313,29 @@ class Program:
             if self.start.get(key) != rows.get(key):
                 both = [row for row in (self.start.get(key), rows.get(key)) if row is not None]
                 must |= {channel for row in both if (channel := self.kind.channel(row)) is not None}
-        assert told >= must - self.excused(), "what changed was not told"
+        assert told >= must - self.excused(rows), "what changed was not told"
         assert told <= may, "told is what no row was"
-        self.start, self.may = rows, [self._channels(rows)]
+        self.start, self.may = rows, [self._channels(rows) | self._believed(rows)]
 
-    def excused(self) -> set[str]:
-        """Channels that rows left while this session held an older state of them: only a lock helps there."""
-        found, self.stale = self.stale, set()
+    def excused(self, rows: dict[Any, dict[str, Any]]) -> set[str]:
+        """Channels that rows left while this session held an older state of them: only a lock helps there.
+
+        One that it moved by half, not knowing the other half, is a channel that it doesn't know either.
+        """
+        found = set().union(*(there for _, there in self.stale.values()))
+        for key, (_, second) in self.stale_second.items():
+            states = {at: all_of[key] for at, all_of in enumerate((self.start, rows)) if key in all_of}
+            found |= self._channels({at: row for at, row in states.items() if row["second"] == second})
+        # What it wrote itself it knows.
+        for key in [key for key in self.stale if rows.get(key) != self.start.get(key)]:
+            del self.stale[key]
+        if self.session.expire_on_commit:
+            self.forget_stale()
         return found
+
+    def forget_stale(self) -> None:
+        self.stale.clear()
+        self.stale_second.clear()
 
     def savepoint(self, number: int) -> None:
         self.session.flush()
@@ -396,8 +421,11 @@ class Program:
     def insert_values(self, number: int) -> None:
         if self.kind.alone:
             rows = [self.typed(self.values()) for _ in range(1 + number % 3)]
+            # For some tables (a key of two columns on PostgreSQL) SQLAlchemy itself says -1.
+            with Session(self.session.connection(), join_transaction_mode="create_savepoint") as unheard:
+                plain: Any = unheard.execute(insert(self.model).values(rows))
             result: Any = self.session.execute(insert(self.model).values(rows))
-            assert result.rowcount == len(rows)
+            assert result.rowcount in (plain.rowcount, len(rows))
 
     def insert_default(self, number: int) -> None:
         if self.kind.alone and self.kind.has_default:
@@ -517,6 +545,7 @@ class Program:
         if not keys:
             return
         key = keys[number % len(keys)]
+        was = self.start[key]
         held = self.session.identity_map.get(self.session.identity_key(self.model, key))
         table = self.bulk.__table__
         place = self.place()
@@ -529,7 +558,12 @@ class Program:
             self.start = self.kind.rows(connection)
         self.may = [self.may[0] | self._channels(self.start)]
         if held is not None and "place" in held.__dict__:
-            self.stale = self._channels(self.start)
+            # Of one that was moved before, the object says what it said then.
+            here, there = self.stale.get(key, (self._channels({key: was}), set()))
+            self.stale[key] = (here, there | self._channels(self.start))
+            if len(moved) > 1:
+                believed, _ = self.stale_second.get(key, (was["second"], None))
+                self.stale_second[key] = (believed, self.start[key]["second"])
 
 
 def recipe(engine: Engine) -> None:
@@ -647,15 +681,24 @@ async def test_what_is_told_is_what_the_tables_say_async(database_url: str, outs
 
 #: Models made, and programs run on each.
 MODELS, EACH = 25, 4
+#: A statement that set a deferred column, and nothing else, told nothing: the column was not read.
+#: A function that asked for what the database had computed saw it beside columns from before another session's move.
+#: A row that another session had moved, and this one by its second column, was told where it never was.
+ONCE = (326697051352, 348463149004, 713564307093, 792144034878, 471569576447)
 
 
+#: SQLAlchemy says this of its own when a savepoint is undone in which a row was deleted and its key used again.
+_replaced = pytest.mark.filterwarnings("ignore:Identity map already had an identity:sqlalchemy.exc.SAWarning")
+
+
+@_replaced
 @pytest.mark.long
 @pytest.mark.search
 @pytest.mark.parametrize("keeps", [False, True], ids=["expiring", "keeping"])
 def test_what_any_model_tells_is_what_the_tables_say(
     makers: dict[bool, sessionmaker[Session]], outside: Engine, keeps: bool
 ) -> None:
-    for seed in seeds(MODELS):
+    for seed in seeds(MODELS, ONCE):
         kind, words = random_kind(seed)
         metadata = kind.model.__table__.metadata
         own = [table for table in metadata.sorted_tables if table is not Place.__table__]
@@ -669,6 +712,7 @@ def test_what_any_model_tells_is_what_the_tables_say(
             kind.model.__mapper__.registry.dispose()
 
 
+@_replaced
 @pytest.mark.long
 @pytest.mark.search
 async def test_what_any_model_tells_is_what_the_tables_say_async(database_url: str, outside: Engine) -> None:
@@ -676,7 +720,7 @@ async def test_what_any_model_tells_is_what_the_tables_say_async(database_url: s
     recipe(engine.sync_engine)
     maker = async_sessionmaker(engine)
     AsyncNotifier(RecordingPublisher()).bind(maker)
-    for seed in seeds(MODELS):
+    for seed in seeds(MODELS, ONCE):
         kind, words = random_kind(seed)
         metadata = kind.model.__table__.metadata
         own = [table for table in metadata.sorted_tables if table is not Place.__table__]
@@ -723,6 +767,29 @@ def test_a_program_that_told_something_else_once(
     kind, steps = STORIES[story]
     for one in KINDS if kind is None else [kind]:
         check(makers[keeps], outside, KINDS[one], steps, one)
+
+
+#: As STORIES, of made models, by the seed of the model.
+MADE: dict[int, list[Step]] = {
+    # An UPDATE by hand, which raised no version, had moved the row: half of its channel was the object's.
+    4242000143: [("add", 3), ("release", 7), ("other moves", 11), ("set second", 1)],
+}
+
+
+@_replaced
+@pytest.mark.parametrize("keeps", [False, True], ids=["expiring", "keeping"])
+@pytest.mark.parametrize("seed", MADE)
+def test_a_program_of_a_made_model_that_told_something_else_once(
+    makers: dict[bool, sessionmaker[Session]], outside: Engine, keeps: bool, seed: int
+) -> None:
+    kind, words = random_kind(seed)
+    own = [table for table in kind.model.__table__.metadata.sorted_tables if table is not Place.__table__]
+    kind.model.__table__.metadata.create_all(outside, own)
+    try:
+        check(makers[keeps], outside, kind, MADE[seed], words)
+    finally:
+        kind.model.__table__.metadata.drop_all(outside, own)
+        kind.model.__mapper__.registry.dispose()
 
 
 MOVES = 40

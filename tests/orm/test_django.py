@@ -19,10 +19,11 @@ from brokering import Ear
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.db import connections, models, transaction
+from django.db import connection, connections, models, transaction
 from django.db.models import F
 from django.template import Context, Template
 from django.test import TestCase, override_settings
+from django.test.utils import CaptureQueriesContext
 from newsroom.models import Article, Comment, Draft, Feature, Note, Pin, Post, Room, Tag
 
 from hub.brokers.redis import RedisBroker
@@ -332,7 +333,15 @@ def test_a_move_of_a_row_that_was_not_loaded_whole_tells_both_channels(
     assert pins(publisher) == ["pin-1.2", "pin-1.3"]
 
 
-@pytest.mark.parametrize("by", ["fields", "a property", "a function"])
+#: Ways to say where a pin is.
+PLACES: dict[str, Any] = {
+    "fields": "pin-{room_id}.{place}",
+    "a property": "pin-{board}",
+    "a function": lambda pin: f"pin-{pin.board}",
+}
+
+
+@pytest.mark.parametrize("by", PLACES)
 @pytest.mark.parametrize(
     ("change", "after"),
     [
@@ -341,6 +350,8 @@ def test_a_move_of_a_row_that_was_not_loaded_whole_tells_both_channels(
         ({"place": 3}, "1.3"),
         ({"text": "x", "update_fields": ["text"]}, "2.2"),
         ({"room_id": 3, "update_fields": ["room"]}, "3.2"),
+        # Django loads what it shall save by name and has not.
+        ({"text": "x", "update_fields": ["text", "place"]}, "2.2"),
     ],
     ids=str,
 )
@@ -351,12 +362,7 @@ def test_a_channel_is_made_of_what_its_row_held_at_one_time(
     for pk in (1, 2, 3):
         Room.objects.create(pk=pk)
     Pin.objects.create(room_id=1, place=1, slug=1)
-    channel: Any = {
-        "fields": "pin-{room_id}.{place}",
-        "a property": "pin-{board}",
-        "a function": lambda pin: f"pin-{pin.board}",
-    }[by]
-    with Declared(Pin, channel):
+    with Declared(Pin, PLACES[by]):
         pin = Pin.objects.defer("place").get()
         Pin.objects.update(room=2, place=2)
         told(publisher)
@@ -368,6 +374,50 @@ def test_a_channel_is_made_of_what_its_row_held_at_one_time(
         assert pins(publisher) == sorted({"pin-2.2", f"pin-{after}"})
         found = Pin.objects.get()
         assert f"{found.room_id}.{found.place}" == after
+
+
+@pytest.mark.parametrize("by", PLACES)
+def test_a_row_that_moves_by_some_of_its_fields_is_told_where_the_others_have_it(
+    publisher: RecordingPublisher, by: str
+) -> None:
+    """Another process moved a pin to another room, this one its place by name: told was a room that it had left."""
+    for pk in (1, 2):
+        Room.objects.create(pk=pk)
+    Pin.objects.create(room_id=1, place=1, slug=1)
+    with Declared(Pin, PLACES[by]):
+        pin = Pin.objects.get()
+        Pin.objects.update(room=2)
+        told(publisher)
+        pin.place = 3
+        pin.save(update_fields=["place"])
+        assert pins(publisher) == ["pin-2.1", "pin-2.3"]
+        pin.text = "x"
+        pin.save(update_fields=["text"])
+        assert pins(publisher) == ["pin-2.3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "reads"),
+    [
+        ({"place": 3}, ["place"], 1),
+        ({"place": 3, "room_id": 2}, ["place", "room"], 0),
+        ({"text": "x"}, ["text"], 0),
+        ({"place": 3}, None, 0),
+    ],
+    ids=str,
+)
+def test_only_a_row_that_moves_by_some_of_its_fields_is_read(
+    publisher: RecordingPublisher, change: dict[str, Any], names: list[str] | None, reads: int
+) -> None:
+    for pk in (1, 2):
+        Room.objects.create(pk=pk)
+    pin = Pin.objects.create(room_id=1, place=1, slug=1)
+    for name, value in change.items():
+        setattr(pin, name, value)
+    with CaptureQueriesContext(connection) as queries:
+        pin.save(update_fields=names)
+    read = [one["sql"] for one in queries if one["sql"].startswith("SELECT") and "_pin" in one["sql"]]
+    assert len(read) == reads
 
 
 def test_an_expression_is_told_as_what_it_became(publisher: RecordingPublisher, caplog: Any) -> None:
@@ -384,6 +434,30 @@ def test_an_expression_is_told_as_what_it_became(publisher: RecordingPublisher, 
     pin.save()
     assert pins(publisher) == ["pin-1.2", "pin-1.3"]
     assert not caplog.records
+
+
+def read_again_in_part(pin: Pin) -> None:
+    pin.refresh_from_db(fields=["place"])
+
+
+def loaded_late(pin: Pin) -> None:
+    assert pin.place == 3
+
+
+@pytest.mark.parametrize(("read", "without"), [(read_again_in_part, []), (loaded_late, ["place"])])
+def test_a_row_read_again_in_part_is_told_where_it_was(
+    publisher: RecordingPublisher, read: Callable[[Pin], None], without: list[str]
+) -> None:
+    """Its place was read after another process had moved it, its room before: what was told, no row ever was."""
+    Room.objects.bulk_create([Room(pk=1), Room(pk=2)])
+    Pin.objects.create(room_id=1, place=2, slug=1)
+    pin = Pin.objects.defer(*without).get()
+    Pin.objects.update(room=2, place=3)
+    told(publisher)
+    read(pin)
+    pin.place = 5
+    pin.save()
+    assert pins(publisher) == ["pin-1.5", "pin-2.3"]
 
 
 def test_what_was_only_assigned_is_not_told(publisher: RecordingPublisher) -> None:

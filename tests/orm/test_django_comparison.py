@@ -175,7 +175,11 @@ class Program:
         self.new(number).save()
 
     def add_by_key(self, number: int) -> None:
-        row = self.new(number, pk=self.kind.key(1000 + next(self.slugs)))
+        key = 1000 + next(self.slugs)
+        # SQLite counts on from the greatest key that was ever there.
+        while self.kind.key(key) in self.rows():
+            key += 1
+        row = self.new(number, pk=self.kind.key(key))
         row.save(force_insert=bool(number % 2))
 
     def move(self, number: int) -> None:
@@ -407,13 +411,17 @@ def test_what_is_told_is_what_the_tables_say(publisher: Any) -> None:  # noqa: F
 
 #: Models made, and programs run on each.
 MADE, EACH = 25, 4
+#: After `bulk_update` an instance had a generated field as it was before, and the next save told a place of two ages.
+#: A deferred field that was saved by name was loaded by the save, which forgot what else it had read of the row.
+#: What the database had computed before the save was told instead of what it computed at it, by an older object.
+ONCE = (673981219173, 157034490666, 100302966067)
 
 
 @pytest.mark.long
 @pytest.mark.search
 def test_what_any_model_tells_is_what_the_tables_say(publisher: Any) -> None:  # noqa: F811
     with mock.patch.object(telling, "_committed"):
-        for seed in seeds(MADE):
+        for seed in seeds(MADE, ONCE):
             dice = random.Random(seed)
             with random_kind(seed) as (kind, words):
                 for _ in range(EACH):

@@ -202,6 +202,24 @@ async def test_curl_publishes_and_listens(tmp_path: Path) -> None:
     assert "ublished" in output
 
 
+async def test_curl_and_openssl_are_given_no_secret_as_an_argument(tmp_path: Path) -> None:
+    """Every user of the machine reads all processes' arguments: the realm's key was among them, and its tokens."""
+    seen = tmp_path / "arguments"
+    for name in ("curl", "openssl", "od", "tr"):
+        path = tmp_path / name
+        path.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {seen}\nPATH=${{PATH#*:}} exec {name} "$@"\n')
+        path.chmod(0o755)
+    async with hub_for() as hub:
+        env = environment(hub)
+        env["PATH"] = f"{tmp_path}:{env['PATH']}"
+        await run("sh", "publish.sh", "comments-17", "1", cwd=EXAMPLES / "curl", env=env)
+    arguments = seen.read_text()
+    assert "dgst" in arguments
+    assert "/publish/" in arguments
+    for secret in (KEY.hex(), KEY.decode(), base64.b64encode(KEY).decode(), "Bearer"):
+        assert secret not in arguments
+
+
 def test_every_example_has_a_readme() -> None:
     for folder in EXAMPLES.iterdir():
         if folder.is_dir() and not folder.name.startswith((".", "__")):

@@ -35,7 +35,7 @@ from sqlalchemy.orm import (
     sessionmaker,
 )
 
-from hub.orm import outbox
+from hub.orm import flushing, mapped, outbox
 from hub.orm.declarations import tells
 from hub.orm.sqlalchemy import Notifier
 from hub.orm.statements import _Insert
@@ -96,6 +96,28 @@ class Seat(Base):
     @property
     def ticket(self) -> str:
         return f"{self.hall}.{self.row}.{self.place}"
+
+
+class Stamp(Base):
+    """Every save of it sets a column of its channel."""
+
+    __tablename__ = "rows_stamp"
+    __hints__ = tells("stamp-{place}.{touched}")
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    place: Mapped[int]
+    text: Mapped[str]
+    touched: Mapped[int] = mapped_column(default=0, onupdate=lambda: 1)
+
+
+class Letter(Base):
+    """Its text is large, and loaded by those who ask for it."""
+
+    __tablename__ = "rows_letter"
+    __hints__ = tells("letter-{id}")
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column("body", default="", deferred=True)
 
 
 @pytest.fixture
@@ -223,6 +245,34 @@ def test_a_row_that_moves_tells_the_page_it_left_though_nobody_loaded_where_it_w
     assert channels(engine) == ["/comments-17", "/comments-18"]
 
 
+def upserted(session: Session, text: str) -> None:
+    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[session.get_bind().dialect.name]
+    statement = insert(Letter).values(id=1, text=text)
+    session.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"body": statement.excluded.body}))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda session: session.execute(update(Letter).where(Letter.id == 1).values(text="b")),
+        lambda session: session.execute(update(Letter).values({Letter.text: func.upper("b")})),
+        lambda session: session.execute(update(Letter), [{"id": 1, "text": "b"}]),
+        lambda session: session.query(Letter).update({"text": "b"}),
+        lambda session: upserted(session, "b"),
+    ],
+)
+def test_a_statement_that_sets_a_deferred_column_is_told(
+    maker: sessionmaker[Session], engine: Engine, write: Callable[[Session], None]
+) -> None:
+    """It is not read, as it may be large, so its row looked the same before and after: pages kept the old text."""
+    with maker.begin() as session:
+        session.add(Letter(id=1, text="a"))
+    told(engine)
+    with maker.begin() as session:
+        write(session)
+    assert channels(engine) == ["/letter-1"]
+
+
 def place_deferred(session: Session) -> Seat:
     return session.scalars(select(Seat).options(defer(Seat.place))).one()
 
@@ -286,6 +336,104 @@ def test_a_channel_is_made_of_what_its_row_held_at_one_time(
             seat.place = 4
             session.commit()
             assert channels(engine) == [f"/seat-{after}", f"/seat-{after[:4]}4"]
+
+
+@pytest.mark.parametrize("by", ["columns", "a property", "a function"])
+def test_a_row_that_moves_by_some_of_its_columns_is_told_where_the_others_have_it(
+    notify: Notifier, engine: Engine, by: str
+) -> None:
+    """Another session moved a row whose object was kept, this one its last column: told was where it never was."""
+    if by == "a property":
+        notify.declare(Seat, "seat-{ticket}")
+    elif by == "a function":
+        notify.declare(Seat, lambda seat: f"seat-{seat.ticket}")
+    maker = sessionmaker(engine, expire_on_commit=False)
+    notify.bind(maker)
+    with maker() as session:
+        seats = [Seat(id=id, hall=1, row=1, place=id) for id in (1, 2)]
+        session.add_all(seats)
+        session.commit()
+        with engine.begin() as connection:
+            connection.execute(update(Seat.__table__).values(hall=2, row=2))
+        told(engine)
+        seats[0].place, seats[1].place = 3, 4
+        session.commit()
+        assert channels(engine) == ["/seat-2.2.1", "/seat-2.2.2", "/seat-2.2.3", "/seat-2.2.4"]
+        # What the session holds is its own affair; the next save tells of the row all the same.
+        seats[0].text = "taken"
+        session.commit()
+        assert channels(engine) == ["/seat-2.2.3"]
+
+
+def test_a_row_that_moves_by_some_of_its_columns_tells_the_place_that_it_left(
+    maker: sessionmaker[Session], engine: Engine
+) -> None:
+    """Another session moved it by the same column, too."""
+    maker.configure(expire_on_commit=False)
+    with maker() as session:
+        seat = Seat(id=1, hall=1, row=1, place=1)
+        session.add(seat)
+        session.commit()
+        with engine.begin() as connection:
+            connection.execute(update(Seat.__table__).values(hall=2, row=2, place=2))
+        told(engine)
+        seat.place = 3
+        session.commit()
+    assert channels(engine) == ["/seat-2.2.2", "/seat-2.2.3"]
+
+
+def test_a_column_that_a_save_sets_by_itself_is_told_beside_what_the_row_has(
+    maker: sessionmaker[Session], engine: Engine
+) -> None:
+    maker.configure(expire_on_commit=False)
+    with maker() as session:
+        stamp = Stamp(id=1, place=1, text="")
+        session.add(stamp)
+        session.commit()
+        with engine.begin() as connection:
+            connection.execute(update(Stamp.__table__).values(place=2, touched=7))
+        told(engine)
+        stamp.text = "x"
+        session.commit()
+    assert channels(engine) == ["/stamp-2.1", "/stamp-2.7"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reads"),
+    [({"place": 3}, 1), ({"hall": 3, "row": 3, "place": 3}, 0), ({"text": "x"}, 0)],
+    ids=["some of the columns", "all of them", "none of them"],
+)
+def test_only_a_row_that_moves_by_some_of_its_columns_is_read(
+    maker: sessionmaker[Session], engine: Engine, values: dict[str, Any], reads: int
+) -> None:
+    with maker() as session:
+        seats = [Seat(id=id, hall=1, row=1, place=id) for id in (1, 2)]
+        session.add_all(seats)
+        session.flush()
+        for seat in seats:
+            for name, value in values.items():
+                setattr(seat, name, value)
+        with Statements(engine) as statements:
+            session.commit()
+        assert statements.read == reads
+
+
+def test_a_place_that_can_not_be_read_is_told_by_what_is_known(
+    maker: sessionmaker[Session], engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        return select(text("no_such_column")).select_from(Seat)
+
+    with maker() as session:
+        seat = Seat(id=1, hall=1, row=1, place=1)
+        session.add(seat)
+        session.flush()
+        monkeypatch.setattr(flushing, "rows_where", failing)
+        monkeypatch.setattr(mapped, "rows_where", failing)
+        seat.place = 3
+        session.commit()
+    assert channels(engine) == ["/seat-1.1.1", "/seat-1.1.3"]
+    assert {record.getMessage() for record in caplog.records} == {"rows of a change can't be read"}
 
 
 def test_what_is_read_before_a_flush_is_not_read_again_after_it(maker: sessionmaker[Session], engine: Engine) -> None:

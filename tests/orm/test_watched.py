@@ -637,6 +637,15 @@ async def test_a_watch_of_some_kinds_tells_what_a_transaction_leaves_too(psql: a
     assert await channels(psql) == ["/changed-2", "/changed-8"]
 
 
+async def test_a_row_with_another_key_is_told_whatever_is_watched(psql: asyncpg.Connection, dsn: str) -> None:
+    """Pages kept a row whose primary key had changed, as only other columns were watched."""
+    await install(dsn, Watch("comment", "page-{page}", data="{id}", watch=("body",)))
+    await psql.execute("INSERT INTO comment VALUES (1, 7, '')")
+    await told(psql)
+    await psql.execute("UPDATE comment SET id = 2")
+    assert sorted(await told(psql)) == [("/page-7", 1), ("/page-7", 2)]
+
+
 async def test_what_the_orm_told_in_a_savepoint_is_not_repeated(psql: asyncpg.Connection, dsn: str) -> None:
     """Rows of the outbox that a savepoint has written were not known for the transaction's own."""
     await install(dsn, Watch("comment", "page-{page}", data="{id}"))

@@ -49,7 +49,11 @@ SET intervalstyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'he
 AS $look$ SELECT to_jsonb(x.*) FROM {table} x $look$
 """
 
-LOOK = "SELECT l::text, (SELECT jsonb_object_agg(key, value) FROM jsonb_each_text(l))::text FROM public.looked() l"
+# A table may be called `text`, and so may its rows' type be.
+LOOK = """
+SELECT l::pg_catalog.text, (SELECT jsonb_object_agg(key, value) FROM jsonb_each_text(l))::pg_catalog.text
+FROM public.looked() l
+"""
 
 
 @dataclass
@@ -285,6 +289,8 @@ class Program:
                 and bool(watch.watch or watch.fields)
                 and not watched.issuperset(names_in(watch.channel))
             )
+            # Without a key a new row is told as it came, and what becomes of it in the same transaction is a change.
+            skips = skips or (not self.table.has_key and "changed" not in watch.on)
             must = set() if skips else self.must(watch, before, after)
             assert channels >= must, f"{watch}: what changed was not told: {must - channels}"
             states = (
@@ -377,9 +383,14 @@ async def check(dsn: str, seed: int) -> None:
             await connection.close()
 
 
+#: The trigger caught PostgreSQL's serialization failure, which asks for the whole transaction again, and told nobody.
+#: A row got another primary key where only other columns were watched: nobody heard that the old one was gone.
+ONCE = (218794922036, 439975930694)
+
+
 @pytest.mark.long
 @pytest.mark.search
 async def test_what_any_table_tells_is_what_it_says(new_postgres_database: Callable[[], str]) -> None:
     dsn = new_postgres_database()
-    for seed in seeds(TABLES):
+    for seed in seeds(TABLES, ONCE):
         await check(dsn, seed)

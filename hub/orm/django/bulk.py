@@ -65,6 +65,8 @@ def bulk_update(manager: Any, rows: Iterable[models.Model], fields: Sequence[str
             _tell_changed(model, using, before)
             for row in given:
                 images.remember(row, images.attributes_named(model, fields))
+                # Computed of what was written: the instance has it as it was before.
+                images.forget(row, images.plan_of(model).generated)
     return count
 
 

@@ -116,16 +116,19 @@ def _in_a_transaction(save_base: Callable[..., Any]) -> Callable[..., Any]:
     ) -> None:
         using = using or router.db_for_write(self.__class__, instance=self)
         with transaction.atomic(using=using, savepoint=False):
-            if not raw:
-                _read_before(self, bool(force_insert), using)
-            save_base(
-                self,
-                raw=raw,
-                force_insert=force_insert,
-                force_update=force_update,
-                using=using,
-                update_fields=update_fields,
-            )
+            read = not raw and _read_before(self, bool(force_insert), using, update_fields)
+            self.__dict__[images.SAVING] = read
+            try:
+                save_base(
+                    self,
+                    raw=raw,
+                    force_insert=force_insert,
+                    force_update=force_update,
+                    using=using,
+                    update_fields=update_fields,
+                )
+            finally:
+                self.__dict__.pop(images.SAVING, None)
 
     return wrapped
 
@@ -136,7 +139,19 @@ def _remembering(refresh: Callable[..., Any]) -> Callable[..., Any]:
         names = None if fields is None else list(fields)
         refresh(self, using, names, **options)
         # What was assigned and not refreshed is still not in the database.
-        images.remember(self, None if names is None else attributes_named(type(self), names))
+        if names is None:
+            images.remember(self)
+            return
+        read = frozenset(attributes_named(type(self), names))
+        images.remember(self, read)
+        # A deferred field is loaded this way, too. The others are as old as they were: where a channel is made of some
+        # of both, the next save reads them all. Django also loads those that it saves by name: they were read with the
+        # others just before.
+        if images.SAVING in self.__dict__:
+            return
+        where = plan_of(type(self)).where if type(self) in declared else frozenset()
+        if where & read:
+            images.forget(self, where - read)
 
     return wrapped
 
@@ -145,24 +160,42 @@ def _on_init(sender: type[models.Model], instance: models.Model, **_: Any) -> No
     images.remember(instance)
 
 
-def _read_before(row: models.Model, inserting: bool, using: str) -> None:
-    """Have the row know where it is before it is saved, as far as its channels need it. One question at most."""
+def _read_before(row: models.Model, inserting: bool, using: str, named: Iterable[str] | None) -> bool:
+    """Have the row know where it is before it is saved, as far as its channels need it. One question at most.
+
+    named: the fields to save; None for all. Returns whether all fields of its channels were read.
+    """
     if not telling.listens(using):
-        return
+        return False
     model, plan = type(row), plan_of(type(row))
     if row._state.adding:
         # What it was made with is not what the database has.
         images.know(row, {}, only=True)
         key = model._meta.pk
         if inserting or row.pk is None or key.has_default() or getattr(key, "has_db_default", bool)():
-            return
+            return False
         missing = set(plan.needed)
     else:
         # All of them or none: what was loaded earlier may be older than what is read now, and a channel is made of
         # values that its row had at one time.
-        missing = set() if plan.where <= images.saved(row).keys() else set(plan.where)
-    if missing and not images.is_expression(row.pk):
-        images.know(row, images.values_of(model, using, [row.pk], missing, lock=True).get(row.pk, {}))
+        known = plan.where <= images.saved(row).keys() and not _moves_by_half(row, named)
+        missing = set() if known else set(plan.where)
+    if not missing or images.is_expression(row.pk):
+        return False
+    read = images.values_of(model, using, [row.pk], missing, lock=True).get(row.pk, {})
+    images.know(row, read)
+    return plan.where <= read.keys()
+
+
+def _moves_by_half(row: models.Model, named: Iterable[str] | None) -> bool:
+    """Whether some fields of a channel are saved with other values, and others, which may be older, are not saved."""
+    plan = plan_of(type(row))
+    # What a function makes of the fields is seen after the save only.
+    if named is None or plan.wide:
+        return False
+    written, known, values = set(attributes_named(type(row), named)), images.saved(row), images.held(row)
+    moving = {name for name in plan.where & written if name in values and differs(known.get(name), values[name])}
+    return bool(moving and plan.where - written - {row._meta.pk.attname})
 
 
 def _on_save(
@@ -192,12 +225,14 @@ def _told_of_save(
     plan, known = plan_of(type(row)), dict(images.saved(row))
     made = _made_by_sql(plan, values, written, created=created)
     now = images.values_of(type(row), using, [row.pk], made).get(row.pk, {}) if made else {}
-    for name in () if created else plan.generated:
-        images.saved(row).pop(name, None)
+    if not created:
+        images.forget(row, plan.generated)
     images.know(row, {name: now[name] for name in plan.generated & now.keys()})
     # What was assigned and is not in `update_fields` was not saved.
     now |= {
-        name: known[name] for name in values.keys() - written if name in known and differs(known[name], values[name])
+        name: known[name]
+        for name in values.keys() - written - now.keys()
+        if name in known and differs(known[name], values[name])
     }
     # What was read before the save and is not loaded has not changed.
     now |= {name: known[name] for name in (plan.named | plan.where) - values.keys() - now.keys() if name in known}
@@ -215,7 +250,18 @@ def _told_of_save(
     if named and not fields:
         # Asked for by name, so something is meant to have changed: a value inside a JSON field, for one.
         fields = frozenset(written)
-    return told(seen, Change("changed", fields, before), using)
+    moved: list[str] = []
+    found = told(seen, Change("changed", fields, before), using, moved=moved)
+    # A row that moves by some of its channel's fields, of which the others were loaded perhaps long ago.
+    others = plan.where - written - plan.generated - {row._meta.pk.attname}
+    if not moved or not others or row.__dict__.get(images.SAVING):
+        return found
+    read = images.values_of(type(row), using, [row.pk], others).get(row.pk, {})
+    older = {name: read[name] for name in others & read.keys() if differs(seen.__dict__.get(name), read[name])}
+    if not older:
+        return found
+    images.know(row, older)
+    return told(images.with_values(seen, older), Change("changed", fields, before), using)
 
 
 def _made_by_sql(plan: images.Plan, values: dict[str, Any], written: set[str], *, created: bool) -> set[str]:

@@ -27,6 +27,9 @@ CHUNK = 500
 #: Where a row keeps its values as they are in the database.
 _SAVED = "_fanfare_saved"
 
+#: Where a row says that it is being saved, and whether its channels' fields were read for that, all at one time.
+SAVING = "_fanfare_saving"
+
 declared: dict[type[models.Model], list[Declaration]] = {}
 
 _plans: dict[type[models.Model], Plan] = {}
@@ -84,9 +87,18 @@ def _new_plan(model: type[models.Model], declarations: Sequence[Declaration]) ->
 
 
 def told(
-    row: models.Model, change: Change, using: str, *, old: models.Model | None = None, seen: Any = None
+    row: models.Model,
+    change: Change,
+    using: str,
+    *,
+    old: models.Model | None = None,
+    seen: Any = None,
+    moved: list[str] | None = None,
 ) -> list[Notice]:
-    """What a change of a row tells. old: the row before the change. seen: what the functions see instead of the row."""
+    """What a change of a row tells. old: the row before the change. seen: what the functions see instead of the row.
+
+    moved: as in `notices`.
+    """
     model = type(row)
     declarations = declared.get(model, ())
     if not declarations:
@@ -95,7 +107,13 @@ def told(
         old = with_values(row, change.before)
     with _functions_run(plan_of(model), using):
         return notices(
-            declarations, row if seen is None else seen, change, model=name_of(model), identity=row.pk, old=old
+            declarations,
+            row if seen is None else seen,
+            change,
+            model=name_of(model),
+            identity=row.pk,
+            old=old,
+            moved=moved,
         )
 
 
@@ -139,6 +157,12 @@ def remember(row: models.Model, names: Collection[str] | None = None) -> None:
         else:
             found[name] = _kept(values[name])
     values[_SAVED] = found
+
+
+def forget(row: models.Model, names: Collection[str]) -> None:
+    """Note that these values of the row in the database are not known any more."""
+    for name in names:
+        saved(row).pop(name, None)
 
 
 def know(row: models.Model, values: Mapping[str, Any], *, only: bool = False) -> None:

@@ -1,5 +1,7 @@
 """`make fresh`: a ledger for pages. Comments are saved all the time, readers ask every worker for the list, and each
-answer is held against what had been told before it was asked for.
+answer is held against what had been told before it was asked for. Comments come by the site's form (`--writers`), and
+from processes that save rows by the site's models, which is all that a machine of two cores can do many hundreds of
+times a second (`--savers`).
 
 A comment counts as told when a listener of its channel has heard it, or a later one. An answer that was asked for more
 than the grace (50 ms) after that, and lacks it, is stale; so is one that its author gets without it at any time after
@@ -31,6 +33,10 @@ import aiohttp
 
 from .ledger.stage import ROOT, RedisProcess, free_port
 
+sys.path.append(str(ROOT / "tests"))
+
+from services import Postgres
+
 EVENT = "/events/brass-on-the-quay"
 LIST = f"{EVENT}/comments.json"
 FAULTS = ("none", "redis killed", "redis stopped", "worker killed", "all")
@@ -51,15 +57,26 @@ class Book:
     forgotten: int = 0
     # Newest ids that were told, and when each was first known to be, oldest first.
     _steps: list[tuple[float, int]] = field(default_factory=list)
+    # Each that was told, and when.
+    _heard: dict[int, float] = field(default_factory=dict)
 
     def tell(self, number: int) -> None:
         """The channel's listener has heard this comment."""
+        self._heard.setdefault(number, time.monotonic())
         if number > self.told:
             self.told, self.told_at = number, time.monotonic()
             self._steps.append((self.told_at, number))
 
-    def check(self, asked: float, newest: int) -> None:
-        """An answer that was asked for then, and whose newest comment is this."""
+    def check(self, asked: float, shown: list[int]) -> None:
+        """An answer that was asked for then, and the comments that it has, newest first."""
+        newest = shown[0]
+        # Commits of several savers aren't in the order of their ids: one may be missing below the newest.
+        for number, when in reversed(self._heard.items()):
+            if number < shown[-1] or when < asked - 10:
+                break
+            if number < newest and when < asked - self.grace and number not in shown:
+                self.stale += 1
+                self.oldest = max(self.oldest, asked - when)
         for when, number in reversed(self._steps):
             if when <= asked:
                 if number > newest and self._since(newest) < asked - self.grace:
@@ -80,28 +97,36 @@ class Book:
 class Fleet:
     """Redis, and workers of the site on one port."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, database: str) -> None:
         self.folder, self.workers, self.port = folder, workers, free_port()
         self.redis = RedisProcess(folder / "redis")
+        self.database = database
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         await self.redis.start()
-        environ = {
+        self.environ = {
             **os.environ,
+            "DATABASE_URL": self.database,
             "PORT": str(self.port),
             "HUB_VAR": str(self.folder / "var"),
-            "REDIS_URL": f"redis://127.0.0.1:{self.redis.port}",
+            "REDIS_URL": self.redis_url,
             "WEB_CONCURRENCY": str(self.workers),
             "FANOUT_KEY": base64.b64encode(b"k" * 32).decode(),
             "HUB_LOG_LEVEL": "warning",
+            "HUB_ADDRESS_CONNECTIONS": "0",
             "SITE_COMMENT_RATE": "0",
+            # All of them come from one writer, and are much alike.
+            "SITE_COMMENT_CHECKS": "false",
             "PYTHONPATH": str(ROOT),
         }
+        command = [sys.executable, "-m", "web"]
+        # `serve` fills only the database that it makes for itself.
+        subprocess.run([*command, "demo"], env=self.environ, cwd=self.folder, stdout=subprocess.DEVNULL, check=True)
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "web", "serve"], env=environ, cwd=self.folder, stdout=log, stderr=log
+                [*command, "serve"], env=self.environ, cwd=self.folder, stdout=log, stderr=log
             )
         async with aiohttp.ClientSession() as http:
             for _ in range(600):
@@ -111,6 +136,10 @@ class Fleet:
                             return
                 await asyncio.sleep(0.1)
         raise RuntimeError((self.folder / "log").read_text(errors="replace")[-2000:])
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.redis.port}"
 
     def worker_pids(self) -> list[int]:
         assert self.process is not None
@@ -130,7 +159,7 @@ def _numbers(said: object) -> list[int]:
     """The ids of comments in what a stream says: one message or several."""
     messages = said if isinstance(said, list) else [said]
     found = [each["data"] if isinstance(each, dict) and "data" in each else each for each in messages]
-    return [each for each in found if type(each) is int]
+    return [each["comment"]["id"] for each in found if isinstance(each, dict) and "comment" in each]
 
 
 async def _listen(fleet: Fleet, book: Book, channel: str) -> None:
@@ -175,6 +204,26 @@ async def _write(fleet: Fleet, book: Book, pause: float) -> None:
                     await asyncio.sleep(max(0.0, pause - (time.monotonic() - began)))
 
 
+async def _save(fleet: Fleet, book: Book, thread: int, rate: float) -> None:
+    """Save by a process of its own, and count what it committed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.fresh_saver", fleet.database, fleet.redis_url, str(thread), str(rate)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=fleet.environ,
+        cwd=fleet.folder,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async for _ in process.stdout:
+            book.saved += 1
+        raise RuntimeError(f"a saver ended: {await process.wait()}")
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
 async def _read(fleet: Fleet, book: Book) -> None:
     while True:
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
@@ -186,9 +235,10 @@ async def _read(fleet: Fleet, book: Book) -> None:
                             book.failed[f"read {response.status}"] += 1
                             await asyncio.sleep(0.1)
                             continue
-                        newest = (await response.json())["comments"][0]["id"]
+                        shown = [each["id"] for each in (await response.json())["comments"]]
                         book.answers[response.headers["Cache-Status"]] += 1
-                    book.check(asked, newest)
+                    if shown:
+                        book.check(asked, shown)
                     await asyncio.sleep(random.uniform(0, 0.02))
 
 
@@ -215,13 +265,26 @@ async def _break(fleet: Fleet, fault: str) -> AsyncIterator[str]:
 async def run(found: argparse.Namespace) -> int:
     book = Book(found.grace)
     with tempfile.TemporaryDirectory(prefix="fanfare-fresh-") as name:
-        fleet = Fleet(Path(name), found.workers)
+        folder = Path(name)
+        # PostgreSQL doesn't run as root, and its user must come by.
+        folder.chmod(0o755)
+        postgres = None
+        if found.database == "postgresql":
+            (folder / "postgres").mkdir(mode=0o755)
+            postgres = Postgres(folder / "postgres").start()
+        url = f"sqlite:///{folder}/site.db" if postgres is None else postgres.create("fresh")
+        fleet = Fleet(folder, found.workers, url)
         try:
             await fleet.start()
             async with aiohttp.ClientSession() as http, http.get(fleet.url + LIST) as response:
                 channel = (await response.json())["channel"]
-            pause = found.writers / found.rate
+            # With savers the forms are only there for those who look for what they sent.
+            pause = found.writers / (5 if found.savers else found.rate)
             tasks = [asyncio.create_task(_listen(fleet, book, channel))]
+            thread = int(channel.rpartition("-")[2])
+            tasks += [
+                asyncio.create_task(_save(fleet, book, thread, found.rate / found.savers)) for _ in range(found.savers)
+            ]
             tasks += [asyncio.create_task(_write(fleet, book, pause)) for _ in range(found.writers)]
             tasks += [asyncio.create_task(_read(fleet, book)) for _ in range(found.readers)]
             broken: Counter[str] = Counter()
@@ -240,6 +303,8 @@ async def run(found: argparse.Namespace) -> int:
                 task.result()
         finally:
             fleet.stop()
+            if postgres is not None:
+                postgres.stop()
     total = sum(book.answers.values())
     print(f"faults: {dict(broken)}")
     print(f"saves: {book.saved} ({book.saved / found.seconds:.0f} a second), told up to {book.told}")
@@ -254,6 +319,8 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1000.0, help="saves a second that are tried")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--writers", type=int, default=20)
+    parser.add_argument("--savers", type=int, default=0, help="processes that save rows without the site")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--readers", type=int, default=20)
     parser.add_argument("--grace", type=float, default=0.05, help="seconds after which what was told must be on a page")
     parser.add_argument("--fault", choices=FAULTS, default="all")

@@ -54,7 +54,7 @@ PATHS = (
     "/rss.xml",
     "/oc-Category+0/atom.xml",
     "/sitemap.xml",
-    "/sitemap-19.xml",
+    "/sitemap-posts-19.xml",
 )
 
 

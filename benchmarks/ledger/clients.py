@@ -29,8 +29,9 @@ GRACE = 3.0
 #: Seconds that a client hears another channel, and that it then does without one; drawn from between.
 _STAY, _PAUSE = (0.3, 2.0), (0.05, 0.5)
 
-#: Seconds after which what has not come on such a channel is lost, though the connection is well.
-PATIENCE = 10.0
+#: Seconds after which what has not come on such a channel is lost. A worker stands still for ten of them, and whoever
+#: asks it then asks another one six seconds later.
+PATIENCE = 20.0
 
 #: Seconds for which a page may be given that is no good any more: the hub may believe so long that it hears its log,
 #: the site that it hears the hub, and this process, with all its clients, may be late.
@@ -293,7 +294,10 @@ class WebSocketClient(BayeuxClient):
         return [*self.subscribes(), self.connect(0, 0)]
 
     async def once(self, http: aiohttp.ClientSession) -> None:
-        async with http.ws_connect(self.url + "/bayeux", timeout=aiohttp.ClientWSTimeout(ws_close=0.5)) as ws:
+        # Browsers open a new connection for a WebSocket. A session of its own does so too: the shared pool may give a
+        # poll's old connection that is half open, and aiohttp waits five minutes for the answer to an upgrade.
+        timeout = aiohttp.ClientWSTimeout(ws_close=0.5)
+        async with aiohttp.ClientSession() as own, own.ws_connect(self.url + "/bayeux", timeout=timeout) as ws:
 
             async def hear(seconds: float) -> bool:
                 message = await ws.receive(seconds)

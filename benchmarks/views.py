@@ -1,0 +1,347 @@
+"""Views: are there as many as answers, what does one cost, and does a collector that is dead keep anybody waiting?
+
+python -m benchmarks.views ledger [--requests 20000] [--kills 10] [--database URL]
+    two processes on one database, killed (-9) at random: what was counted is compared with what clients were
+    answered. An answer that was not counted is lost. What was counted beyond the answers is a request whose
+    process died between noting it and the answer: at most as many as were under way.
+python -m benchmarks.views cost [--requests 4000] [--pairs 8]
+    CPU time of a request with views and without, server by server in pairs
+python -m benchmarks.views dead [--seconds 60]
+    how late requests are answered while a collector is well, refuses, and hangs; what was dropped meanwhile
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+from sqlalchemy import func, select
+
+from hub.publisher import RecordingPublisher
+from web.app import FEATURES
+from web.db.database import Database
+from web.db.migrate import migrate
+from web.features.views.models import ViewCount, ViewEndpoint
+from web.features.views.totals import HOUR
+
+from .servers import HOST, ROOT, _free_port
+
+#: What is asked for, and by whom: its endpoint, so that answers and counts can be compared one by one.
+ASKED = {
+    "/rss.xml": "GET /rss.xml",
+    "/feed.json": "GET /feed.json",
+    "/events": "GET /events",
+    "/health": "GET /health",
+    "/no/such/thing": "GET (no route)",
+}
+AGENT = "benchmark/1"
+
+#: Requests under way at a time, all in all.
+CONNECTIONS = 16
+
+
+@dataclass(slots=True)
+class Site:
+    """A site in a process, that can be killed and started again on its port."""
+
+    folder: Path
+    url: str
+    more: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=_free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and don't wait."""
+        environ = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HOST": HOST,
+            "PORT": str(self.port),
+            "HUB_VAR": str(self.folder / "var"),
+            "HUB_LOG_LEVEL": "warning",
+            "DATABASE_URL": self.url,
+            "REDIS_URL": "",
+            "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
+            "FANOUT_KEY": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
+            "SEARCH_DIR": "memory",
+            "JOBS_SERVE": "false",
+            **self.more,
+        }
+        with (self.folder / f"log-{self.port}").open("ab") as log:
+            command = [sys.executable, "-m", "web", "serve", "--no-demo"]
+            self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd=self.folder)
+
+    async def wait(self) -> None:
+        """Wait until it answers; raises TimeoutError."""
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection(HOST, self.port)
+                    writer.close()
+                    return
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        """As a machine short of memory does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """As a deploy does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+
+    def cpu(self) -> float:
+        """Seconds of CPU that its threads have had."""
+        assert self.process is not None
+        total = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                total += int((task / "schedstat").read_text().split()[0])
+        return total / 1e9
+
+
+@dataclass(slots=True)
+class Asking:
+    """What clients sent and were answered, by endpoint; and how late, in seconds."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+    late: list[float] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Answers."""
+        return sum(self.answered.values())
+
+
+async def ask(port: int, asking: Asking, enough: asyncio.Event, most: int, pause: float = 0.0) -> None:
+    """Ask one process over one connection, again whenever that breaks, until there were enough answers in all."""
+    paths = list(ASKED)
+    while not enough.is_set():
+        try:
+            reader, writer = await asyncio.open_connection(HOST, port)
+        except OSError:
+            await asyncio.sleep(0.05)
+            continue
+        try:
+            while not enough.is_set():
+                path = random.choice(paths)
+                began = time.perf_counter()
+                asking.sent[ASKED[path]] += 1
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: {AGENT}\r\n\r\n".encode())
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"\r\nContent-Length: (\d+)", head)
+                await reader.readexactly(int(length[1]) if length else 0)
+                asking.answered[ASKED[path]] += 1
+                asking.late.append(time.perf_counter() - began)
+                if asking.total >= most:
+                    enough.set()
+                if pause:
+                    await asyncio.sleep(pause)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+async def counted(url: str) -> Counter[str]:
+    """What the tables have of what was asked for."""
+    database = Database(url, RecordingPublisher())
+    try:
+        async with database.reading() as session:
+            asked = select(ViewEndpoint.name, func.sum(ViewCount.calls)).join(ViewCount)
+            rows = await session.execute(asked.where(ViewCount.seconds == HOUR).group_by(ViewEndpoint.name))
+            return Counter({name: int(calls) for name, calls in rows if name in ASKED.values()})
+    finally:
+        await database.close()
+
+
+async def ledger(folder: Path, url: str, requests: int, kills: int) -> bool:
+    """Compare; True if nothing was lost, and nothing counted that was not under way."""
+    await migrate(url)
+    sites = [Site(folder, url) for _ in range(2)]
+    for site in sites:
+        site.start()
+    await asyncio.gather(*(site.wait() for site in sites))
+    asking, enough = Asking(), asyncio.Event()
+    # Until all kills are done, too: a process takes longer to start than it takes to answer thousands.
+    clients = [asyncio.create_task(ask(sites[number % 2].port, asking, enough, 10**9)) for number in range(CONNECTIONS)]
+    killed = 0
+    try:
+        for number in range(kills):
+            # Evenly over the requests, at a moment by chance.
+            wanted = requests * (number + random.random()) / kills
+            while asking.total < wanted:
+                await asyncio.sleep(random.uniform(0.0, 0.01))
+            site = random.choice(sites)
+            site.kill()
+            killed += 1
+            site.start()
+            await site.wait()
+        while asking.total < requests:
+            await asyncio.sleep(0.05)
+        enough.set()
+        await asyncio.gather(*clients)
+    finally:
+        for site in sites:
+            site.stop()
+    # What the last one that was killed left behind is there for who starts next.
+    sites[0].start()
+    await sites[0].wait()
+    await asyncio.sleep(2.0)
+    sites[0].stop()
+    found = await counted(url)
+    lost = sum((asking.answered - found).values())
+    beyond = sum((found - asking.answered).values())
+    unsure = sum((asking.sent - asking.answered).values())
+    print(f"{asking.total:,} answers, {killed} kills, {sum(found.values()):,} counted")
+    print(f"lost {lost}; counted and not answered {beyond}, of {unsure} that were under way when a process was killed")
+    left = list((folder / "var" / "views").glob("*.views"))
+    if left:
+        print(f"{len(left)} files were left")
+    return not lost and beyond <= unsure and not left
+
+
+async def cost(folder: Path, requests: int, pairs: int) -> float:
+    """Microseconds of CPU that views cost a request, the median of pairs."""
+    names = [feature.name for feature in FEATURES]
+    sites = []
+    for name, features in (("on", names), ("off", [each for each in names if each != "views"])):
+        where = folder / name
+        where.mkdir()
+        url = f"sqlite:///{where / 'site.db'}"
+        await migrate(url)
+        site = Site(where, url, {"SITE_FEATURES": ",".join(features)})
+        site.start()
+        sites.append(site)
+    differences = []
+    try:
+        await asyncio.gather(*(site.wait() for site in sites))
+        for number in range(pairs + 1):
+            took = {}
+            # In turns: what the machine does beside falls on both.
+            for site in sites if number % 2 else sites[::-1]:
+                asking, enough = Asking(), asyncio.Event()
+                before = site.cpu()
+                await asyncio.gather(*(ask(site.port, asking, enough, requests) for _ in range(4)))
+                # With the writing of it.
+                await asyncio.sleep(1.5)
+                took[site.folder.name] = (site.cpu() - before) / asking.total * 1e6
+            if number:
+                differences.append(took["on"] - took["off"])
+                print(f"with views {took['on']:.1f} µs, without {took['off']:.1f} µs: {differences[-1]:+.1f} µs")
+    finally:
+        for site in sites:
+            site.stop()
+    found = statistics.median(differences)
+    print(f"views cost {found:.1f} µs of CPU a request (median of {pairs} pairs of {requests:,} requests)")
+    return found
+
+
+@contextlib.asynccontextmanager
+async def collector(state: dict[str, str]) -> AsyncIterator[int]:
+    """A collector that does as it is told: `well`, `refuse` or `hang`."""
+
+    async def collect(request: web.Request) -> web.Response:
+        await request.read()
+        if state["is"] == "hang":
+            await asyncio.sleep(3600)
+        return web.Response(status=503 if state["is"] == "refuse" else 204)
+
+    app = web.Application()
+    app.router.add_post("/mp/collect", collect)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    port = _free_port()
+    await web.TCPSite(runner, HOST, port).start()
+    yield port
+    await runner.cleanup()
+
+
+async def dead(folder: Path, seconds: float) -> None:
+    """Latencies while a collector is well, refuses and hangs."""
+    url = f"sqlite:///{folder / 'site.db'}"
+    await migrate(url)
+    state = {"is": "well"}
+    async with collector(state) as port:
+        more = {
+            "VIEWS_GA4": "G-BENCHMARK",
+            "VIEWS_GA4_SECRET": "secret",
+            "VIEWS_GA4_URL": f"http://{HOST}:{port}",
+            "VIEWS_QUEUE": "1000",
+            "OUTBOUND_ALLOW": "127.0.0.0/8",
+        }
+        site = Site(folder, url, more)
+        site.start()
+        try:
+            await site.wait()
+            for what in ("warm", "well", "refuse", "hang", "well"):
+                state["is"] = "well" if what == "warm" else what
+                asking, enough = Asking(), asyncio.Event()
+                clients = [
+                    asyncio.create_task(ask(site.port, asking, enough, 10**9, pause=0.01)) for _ in range(CONNECTIONS)
+                ]
+                await asyncio.sleep(5 if what == "warm" else seconds)
+                enough.set()
+                await asyncio.gather(*clients)
+                if what == "warm":
+                    continue
+                late = sorted(asking.late)
+                p50, p99 = (late[int(len(late) * share)] * 1000 for share in (0.5, 0.99))
+                told = await _told(site.port)
+                print(f"{what:6}: {asking.total:,} answers, p50 {p50:.2f} ms, p99 {p99:.2f} ms; {told}")
+        finally:
+            site.stop()
+
+
+async def _told(port: int) -> str:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(f"GET /metrics HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+    text = (await reader.read()).decode()
+    writer.close()
+    found = re.findall(r'^site_views_told_total\{outcome="(\w+)",target="ga4"\} (\d+)', text, re.MULTILINE)
+    found += re.findall(r'^site_views_told_total\{target="ga4",outcome="(\w+)"\} (\d+)', text, re.MULTILINE)
+    return "so far " + ", ".join(f"{outcome} {count}" for outcome, count in found if count != "0")
+
+
+def main() -> int:
+    """Run one of them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.views", description=__doc__)
+    parser.add_argument("what", choices=("ledger", "cost", "dead"))
+    parser.add_argument("--requests", type=int, help="in all; of cost, in each run")
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each state of the collector")
+    parser.add_argument("--database", metavar="URL", help="of ledger, an empty one; else SQLite")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="views-") as name:
+        folder = Path(name)
+        if args.what == "ledger":
+            url = args.database or f"sqlite:///{folder / 'site.db'}"
+            return 0 if asyncio.run(ledger(folder, url, args.requests or 20_000, args.kills)) else 1
+        if args.what == "cost":
+            return 0 if asyncio.run(cost(folder, args.requests or 4_000, args.pairs)) <= 20 else 1
+        asyncio.run(dead(folder, args.seconds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from argon2 import PasswordHasher
+from prometheus_client import Metric
 
 from hub.errors import SettingsError
+from hub.files import ROOT
+from hub.follower import Following
 from hub.forwarded import Proxies
+from hub.inside.insider import Inside
 from hub.publisher import Publisher
 
+from .db import counting
 from .db.database import Database, Hints
 from .db.settings import DatabaseSettings
 from .feature import Feature, Route, allow
@@ -21,7 +25,16 @@ from .features.accounts.feature import FEATURE as ACCOUNTS
 from .features.blog.feature import FEATURE as BLOG
 from .features.comments.feature import FEATURE as COMMENTS
 from .features.components.feature import FEATURE as COMPONENTS
+from .features.css.feature import FEATURE as CSS
 from .features.events.feature import FEATURE as EVENTS
+from .features.headsup.feature import FEATURE as HEADSUP
+from .features.hubpage.feature import FEATURE as HUBPAGE
+from .features.joins.feature import FEATURE as JOINS
+from .features.pictures.feature import FEATURE as PICTURES
+from .features.podcasts.feature import FEATURE as PODCASTS
+from .features.redislab.feature import FEATURE as REDISLAB
+from .features.search.feature import FEATURE as SEARCH
+from .features.views.feature import FEATURE as VIEWS
 from .identity.passwords import Passwords
 from .identity.roles import Permission
 from .identity.settings import IdentitySettings
@@ -29,12 +42,16 @@ from .identity.visitors import Signer
 from .middleware.stack import site_middlewares
 from .pages import keys, templating
 from .pages.assets import PREFIX, Assets
+from .pages.documents import Documents, declare
 from .pages.kept import Deaf, Kept, Tops
 from .pages.links import Link
 from .pages.page import Page, pages
 from .pages.requests import redirect
 from .pages.settings import PageSettings
 from .services.addresses import Guard
+from .services.cache.cache import Cache
+from .services.cache.codecs import codec
+from .services.cache.settings import CacheSettings
 from .services.jobs.hints import Hinter
 from .services.jobs.queue import Queue
 from .services.jobs.runner import Runner
@@ -47,9 +64,22 @@ from .services.settings import ServiceSettings
 from .settings import Settings
 
 #: All there are; what a feature needs comes before it.
-FEATURES: tuple[Feature, ...] = (ACCOUNTS, COMMENTS, EVENTS, BLOG, COMPONENTS)
-
-_ROOT = Path(__file__).resolve().parent.parent
+FEATURES: tuple[Feature, ...] = (
+    ACCOUNTS,
+    COMMENTS,
+    PICTURES,
+    EVENTS,
+    BLOG,
+    PODCASTS,
+    HEADSUP,
+    SEARCH,
+    HUBPAGE,
+    COMPONENTS,
+    CSS,
+    JOINS,
+    REDISLAB,
+    VIEWS,
+)
 
 #: Bytes of a body that the application reads; the site's forms are bounded below that by themselves,
 #: and the hub, which may be mounted beside them, answers longer ones in its own words.
@@ -66,16 +96,27 @@ def hints_of(features: tuple[Feature, ...] = FEATURES) -> Hints:
     return tuple(feature.hints for feature in features)
 
 
+def all_hints_of(features: tuple[Feature, ...] = FEATURES) -> Hints:
+    """The same, and what is told for who looks for documents."""
+    documents = documents_of(features)
+    return (*hints_of(features), lambda notify: declare(notify, documents))
+
+
+def documents_of(features: tuple[Feature, ...]) -> tuple[Documents, ...]:
+    """What can be found, if anybody looks for it."""
+    if not any(feature.finds for feature in features):
+        return ()
+    return tuple(each for feature in features for each in feature.documents)
+
+
 def check_files() -> None:
-    """Raise SettingsError unless the pages and scripts are there, as they are in a checkout.
+    """Raise SettingsError unless the pages and scripts are there.
 
     An installation without them said it was ready, and answered each page with 500.
     """
     for name in ("templates", "static"):
-        if not (_ROOT / name).is_dir():
-            raise SettingsError(
-                f"{_ROOT / name} is not there: a package has no pages; install a clone with `pip install -e`"
-            )
+        if not (ROOT / name).is_dir():
+            raise SettingsError(f"{ROOT / name} is not there: the installation lacks its files; install it again")
 
 
 def create_app(
@@ -83,20 +124,26 @@ def create_app(
     publisher: Publisher,
     *,
     database: Database | None = None,
+    following: Following | None = None,
     tops: Tops | None = None,
     hasher: PasswordHasher | None = None,
     max_body: int = _MAX_BODY,
     body_timeout: float = 30.0,
     when_late: Callable[[], None] = lambda: None,
     with_jobs: bool | None = None,
+    listening: Callable[[str], str] = lambda channel: "",
+    inside: Inside | None = None,
 ) -> web.Application:
     """The site as an application, to be served alone or with a hub beside it.
 
     settings: with a secret. publisher: where hints go; closed by whoever made it. database: one that
-    is started and closed elsewhere; else the settings' own is, with the application. tops: how far this process has
+    is started and closed elsewhere; else the settings' own is, with the application. following: who follows the
+    log in this process, if somebody does. tops: how far this process has
     heard the log (`Hub.followers`); without it no page is kept. hasher: cheaper than the library's own, for tests.
     max_body: bytes of a request that a neighbour may read. body_timeout: seconds a form may take to arrive; when_late
     is called for one that did not. with_jobs: whether jobs are done here; None: as the settings have it.
+    listening: makes tokens for browsers, to hear channels that take one (`Hub.token`). inside: the hub seen from
+    inside, where it is in this process (`Hub.inside`).
     """
     features, chosen = settings.features, settings[PageSettings]
     secret = settings[IdentitySettings].secret
@@ -104,13 +151,23 @@ def create_app(
         raise ValueError("the site needs a secret: settings.with_secret()")
     routes = routes_of(settings)
     within = [each for feature in features for each in feature.middlewares]
-    app = web.Application(middlewares=[*site_middlewares(_permissions(routes)), *within], client_max_size=max_body)
+    forms = {route.definition.handler: route.form for route in routes if route.form is not None}
+    around = [each for feature in features for each in feature.around]
+    timed = bool(chosen.server_timing)
+    own = site_middlewares(_permissions(routes), forms, _from_anywhere(routes), timed=timed)
+    middlewares = [*around, *own, *within]
+    app = web.Application(middlewares=middlewares, client_max_size=max_body)
     app[keys.settings] = settings
     app[keys.publisher] = publisher
+    app[keys.listening] = listening
+    if inside is not None:
+        app[keys.inside] = inside
     app[keys.proxies] = Proxies(chosen.proxies, chosen.proxy_header)
     where = settings[DatabaseSettings]
-    app[keys.database] = database or Database(where.url, publisher, where.direct, hints=hints_of(features))
-    app[keys.assets] = Assets(_ROOT / "static")
+    app[keys.database] = database or Database(where.url, publisher, where.direct, hints=all_hints_of(features))
+    if timed:
+        counting.listen(app[keys.database].engine)
+    app[keys.assets] = Assets(ROOT / "static")
     app[keys.signer] = Signer(secret, secure=chosen.is_https)
     app[keys.passwords] = Passwords(hasher)
     app[keys.body_timeout] = body_timeout
@@ -123,18 +180,24 @@ def create_app(
         most=chosen.bytes,
         on=chosen.keeps,
     )
+    app[keys.cache] = _cache(settings, Deaf() if tops is None else tops, publisher)
+    app[keys.documents] = documents_of(features)
+    if following is not None:
+        app[keys.following] = following
     homes = app[keys.homes] = _homes(features)
     app[keys.parts] = tuple(each.part for each in features if each.part is not None and homes.get(each.name) != "/")
+    app[keys.sitemaps] = tuple(each.sitemap for each in features if each.sitemap is not None)
     links = [link for feature in features for link in feature.links]
     links += [Link(each.home.link, homes[each.name], order=each.home.order) for each in features if each.home]
     app[keys.links] = tuple(sorted(links, key=lambda link: (link.order, link.name)))
-    templating.setup(app, _ROOT / "templates", _globals(features))
+    templating.setup(app, ROOT / "templates", _globals(features))
     for feature in features:
         feature.setup(app)
     app.add_routes([route.definition for route in routes])
     app.router.add_get(PREFIX + "{name:.+}", app[keys.assets].serve)
     _check_routes(app, routes)
     app.cleanup_ctx.append(_fetching)
+    app.cleanup_ctx.append(_keeping)
     if database is None:
         app.cleanup_ctx.append(_telling)
     app.cleanup_ctx.extend(context for feature in features for context in feature.contexts)
@@ -194,6 +257,16 @@ def _permissions(routes: Sequence[Route]) -> Mapping[Handler, Permission]:
     return found
 
 
+def _from_anywhere(routes: Sequence[Route]) -> frozenset[Handler]:
+    """The views that find out by themselves who sent a form."""
+    return frozenset(route.definition.handler for route in routes if route.from_anywhere)
+
+
+async def metrics_of_features(app: web.Application, features: Sequence[Feature]) -> list[Metric]:
+    """What features count."""
+    return [metric for each in features if each.metrics is not None for metric in await each.metrics(app)]
+
+
 def _check_routes(app: web.Application, routes: Sequence[Route]) -> None:
     """Raise ValueError for a route that was put in past `Feature.routes`: no permission would be asked for it."""
     known = {route.definition.handler for route in routes} | {app[keys.assets].serve}
@@ -224,6 +297,30 @@ async def _fetching(app: web.Application) -> AsyncIterator[None]:
     outbound = app[keys.outbound] = Outbound(guard, f"Fanfare/{version('fanfare')}{about}")
     yield
     await outbound.close()
+
+
+def _cache(settings: Settings, tops: Tops, publisher: Publisher) -> Cache:
+    chosen = settings[CacheSettings]
+    far = None
+    if chosen.redis_url is not None and chosen.far:
+        # A client library that a site without Redis has no use for.
+        from .services.cache.far import Far
+
+        far = Far(chosen.redis_url, chosen.patience)
+    return Cache(
+        tops,
+        publisher,
+        codec(chosen.codec),
+        far=far,
+        seconds=chosen.age,
+        most=chosen.bytes,
+        entry_bytes=chosen.entry_bytes,
+    )
+
+
+async def _keeping(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[keys.cache].close()
 
 
 def _post_office(settings: Settings) -> PostOffice:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from hub.cli import (
     COMMON,
@@ -17,13 +18,27 @@ from hub.cli import (
     Environ,
     Finding,
     check_command,
+    group,
     run,
     serve_arguments,
     settings_command,
 )
 
 from .features.accounts import cli as accounts
+from .features.blog import cli as blog
+from .features.css import cli as css
+from .features.headsup import cli as headsup
+from .features.html import cli as html
+from .features.joins import cli as joins
+from .features.pictures import cli as pictures
+from .features.podcasts import cli as podcasts
+from .features.redislab import cli as redislab
+from .features.search import cli as search
+from .features.views import cli as views
 from .services.jobs import cli as jobs
+
+if TYPE_CHECKING:
+    from .pages.documents import Documents
 
 
 def main() -> int:
@@ -67,6 +82,16 @@ def _demo(found: argparse.Namespace, environ: Environ) -> int:
     from .commands import fill
 
     return fill(found, environ)
+
+
+def _pictures_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("make",), help="make: all of them, from what was sent")
+
+
+def _pictures(found: argparse.Namespace, environ: Environ) -> int:
+    from .commands import make_pictures
+
+    return make_pictures(found, environ)
 
 
 def _database_argument(parser: argparse.ArgumentParser) -> None:
@@ -127,12 +152,20 @@ def _tables() -> list[tuple[str, type[Any]]]:
     return [("Hub", HubSettings), *(("Site", table) for table in tables(FEATURES))]
 
 
+def _documents() -> Sequence[Documents]:
+    from .app import FEATURES, documents_of
+
+    return documents_of(FEATURES)
+
+
 COMMANDS = (
     Command("serve", "serve the site and the hub, after bringing the database up to date", _serve_arguments, _serve),
     Command("work", "do jobs, and serve nothing, until interrupted; `serve` does them too", _no_arguments, _work),
     Command("migrate", "bring the database's tables up to date", _no_arguments, _migrate),
     Command("demo", "fill an empty database with demo content", _no_arguments, _demo),
     *accounts.COMMANDS,
+    *blog.COMMANDS,
+    *search.commands(_documents),
     *COMMON,
     Command(
         "watch",
@@ -142,7 +175,15 @@ COMMANDS = (
         epilog="example: watch comments 'comments-{event_id}' --data '\"{id}\"'",
     ),
     Command("outbox", "show what waits to be told, and what the hub refused", _outbox_arguments, _outbox),
+    *podcasts.COMMANDS,
     *jobs.COMMANDS,
+    *headsup.COMMANDS,
+    *css.COMMANDS,
+    *html.COMMANDS,
+    group("lab", "measure what the pages under /lab show", (*joins.LAB, *redislab.LAB)),
+    *pictures.COMMANDS,
+    *views.COMMANDS,
+    Command("pictures", "make the smaller forms of all pictures again", _pictures_arguments, _pictures),
     check_command(_check_database),
     settings_command(_tables),
 )

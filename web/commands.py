@@ -32,14 +32,21 @@ from hub.publisher import HttpPublisher, RecordingPublisher
 from hub.remote import RemoteHub
 from hub.settings import Settings as HubSettings
 
-from .app import check_files, create_app, hints_of, read_settings
+from .app import all_hints_of, check_files, create_app, metrics_of_features, read_settings
 from .db.database import Database
 from .db.engine import DatabaseUnavailable, new_engine
 from .db.migrate import migrate, waiting
 from .db.settings import DatabaseSettings
+from .features.pictures.again import make_again
+from .features.pictures.settings import PictureSettings
+from .features.pictures.store import Store
+from .features.search.metrics import check as search_check
+from .features.search.service import search
+from .features.views.service import views
 from .pages import keys
 from .pages.page import metrics_of, pages
 from .pages.settings import PageSettings
+from .services.cache.metrics import of_cache
 from .services.jobs.hints import CHANNEL, wake_by
 from .services.jobs.kinds import JobError
 from .services.jobs.metrics import of_jobs
@@ -57,6 +64,7 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
     given = HubSettings.from_environ(with_arguments(found, environ))
     hub_settings = given.with_key()
     settings = read_settings(environ).with_secret(development=hub_settings.development)
+    settings = with_timing(settings, development=hub_settings.development)
     check_files()
     # Behind a proxy HOST is this machine's in production too: only a database that was made here is ours to fill.
     demo_wanted = (
@@ -68,21 +76,33 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
     asyncio.run(_prepare(settings, with_demo=demo_wanted))
 
     async def work(place: Place) -> None:
-        hub = Hub(hub_settings, siblings=place.siblings)
+        counted = [each for feature in settings.features for each in feature.counted]
+        hub = Hub(hub_settings, siblings=place.siblings, counted=counted, keep=True)
         app = create_app(
             settings,
             hub.publisher,
             tops=hub.followers,
+            following=hub.followers,
             max_body=hub_settings.body_bytes,
             body_timeout=hub_settings.body_timeout,
             when_late=lambda: hub.door.count("bodies"),
+            listening=hub.token,
+            inside=hub.inside,
         )
+        if views in app:
+            hub.door.watch = lambda answered: app[views].note_answered(*answered)
         hub.setup(app)
         database = app[keys.database]
         hub.checks.append(database.check)
+        if hub.inside is not None:
+            hub.inside.probes["database"] = database.check
         hub.metrics.append(lambda: of_outbox(database.notifier))
         hub.metrics.append(lambda: metrics_of(app[pages]))
+        hub.metrics.append(lambda: of_cache(app[keys.cache]))
         hub.metrics.append(lambda: of_jobs(app[keys.runner]))
+        hub.metrics.append(lambda: metrics_of_features(app, settings.features))
+        if search in app:
+            hub.checks.append(lambda: search_check(app[search]))
         await serve(app, hub, place.announce, place.sock)
 
     def announce(url: str) -> None:
@@ -97,6 +117,16 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         print(*banner.lines(title, known, hub_settings.log_format), sep="\n", flush=True)
 
     return serve_with(hub_settings, work, announce, environ)
+
+
+def with_timing(settings: Settings, *, development: bool) -> Settings:
+    """These settings with answers that say how long they took, or not: as it is set, else in development alone.
+
+    Behind a proxy HOST is this machine's in production too: a site with an address of its own is no development.
+    """
+    if settings[PageSettings].server_timing is not None:
+        return settings
+    return settings.with_(PageSettings, server_timing=development and settings[PageSettings].url is None)
 
 
 def work(found: argparse.Namespace, environ: Environ) -> int:
@@ -142,7 +172,7 @@ def _shown_database(settings: Settings) -> str:
 
 def _database(settings: Settings) -> Database:
     """The database for a command. It is not started: what is saved waits in the outbox for who serves the site."""
-    return Database(settings[DatabaseSettings].url, RecordingPublisher(), hints=hints_of(settings.features))
+    return Database(settings[DatabaseSettings].url, RecordingPublisher(), hints=all_hints_of(settings.features))
 
 
 async def _prepare(settings: Settings, *, with_demo: bool) -> None:
@@ -188,6 +218,30 @@ def migrate_tables(found: argparse.Namespace, environ: Environ) -> int:
     asyncio.run(migrate(settings[DatabaseSettings].url))
     print(f"{settings[DatabaseSettings].url.shown} is up to date")
     return DONE
+
+
+def make_pictures(found: argparse.Namespace, environ: Environ) -> int:
+    """Make the forms of all pictures again."""
+    settings = read_settings(environ)
+    store = Store(settings[DatabaseSettings].var / "pictures")
+
+    def bar(done: int, total: int, words: str) -> None:
+        if sys.stderr.isatty():
+            filled = "#" * (30 * done // total)
+            print(f"\r[{filled:30}] {done}/{total} {words[:40]:40}", end="\n" if done == total else "", file=sys.stderr)
+        elif ": " in words:
+            print(words, file=sys.stderr)
+
+    async def make() -> tuple[int, int]:
+        database = _database(settings)
+        try:
+            return await make_again(database, store, settings[PictureSettings].engine, bar)
+        finally:
+            await database.close()
+
+    count, failed = asyncio.run(make())
+    print(f"{count - failed} of {count} pictures made")
+    return FAILED if failed else DONE
 
 
 def check_database(environ: Environ) -> list[Finding]:

@@ -12,15 +12,18 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import Metric
 
 from hub.orm.sqlalchemy import AsyncNotifier
 
 from .db.database import Database
 from .db.tables import Base
 from .identity.roles import Permission
+from .pages.documents import Documents
 from .pages.keys import Tables
 from .pages.links import Link
 from .pages.parts import Part
+from .pages.sitemaps import SiteMap
 from .services.jobs.kinds import Every, Kind
 
 #: Fills an empty database; returns lines for whoever started it, such as "demo content: 13 events".
@@ -29,15 +32,26 @@ Demo = Callable[[Database], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route, and what a visitor must be allowed to use it."""
+    """A route, and what a visitor must be allowed to use it.
+
+    form: bytes that a form may have, if more than others'. from_anywhere: what is posted there need not come from a
+    page of ours: the view finds out by itself who sent it.
+    """
 
     permission: Permission
     definition: web.RouteDef
+    form: int | None = None
+    from_anywhere: bool = False
 
 
-def allow(permission: Permission, *definitions: web.RouteDef) -> tuple[Route, ...]:
-    """Routes for those who have a permission: `*allow(Permission.READ, web.get("/", home), …)`."""
-    return tuple(Route(permission, definition) for definition in definitions)
+def allow(
+    permission: Permission, *definitions: web.RouteDef, form: int | None = None, from_anywhere: bool = False
+) -> tuple[Route, ...]:
+    """Routes for those who have a permission: `*allow(Permission.READ, web.get("/", home), …)`.
+
+    form: bytes that their forms may have; without it as many as `pages.requests.MAX_FORM` says.
+    """
+    return tuple(Route(permission, definition, form, from_anywhere) for definition in definitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +76,20 @@ class Feature:
     name: of its folders too: templates/<name>/, static/<name>.js, tests/web/<name>/. needs: features that it can't go
     without; they come before it in FEATURES. routes: made by `allow`, each with the permission that it takes; one view
     has one permission. home: the page that it would have at `/`; part: what is there of it if another has.
+    sitemap: its pages for search engines.
     routes_by: those that are there by a setting. tables: its models; made by migrations whether the
     feature is on or not. hints: says to the notifier what its rows tell. settings: its dataclass of
     `hub.settings.setting` fields, read with `request.app[keys.settings][ThatClass]`. globals: what its templates may
     use beside the common; two features can't hand in one name. setup: puts its parts into the application, under keys
     of its own, before it starts. contexts: as aiohttp's cleanup contexts. middlewares: around its own and the other
-    features' views, inside the site's own. corner: a template of its own that every page has at the end of its
-    navigation, an item of a list.
+    features' views, inside the site's own. around: those around all there is, the hub's routes and refusals too; they
+    must not wait. corner: a template of its own that every page has at the end of its navigation, an item of a list.
+    documents: which of its rows can be found, if a feature `finds`: without one their changes are not told for it.
     statics: its files in static/. jobs and periodic: the kinds of jobs it has, and those that come again and again
-    (docs/jobs.md).
+    (docs/jobs.md). metrics: what it counts, for /metrics.
+    counted: patterns of channels of which everybody may know how many hear them. statics: its files in static/. jobs
+    and periodic: the kinds of jobs it has, and those that come again and again (docs/jobs.md). metrics: what it counts,
+    for /metrics.
     """
 
     name: str
@@ -78,6 +97,7 @@ class Feature:
     routes: Sequence[Route] = ()
     home: Home | None = None
     part: Part | None = None
+    sitemap: SiteMap | None = None
     routes_by: Callable[[Tables], Sequence[Route]] = lambda settings: ()
     tables: Sequence[type[Base]] = ()
     hints: Callable[[AsyncNotifier], None] = lambda notify: None
@@ -86,9 +106,14 @@ class Feature:
     globals: Mapping[str, object] = field(default_factory=dict)
     corner: str | None = None
     statics: Sequence[str] = ()
+    counted: Sequence[str] = ()
     middlewares: Sequence[Middleware] = ()
+    around: Sequence[Middleware] = ()
     setup: Callable[[web.Application], None] = lambda app: None
     contexts: Sequence[Callable[[web.Application], AsyncIterator[None]]] = ()
     jobs: Sequence[Kind] = ()
     periodic: Sequence[Every] = ()
     demo: Demo | None = None
+    metrics: Callable[[web.Application], Awaitable[Sequence[Metric]]] | None = None
+    documents: Sequence[Documents] = ()
+    finds: bool = False

@@ -13,6 +13,7 @@ from .db.settings import DatabaseSettings
 from .feature import Feature
 from .identity.settings import IdentitySettings
 from .pages.settings import PageSettings
+from .services.cache.settings import CacheSettings
 from .services.jobs.settings import JobSettings
 from .services.mail.settings import MailSettings
 from .services.settings import ServiceSettings
@@ -20,7 +21,7 @@ from .services.settings import ServiceSettings
 T = TypeVar("T")
 
 #: Variables with these prefixes are the site's own.
-PREFIXES = ("SITE_", "OUTBOUND_", "JOBS_", "MAIL_")
+PREFIXES = ("SITE_", "OUTBOUND_", "JOBS_", "MAIL_", "SEARCH_", "VIEWS_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ ROOMS: tuple[type[Any], ...] = (
     IdentitySettings,
     PageSettings,
     ServiceSettings,
+    CacheSettings,
     JobSettings,
     MailSettings,
 )

@@ -23,7 +23,7 @@ from hub.orm.engines import CONNECT_TIMEOUT
 from hub.orm.sqlalchemy import AsyncNotifier
 from hub.publisher import Publisher
 
-from .engine import UNUSABLE, checked, new_engine, unavailable
+from .engine import UNUSABLE, checked, new_engine, reading_engine, unavailable
 
 #: What features say to the notifier: which of their rows tell which channels.
 Hints = Iterable[Callable[[AsyncNotifier], None]]
@@ -76,7 +76,8 @@ class Database:
         self.notifier: AsyncNotifier = _Notifier(publisher)
         for declare in hints:
             declare(self.notifier)
-        self._reading = async_sessionmaker(self.engine, expire_on_commit=False)
+        # Without flushes nothing that a session holds can reach a row.
+        self._reading = async_sessionmaker(reading_engine(self.engine), expire_on_commit=False, autoflush=False)
         self._writing = async_sessionmaker(self.engine.execution_options(writing=True), expire_on_commit=False)
         # The outbox is mostly looked at, and each look would take SQLite's lock on the engine that writes.
         self.notifier.bind(self._writing, self.engine, self._direct)
@@ -88,7 +89,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A session for queries; what it changes is thrown away."""
+        """A session for queries; changes of what it holds are thrown away."""
         async with self._reading() as session:
             yield session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from socket import gaierror
@@ -10,13 +11,13 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hub.errors import HubError
 from hub.orm.database_url import DatabaseUrl, parse
-from hub.orm.engines import new_postgres_engine
+from hub.orm.engines import POOLED, new_postgres_engine
 
 from .sqlite import Driver
 
@@ -24,6 +25,12 @@ from .sqlite import Driver
 UNUSABLE = (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _AWAY = (OperationalError, InterfaceError, PoolTimeout, ConnectionError, TimeoutError, gaierror)
+
+
+#: Seconds after which a connection to PostgreSQL is asked whether it is still there before it is used.
+SILENCE = 1.0
+
+_USED = "used"
 
 
 class DatabaseUnavailable(HubError):
@@ -56,15 +63,55 @@ def new_engine(url: DatabaseUrl) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _on_sqlite_connect)
         event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
         return engine
-    # A connection that PostgreSQL has dropped is noticed before a request runs into it.
-    return new_postgres_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = new_postgres_engine(url, hide_parameters=True)
+    event.listen(engine.sync_engine, "checkin", _on_postgres_checkin)
+    event.listen(engine.sync_engine, "checkout", _on_postgres_checkout)
+    return engine
+
+
+def reading_engine(engine: AsyncEngine) -> AsyncEngine:
+    """The same connections, for queries alone.
+
+    PostgreSQL gives each statement a snapshot of its own unless it is asked for more, so a transaction around queries
+    would only be two more questions. SQLite's holds one snapshot, and costs nothing.
+    """
+    reading = engine.execution_options(reading=True)
+    if engine.dialect.name == "postgresql":
+        event.listen(reading.sync_engine, "engine_connect", _on_postgres_reading)
+    return reading
+
+
+def _on_postgres_reading(connection: Connection) -> None:
+    # A pooler may give a statement that was prepared and its execution to different servers, but for a transaction.
+    if not connection.info.get(POOLED, True):
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _on_postgres_checkin(connection: object, record: Any) -> None:
+    record.info[_USED] = time.monotonic()
+
+
+def _on_postgres_checkout(connection: Any, record: Any, proxy: object) -> None:
+    # A connection that PostgreSQL has dropped is noticed before a request runs into it. That it was closed, the loop
+    # has heard; that what is between has forgotten it shows in an answer, which is waited for only after some silence.
+    used = record.info.get(_USED)
+    if used is None:
+        return
+    try:
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+        if time.monotonic() - used > SILENCE:
+            connection.ping()
+    except (connection.dbapi.Error, OSError) as error:
+        raise DisconnectionError from error
 
 
 def _on_sqlite_connect(connection: Any, record: object) -> None:
     # The driver is kept from beginning transactions by itself: it leaves DDL out of them.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=wal", "synchronous=normal", "foreign_keys=on", "busy_timeout=5000"):
+    # The driver sees to how long a lock is waited for.
+    for pragma in ("journal_mode=wal", "synchronous=normal", "foreign_keys=on"):
         cursor.execute(f"pragma {pragma}")
     cursor.close()
 
@@ -72,8 +119,11 @@ def _on_sqlite_connect(connection: Any, record: object) -> None:
 def _on_sqlite_begin(connection: Connection) -> None:
     # A writer takes the lock at once and waits for it if need be. A reader that becomes a writer is
     # refused without waiting when another has written meanwhile (sqlite.org/isolation.html).
-    writing = connection.get_execution_options().get("writing")
-    connection.exec_driver_sql("begin immediate" if writing else "begin")
+    if connection.get_execution_options().get("writing"):
+        connection.exec_driver_sql("begin immediate")
+    else:
+        adapted: Any = connection.connection.dbapi_connection
+        adapted.begin()
 
 
 def checked(url: DatabaseUrl | str) -> DatabaseUrl:

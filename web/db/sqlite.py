@@ -1,14 +1,23 @@
-"""SQLite by aiosqlite, with one call into its thread for each statement.
+"""SQLite by aiosqlite, without its thread for what is soon done, and with one call into it for each other statement.
 
-SQLAlchemy's adapter makes four: for a cursor, for the statement, for its rows, and to close the cursor. Each wakes a
-thread and the loop again, which costs more than the statement: an event's page takes two thirds of the CPU time.
+Waking a thread and then the loop again costs more than most statements do: of the time that an event's page took, a
+quarter. In WAL mode who reads waits for nobody, so SELECTs of a transaction that has not written are run where they are
+asked for, for LONGEST at most: SQLite's progress handler ends one that takes longer, which then is run in the thread,
+from the same snapshot. A statement that often is long is run there from the beginning, for as long as LONG_FOR. What
+may wait for a lock (BEGIN IMMEDIATE, whatever writes, COMMIT) is always the thread's, and so is a SELECT that finds
+one: it is held while a database is recovered after a crash.
+
+SQLAlchemy's adapter makes four calls into the thread: for a cursor, for the statement, for its rows, and to close the
+cursor; here they are one.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import aiosqlite
@@ -17,6 +26,24 @@ from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_cursor,
     AsyncAdapt_aiosqlite_dbapi,
 )
+from sqlalchemy.util import await_
+
+#: Seconds that a statement may take in the loop's thread. Most take 0.02 to 0.2 ms.
+LONGEST = 0.002
+
+#: How often it is too long, seldom being quick between, until it is run in the other thread from the beginning; for how
+#: many seconds.
+_OFTEN = 3.0
+LONG_FOR = 60.0
+
+#: Steps of SQLite's virtual machine, some 50 ns each, between two looks at the clock.
+STEPS = 4000
+
+#: Statements that are remembered to be long.
+_MOST = 500
+
+#: Milliseconds that a statement waits for a lock, in the other thread; in the loop's none.
+PATIENCE = 5000
 
 
 class _Done(NamedTuple):
@@ -32,7 +59,7 @@ class _Done(NamedTuple):
         """It is."""
 
 
-def _execute(connection: sqlite3.Connection, statement: str, parameters: Any, many: bool) -> _Done:
+def _execute(connection: sqlite3.Connection, statement: str, parameters: Any, many: bool = False) -> _Done:
     cursor = connection.cursor()
     try:
         if many:
@@ -48,10 +75,61 @@ def _execute(connection: sqlite3.Connection, statement: str, parameters: Any, ma
         cursor.close()
 
 
+def _execute_patiently(connection: sqlite3.Connection, statement: str, parameters: Any, many: bool) -> _Done:
+    connection.execute(f"pragma busy_timeout={PATIENCE}")
+    return _execute(connection, statement, parameters, many)
+
+
+class Long:
+    """Statements that often took too long for the loop's thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: dict[str, float] = {}
+        # More than one of ten times too long, and it grows.
+        self._scores: dict[str, float] = {}
+
+    def note(self, statement: str, *, too_long: bool) -> None:
+        """It took too long, or did not. On a busy machine any does now and then."""
+        if too_long:
+            score = self._scores.pop(statement, 0.0) + 1.0
+            if score < _OFTEN:
+                self._scores[statement] = score
+            else:
+                self._until[statement] = self._clock() + LONG_FOR
+            for each in (self._scores, self._until):
+                if len(each) > _MOST:
+                    del each[next(iter(each))]
+        elif statement in self._scores:
+            self._scores[statement] -= 0.1
+            if self._scores[statement] <= 0.0:
+                del self._scores[statement]
+
+    def __contains__(self, statement: str) -> bool:
+        until = self._until.get(statement)
+        if until is None:
+            return False
+        if until > self._clock():
+            return True
+        # It may try again; once too long is enough then.
+        del self._until[statement]
+        self._scores[statement] = _OFTEN - 1.0
+        return False
+
+
+class _Nothing:
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+_NOTHING: Any = _Nothing()
+
+
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
     __slots__ = ()
 
     _awaitable_cursor_close = False
+    _adapt_connection: _Connection
 
     def _make_new_cursor(self, connection: Any) -> Any:
         return _Done()
@@ -59,24 +137,100 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
     def _aenter_cursor(self, cursor: Any) -> Any:
         return cursor
 
+    def execute(self, operation: Any, parameters: Any = None) -> Any:
+        done = self._adapt_connection.read(operation, parameters)
+        if done is None:
+            return super().execute(operation, parameters)
+        # `AsyncConnection.execute` takes a statement that waits for nothing for the sign of a wrong driver.
+        await_(_NOTHING)
+        self._take(done)
+        return None
+
     async def _execute_async(self, operation: Any, parameters: Any) -> Any:
-        return await self._run(operation, parameters, many=False)
+        self._take(await self._adapt_connection.run(operation, parameters, many=False))
 
     async def _executemany_async(self, operation: Any, seq_of_parameters: Any) -> Any:
-        return await self._run(operation, seq_of_parameters, many=True)
+        self._take(await self._adapt_connection.run(operation, seq_of_parameters, many=True))
 
-    async def _run(self, statement: Any, parameters: Any, *, many: bool) -> None:
-        connection: Any = self._connection
-        async with self._adapt_connection._execute_mutex:
-            done = await connection._execute(_execute, connection._conn, statement, parameters, many)
-        self._cursor = done
+    def _take(self, done: _Done) -> None:
+        self._cursor: Any = done
         self._rows = collections.deque(done.rows)
 
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
-    __slots__ = ()
+    """reads: whether its transaction has done nothing but read."""
+
+    __slots__ = ("_deadline", "_patient", "_reads")
 
     _cursor_cls = _Cursor
+    _connection: Any
+    dbapi: Driver
+
+    def __init__(self, dbapi: Driver, connection: Any) -> None:
+        super().__init__(dbapi, connection)
+        self._deadline = math.inf
+        self._patient = False
+        self._reads = False
+        connection._conn.set_progress_handler(self._is_over, STEPS)
+
+    def begin(self) -> None:
+        """Begin a transaction that takes no lock as long as it reads."""
+        raw: sqlite3.Connection = self._connection._conn
+        if self._patient:
+            raw.execute("pragma busy_timeout=0")
+            self._patient = False
+        raw.execute("begin")
+        self._reads = True
+
+    def read(self, statement: str, parameters: Any) -> _Done | None:
+        """What a statement comes to, if it is one to be run here; None if it is for the thread."""
+        if not self._reads or statement[:6].upper() != "SELECT":
+            return None
+        long = self.dbapi.long
+        if statement in long or self._execute_mutex.locked():
+            return None
+        began = time.perf_counter()
+        self._deadline = began + LONGEST
+        try:
+            done = _execute(self._connection._conn, statement, parameters)
+        except sqlite3.OperationalError as error:
+            # Too long, or there was a lock after all; what else is wrong the thread finds again.
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                long.note(statement, too_long=True)
+            return None
+        finally:
+            self._deadline = math.inf
+        # One step can be a long one, such as counting all rows of a table.
+        long.note(statement, too_long=time.perf_counter() - began > LONGEST)
+        return done
+
+    async def run(self, statement: str, parameters: Any, *, many: bool) -> _Done:
+        """What a statement comes to that is run in the thread."""
+        connection = self._connection
+        async with self._execute_mutex:
+            reads = self._reads and not many and statement[:6].upper() == "SELECT"
+            call = _execute if self._patient else _execute_patiently
+            self._patient = True
+            # While it runs, and if the caller is cancelled meanwhile, what follows has to come after it.
+            self._reads = False
+            done: _Done = await connection._execute(call, connection._conn, statement, parameters, many)
+            self._reads = reads
+            return done
+
+    def rollback(self) -> None:
+        raw: sqlite3.Connection | None = self._connection._connection
+        if self._reads and raw is not None and not self._execute_mutex.locked():
+            raw.rollback()
+            self._reads = False
+        elif raw is None or raw.in_transaction:
+            super().rollback()
+
+    def commit(self) -> None:
+        self._reads = False
+        super().commit()
+
+    def _is_over(self) -> bool:
+        return time.perf_counter() > self._deadline
 
 
 class Driver(AsyncAdapt_aiosqlite_dbapi):
@@ -84,6 +238,9 @@ class Driver(AsyncAdapt_aiosqlite_dbapi):
 
     def __init__(self) -> None:
         super().__init__(aiosqlite, sqlite3)
+        self.long = Long()
 
     def connect(self, *arguments: Any, **named: Any) -> AsyncAdapt_aiosqlite_connection:
+        # Of two threads, but never at once; and SQLite itself is built for several.
+        named["check_same_thread"] = False
         return _Connection(self, super().connect(*arguments, **named)._connection)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, MetaData, TypeDecorator
+from sqlalchemy import Column, DateTime, Dialect, MetaData, Table, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 
 def now() -> datetime:
@@ -33,6 +34,12 @@ class Moment(TypeDecorator[datetime]):
         if not isinstance(value, datetime):
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def columns_of(model: type[Base]) -> ReadOnlyColumnCollection[str, Column[Any]]:
+    """A table's columns, for queries that many ask: with a model's attributes they take twice the time."""
+    table: Table = model.metadata.tables[model.__tablename__]
+    return table.columns
 
 
 class Base(DeclarativeBase):

@@ -30,6 +30,12 @@ class Permission(StrEnum):
     OWN_ACCOUNT = "own account"
     WRITE_POSTS = "write posts"
     MANAGE_EVENTS = "manage events"
+    WATCH_REPOSITORIES = "watch repositories"
+    MANAGE_SEARCH = "manage search"
+    MODERATE_COMMENTS = "moderate comments"
+    RUN_LABS = "run labs"
+    MANAGE_VIEWS = "manage views"
+    MANAGE_HUB = "manage hub"
 
 
 _EVERYBODY = frozenset(Role)
@@ -44,6 +50,12 @@ MAY: Mapping[Permission, frozenset[Role]] = {
     Permission.OWN_ACCOUNT: _SIGNED_IN,
     Permission.WRITE_POSTS: _WRITERS,
     Permission.MANAGE_EVENTS: _MANAGERS,
+    Permission.WATCH_REPOSITORIES: _SIGNED_IN,
+    Permission.MANAGE_SEARCH: _WRITERS,
+    Permission.MODERATE_COMMENTS: _MANAGERS,
+    Permission.RUN_LABS: _MANAGERS,
+    Permission.MANAGE_VIEWS: _MANAGERS,
+    Permission.MANAGE_HUB: _MANAGERS,
 }
 
 #: Roles that an account can have.

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 
 from ..pages import keys
 from ..pages.settings import PageSettings
+from ..pages.styles import HASHES
 
 #: A host as a policy may name it; anything else in the Host header stays out of our headers.
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
@@ -26,10 +27,12 @@ def secure(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     host = host_of(request)
     sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    hashes = response.get(HASHES)
+    ours = "" if hashes is None else f" style-src 'self' {' '.join(hashes)};"
     headers.setdefault(
         "Content-Security-Policy",
         # Some browsers still don't count a WebSocket of the same host as 'self'.
-        f"default-src 'self'; connect-src 'self'{sockets}; object-src 'none'; base-uri 'none';"
+        f"default-src 'self';{ours} connect-src 'self'{sockets}; object-src 'none'; base-uri 'none';"
         " form-action 'self'; frame-ancestors 'none'",
     )
     headers.setdefault("X-Content-Type-Options", "nosniff")

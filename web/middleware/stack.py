@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -12,19 +12,30 @@ from ..db.database import noting
 from ..db.engine import is_away
 from ..identity.roles import Permission
 from ..pages import keys
-from ..pages.requests import NEW_VISITOR, require
+from ..pages.requests import MOST_FORM, NEW_VISITOR, may, require
 from .conditional import conditional
 from .errors import failure, refusal
 from .forgery import AskAgain, ask_again, check_form, is_form
 from .security import secure
+from .timing import timing
 from .visitors import recognise
 from .writes import carry
 
 logger = logging.getLogger(__name__)
 
 
-def site_middlewares(views: Mapping[Handler, Permission]) -> list[Middleware]:
-    """The site's middlewares. views: the site's own handlers, with what each takes; others pass untouched."""
+def site_middlewares(
+    views: Mapping[Handler, Permission],
+    forms: Mapping[Handler, int],
+    from_anywhere: Collection[Handler] = frozenset(),
+    *,
+    timed: bool = False,
+) -> list[Middleware]:
+    """The site's middlewares. views: the site's own handlers, with what each takes; others pass untouched.
+
+    forms: bytes that the forms of some may have, from who may send them. from_anywhere: those of the views that find
+    out by themselves who sent a form. timed: whether answers say how long they took.
+    """
 
     def is_ours(request: web.Request) -> bool:
         # The hub answers everything below its own paths, so what no route knows is the site's to refuse.
@@ -56,7 +67,10 @@ def site_middlewares(views: Mapping[Handler, Permission]) -> list[Middleware]:
         await recognise(request)
         try:
             if is_form(request):
-                response = await _form(request, views[request.match_info.handler], handler)
+                view = request.match_info.handler
+                if view in forms and may(request, views[view]):
+                    request[MOST_FORM] = forms[view]
+                response = await _form(request, views[view], handler, is_checked=view not in from_anywhere)
             else:
                 if request.match_info.http_exception is None:
                     require(request, views[request.match_info.handler])
@@ -67,12 +81,15 @@ def site_middlewares(views: Mapping[Handler, Permission]) -> list[Middleware]:
             request.app[keys.signer].write(response, request[NEW_VISITOR])
         return response
 
-    return [errors, visitors]
+    return [*([timing(is_ours)] if timed else []), errors, visitors]
 
 
-async def _form(request: web.Request, permission: Permission, handler: Handler) -> web.StreamResponse:
+async def _form(
+    request: web.Request, permission: Permission, handler: Handler, *, is_checked: bool
+) -> web.StreamResponse:
     try:
-        await check_form(request)
+        if is_checked:
+            await check_form(request)
     except AskAgain:
         return await ask_again(request)
     require(request, permission)

@@ -7,12 +7,15 @@ import gzip
 import hashlib
 import mimetypes
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import ETag, hdrs, web
 
 from .. import heads
+from .seldom import SECONDS
 
 #: Where the files are found below the site's root.
 PREFIX = "/static/"
@@ -39,14 +42,22 @@ _NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.
 
 
 class Assets:
-    """The files of one folder, held in memory and read again when they change."""
+    """The files of one folder, held in memory and read again when they change, which is seen within a second."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder = self._folder = folder.resolve()
+        self._clock = clock
+        #: Files that are dictionaries, by name: for the documents of which paths (RFC 9842). A browser that has one
+        #: says so when it asks for such a document.
+        self.dictionaries: dict[str, str] = {}
         self._read: dict[str, Asset] = {}
+        # Until when a name's file is not looked at again.
+        self._until: dict[str, float] = {}
 
     def get(self, name: str) -> Asset:
         """A file by its name below the folder; LookupError if there is none."""
+        if self._until.get(name, 0.0) > self._clock():
+            return self._read[name]
         if _NAME.fullmatch(name) is None:
             raise LookupError(name)
         path = (self._folder / name).resolve()
@@ -58,7 +69,9 @@ class Assets:
             if known is None or known.modified != modified:
                 known = self._read[name] = _asset(path, modified)
         except OSError:
+            self._until.pop(name, None)
             raise LookupError(name) from None
+        self._until[name] = self._clock() + SECONDS
         return known
 
     def url(self, name: str) -> str:
@@ -80,6 +93,10 @@ class Assets:
             "X-Content-Type-Options": "nosniff",
             hdrs.VARY: hdrs.ACCEPT_ENCODING,
         }
+        if versioned and request.match_info["name"] in self.dictionaries:
+            headers["Use-As-Dictionary"] = (
+                f'match="{self.dictionaries[request.match_info["name"]]}", match-dest=("document")'
+            )
         packs = asset.packed and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
         # One tag a form: a cache must not take the packed bytes for the plain ones.
         tag = ETag(f"{asset.version}-gzip" if packs else asset.version)

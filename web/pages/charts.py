@@ -119,6 +119,65 @@ def bars(id: str, title: str, labels: Sequence[str], series: Mapping[str, Values
     return _chart(id, title, unit, about, data, parts)
 
 
+def scatter(
+    id: str,
+    title: str,
+    axes: tuple[str, str],
+    series: Mapping[str, Sequence[tuple[str, float | None, float | None]]],
+    *,
+    joined: str = "",
+) -> Chart:
+    """A dot for each of some things: what it is called, and how far it is along both axes, which `axes` names.
+
+    joined: the series whose dots a line joins, in their order. What has no number for one of the axes is in the table
+    alone. Otherwise as `line`.
+    """
+    across = _checked(id, [""], {name: [None] for name in series})
+    kept = {
+        name: [(_clean(label), _number(x), _number(y)) for label, x, y in marks]
+        for name, marks in zip(across.series, series.values(), strict=True)
+    }
+    rows = tuple((label, full(x), full(y)) for marks in kept.values() for label, x, y in marks)
+    drawn = {
+        name: [(label, x, y) for label, x, y in marks if x is not None and y is not None]
+        for name, marks in kept.items()
+    }
+    found = [mark for marks in drawn.values() for mark in marks]
+    columns = ("", *map(_clean, axes))
+    names = tuple(kept) if len(kept) > 1 else ()
+    if not found:
+        about = _about("Dots", across, "")
+        return Chart(
+            id, _clean(title), "", _svg(id, title, about, _no_data(), small=False), about, columns, rows, names
+        )
+    first, last = min(found, key=lambda mark: (mark[1], mark[2])), min(found, key=lambda mark: (mark[2], mark[1]))
+    about = (
+        f"Dots. Least {columns[1]}: {first[0]}, {full(first[1])}; least {columns[2]}: {last[0]}, {full(last[2])}."
+        f" {len(found)} in all."
+    )
+    up = _plot(_Data([""], {"": [mark[2] for mark in found]}), from_zero=False)
+    side = _plot(_Data([""], {"": [mark[1] for mark in found]}), from_zero=False)
+    assert up is not None
+    assert side is not None
+    low, high = side.ticks[0], side.ticks[-1]
+    right = up.right - max(map(_wide, side.texts)) / 2
+
+    def x_of(value: float) -> float:
+        return up.left + (right - up.left) * _within((value - low) / (high - low))
+
+    parts = [*up.axes(side.texts, [x_of(tick) for tick in side.ticks])]
+    # The first lies on top of the others.
+    for number, (name, marks) in reversed(list(enumerate(zip(series, drawn.values(), strict=True)))):
+        places = [(x_of(x), up.y(y)) for _, x, y in marks]
+        if name == joined:
+            parts.append(f'<path class="line c{number}" d="{_path(places)}"/>')
+        for (label, mark_x, mark_y), (x, y) in zip(marks, places, strict=True):
+            said = Markup("<title>{}</title>").format(f"{label}: {full(mark_x)}, {full(mark_y)}")
+            parts.append(f'<circle class="dot c{number}" cx="{_n(x)}" cy="{_n(y)}" r="4">{said}</circle>')
+    svg = _svg(id, title, about, parts, small=False)
+    return Chart(id, _clean(title), "", svg, about, columns, rows, names)
+
+
 def sparkline(id: str, title: str, labels: Sequence[str], values: Values, *, unit: str = "") -> Chart:
     """A line without axes, as high as a line of text: how it goes, not how much. Otherwise as `line`."""
     data = _checked(id, labels, {title: values})
@@ -291,17 +350,13 @@ def _chart(
     id: str, title: str, unit: str, about: str, data: _Data, parts: Iterable[str], *, small: bool = False
 ) -> Chart:
     title, unit = _clean(title), _clean(unit)
-    width, height = (SPARK_WIDTH, SPARK_HEIGHT) if small else (WIDTH, HEIGHT)
-    shape = f'class="{"plot small" if small else "plot"}" viewBox="0 0 {_n(width)} {_n(height)}"'
-    head = f'{shape} role="img" aria-labelledby="{id}-title {id}-about"'
-    said = f'<title id="{id}-title">{escape(title)}</title><desc id="{id}-about">{escape(about)}</desc>'
     after = f", {unit}" if unit else ""
     several = len(data.series) > 1
     return Chart(
         id=id,
         title=title,
         unit=unit,
-        svg=Markup(f"<svg {head}>{said}{''.join(parts)}</svg>"),
+        svg=_svg(id, title, about, parts, small=small),
         about=about,
         columns=("", *(f"{name}{after}" for name in data.series)),
         rows=tuple(
@@ -312,6 +367,14 @@ def _chart(
         names=tuple(data.series) if several else (),
         small=small,
     )
+
+
+def _svg(id: str, title: str, about: str, parts: Iterable[str], *, small: bool) -> Markup:
+    width, height = (SPARK_WIDTH, SPARK_HEIGHT) if small else (WIDTH, HEIGHT)
+    shape = f'class="{"plot small" if small else "plot"}" viewBox="0 0 {_n(width)} {_n(height)}"'
+    head = f'{shape} role="img" aria-labelledby="{id}-title {id}-about"'
+    said = f'<title id="{id}-title">{escape(_clean(title))}</title><desc id="{id}-about">{escape(about)}</desc>'
+    return Markup(f"<svg {head}>{said}{''.join(parts)}</svg>")
 
 
 def _no_data() -> list[str]:

@@ -14,6 +14,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+__all__ = ["CODINGS", "choose", "pack", "zstd"]
+
 #: The best first, where a browser likes several as much: Brotli is the smallest for text.
 CODINGS = ("br", "zstd", "gzip")
 

@@ -13,6 +13,8 @@ time, however many ask and whatever they ask with.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable
@@ -26,8 +28,20 @@ U = TypeVar("U")
 #: one user, or keeping is off.
 How = Literal["hit", "shared", "made", "own"]
 
-#: Bytes that keeping something costs beside its size.
+#: Bytes that keeping something costs beside its size, with a key of up to so many.
 OVERHEAD = 1024
+_USUAL_KEY = 512
+
+
+def _weight(key: object) -> int:
+    """Bytes of a key's texts. What a stranger asks with may stand in it, and be longer than what was made."""
+    if isinstance(key, str):
+        return sys.getsizeof(key)
+    if isinstance(key, tuple | frozenset):
+        return sum(map(_weight, key))
+    if dataclasses.is_dataclass(key):
+        return sum(_weight(getattr(key, each.name)) for each in dataclasses.fields(key))
+    return 0
 
 
 class Tops(Protocol):
@@ -59,13 +73,13 @@ class Deaf:
 class Reading:
     """One making: the channels whose rows it reads, and where they stood before."""
 
-    def __init__(self, tops: Tops, position: Callable[[str], Awaitable[str | None]]) -> None:
+    def __init__(self, tops: Tops, position: Callable[[str], Awaitable[str | None]], *, keeps: bool = True) -> None:
         self._tops = tops
         self._position = position
         self.channels: tuple[str, ...] = ()
         self.stood: tuple[str, ...] = ()
-        #: False once it is known that what is made must not be given again.
-        self.keeps = tops.hears
+        #: False once it is known that what is made must not be given again, or will not be.
+        self.keeps = keeps and tops.hears
 
     def follow(self, *channels: str) -> None:
         """Name channels, before the rows are read whose changes are told there."""
@@ -185,11 +199,11 @@ class Kept(Generic[T]):
     async def alone(self, make: Callable[[Reading], Awaitable[T]]) -> T:
         """A value that is made for one, and not kept."""
         self.counts["own"] += 1
-        return await make(Reading(self.tops, self._position))
+        return await self.unkept(make)
 
     async def unkept(self, make: Callable[[Reading], Awaitable[U]]) -> U:
         """Something else that names channels and is not kept."""
-        return await make(Reading(self.tops, self._position))
+        return await make(Reading(self.tops, self._position, keeps=False))
 
     def grown(self, key: Hashable, value: T) -> None:
         """Look at the size of a value again."""
@@ -244,7 +258,7 @@ class Kept(Generic[T]):
 
     def _put(self, key: Hashable, entry: _Entry[T]) -> None:
         self._drop(key)
-        entry.size = self._size(entry.value) + OVERHEAD
+        entry.size = self._size(entry.value) + OVERHEAD + max(0, _weight(key) - _USUAL_KEY)
         # One alone must not drive out all others.
         if entry.size > self._most // 4:
             return

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -27,7 +27,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from hub.transports import repeats
 
 from .. import heads
-from . import keys, wrote
+from . import keys, styles, wrote
 from .encodings import choose, pack
 from .kept import How, Kept, Reading
 from .requests import USER
@@ -53,13 +53,18 @@ Make = Callable[[Reading], Awaitable[web.Response]]
 
 
 class Page:
-    """An answer's body and its packed forms, each made once."""
+    """An answer's body and its packed forms, each made once.
 
-    __slots__ = ("_forms", "_heads", "_packing", "body", "content_type", "tag")
+    styled: the same with its sheets in it; said, known and hashes: as `styles.Styled` has them."""
+
+    __slots__ = ("_forms", "_heads", "_packing", "body", "content_type", "hashes", "known", "said", "styled", "tag")
 
     def __init__(self, body: bytes, content_type: str) -> None:
         self.body = body
         self.content_type = content_type
+        self.styled: Page | None = None
+        self.said = self.known = ""
+        self.hashes: tuple[str, ...] = ()
         self.tag = hashlib.blake2b(body, digest_size=12).hexdigest()
         self._forms: dict[str, bytes] = {"": body}
         self._packing: dict[str, asyncio.Task[bytes]] = {}
@@ -68,7 +73,20 @@ class Page:
     @property
     def size(self) -> int:
         """Bytes of all forms."""
-        return sum(map(len, self._forms.values()))
+        return sum(map(len, self._forms.values())) + (0 if self.styled is None else self.styled.size)
+
+    def take(self, found: styles.Styled) -> None:
+        """Take another form of it."""
+        self.said, self.known = found.said, found.known
+        if found.body is not None:
+            self.styled = Page(found.body, self.content_type)
+            self.styled.said, self.styled.hashes = found.said, found.hashes
+
+    def for_browser(self, headers: Mapping[str, str]) -> Page:
+        """The form for a browser that sends these headers."""
+        if self.styled is None or headers.get(styles.DESTINATION, "document") not in styles.SHOWN:
+            return self
+        return self if self.known and headers.get(styles.KNOWN) == self.known else self.styled
 
     def has(self, coding: str) -> bool:
         """Whether a form is there."""
@@ -98,6 +116,9 @@ class Page:
             found[hdrs.CACHE_CONTROL] = "private, no-cache"
             # The same address has another page for who is signed in.
             found[hdrs.VARY] = "Accept, Accept-Encoding, Cookie"
+            if self.said:
+                found[styles.SAID] = self.said
+                found[hdrs.VARY] += f", {styles.KNOWN}, {styles.DESTINATION}"
         return found.copy()
 
     async def _pack(self, coding: str) -> bytes:
@@ -127,23 +148,31 @@ def kept_beside_pages(app: web.Application) -> Kept[Any]:
     )
 
 
-async def answer(request: web.Request, key: Hashable, make: Make, *, personal: bool = True) -> web.Response:
+async def answer(
+    request: web.Request, key: Hashable, make: Make, *, personal: bool = True, own: bool = False
+) -> web.Response:
     """The page of a key, kept or made.
 
     key: of what was understood of the request, and of nothing else: everyone gets this page. make: names its channels
     before it reads its rows; its response is a page, with status 200. personal: whether it looks different for who is
-    signed in.
+    signed in. own: whether it shows what only this visitor may see; it is made for this one then.
     """
     kept = request.app[pages]
+    is_own = own or (personal and USER in request)
+    # What is made for one is not looked at: it is not given again, and its tokens would make each one new.
+    styling = None if is_own or not kept.on else request.app.get(styles.styles)
 
     async def made(reading: Reading) -> Page:
         response = await make(reading)
         assert isinstance(response.body, bytes)
         assert response.status == 200
-        return Page(response.body, response.headers[hdrs.CONTENT_TYPE])
+        page = Page(response.body, response.headers[hdrs.CONTENT_TYPE])
+        if styling is not None and response.content_type == "text/html":
+            page.take(styling.styled(page.body, request.path))
+        return page
 
     how: How
-    if personal and USER in request:
+    if is_own:
         page, how = await kept.alone(made), "own"
     else:
         knows = wrote.known(request)
@@ -156,8 +185,9 @@ async def answer(request: web.Request, key: Hashable, make: Make, *, personal: b
     return response
 
 
-async def _response(request: web.Request, kept: Kept[Page], key: Hashable, page: Page, how: How) -> web.Response:
+async def _response(request: web.Request, kept: Kept[Page], key: Hashable, whole: Page, how: How) -> web.Response:
     coding = ""
+    page = whole.for_browser(request.headers)
     # What is for one has secrets in it, whose length would show when packed beside what a stranger sent (BREACH).
     if how != "own" and len(page.body) >= SMALL:
         coding = choose(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
@@ -165,15 +195,24 @@ async def _response(request: web.Request, kept: Kept[Page], key: Hashable, page:
         body = await page.form(coding)
     else:
         body = await page.form(coding)
-        kept.grown(key, page)
+        kept.grown(key, whole)
     headers = page.head(coding)
-    stored = "; stored" if how == "made" and kept.holds(key, page) else ""
+    stored = "; stored" if how == "made" and kept.holds(key, whole) else ""
     headers["Cache-Status"] = _STATUS[how] + stored
     if hdrs.IF_NONE_MATCH in request.headers and heads.has_tag(request, headers[hdrs.ETAG].strip('"')):
         headers.popall(hdrs.CONTENT_TYPE)
         headers.popall(hdrs.CONTENT_ENCODING, None)
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=body, headers=headers)
+        response = web.Response(status=304, headers=headers)
+    else:
+        response = web.Response(body=body, headers=headers)
+    if page.hashes:
+        response[styles.HASHES] = page.hashes
+    return response
+
+
+def count_again(request: web.Request, seen: Callable[[asyncio.BaseTransport | None, bytes], None]) -> None:
+    """Be told of each answer like this one that is given past the application: over what, and to which bytes."""
+    repeats.count(request, seen)
 
 
 async def metrics_of(kept: Kept[Page]) -> list[Metric]:

@@ -22,6 +22,7 @@ from ..identity.signins import SignIn, Where
 from ..identity.users import User
 from ..identity.visitors import Visitor
 from . import keys
+from .uploads import may_have_file, read_fields_before_file
 
 #: Bytes of a form. The longest legal one, a description in four-byte letters, percent-encoded, is 120 kB.
 MAX_FORM = 160 * 1024
@@ -31,6 +32,8 @@ USER = web.RequestKey("user", User)
 #: Where the user is signed in: the row of this browser.
 SIGN_IN = web.RequestKey("sign-in", SignIn)
 FIELDS = web.RequestKey("fields", dict[str, str])
+#: Bytes that the form of a request may have, where its route says another number than MAX_FORM.
+MOST_FORM = web.RequestKey("most form", int)
 #: The cookie that the answer has to carry.
 NEW_VISITOR = web.RequestKey("new visitor", Visitor)
 
@@ -70,29 +73,46 @@ async def read_fields(request: web.Request) -> dict[str, str]:
     """The fields of a form, or of a JSON object whose values are strings; read once, then remembered.
 
     Raises HTTPUnsupportedMediaType for what is neither, HTTPBadRequest for what can't be read,
-    HTTPRequestEntityTooLarge beyond MAX_FORM, and HTTPRequestTimeout for what doesn't arrive in time.
+    HTTPRequestEntityTooLarge beyond what its route takes, and HTTPRequestTimeout for what doesn't arrive in time.
     """
     if FIELDS in request:
         return request[FIELDS]
     kind = heads.content_type(request)
+    if kind == "multipart/form-data" and may_have_file(request):
+        request[FIELDS] = await _before_file(request)
+        return request[FIELDS]
     if kind not in _KINDS and (kind or hdrs.CONTENT_TYPE in request.headers):
-        # No form of ours has a file.
+        # No other form of ours has a file.
         raise web.HTTPUnsupportedMediaType(text="Send a form as application/x-www-form-urlencoded, or JSON.")
     if (heads.charset(request) or "utf-8") not in _CHARSETS:
         # Forms are in UTF-8 (URL standard, application/x-www-form-urlencoded). Python knows a hundred other codecs by
         # whatever name a stranger gives, some of which take time with the square of the length: 150 kB in `punycode`
         # or `idna` halted the process for two seconds.
         raise web.HTTPUnsupportedMediaType(text="Send the form in UTF-8.")
-    if (request.content_length or 0) > MAX_FORM:
-        raise web.HTTPRequestEntityTooLarge(MAX_FORM, request.content_length or 0)
+    most = request.get(MOST_FORM, MAX_FORM)
+    if (request.content_length or 0) > most:
+        raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in {"", "identity"}:
         # No browser packs a form, and unpacking one is work before its length is known.
         raise web.HTTPUnsupportedMediaType(text="Send the form without a Content-Encoding.")
-    bounded = request.clone(client_max_size=MAX_FORM)
-    read = _read_json if kind == "application/json" else _read_form
+    body = await read_body(request, most)
+    try:
+        fields = _of_json(body) if kind == "application/json" else _of_form(body)
+    except ValueError:
+        raise web.HTTPBadRequest(text="The form can't be read.") from None
+    request[FIELDS] = fields
+    return fields
+
+
+async def read_body(request: web.Request, most: int) -> bytes:
+    """A body of at most so many bytes. Every view that reads one does it here, or bounds its time and size itself.
+
+    Raises HTTPRequestEntityTooLarge, HTTPRequestTimeout for what doesn't arrive in time, and HTTPBadRequest for what is
+    not packed as it says.
+    """
     try:
         async with asyncio.timeout(request.app[keys.body_timeout]):
-            fields = await read(bounded)
+            return await request.clone(client_max_size=most).read()
     except TimeoutError:
         request.app[keys.when_late]()
         # Told that there is no more, aiohttp does not wait for it before it closes the connection.
@@ -100,19 +120,30 @@ async def read_fields(request: web.Request) -> dict[str, str]:
         raise web.HTTPRequestTimeout(text="The form did not arrive in time.") from None
     except ValueError:
         raise web.HTTPBadRequest(text="The form can't be read.") from None
-    request[FIELDS] = fields
-    return fields
 
 
-async def _read_json(request: web.Request) -> dict[str, str]:
-    value: Any = orjson.loads(await request.read())
+async def _before_file(request: web.Request) -> dict[str, str]:
+    try:
+        async with asyncio.timeout(request.app[keys.body_timeout]):
+            return await read_fields_before_file(request)
+    except TimeoutError:
+        request.app[keys.when_late]()
+        request.content.feed_eof()
+        raise web.HTTPRequestTimeout(text="The form did not arrive in time.") from None
+    except (ValueError, AssertionError, RuntimeError):
+        # aiohttp asserts what a boundary is.
+        raise web.HTTPBadRequest(text="The form can't be read.") from None
+
+
+def _of_json(body: bytes) -> dict[str, str]:
+    value: Any = orjson.loads(body)
     if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
         raise ValueError
     return value
 
 
-async def _read_form(request: web.Request) -> dict[str, str]:
-    text = (await request.read()).rstrip().decode()
+def _of_form(body: bytes) -> dict[str, str]:
+    text = body.rstrip().decode()
     fields: dict[str, str] = {}
     for name, value in query_to_pairs(text, max_fields=MAX_FIELDS):
         fields.setdefault(name, value)

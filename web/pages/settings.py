@@ -37,6 +37,14 @@ class PageSettings:
     )
     bytes: int = setting("SITE_PAGES_BYTES", SIZE, 64 * 1024**2, "memory of a worker for pages", minimum=0)
 
+    server_timing: bool | None = setting(
+        "SITE_SERVER_TIMING",
+        FLAG,
+        None,
+        "say in the header Server-Timing how many queries an answer took, and how long; without it only in development:"
+        " it tells strangers what is kept and what is not",
+    )
+
     @property
     def is_https(self) -> bool:
         """Whether browsers reach the site by https, so that cookies may insist on it."""

@@ -58,7 +58,8 @@ class Limits:
 
     line: of a header field or the status line. fields: header fields. wire: of the body as it comes; body: as it is
     unpacked. connect: until a connection is there, TLS included; gap: between two pieces; total: of it all, with
-    redirects and waiting for one's turn.
+    redirects and waiting for one's turn. first: of a long body, after which the connection is closed, whatever the
+    server says of ranges and lengths; what came until then is the answer, as it came. 0: all of it.
     """
 
     line: int = 8 * 1024
@@ -69,6 +70,7 @@ class Limits:
     gap: float = 15.0
     total: float = 60.0
     redirects: int = 5
+    first: int = 0
 
 
 class OutboundError(Exception):
@@ -228,7 +230,10 @@ class Outbound:
             max_headers=bounds.fields,
         ) as session:
             while True:
-                sent: dict[str, str] = {hdrs.USER_AGENT: self._agent, hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: CODINGS}
+                codings = "identity" if bounds.first else CODINGS
+                sent: dict[str, str] = {hdrs.USER_AGENT: self._agent, hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: codings}
+                if bounds.first:
+                    sent[hdrs.RANGE] = f"bytes=0-{bounds.first - 1}"
                 target = at.with_user(None)
                 if at.origin() == own:
                     sent |= headers
@@ -346,7 +351,9 @@ class _Host:
 
 
 async def _read(response: ClientResponse, bounds: Limits, name: str) -> bytes:
-    """The body, unpacked."""
+    """The body, unpacked; or its beginning, as it comes."""
+    if bounds.first:
+        return await _read_first(response, bounds.first)
     if (response.content_length or 0) > bounds.wire:
         raise TooLarge(f"{name} is longer than {bounds.wire} bytes")
     parts, size = [], 0
@@ -364,6 +371,18 @@ async def _read(response: ClientResponse, bounds: Limits, name: str) -> bytes:
         raise TooLarge(f"{name} {error}") from None
     except NotPacked as error:
         raise BadAnswer(f"{name} is not packed as it says: {error}") from None
+
+
+async def _read_first(response: ClientResponse, count: int) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size >= count:
+            # Or the rest would be read before the connection is used again.
+            response.close()
+            break
+    return b"".join(parts)[:count]
 
 
 def _conditions(validators: Validators) -> dict[str, str]:

@@ -23,7 +23,13 @@ from web.pages.assets import PREFIX
 from web.settings import Settings
 
 READ, COMMENT, SIGN_IN = Permission.READ, Permission.COMMENT, Permission.SIGN_IN
-OWN, EVENTS = Permission.OWN_ACCOUNT, Permission.MANAGE_EVENTS
+OWN, EVENTS, WRITE = Permission.OWN_ACCOUNT, Permission.MANAGE_EVENTS, Permission.WRITE_POSTS
+WATCH = Permission.WATCH_REPOSITORIES
+SEARCH = Permission.MANAGE_SEARCH
+HUB = Permission.MANAGE_HUB
+MODERATE = Permission.MODERATE_COMMENTS
+VIEWS = Permission.MANAGE_VIEWS
+LABS = Permission.RUN_LABS
 
 #: Every route of the site, by hand: a new one is written down here too, with what it takes.
 ROUTES = {
@@ -33,6 +39,23 @@ ROUTES = {
     "GET /events/{slug}/about": READ,
     "GET /events/{slug}/comments.json": READ,
     "POST /events/{slug}/comments": COMMENT,
+    "GET /comments/{id}": READ,
+    "GET /comments/{id}/reply": READ,
+    "GET /comments/{id}/edit": COMMENT,
+    "POST /comments/{id}/edit": COMMENT,
+    "POST /comments/{id}/delete": COMMENT,
+    "GET /comments/moderate/{link}": READ,
+    "POST /comments/moderate/{link}": READ,
+    "GET /comments/mail/{link}": READ,
+    "POST /comments/mail/{link}": READ,
+    "GET /manage/comments": MODERATE,
+    "POST /manage/comments/{id}": MODERATE,
+    "POST /manage/comments/unblock": MODERATE,
+    "GET /pictures/{hash}/{form}": READ,
+    "GET /manage/posts/{id}/picture": Permission.WRITE_POSTS,
+    "POST /manage/posts/{id}/picture": Permission.WRITE_POSTS,
+    "GET /manage/events/{id}/picture": EVENTS,
+    "POST /manage/events/{id}/picture": EVENTS,
     "GET /manage/events": EVENTS,
     "POST /manage/events": EVENTS,
     "GET /manage/events/new": EVENTS,
@@ -61,17 +84,130 @@ ROUTES = {
     "GET /posts/{slug}/comments.json": READ,
     "GET /posts/{slug}/{file}": READ,
     "POST /posts/{slug}/comments": COMMENT,
+    "POST /websub": READ,
+    "GET /manage/posts": WRITE,
+    "POST /manage/posts": WRITE,
+    "GET /manage/posts/token": WRITE,
+    "GET /manage/posts/new": WRITE,
+    "GET /manage/posts/{id}": WRITE,
+    "POST /manage/posts/{id}": WRITE,
+    "GET /manage/posts/{id}/newer": WRITE,
+    "POST /manage/posts/{id}/state": WRITE,
+    "POST /manage/posts/preview": WRITE,
+    "POST /manage/posts/drafts": WRITE,
+    "POST /manage/posts/drafts/discard": WRITE,
+    "GET /manage/posts/{id}/history": WRITE,
+    "GET /manage/posts/{id}/history/{edition}": WRITE,
+    "POST /manage/posts/{id}/history/{edition}/restore": WRITE,
     "GET /sitemap.xml": READ,
     "GET /zitemap.xml": READ,
-    "GET /sitemap-{part}.xml": READ,
+    "GET /sitemap-{name}-{part}.xml": READ,
     "GET /robots.txt": READ,
+    "GET /headsup": READ,
+    "GET /headsup/try": READ,
+    "GET /headsup/hook": READ,
+    "GET /headsup/confirm/{token}": READ,
+    "GET /headsup/out/{token}": READ,
+    "GET /api/signedin": READ,
+    "GET /api/csrf": READ,
+    "GET /api/projects": READ,
+    "GET /api/preview-github-project": READ,
+    "POST /headsup/hook": READ,
+    "POST /headsup/hook/{project}": READ,
+    "POST /headsup/out/{token}": READ,
+    "POST /api/projects/add": READ,
+    "POST /api/projects/delete/{project}": READ,
+    "POST /headsup/try": COMMENT,
+    "POST /headsup/confirm/{token}": COMMENT,
+    "GET /headsup/new": WATCH,
+    "POST /headsup/new": WATCH,
+    "GET /headsup/names": WATCH,
+    "GET /headsup/{project}": WATCH,
+    "POST /headsup/{project}/secret": WATCH,
+    "POST /headsup/{project}/secret/end": WATCH,
+    "POST /headsup/{project}/secret/example": WATCH,
+    "POST /headsup/{project}/sha1": WATCH,
+    "POST /headsup/{project}/delete": WATCH,
+    "POST /headsup/{project}/addresses/{address}/ask": WATCH,
+    "GET /headsup/{project}/rules/new": WATCH,
+    "POST /headsup/{project}/rules/new": WATCH,
+    "GET /headsup/{project}/rules/{rule}": WATCH,
+    "POST /headsup/{project}/rules/{rule}": WATCH,
+    "POST /headsup/{project}/rules/{rule}/delete": WATCH,
+    "GET /headsup/{project}/log": WATCH,
+    "GET /headsup/{project}/log/{delivery}": WATCH,
+    "POST /headsup/{project}/log/{delivery}/replay": WATCH,
+    "GET /podcasts": READ,
+    "GET /podcasts/mine": READ,
+    "GET /podcasts/mine/{ids}": READ,
+    "GET /podcasts/mine/{ids}/podcasts.opml": READ,
+    "GET /podcasts/picks": READ,
+    "GET /podcasts/{id}": READ,
+    "GET /podcasts/{id}/{slug}": READ,
+    "GET /podcasts/{id}/{slug}/comments.json": READ,
+    "GET /podcasts/{id}/{slug}/feed": READ,
+    "POST /podcasts/{id}/{slug}/comments": COMMENT,
+    "POST /podcasts/{id}/{slug}/retry": COMMENT,
+    "POST /podcasts/add": COMMENT,
+    "GET /api/podcasttime/find": READ,
+    "GET /api/podcasttime/picks/data/": READ,
+    "GET /api/podcasttime/podcasts/data/": READ,
+    "GET /api/podcasttime/podcasts/table/": READ,
+    "GET /api/podcasttime/podcasts/episodes/{id}": READ,
+    "GET /api/podcasttime/general-stats/numbers": READ,
+    "GET /api/podcasttime/stats": READ,
+    "GET /api/podcasttime/stats/episodes": READ,
+    "POST /api/podcasttime/picked": COMMENT,
+    "GET /podcasts/push/{id}/{token}": READ,
+    "POST /podcasts/push/{id}/{token}": READ,
+    "POST /views": READ,
+    "GET /manage/views": VIEWS,
+    "GET /manage/views.json": VIEWS,
+    "GET /manage/views.csv": VIEWS,
+    "GET /manage/views/now": VIEWS,
+    "GET /manage/views/{id}": VIEWS,
+    "POST /manage/views/keys": VIEWS,
+    "POST /manage/views/keys/{id}/remove": VIEWS,
+    "GET /lab/joins": READ,
+    "GET /lab/joins.json": READ,
+    "POST /lab/joins": LABS,
+    "POST /lab/joins/drop": LABS,
+    "GET /lab/redis": READ,
+    "GET /lab/redis/random": READ,
+    "GET /lab/redis/summary": READ,
+    "GET /lab/redis/{name}": READ,
+    "POST /lab/redis/reset": LABS,
+    "GET /search": READ,
+    "GET /search.json": READ,
+    "GET /autocomplete": READ,
+    "GET /autocompete/v1": READ,
+    "POST /search/clicks": READ,
+    "GET /manage/search": SEARCH,
+    "POST /manage/search/synonyms": SEARCH,
+    "POST /manage/search/pins": SEARCH,
+    "POST /manage/search/synonyms/{id}/remove": SEARCH,
+    "POST /manage/search/pins/{id}/remove": SEARCH,
+    "GET /manage/hub": HUB,
+    "GET /manage/hub.json": HUB,
+    "GET /manage/hub/pictures": HUB,
+    "GET /manage/hub/token": HUB,
+    "GET /manage/hub/trace": HUB,
+    "GET /manage/hub/clients": HUB,
+    "GET /manage/hub/clients/{session}": HUB,
+    "POST /manage/hub/publish": HUB,
+    "POST /manage/hub/kick": HUB,
+    "POST /manage/hub/drain": HUB,
     "GET /components": READ,
     "POST /components": COMMENT,
     "POST /components/job": EVENTS,
 }
 
 #: What stands in an address for a part of a route.
-PARTS = {"page": "2", "names": "Django", "file": "rss.xml", "part": "1"}
+PARTS = {"page": "2", "names": "Django", "file": "rss.xml", "part": "1", "ids": "1-2"}
+PARTS |= {"name": "posts", "edition": "1"}
+PARTS |= {"project": "1", "rule": "1", "delivery": "1", "address": "1", "token": "token"}
+PARTS |= {"link": "x", "session": "0123456789abcdef"}
+PARTS |= {"hash": "0" * 32, "form": "348.webp"}
 
 GITHUB = {"GITHUB_CLIENT_ID": "x", "GITHUB_CLIENT_SECRET": "y", "GITHUB_ANYBODY": "true"}
 SECRET = {"SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="}
@@ -92,7 +228,7 @@ def test_every_route_says_what_it_takes_and_is_written_down() -> None:
     settings = read_settings({**SECRET, **GITHUB})
     found = {}
     for route in routes_of(settings):
-        path = re.sub(r"\{(\w+):[^/]*\}", r"{\1}", route.definition.path)
+        path = re.sub(r"\{(\w+):(?:[^{}/]|\{[^{}]*\})*\}", r"{\1}", route.definition.path)
         found[f"{route.definition.method} {path}"] = route.permission
     assert found == ROUTES
 
@@ -186,7 +322,9 @@ async def test_every_route_asks_the_table(
             return web.Response(status=299)
 
         old = route.definition
-        return Route(route.permission, web.RouteDef(old.method, old.path, view, old.kwargs))
+        return Route(
+            route.permission, web.RouteDef(old.method, old.path, view, old.kwargs), route.form, route.from_anywhere
+        )
 
     keep = {"GET /login", "POST /login"}
     routes = [

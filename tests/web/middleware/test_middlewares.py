@@ -104,7 +104,7 @@ async def test_browser_that_says_nothing_is_asked_once_more(
     assert (again["name"], again["text"]) == ("Ada", text)
     response = await browser.client.post(POST, data=again, headers=headers, allow_redirects=False)
     assert response.status == 303
-    assert [channel for channel, _ in publisher.published] == [f"comments-{concert.thread_id}"]
+    assert [channel for channel, _ in publisher.published] == [f"comments-{concert.thread_id}", "comment-counts"]
 
 
 async def test_script_that_says_nothing_is_refused(browser: Browser, concert: Event) -> None:

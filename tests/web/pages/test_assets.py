@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,11 +18,19 @@ from yarl import URL
 
 from web.features.events.models import Event
 from web.pages.assets import PREFIX, Assets
+from web.pages.seldom import SECONDS, seldom
 
 
-def client_of(folder: Path) -> TestClient[web.Request, web.Application]:
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def client_of(folder: Path, clock: Callable[[], float] = time.monotonic) -> TestClient[web.Request, web.Application]:
     app = web.Application()
-    app.router.add_get(PREFIX + "{name:.+}", Assets(folder).serve)
+    app.router.add_get(PREFIX + "{name:.+}", Assets(folder, clock).serve)
     return TestClient(TestServer(app))
 
 
@@ -42,13 +52,15 @@ async def test_pages_without_live_parts_do_not_load_the_client(browser: Browser)
 
 async def test_a_file_asked_for_without_its_version_is_asked_about_again(tmp_path: Path) -> None:
     (tmp_path / "a.js").write_text("let a = 1;")
-    async with client_of(tmp_path) as client:
+    clock = Clock()
+    async with client_of(tmp_path, clock) as client:
         first = await client.get("/static/a.js")
         assert first.headers["Cache-Control"] == "public, no-cache"
         assert first.content_type == "text/javascript"
         again = await client.get("/static/a.js", headers={"If-None-Match": first.headers["ETag"]})
         assert again.status == 304
         (tmp_path / "a.js").write_text("let a = 22;")
+        clock.now += SECONDS
         changed = await client.get("/static/a.js", headers={"If-None-Match": first.headers["ETag"]})
         assert (changed.status, await changed.text()) == (200, "let a = 22;")
 
@@ -110,3 +122,17 @@ def test_only_files_that_are_there_are_kept(tmp_path: Path) -> None:
         with suppress(LookupError):
             assets.get(f"b{number}.js")
     assert list(assets._read) == ["a.js"]
+
+
+def test_file_is_looked_at_once_a_second_however_often_it_is_asked_for() -> None:
+    clock, looks = Clock(), 0
+
+    def is_same() -> bool:
+        nonlocal looks
+        looks += 1
+        return False
+
+    asked = seldom(is_same, clock)
+    assert [asked() for _ in range(100)] == [True] * 100
+    clock.now += SECONDS
+    assert [asked(), asked(), looks] == [False, True, 1]

@@ -20,6 +20,7 @@ from web.pages.charts import (
     bars,
     full,
     line,
+    scatter,
     sparkline,
     tick_texts,
     ticks,
@@ -241,3 +242,36 @@ def test_numbers_as_a_table_says_them(value: float | None, text: str) -> None:
 def test_what_is_no_chart_is_refused(id: str, labels: list[str], series: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match=r"chart|values"):
         line(id, "A", labels, series)
+
+
+MARKS = st.lists(st.tuples(st.text(max_size=20), NUMBERS, NUMBERS), max_size=12)
+
+
+@given(st.dictionaries(st.text(max_size=10), MARKS, min_size=1, max_size=MOST_SERIES))
+def test_scatter_of_whatever_there_is_is_within_its_box_and_has_all_in_its_table(series: dict[str, Any]) -> None:
+    chart = scatter("a", "Title", ("ms", "bytes"), series, joined=next(iter(series)))
+    svg = picture(chart)
+    width, height = (float(each) for each in svg.attrib["viewBox"].split()[2:])
+    for element in svg.iter():
+        for x, y in places(element):
+            assert -0.1 <= x <= width + 0.1
+            assert -0.1 <= y <= height + 0.1
+    assert len(chart.names) == (len(series) if len(series) > 1 else 0)
+    assert len(chart.rows) == sum(map(len, series.values()))
+
+
+def test_scatter_puts_the_faster_left_and_the_smaller_below() -> None:
+    chart = scatter("a", "T", ("ms", "bytes"), {"all": [("fast", 0.1, 900), ("small", 0.9, 100)]}, joined="all")
+    fast, small = (each.attrib for each in picture(chart).iter("circle"))
+    assert float(fast["cx"]) < float(small["cx"])
+    assert float(fast["cy"]) < float(small["cy"])
+    assert len(list(picture(chart).iter("path"))) == 1
+    assert chart.columns == ("", "ms", "bytes")
+    assert chart.rows == (("fast", "0.1", "900"), ("small", "0.9", "100"))
+    assert chart.about == "Dots. Least ms: fast, 0.1; least bytes: small, 100. 2 in all."
+
+
+def test_scatter_of_nothing_says_so() -> None:
+    chart = scatter("a", "T", ("ms", "bytes"), {"all": []})
+    assert "No data yet" in chart.svg
+    assert chart.rows == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pytest
 
@@ -55,6 +56,13 @@ class Made:
         self.begun.set()
         await self.go_on.wait()
         return number
+
+
+@dataclass(frozen=True)
+class Question:
+    """A key with a stranger's text in it."""
+
+    text: str
 
 
 @pytest.fixture
@@ -243,6 +251,19 @@ async def test_bytes_are_bounded_and_the_least_recently_used_goes_first(log: Log
     assert (len(kept), kept.bytes) == (4, 40 * OVERHEAD)
     assert await kept.get("a", make) == (1, "hit")
     assert await kept.get("b", make) == (6, "made")
+
+
+async def test_what_was_asked_with_counts_as_much_as_what_was_made(log: Log) -> None:
+    """Ten thousand questions of 30 kB each, whose answers were 40 bytes, took 300 MB where 64 were allowed."""
+    kept: Kept[int] = Kept(log, log.position, lambda value: 0, seconds=60.0, most=100_000)
+    for number in range(100):
+        await kept.get(("find", f"{number}" * 5_000, (1, 2)), Made())
+    assert len(kept) < 20
+    held = len(kept)
+    await kept.get(("a", Reading), Made())
+    await kept.get(Question("x" * 10_000), Made())
+    assert kept.bytes <= 100_000
+    assert len(kept) <= held + 1
 
 
 async def test_one_that_is_too_large_drives_nothing_out(log: Log) -> None:

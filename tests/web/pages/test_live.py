@@ -100,7 +100,7 @@ async def test_a_comment_is_posted_without_leaving_the_page(page: Page, shared_c
     await page.get_by_label("Comment", exact=True).fill("<b>Bold</b> & more")
     await page.get_by_role("button", name="Post comment").click()
     for each in (page, other):
-        comment = each.locator("#comments li[data-comment-id]")
+        comment = each.locator("#comments [data-comment-id]")
         await expect(comment.locator(".comment-text")).to_have_text("<b>Bold</b> & more")
         await expect(each.locator("#comment-count")).to_have_text("1")
     assert await page.evaluate("() => window.same")

@@ -164,9 +164,9 @@ class TestOwnWrite:
 
     async def test_worker_that_has_heard_gives_the_author_what_it_keeps(self, browser: Browser, concert: Event) -> None:
         await self.post(browser)
-        assert how(await browser.look(PAGE)) == MADE
-        assert how(await browser.look(PAGE)) == HIT
-        assert "My words" in browser.page
+        for expected in (MADE, HIT):
+            assert how(await browser.look(f"{PAGE}/comments.json")) == expected
+            assert "My words" in browser.page
 
     async def test_author_sees_it_while_nobody_can_be_told(
         self, browser: Browser, concert: Event, publisher: RecordingPublisher
@@ -176,9 +176,14 @@ class TestOwnWrite:
         await self.post(browser)
         publisher.error = None
         # The worker hears again, and of this save it has not heard yet.
-        for _ in range(2):
-            assert how(await browser.look(PAGE)) == MADE
+        for path, expected in ((f"{PAGE}/comments.json", MADE), (PAGE, OWN)) * 2:
+            assert how(await browser.look(path)) == expected
             assert "My words" in browser.page
+
+    async def test_author_may_edit_it_on_a_page_of_their_own(self, browser: Browser, concert: Event) -> None:
+        await self.post(browser)
+        assert how(await browser.look(PAGE)) == OWN
+        assert "My words" in browser.page
 
     async def test_reader_whose_script_has_heard_of_it_sees_it(
         self, browser: Browser, concert: Event, heard: Heard, database: Database

@@ -574,6 +574,51 @@ async def test_a_handler_may_ask_a_process_and_a_thread(saves: Database, queue: 
     assert found == [49, 64]
 
 
+async def test_a_call_has_its_limit_to_itself_and_its_process_is_killed_then() -> None:
+    """The wait for a process, and for it to begin, is not the call's."""
+    threads = pools.Threads()
+    processes = pools.Processes(1, threads)
+    try:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await processes.call(time.sleep, 3600, limit=0.2)
+        assert time.monotonic() - began < PATIENCE
+        first = asyncio.create_task(processes.call(time.sleep, 2.0))
+        await asyncio.sleep(0)
+        # It waits for longer than its limit.
+        assert await processes.call(square, 4, limit=1.5) == 16
+        await first
+    finally:
+        await asyncio.to_thread(processes.close)
+
+
+async def test_a_process_whose_caller_has_gone_while_it_begins_is_the_next_callers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where beginning one takes longer than jobs are given, none would ever be there."""
+    begun = 0
+
+    class Slow(pools._Child):
+        def __init__(self) -> None:
+            nonlocal begun
+            begun += 1
+            time.sleep(0.2)
+            super().__init__()
+
+    monkeypatch.setattr(pools, "_Child", Slow)
+    threads = pools.Threads()
+    processes = pools.Processes(1, threads)
+    try:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await processes.call(square, 3)
+        assert await processes.call(square, 3) == 9
+        assert (begun, threads.left_behind) == (1, 0)
+    finally:
+        await asyncio.to_thread(processes.close)
+
+
 async def test_processes_end_with_their_worker() -> None:
     threads = pools.Threads()
     processes = pools.Processes(1, threads)

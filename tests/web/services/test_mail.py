@@ -141,6 +141,7 @@ def test_headers_that_readers_and_robots_look_for() -> None:
     assert found["Date"] == "Fri, 28 Nov 2025 20:00:00 -0000"
     assert found["Message-ID"] == "<17.1764360000000@example.org>"
     assert found["Auto-Submitted"] == "auto-generated"
+    assert found["X-Auto-Response-Suppress"] == "All"
     assert found["List-Id"].endswith("<events.example.org>")
     # As they are, in one line: what is folded or encoded is no link for anybody.
     assert f"List-Unsubscribe: <https://example.org/mail/stop?token={'x' * 200}>\r\n".encode() in raw

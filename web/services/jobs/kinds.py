@@ -74,10 +74,12 @@ class Job(Protocol):
     async def in_thread(self, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """Call what would block the loop in a thread of its own. It can't be stopped: let it have its own timeouts."""
 
-    async def in_process(self, function: Callable[..., T], *args: Any) -> T:
+    async def in_process(self, function: Callable[..., T], *args: Any, limit: float | None = None) -> T:
         """Call a function of a module in another process; it, its arguments and its result are pickled.
 
-        Raises ProcessDied if that process was killed, whoever did; it is killed itself at the job's time limit.
+        limit: seconds that the call may take, counted from when a process has it: others may be before it. Raises
+        TimeoutError then, and ProcessDied if that process was killed, whoever did; it is killed itself at the job's
+        time limit.
         """
 
 

@@ -177,6 +177,12 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
+def _discard(starting: asyncio.Task[_Child]) -> None:
+    """Kill a process that nobody waits for any more."""
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().kill()
+
+
 class Processes:
     """Some processes, begun when they are needed, for calls that take the processor or may crash. Close it."""
 
@@ -184,17 +190,22 @@ class Processes:
         self._slots = asyncio.Semaphore(size)
         self._threads = threads
         self._idle: list[_Child] = []
+        #: Of calls that were cancelled while theirs was begun: the next call has it. Where it takes longer to begin a
+        #: process than jobs are kept waiting, none would ever be there otherwise.
+        self._starting: list[asyncio.Task[_Child]] = []
         self._closed = False
 
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """The function's result. Raises ProcessDied or FailedInProcess; when cancelled, its process is killed."""
+    async def call(self, function: Callable[..., T], *args: Any, limit: float | None = None) -> T:
+        """The function's result. Raises ProcessDied or FailedInProcess; when cancelled, its process is killed.
+
+        limit: seconds from when a process has the call; then that is killed, and TimeoutError raised.
+        """
         async with self._slots:
-            child = self._idle.pop() if self._idle else None
-            if child is None or not child.alive:
-                child = await self._threads.call("jobs: start", _Child)
+            child = await self._ready()
             keep = False
             try:
-                result: T = await self._threads.call("jobs: process", child.call, function, args)
+                async with asyncio.timeout(limit):
+                    result: T = await self._threads.call("jobs: process", child.call, function, args)
                 keep = True
                 return result
             except (FailedInProcess, GiveUp):
@@ -206,9 +217,31 @@ class Processes:
                 else:
                     child.kill()
 
+    async def _ready(self) -> _Child:
+        """A process that waits for a call."""
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                return child
+        starting = self._starting.pop() if self._starting else asyncio.create_task(self._start())
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if self._closed:
+                starting.add_done_callback(_discard)
+            else:
+                self._starting.append(starting)
+            raise
+
+    async def _start(self) -> _Child:
+        return await self._threads.call("jobs: start", _Child)
+
     def close(self) -> None:
         """Kill them all; calls under way are their callers' to cancel."""
         self._closed = True
+        for starting in self._starting:
+            starting.add_done_callback(_discard)
+        self._starting.clear()
         for child in self._idle:
             child.close()
         self._idle.clear()

@@ -213,8 +213,8 @@ class _Run:
     async def in_thread(self, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         return await self._runner.threads.call(f"job {self.id}", function, *args, **named)
 
-    async def in_process(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._runner.processes.call(function, *args)
+    async def in_process(self, function: Callable[..., T], *args: Any, limit: float | None = None) -> T:
+        return await self._runner.processes.call(function, *args, limit=limit)
 
 
 class Runner:

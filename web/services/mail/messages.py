@@ -56,8 +56,8 @@ class Mail:
         mail.check()
         return mail
 
-    def check(self) -> None:
-        """Raise ValueError (BadAddress is one) for what could never be sent."""
+    def check(self, longest: int = MAX_BODY) -> None:
+        """Raise ValueError (BadAddress is one) for what could never be sent. longest: characters of a body."""
         parse_address(self.to)
         if self.reply_to is not None:
             parse_address(self.reply_to)
@@ -65,17 +65,18 @@ class Mail:
             raise ValueError("list_id is letters, digits, - and _ with dots between")
         if self.unsubscribe is not None:
             check_link(self.unsubscribe)
-        if len(self.text) > MAX_BODY or len(self.html or "") > MAX_BODY:
-            raise ValueError(f"the mail is longer than {MAX_BODY} characters")
+        if len(self.text) > longest or len(self.html or "") > longest:
+            raise ValueError(f"the mail is longer than {longest} characters")
 
 
-def compose(mail: Mail, sender: Address, id: str, date: float) -> bytes:
+def compose(mail: Mail, sender: Address, id: str, date: float, *, longest: int = MAX_BODY) -> bytes:
     """The mail as it goes over the wire, lines ended by CRLF.
 
     id: what the Message-ID is made of, the same each time this mail is tried: then nobody shows it twice. date:
-    seconds since 1970. Raises ValueError for what could never be sent.
+    seconds since 1970. longest: characters of a body, for who keeps it elsewhere than in a job. Raises ValueError for
+    what could never be sent.
     """
-    mail.check()
+    mail.check(longest)
     to = parse_address(mail.to).named(header_text(mail.to_name, 100))
     lines = [
         line("From", written(sender)),
@@ -83,8 +84,9 @@ def compose(mail: Mail, sender: Address, id: str, date: float) -> bytes:
         line("Subject", words(header_text(mail.subject), len("Subject: "))),
         line("Date", formatdate(date)),
         line("Message-ID", message_id(id, sender)),
-        # RFC 3834: no vacation notice answers.
+        # RFC 3834: no vacation notice answers. Exchange goes by its own.
         line("Auto-Submitted", "auto-generated"),
+        line("X-Auto-Response-Suppress", "All"),
     ]
     if mail.reply_to is not None:
         lines.append(line("Reply-To", written(parse_address(mail.reply_to))))

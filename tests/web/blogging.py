@@ -9,6 +9,7 @@ from typing import Any
 from hub.publisher import RecordingPublisher
 from web.db.database import Database
 from web.db.tables import now
+from web.features.blog.hints import DESK
 from web.features.blog.models import Post
 from web.features.blog.posts import Writing, create, publish, ready, unpublish, update
 from web.services.jobs.queue import Queue
@@ -53,7 +54,7 @@ class Blog:
             await self.post(f"Post {number}.", *categories, at=now() - timedelta(days=count - number, hours=1))
 
     def told(self) -> set[str]:
-        """The channels that were told since the last time."""
-        found = {channel for channel, _ in self.publisher.published}
+        """The channels that readers may hear and that were told since the last time."""
+        found = {channel for channel, _ in self.publisher.published if channel != DESK}
         self.publisher.clear()
         return found

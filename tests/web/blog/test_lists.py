@@ -84,7 +84,7 @@ async def test_each_post_shows_its_day_its_comments_and_its_categories(browser: 
     await browser.look("/")
     entry = browser.page.split("<article")[1].split("</article>")[0]
     assert f'<time datetime="{post.published_at:%Y-%m-%d}' in entry
-    assert '<a href="/posts/first#comments-title">1 comment</a>' in entry
+    assert f'<a href="/posts/first#comments-title" data-count-of="{post.thread_id}">1 comment</a>' in entry
     assert re.findall(r'href="(/oc-[^"]+)"', entry) == ["/oc-Web+development", "/oc-C%2B%2B"]
     assert "What it is about" in entry
     async with blog.database.saving() as session:
@@ -180,7 +180,7 @@ async def test_without_events_there_are_posts_alone(
 ) -> None:
     await blog.post("First")
     environ = {"DATABASE_URL": site_url, "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==", "JOBS_SERVE": "false"}
-    settings = read_settings(environ | {"SITE_FEATURES": "comments,blog"})
+    settings = read_settings(environ | {"SITE_FEATURES": "comments,pictures,blog"})
     async with TestClient(TestServer(create_app(settings, publisher, database=database))) as client:
         browser = Browser(client)
         await browser.look("/")
@@ -260,14 +260,35 @@ async def test_sitemap_of_many_posts_has_parts(browser: Browser, blog: Blog, mon
     await blog.many(6)
     await browser.look("/sitemap.xml")
     parts = re.findall(r"<loc>([^<]+)</loc>", browser.page)
-    assert parts == [f"{browser.origin}/sitemap-{number}.xml" for number in (1, 2, 3)]
+    assert parts == [f"{browser.origin}/sitemap-posts-{number}.xml" for number in (1, 2, 3)]
     found = []
     for part in parts:
         await browser.look(part.removeprefix(browser.origin))
         found += re.findall(r"/posts/[^<]+", browser.page)
     assert len(found) == len(set(found)) == 11
-    for path in ("/sitemap-4.xml", "/sitemap-0.xml", "/sitemap-x.xml"):
+    for path in ("/sitemap-posts-4.xml", "/sitemap-posts-0.xml", "/sitemap-nothing-1.xml", "/sitemap-1.xml"):
         assert (await browser.look(path)).status == 404
+
+
+async def test_sitemap_has_what_other_features_have(
+    browser: Browser, blog: Blog, concert: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await blog.post("First")
+    await browser.look("/sitemap.xml")
+    paths = [url.removeprefix(browser.origin) for url in re.findall(r"<loc>([^<]+)</loc>", browser.page)]
+    assert paths == ["/", "/posts/first", f"/events/{concert.slug}"]
+    # Another event: the one that is kept is made anew.
+    async with blog.database.saving() as session:
+        session.add(Event(title="x", slug="x", starts_at=now(), category_id=concert.category_id, edition=1))
+    await browser.look("/sitemap.xml")
+    assert "/events/x<" in browser.page
+    monkeypatch.setattr(feeds, "IN_PART", 1)
+    await blog.post("Second")
+    await browser.look("/sitemap.xml")
+    parts = re.findall(r"/(sitemap-[^<]+)", browser.page)
+    assert parts == [f"sitemap-{name}-{number}.xml" for name in ("posts", "events") for number in (1, 2)]
+    await browser.look("/sitemap-events-2.xml")
+    assert re.findall(r"/events/[^<]+", browser.page) == ["/events/x"]
 
 
 async def test_without_the_setting_nobody_gets_another_host_than_asked_for(browser: Browser, blog: Blog) -> None:
@@ -322,9 +343,14 @@ async def test_pages_take_as_many_queries_of_a_hundred_posts_as_of_ten(browser: 
     async def counts() -> list[int]:
         found = []
         for path in paths:
-            with counted(blog.database) as statements:
-                assert (await browser.look(path)).headers["Cache-Status"] == MADE
-            found.append(len(statements))
+            tries = []
+            # What jobs ask in the same moment is counted too: the fewest of three times is the page's.
+            for _ in range(3):
+                kept.clear()
+                with counted(blog.database) as statements:
+                    assert (await browser.look(path)).headers["Cache-Status"] == MADE
+                tries.append(len(statements))
+            found.append(min(tries))
         return found
 
     await blog.many(10, "A", "B")

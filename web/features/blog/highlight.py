@@ -167,7 +167,7 @@ def stylesheet() -> str:
 }}
 
 .code {{
-  margin: 0; padding: 0.9rem 1rem; overflow-x: auto; border-radius: 0.625rem;
+  margin-inline: 0; margin-bottom: 0; padding: 0.9rem 1rem; overflow-x: auto; border-radius: 0.625rem;
   background: var(--code-ground); color: var(--ink); font-size: 0.875rem; line-height: 1.5; tab-size: 4;
 }}
 .code code {{ font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }}

@@ -1,7 +1,8 @@
 """Which change of a post tells which channel.
 
 A hint says that something changed, and pages ask their own address what: how a post looks in a list depends on the
-list. What nobody may read yet (a draft, a post that is planned) tells nothing; when its time comes, a job tells it.
+list. What nobody may read yet (a draft, a post that is planned) tells nobody but the desk; when its time comes, a job
+tells it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ POSTS = "posts"
 #: A category was renamed; pages of posts show its name.
 CATEGORIES = "post-categories"
 
+#: The desk follows it: any post was made, changed or removed. It takes a token, which writers have (`Hub.token`).
+DESK = "private-desk"
+
 _POST = "post-{id}"
 
 
@@ -33,7 +37,8 @@ def is_public(post: Post) -> bool:
     return post.state is State.PUBLISHED and post.published_at is not None and post.published_at <= now()
 
 
-def _concerns_readers(post: Post, change: Change) -> bool:
+def concerns_readers(post: Post, change: Change) -> bool:
+    """Whether a change of a post is one that readers can see: it is public, or was."""
     if is_public(post):
         return True
     changed = change.fields & {"state", "published_at"}
@@ -48,7 +53,8 @@ def _concerns_readers(post: Post, change: Change) -> bool:
 
 def declare(notify: AsyncNotifier) -> None:
     """Say to a notifier what rows that are made, changed or removed tell."""
-    notify.declare(Post, POSTS, when=_concerns_readers)
-    notify.declare(Post, _POST, when=_concerns_readers)
+    notify.declare(Post, POSTS, when=concerns_readers)
+    notify.declare(Post, _POST, when=concerns_readers)
+    notify.declare(Post, DESK)
     for channel in (POSTS, CATEGORIES):
         notify.declare(PostCategory, channel, on=["changed", "deleted"])

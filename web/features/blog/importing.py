@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from html import unescape
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,7 +26,7 @@ from .text import POST, slug
 #: Of one file, before anything is parsed.
 MOST_BYTES = 2_000_000
 _MOST_FRONT = 50_000
-_MOST_WORDS = 50
+_MOST_WORDS = 250
 _MOST_TITLE = 200
 
 
@@ -50,19 +50,25 @@ class ImportedPost:
     paths: tuple[str, ...] = ()
     #: None where the file says nothing of it.
     has_comments: bool | None = None
+    #: When they close, if that is said.
+    comments_until: datetime | None = None
+    #: Its name in feeds, where the file has one besides its identity.
+    uid: str = ""
 
 
-def read_posts(folder: Path) -> Iterator[ImportedPost | Skipped]:
+def read_posts(folder: Path, rst: Collection[str] = ()) -> Iterator[ImportedPost | Skipped]:
     """The posts of a folder and those within it, in the order of their names, and what was skipped.
+
+    rst: suffixes of reStructuredText besides its own, such as `.txt`.
 
     Two files that would have one identity can't be: it is the path in the folder, or what the front matter says (`id`,
     `uuid` or `guid`); of two that say the same the second is skipped. Slugs may collide.
     """
     seen: dict[str, str] = {}
-    for path in _files(folder):
+    for path in files_of(folder):
         name = path.relative_to(folder).as_posix()
         try:
-            post = read_post(path, name)
+            post = read_post(path, name, rst)
             if post.identity in seen:
                 raise Refused(f"it has the id of {seen[post.identity]}")
         except Refused as error:
@@ -85,14 +91,14 @@ _FOLDERS_OF_TOOLS = {
 }
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_of(folder: Path) -> Iterator[Path]:
     """Files in the order of their names. Links are not followed: they may lead out, or round in circles."""
     for path in sorted(folder.iterdir(), key=lambda each: each.name):
         if path.name.startswith(".") or path.is_symlink():
             continue
         if path.is_dir():
             if path.name not in _FOLDERS_OF_TOOLS:
-                yield from _files(path)
+                yield from files_of(path)
         elif path.is_file():
             yield path
 
@@ -103,8 +109,8 @@ _RST = {".rst"}
 _TEXT = {".txt"}
 
 
-def read_post(path: Path, name: str) -> ImportedPost:
-    """The post of one file. name: its path in the folder, with slashes.
+def read_post(path: Path, name: str, rst: Collection[str] = ()) -> ImportedPost:
+    """The post of one file. name: its path in the folder, with slashes. rst: suffixes of reStructuredText besides.
 
     Raises:
         Refused: why not.
@@ -120,11 +126,11 @@ def read_post(path: Path, name: str) -> ImportedPost:
         raise Refused(f"it is not UTF-8 (byte {error.start})") from error
     except OSError as error:
         raise Refused(f"it can't be read: {error.strerror}") from error
-    return parse_post(source, name)
+    return parse_post(source, name, rst)
 
 
-def parse_post(source: str, name: str) -> ImportedPost:
-    """The post of a file's text. name: its path in the folder, with slashes.
+def parse_post(source: str, name: str, rst: Collection[str] = ()) -> ImportedPost:
+    """The post of a file's text. name: its path in the folder, with slashes. rst: suffixes of reStructuredText besides.
 
     Raises:
         Refused: why not.
@@ -133,7 +139,7 @@ def parse_post(source: str, name: str) -> ImportedPost:
     source = source.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     front, body = split_front(source)
     title = ""
-    if suffix in _RST:
+    if suffix in _RST or suffix in rst:
         fields, title, body, format = from_rst(body)
         front = {**fields, **front}
     elif suffix in _HTML:
@@ -339,6 +345,8 @@ _DATED = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})[-_](.+)")
 _ATX = re.compile(r"(?:\A|\n)[ ]{0,3}(#{1,2})[ \t]+([^\n]+)")
 _SETEXT = re.compile(r"\n*([^\n]+)\n=+[ \t]*(?:\n|\Z)")
 _DRAFTS = {"_drafts", "drafts"}
+_ADDRESS = re.compile(r"(?=.{1,100}$)[a-z0-9]+(-[a-z0-9]+)*")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def _post(front: Mapping[str, Any], title: str, body: str, format: str, name: str) -> ImportedPost:
@@ -351,12 +359,12 @@ def _post(front: Mapping[str, Any], title: str, body: str, format: str, name: st
     title = title or line_of((dated[4] if dated else stem).replace("-", " ").replace("_", " "))
     if not title:
         raise Refused("it has no title")
-    if not body.strip():
+    if not body.strip() and "id" not in front:
         raise Refused("it has no text")
     dates = [front.get(key) for key in ("date", "publishdate", "published", "pubdate")]
     # Jekyll's `published: false` is no date.
-    date = next((each for each in dates if each not in (None, "") and not isinstance(each, bool)), None)
-    published_at = moment_of(date, "date") if date is not None else None
+    said_at = next((each for each in dates if each not in (None, "") and not isinstance(each, bool)), None)
+    published_at = moment_of(said_at, "date") if said_at is not None else None
     if published_at is None and dated:
         published_at = moment_of(f"{dated[1]}-{int(dated[2]):02}-{int(dated[3]):02}", "date in the name")
     changed = front.get("modified", front.get("lastmod", front.get("last_modified_at", front.get("updated"))))
@@ -366,11 +374,14 @@ def _post(front: Mapping[str, Any], title: str, body: str, format: str, name: st
     is_draft = status == "draft" or _is_true(front.get("draft")) or front.get("published") is False
     is_draft = is_draft or bool(_DRAFTS & set(path.parts[:-1]))
     said = line_of(front.get("id") or front.get("uuid") or front.get("guid"))
+    uid = line_of(front.get("uuid"))
+    until = front.get("comments")
     wanted = line_of(front.get("slug")) or (dated[4] if dated else stem)
     return ImportedPost(
         identity=_identity(said) if said else f"file:{path.with_suffix('')}",
         title=title[:_MOST_TITLE].strip(),
-        slug=slug(wanted) or slug(title) or "post",
+        # One that can be an address as it is may be longer than those that are made.
+        slug=wanted if _ADDRESS.fullmatch(wanted) else slug(wanted) or slug(title) or "post",
         text=body,
         format=format,
         published_at=published_at,
@@ -380,7 +391,9 @@ def _post(front: Mapping[str, Any], title: str, body: str, format: str, name: st
         categories=_names(front.get("categories", front.get("category")), with_spaces="category" in front),
         keywords=_names(front.get("tags", front.get("keywords"))),
         paths=_paths(front),
-        has_comments=_has_comments(front),
+        has_comments=True if isinstance(until, date) else _has_comments(front),
+        comments_until=moment_of(until, "time at which its comments close") if isinstance(until, date) else None,
+        uid=uid if _UUID.fullmatch(uid) else "",
     )
 
 

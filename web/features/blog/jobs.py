@@ -19,7 +19,10 @@ from ...services.jobs.queue import Queue
 from ...services.jobs.rows import New
 from ..comments.models import Thread
 from . import text as renderer
-from .models import Post, State
+from .models import Post, State, Subscription
+
+#: The kind of job that tells who follows a feed (`subscribers`).
+DELIVER = "websub tell"
 
 #: Posts that are rendered anew between two looks at the clock.
 _BATCH = 50
@@ -33,6 +36,12 @@ async def plan_telling(session: AsyncSession, jobs: Queue, post: Post) -> None:
 async def plan_closing(session: AsyncSession, jobs: Queue, post: Post) -> None:
     """Close a post's comments at their time."""
     await _plan(session, jobs, "post comments", post, post.comments_close_at)
+
+
+async def plan_delivery(session: AsyncSession, jobs: Queue) -> None:
+    """Let those be told who follow a feed, if anybody does: readers see another post, or one that has changed."""
+    if await session.scalar(select(Subscription.id).limit(1)) is not None:
+        await jobs.add(session, DELIVER, key=DELIVER)
 
 
 async def _plan(session: AsyncSession, jobs: Queue, kind: str, post: Post, when: datetime | None) -> None:
@@ -50,6 +59,7 @@ async def _tell(job: Job) -> None:
             return
         # No column changes: pages ask for what is published by now.
         await job.app[keys.database].notifier.touch(session, post)
+        await plan_delivery(session, job.app[keys.jobs])
 
 
 async def _close(job: Job) -> None:
@@ -65,7 +75,8 @@ async def _close(job: Job) -> None:
 
 async def _render(job: Job) -> None:
     database = job.app[keys.database]
-    old = select(Post.id, Post.edition, Post.text).where(Post.html_version != renderer.VERSION).order_by(Post.id)
+    columns = (Post.id, Post.edition, Post.text, Post.format)
+    old = select(*columns).where(Post.html_version != renderer.VERSION).order_by(Post.id)
     last = 0
     while True:
         async with database.reading() as session:
@@ -76,7 +87,7 @@ async def _render(job: Job) -> None:
         done = []
         for row in rows:
             try:
-                done.append((row, await asyncio.to_thread(renderer.render, row.text)))
+                done.append((row, await asyncio.to_thread(renderer.render, row.text, format=row.format.value)))
             except renderer.TextError:
                 # It was within the bounds of its time, and stays as it is.
                 continue

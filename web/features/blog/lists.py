@@ -8,7 +8,7 @@ from ...pages import keys
 from ...pages.kept import Reading
 from ...pages.page import answer
 from ...pages.templating import Positions, render
-from ..comments.hints import comments_channel
+from ..comments.hints import COUNTS, comments_channel
 from ..comments.queries import count_comments
 from . import feeds
 from .addresses import TOO_FAR, ListAddress, NoAddress, parse_list
@@ -40,6 +40,8 @@ async def show(request: web.Request) -> web.StreamResponse:
 async def _page(request: web.Request, reading: Reading, address: ListAddress, origin: str) -> web.Response:
     parts = () if address.names else request.app[keys.parts]
     positions: Positions = await reading.at(POSTS, *(part.channel for part in parts))
+    # Not followed: comments on other posts change nothing here.
+    counts_at = await request.app[keys.publisher].position(COUNTS) or ""
     async with request.app[keys.database].reading() as session:
         ids = await read_categories(session, address.names) if address.names else {}
         if missing := [name for name in address.names if name not in ids]:
@@ -47,10 +49,11 @@ async def _page(request: web.Request, reading: Reading, address: ListAddress, or
         posts, older = await read_list(session, ids.values(), address.page)
         if not posts and address.page > 1:
             raise web.HTTPNotFound(text=TOO_FAR)
-        # A comment makes the page anew, and tells no browser that has it: a number is not worth ten channels.
+        # A comment makes the page anew; browsers that have it are told the number.
         reading.follow(*(comments_channel(post.thread_id) for post in posts))
         context = {
             "positions": positions,
+            "counts_at": counts_at,
             "address": address,
             "source": address.path,
             "origin": origin,

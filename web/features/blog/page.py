@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from ...pages.page import answer, kept_beside_pages, pages
 from ...pages.templating import machine_time, render
 from ..comments.forms import CommentForm
 from ..comments.hints import comments_channel
-from ..comments.queries import read_discussion
-from ..comments.views import before_of, listed, posted
+from ..comments.owners import Owner, finders
+from ..comments.queries import Page, read_discussion
+from ..comments.views import kept_text, listed, page_of, posted, shown_with, talk
 from .addresses import post_path
 from .hints import CATEGORIES, post_channel
 from .models import OldSlug, Post
@@ -40,16 +42,17 @@ found_posts: web.AppKey[Kept[Found]] = web.AppKey("found posts", Kept)
 def setup(app: web.Application) -> None:
     """Put what the views need into the application."""
     app[found_posts] = kept_beside_pages(app)
+    app[finders].append(_owners)
 
 
 async def show(request: web.Request) -> web.StreamResponse:
-    """GET /posts/{slug}, with ?before=id for older comments."""
-    found, before, origin = await find(request), before_of(request), origin_of(request)
+    """GET /posts/{slug}; ?order=oldest&start=17-19 is a page of its comments."""
+    found, page, origin = await find(request), page_of(request), origin_of(request)
 
-    async def make(reading: Reading) -> web.Response:
-        return await _page(request, reading, found, before, CommentForm(), origin)
+    async def make(reading: Reading, own: Collection[int]) -> web.Response:
+        return await _page(request, reading, found, page, CommentForm(), origin, own)
 
-    return await answer(request, ("post", origin, found, before), make)
+    return await shown_with(request, found.thread_id, ("post", origin, found, page), make)
 
 
 async def about(request: web.Request) -> web.StreamResponse:
@@ -67,7 +70,7 @@ async def about(request: web.Request) -> web.StreamResponse:
 
 
 async def comments(request: web.Request) -> web.StreamResponse:
-    """GET /posts/{slug}/comments.json, with ?before=id for older ones."""
+    """GET /posts/{slug}/comments.json: a page of them."""
     return await listed(request, (await find(request)).thread_id)
 
 
@@ -76,12 +79,15 @@ async def post(request: web.Request) -> web.StreamResponse:
 
     At an address that the post had too: nothing is lost of what was typed while it was renamed.
     """
-    found = await _found(request, _slug(request))
+    try:
+        found = await _found(request, _slug(request))
+    except web.HTTPNotFound as error:
+        return await kept_text(request, error)
     origin = origin_of(request)
 
     async def again(form: CommentForm) -> web.StreamResponse:
         async def make(reading: Reading) -> web.Response:
-            return await _page(request, reading, found, None, form, origin, status=422)
+            return await _page(request, reading, found, Page(), form, origin)
 
         return await request.app[pages].unkept(make)
 
@@ -111,27 +117,29 @@ async def _page(
     request: web.Request,
     reading: Reading,
     found: Found,
-    before: int | None,
+    page: Page,
     form: CommentForm,
     origin: str,
-    status: int = 200,
+    own: Collection[int] = (),
 ) -> web.Response:
     positions = await reading.at(post_channel(found.id), comments_channel(found.thread_id))
     reading.follow(CATEGORIES)
     async with request.app[keys.database].reading() as session:
         post = await get(session, found)
-        discussion = await read_discussion(session, found.thread_id, before)
+        discussion = await read_discussion(session, found.thread_id, page, own=own)
     context: dict[str, Any] = {
         "positions": positions,
-        "before": before,
-        "form": form,
         "post": post,
-        "page": post_path(post.slug),
-        "discussion": discussion,
         "origin": origin,
         "data": _data(post, discussion.total, origin),
     }
-    return render(request, "blog/post.html", context, status=status)
+    return render(request, "blog/post.html", context | talk(request, discussion, form, post_path(post.slug)))
+
+
+async def _owners(session: AsyncSession, thread_ids: Collection[int]) -> Mapping[int, Owner]:
+    """The posts whose threads these are, as far as they may be read."""
+    asked = select(Post.thread_id, Post.slug, Post.title).where(Post.thread_id.in_(thread_ids), public())
+    return {thread: Owner(post_path(slug), title) for thread, slug, title in await session.execute(asked)}
 
 
 def _data(post: Listed, comments: int, origin: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Saving a post: made, edited, published, planned, taken back.
+"""Saving a post: made, edited, published, planned, taken back. What it was before is kept (`versions`).
 
 What takes time, such as rendering, is done by `ready` before the transaction; the others are for one:
 
@@ -16,7 +16,7 @@ import asyncio
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -28,7 +28,9 @@ from ...pages.requests import clean_line, clean_long
 from ...services.jobs.queue import Queue
 from ..comments.models import Thread
 from . import text as renderer
-from .jobs import plan_closing, plan_telling
+from . import versions
+from .hints import is_public
+from .jobs import plan_closing, plan_delivery, plan_telling
 from .models import (
     MAX_CATEGORIES,
     MAX_CATEGORY,
@@ -38,11 +40,13 @@ from .models import (
     MAX_TEXT,
     MAX_TITLE,
     Filing,
+    Format,
     OldSlug,
     Post,
     PostCategory,
     State,
 )
+from .scripts import mixed_word
 
 #: Whether a post takes comments: or until when.
 Comments = Literal["open", "closed"] | datetime
@@ -94,6 +98,7 @@ class Writing:
 
     title: str
     text: str = ""
+    format: Format = Format.MARKDOWN
     slug: str = ""
     summary: str = ""
     #: Their names, in the order in which they are shown; those that are not there yet are made.
@@ -130,13 +135,15 @@ async def ready(writing: Writing) -> Ready:
     categories = tuple(_distinct(_line(each, MAX_CATEGORY) for each in writing.categories))
     if len(categories) > MAX_CATEGORIES:
         errors["categories"] = f"A post is in at most {MAX_CATEGORIES} categories."
-    elif any(len(name) > MAX_CATEGORY or "/" in name for name in categories):
-        errors["categories"] = f"Categories have at most {MAX_CATEGORY} characters, and no slash."
+    elif any(len(name) > MAX_CATEGORY or "/" in name or "," in name for name in categories):
+        errors["categories"] = f"Categories have at most {MAX_CATEGORY} characters, and no slash or comma."
+    elif word := next(filter(None, map(mixed_word, categories)), None):
+        errors["categories"] = f"“{word}” mixes letters of several scripts, and looks like another word."
     if isinstance(writing.comments, datetime) and (words := _wrong(writing.comments)):
         errors["comments"] = words
-    body = await clean_long(_whole(writing.text), MAX_TEXT)
+    body = await clean_long(_whole(writing.text), most_text(writing.format))
     try:
-        rendered = await asyncio.to_thread(renderer.render, body)
+        rendered = await asyncio.to_thread(renderer.render, body, format=writing.format.value)
     except renderer.TextError as error:
         errors["text"] = str(error)
     if errors:
@@ -144,6 +151,7 @@ async def ready(writing: Writing) -> Ready:
     cleaned = Writing(
         title=title,
         text=body,
+        format=writing.format,
         slug=slug,
         summary=summary,
         categories=categories,
@@ -153,11 +161,21 @@ async def ready(writing: Writing) -> Ready:
     return Ready(cleaned, rendered)
 
 
-async def create(session: AsyncSession, jobs: Queue, new: Ready) -> Post:
-    """A post that nobody can read yet. Raises BadPost for a slug that another has."""
-    await _alone(session)
+def most_text(format: Format) -> int:
+    """Characters that a text in a format may have: markup is most of HTML."""
+    return renderer.MAX_HTML if format is Format.HTML else MAX_TEXT
+
+
+async def create(session: AsyncSession, jobs: Queue, new: Ready, *, by: str = "", uid: str | None = None) -> Post:
+    """A post that nobody can read yet. by: who wrote it; uid: its name in feeds, another one without it.
+
+    Raises BadPost for a slug that another has.
+    """
+    await alone(session)
     slug = await _free_slug(session, new.writing, None, now())
-    post = Post(slug=slug, edition=1, state=State.DRAFT, thread=Thread())
+    post = Post(slug=slug, edition=1, state=State.DRAFT, thread=Thread(), changed_by=by)
+    if uid is not None:
+        post.uid = uid
     _write(post, new)
     session.add(post)
     await session.flush()
@@ -166,16 +184,23 @@ async def create(session: AsyncSession, jobs: Queue, new: Ready) -> Post:
     return post
 
 
-async def update(session: AsyncSession, jobs: Queue, post_id: int, new: Ready, edition: int) -> Post:
-    """Edit a post of which the writer saw this edition.
+async def update(session: AsyncSession, jobs: Queue, post_id: int, new: Ready, edition: int, *, by: str = "") -> Post:
+    """Edit a post of which the writer saw this edition. by: who wrote it. What it was is kept as a version.
+
+    A writing that says what the post says already changes nothing, whatever edition it is of: it was sent twice.
 
     Without a slug it keeps its own; but one that was never published gets it from its title again. The address
     that a published one had leads to it. Raises NoPost, Edited, and BadPost for a slug that another post has.
     """
-    await _alone(session)
-    post = await _get(session, post_id)
+    await alone(session)
+    post = await locked(session, post_id)
+    if new.writing == replace(await writing_of(session, post), slug=new.writing.slug) and (
+        new.writing.slug in ("", post.slug)
+    ):
+        return post
     if post.edition != edition:
         raise Edited(post)
+    await versions.keep(session, post)
     was_seen = post.published_at is not None
     slug = post.slug
     if new.writing.slug or not was_seen:
@@ -188,9 +213,11 @@ async def update(session: AsyncSession, jobs: Queue, post_id: int, new: Ready, e
         post.slug = slug
     _write(post, new)
     post.edition += 1
-    post.changed_at = now()
+    post.changed_at, post.changed_by = now(), by
     await _file(session, post, new.writing.categories)
     await _open(session, jobs, post, new.writing.comments)
+    if is_public(post):
+        await plan_delivery(session, jobs)
     await session.flush()
     return post
 
@@ -203,7 +230,7 @@ async def publish(session: AsyncSession, jobs: Queue, post_id: int, at: datetime
     """
     if at is not None and (words := _wrong(at)):
         raise BadPost({"published_at": words})
-    post = await _get(session, post_id)
+    post = await locked(session, post_id)
     moment = now()
     if at is None:
         before = post.published_at
@@ -211,19 +238,49 @@ async def publish(session: AsyncSession, jobs: Queue, post_id: int, at: datetime
     # To the millisecond, as both databases keep it; up, since it must not be early.
     if rest := at.microsecond % 1000:
         at += timedelta(microseconds=1000 - rest)
-    post.state, post.published_at = State.PUBLISHED, at.astimezone(UTC)
+    post.state, post.published_at, post.planned_at = State.PUBLISHED, at.astimezone(UTC), None
     if at > moment:
         await plan_telling(session, jobs, post)
+    else:
+        await plan_delivery(session, jobs)
     await session.flush()
     return post
 
 
 async def unpublish(session: AsyncSession, post_id: int) -> Post:
     """Make a draft of a post again; published once more it has its old time. Raises NoPost."""
-    post = await _get(session, post_id)
+    post = await locked(session, post_id)
     post.state = State.DRAFT
     await session.flush()
     return post
+
+
+async def find_uid(session: AsyncSession, uid: str) -> Post | None:
+    """The post that has a name in feeds."""
+    found: Post | None = await session.scalar(select(Post).where(Post.uid == uid))
+    return found
+
+
+async def writing_of(session: AsyncSession, post: Post) -> Writing:
+    """What would be written to have a post as it is; its comments as they are now."""
+    comments: Comments = post.comments_close_at or "open"
+    if not (await session.get_one(Thread, post.thread_id)).is_open:
+        comments = "closed"
+    return Writing(
+        title=post.title,
+        text=post.text,
+        format=post.format,
+        slug=post.slug,
+        summary=post.summary,
+        categories=await versions.categories_of(session, post.id),
+        keywords=tuple(split_keywords(post.keywords)),
+        comments=comments,
+    )
+
+
+def split_keywords(keywords: str) -> list[str]:
+    """Keywords as they are written one by one."""
+    return [each.strip() for each in keywords.split(",") if each.strip()]
 
 
 def slug_of(title: str) -> str:
@@ -251,13 +308,14 @@ def _wrong(when: datetime) -> str | None:
     return None if 1970 <= when.astimezone(UTC).year < 2200 else "Give a date between 1970 and 2200."
 
 
-async def _alone(session: AsyncSession) -> None:
+async def alone(session: AsyncSession) -> None:
     """One post is saved at a time: two that look for a free slug would both find it."""
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
-async def _get(session: AsyncSession, post_id: int) -> Post:
+async def locked(session: AsyncSession, post_id: int) -> Post:
+    """A post that nobody else changes until the transaction ends. Raises NoPost."""
     post = await session.get(Post, post_id, with_for_update=True, populate_existing=True)
     if post is None:
         raise NoPost(f"there is no post {post_id}")
@@ -267,6 +325,7 @@ async def _get(session: AsyncSession, post_id: int) -> Post:
 def _write(post: Post, new: Ready) -> None:
     writing = new.writing
     post.title, post.text, post.summary = writing.title, writing.text, writing.summary
+    post.format = writing.format
     post.keywords = ", ".join(writing.keywords)
     post.html, post.excerpt, post.html_version = new.rendered.html, new.rendered.summary, renderer.VERSION
 

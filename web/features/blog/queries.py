@@ -12,6 +12,9 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...db.tables import now
+from ...pages.sitemaps import Place
+from ..pictures.forms import Shown
+from .addresses import category_path, post_path
 from .models import Filing, Post, PostCategory, State
 
 #: Posts of a page.
@@ -31,7 +34,7 @@ _IN_LIST = (
     Post.summary,
     Post.excerpt,
 )
-_IN_FEED = (*_IN_LIST, Post.uid, Post.changed_at, Post.keywords, Post.html)
+_IN_FEED = (*_IN_LIST, Post.uid, Post.changed_at, Post.keywords, Post.html, Post.picture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,12 @@ class Listed:
     changed_at: datetime | None = None
     keywords: str = ""
     html: str = ""
+    picture: Mapping[str, Any] | None = None
+
+    @property
+    def shown_picture(self) -> Shown | None:
+        """The post's picture, if it has one."""
+        return None if self.picture is None else Shown.from_row(self.picture)
 
     @property
     def body(self) -> Markup:
@@ -104,12 +113,17 @@ async def count_posts(session: AsyncSession) -> int:
     return await session.scalar(select(func.count()).select_from(Post).where(public())) or 0
 
 
-async def read_slugs(session: AsyncSession, skip: int, most: int) -> Sequence[tuple[str, datetime]]:
-    """Where public posts are and when they changed, the oldest first: what is on one page of them stays there."""
+async def read_places(session: AsyncSession, skip: int, most: int) -> Sequence[Place]:
+    """Where public posts are and when they changed, the oldest first: what is on one part of them stays there."""
     ids = select(Post.id).where(public()).order_by(Post.published_at, Post.id).offset(skip).limit(most)
     columns = select(Post.slug, Post.published_at, Post.changed_at).where(Post.id.in_(ids.scalar_subquery()))
     rows = await session.execute(columns.order_by(Post.published_at, Post.id))
-    return [(slug, max(since, changed)) for slug, since, changed in rows if since is not None]
+    return [(post_path(slug), max(since, changed)) for slug, since, changed in rows if since is not None]
+
+
+async def read_lists(session: AsyncSession) -> Sequence[str]:
+    """Where lists of posts are."""
+    return ["/", *map(category_path, await offered(session))]
 
 
 async def _listed(session: AsyncSession, rows: Sequence[Any]) -> list[Listed]:

@@ -40,7 +40,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A list of entries, the newest first. page: its address for people; url: its own."""
+    """A list of entries, the newest first. page: its address for people; url: its own.
+
+    hub: of a WebSub hub that tells of what is new in it, or "".
+    """
 
     title: str
     subtitle: str
@@ -48,6 +51,7 @@ class Feed:
     url: str
     author: str
     entries: Sequence[Entry]
+    hub: str = ""
 
     @property
     def updated_at(self) -> datetime:
@@ -64,6 +68,7 @@ def rss(feed: Feed) -> bytes:
         _element("language", "en"),
         _element("lastBuildDate", _mail_time(feed.updated_at)),
         _empty("atom:link", rel="self", type="application/rss+xml", href=feed.url),
+        *([_empty("atom:link", rel="hub", href=feed.hub)] if feed.hub else []),
     ]
     for entry in feed.entries:
         item = [
@@ -97,6 +102,7 @@ def atom(feed: Feed) -> bytes:
         _element("id", feed.url),
         _element("updated", machine_time(feed.updated_at)),
         _empty("link", rel="self", type="application/atom+xml", href=feed.url),
+        *([_empty("link", rel="hub", href=feed.hub)] if feed.hub else []),
         _empty("link", rel="alternate", type="text/html", href=feed.page),
         _group("author", [_element("name", feed.author)]),
     ]
@@ -146,6 +152,7 @@ def json_feed(feed: Feed) -> bytes:
             "feed_url": feed.url,
             "language": "en",
             "authors": [{"name": feed.author}],
+            **({"hubs": [{"type": "WebSub", "url": feed.hub}]} if feed.hub else {}),
             "items": items,
         }
     )

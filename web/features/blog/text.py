@@ -32,7 +32,7 @@ from .highlight import CLASSES, LANGUAGES, Highlighter, language_of
 __all__ = ["FORMATS", "POST", "VERSION", "Heading", "Rendered", "TextError", "render"]
 
 #: Of this module: one more whenever the same text becomes other HTML, and what was kept is made anew.
-VERSION = 1
+VERSION = 2
 
 #: What a text may be written in. HTML is what other tools left behind; it is cleaned like everything else.
 FORMATS = ("markdown", "html", "text")
@@ -198,10 +198,20 @@ def _with_anchors(html: str, prefix: str) -> tuple[str, tuple[Heading, ...]]:
     numbers: dict[str, int] = {}
     out: list[str] = []
     headings: list[Heading] = []
+    # Links whose address was taken away are no links, though one may be led to; none is within another.
+    link = "a"
     for index, (slash, tag, attributes, text) in enumerate(all_pieces):
         if not tag:
             out.append(text)
             continue
+        if tag == "a":
+            if not slash:
+                link = "a" if " href=" in attributes else "span" if _ID.search(attributes) else ""
+            if not link:
+                continue
+            tag = link
+        if tag == "img" and " alt=" not in attributes:
+            attributes += ' alt=""'
         if attributes and (found := _ID.search(attributes)):
             # Only the first may have it.
             if found[1] in seen:

@@ -2,36 +2,103 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from ...pages.markdown import TextError, render_comment
 from ...pages.requests import clean_line, clean_long
+from ...services.mail.addresses import MAX_ADDRESS, BadAddress, parse_address
 from .models import MAX_COMMENT, MAX_NAME
+
+#: The field that people don't see. A program that fills in all there are fills it in too.
+HIDDEN = "website"
+
+#: A script names each comment of its own; a page's name is in its form.
+_OWN_KEY = re.compile(r"own-[A-Za-z0-9-]{16,60}")
+
+#: What turns the direction of what is after it, and what nobody sees: a name with them could look like another's.
+_TURNS = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad]")
 
 
 @dataclass(frozen=True, slots=True)
 class CommentForm:
-    """What someone wrote, and by field what is wrong with it."""
+    """What someone wrote, and by field what is wrong with it; what is wrong with none is of the field "".
+
+    parent: the comment that it answers, 0 for none. form: what the page's form carried. key: a name that a script gave
+    it, so that what is sent twice is one comment. mail: where answers are to be sent, or "".
+    """
 
     name: str = ""
     text: str = ""
+    parent: int = 0
+    hidden: str = ""
+    form: str = ""
+    key: str = ""
+    mail: str = ""
     errors: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    async def read(cls, fields: dict[str, str]) -> CommentForm:
+    async def read(cls, fields: Mapping[str, str]) -> CommentForm:
         """A form as it came in, cleaned and checked."""
-        name = clean_line(fields.get("name", ""), MAX_NAME)
+        name = clean_line(_TURNS.sub("", fields.get("name", "")), MAX_NAME)
         text = await clean_long(fields.get("text", ""), MAX_COMMENT)
         errors = []
         if not name:
             errors.append(("name", "Say who you are; any name will do."))
         elif len(name) > MAX_NAME:
             errors.append(("name", f"Names have at most {MAX_NAME} characters."))
-        if not text:
-            errors.append(("text", "Write something first."))
-        elif len(text) > MAX_COMMENT:
-            errors.append(("text", f"Comments have at most {MAX_COMMENT} characters; this one has {len(text)}."))
-        return cls(name, text, tuple(errors))
+        if said := text_error(text):
+            errors.append(("text", said))
+        mail = clean_line(fields.get("mail", ""), MAX_ADDRESS)
+        if mail:
+            try:
+                parse_address(mail)
+            except BadAddress as error:
+                errors.append(("mail", f"No mail goes there: {error}."))
+        parent = fields.get("parent", "")
+        key = fields.get("key", "")
+        return cls(
+            name,
+            text,
+            int(parent) if re.fullmatch(r"[1-9][0-9]{0,8}", parent) else 0,
+            fields.get(HIDDEN, "")[:200],
+            fields.get("form", "")[:100],
+            key if _OWN_KEY.fullmatch(key) else "",
+            mail,
+            tuple(errors),
+        )
 
     def error(self, field: str) -> str | None:
         """What is wrong with a field."""
         return dict(self.errors).get(field)
+
+    def wrong(self, words: str, field: str = "") -> CommentForm:
+        """The same with something wrong."""
+        return replace(self, errors=(*self.errors, (field, words)))
+
+    def named(self, thread_id: int, address: str) -> str | None:
+        """What the same comment, sent again, is known by; None if nothing says that it was sent again."""
+        if self.key:
+            whose = self.key
+        elif self.form:
+            # A page's form is the same for all who read it.
+            whose = f"{self.form}\n{address}"
+        else:
+            return None
+        sent = f"{whose}\n{thread_id}\n{self.parent}\n{self.name}\n{self.text}"
+        return hashlib.sha256(sent.encode(errors="surrogatepass")).hexdigest()
+
+
+def text_error(text: str) -> str | None:
+    """What is wrong with a comment's text."""
+    if not text:
+        return "Write something first."
+    if len(text) > MAX_COMMENT:
+        return f"Comments have at most {MAX_COMMENT} characters; this one has {len(text)}."
+    try:
+        render_comment(text)
+    except TextError as error:
+        return str(error)
+    return None

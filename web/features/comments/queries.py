@@ -2,68 +2,286 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Literal
 
-from sqlalchemy import and_, bindparam, func, select
+from markupsafe import Markup
+from sqlalchemy import ColumnElement, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .models import Comment, Thread
+from .models import Comment, Status, Thread, root_id
+from .text import plain
 
-#: Comments on a page and in a JSON answer, the newest first.
+#: Comments on a page and in a JSON answer.
 SHOWN = 100
+
+#: The newest of the first level first, or the oldest. Replies stand below theirs, the oldest first.
+Order = Literal["newest", "oldest"]
+ORDERS: tuple[Order, ...] = ("newest", "oldest")
 
 _MOST_ID = 2**31 - 1
 
-# Columns and no objects, built once: this is most of what making a page costs.
-_NEWEST = (
-    select(Thread.is_open, Comment.id, Comment.name, Comment.text, Comment.posted_at)
-    .outerjoin(Comment, and_(Comment.thread_id == Thread.id, Comment.id < bindparam("before")))
-    .where(Thread.id == bindparam("thread"))
-    .order_by(Comment.id.desc())
-    .limit(SHOWN + 1)
-)
-_TOTAL = select(func.count()).select_from(Comment).where(Comment.thread_id == bindparam("thread"))
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of a thread begins: with a comment, or where the next after it stands. root: what it is sorted by.
+
+    It stays there, whatever comes before it.
+    """
+
+    root: int
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.root}-{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """From a query, as `str` makes it. Raises ValueError."""
+        match = re.fullmatch(r"([1-9][0-9]{0,9})-([1-9][0-9]{0,9})", text)
+        if match is None or max(int(match[1]), int(match[2])) > _MOST_ID:
+            raise ValueError(text)
+        return cls(int(match[1]), int(match[2]))
 
 
-class Shown(Protocol):
-    """A comment as it is shown: a row of the database."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which page of a thread. start: None for the first."""
+
+    order: Order = "newest"
+    start: Place | None = None
+
+    @property
+    def query(self) -> str:
+        """As the end of an address."""
+        parts = ["order=oldest"] if self.order == "oldest" else []
+        if self.start is not None:
+            parts.append(f"start={self.start}")
+        return f"?{'&'.join(parts)}" if parts else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A comment as it is shown. is_gone: it is not to be read any more, but its replies are.
+
+    status: of others than the writer's own only PUBLISHED, and what is gone.
+    """
 
     id: int
+    parent_id: int | None
+    answers_id: int | None
+    edition: int
+    status: Status
     name: str
+    html: str
     text: str
     posted_at: datetime
+    edited_at: datetime | None
+    is_own: bool = False
+
+    @property
+    def root(self) -> int:
+        """The comment of the first level that it is, or is below."""
+        return self.parent_id or self.id
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether only its place is left."""
+        return not self.is_own and self.status is not Status.PUBLISHED
+
+    @property
+    def body(self) -> Markup:
+        """The HTML for a template: the renderer has made it safe."""
+        return Markup(self.html)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A comment of the first level and its replies. first: None if it is on the page before."""
+
+    root: int
+    first: Shown | None
+    replies: Sequence[Shown]
 
 
 @dataclass(frozen=True, slots=True)
 class Discussion:
-    """Some of a thread's comments, the newest first. older: the id before which the next ones are."""
+    """A page of a thread. total: comments that everybody may read, of all pages; next: where the next page begins."""
 
     thread_id: int
+    page: Page
     comments: Sequence[Shown]
     total: int
-    older: int | None
+    next: Place | None
     is_open: bool
+    names: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> list[Group]:
+        """The comments as they stand below each other."""
+        found: list[tuple[int, Shown | None, list[Shown]]] = []
+        for each in self.comments:
+            if each.parent_id is None:
+                found.append((each.id, each, []))
+                continue
+            if not found or found[-1][0] != each.root:
+                found.append((each.root, None, []))
+            found[-1][2].append(each)
+        return [Group(*each) for each in found]
+
+    @property
+    def next_page(self) -> Page | None:
+        """The page after this."""
+        return None if self.next is None else Page(self.page.order, self.next)
+
+    @property
+    def other_order(self) -> Page:
+        """The first page in the other order."""
+        return Page("oldest" if self.page.order == "newest" else "newest")
 
 
-async def read_discussion(session: AsyncSession, thread_id: int, before: int | None) -> Discussion:
-    """The newest comments of a thread, or those before an id. A thread that is gone has none, and is closed."""
-    rows = (await session.execute(_NEWEST, {"thread": thread_id, "before": before or _MOST_ID})).all()
-    found = [row for row in rows if row.id is not None]
-    total = len(found)
-    if before is not None or total > SHOWN:
+_COLUMNS = (
+    Comment.id,
+    Comment.parent_id,
+    Comment.answers_id,
+    Comment.edition,
+    Comment.status,
+    Comment.name,
+    Comment.html,
+    Comment.text,
+    Comment.posted_at,
+    Comment.edited_at,
+)
+_IS_SHOWN = or_(Comment.status == Status.PUBLISHED, Comment.replies > 0)
+
+
+def _pieces(order: Order) -> Any:
+    root: ColumnElement[int] = bindparam("root")
+    id: ColumnElement[int] = bindparam("id")
+    begun = or_(root != root_id, Comment.id >= id)
+    is_after = root >= root_id if order == "newest" else root <= root_id
+    return (
+        select(*_COLUMNS)
+        .where(Comment.thread_id == bindparam("thread"), _IS_SHOWN, is_after, begun)
+        .order_by(root_id.desc() if order == "newest" else root_id, Comment.id)
+        .limit(bindparam("most"))
+    )
+
+
+# Columns and no objects, built once: this is most of what making a page costs.
+_PIECES: dict[Order, Any] = {order: _pieces(order) for order in ORDERS}
+_IS_OPEN = select(Thread.is_open).where(Thread.id == bindparam("thread"))
+_TOTAL = (
+    select(func.count())
+    .select_from(Comment)
+    .where(Comment.thread_id == bindparam("thread"), Comment.status == Status.PUBLISHED)
+)
+_FIRST: dict[Order, Place] = {"newest": Place(_MOST_ID, 0), "oldest": Place(0, 0)}
+
+
+async def read_discussion(
+    session: AsyncSession, thread_id: int, page: Page = Page(), *, own: Collection[int] = ()
+) -> Discussion:
+    """A page of a thread. A thread that is gone has no comments, and is closed.
+
+    own: comments of who asks that only they see; those that belong on this page are among its comments.
+    """
+    start = page.start or _FIRST[page.order]
+    which = {"thread": thread_id, "root": start.root, "id": start.id, "most": SHOWN + 1}
+    rows = (await session.execute(_PIECES[page.order], which)).all()
+    found = [_shown(row) for row in rows]
+    following = found[SHOWN] if len(found) > SHOWN else None
+    found = found[:SHOWN]
+    if own:
+        found = await _with_own(session, thread_id, page, found, following, own)
+    total = sum(each.status is Status.PUBLISHED for each in found)
+    if page.start is not None or following is not None:
         total = await session.scalar(_TOTAL, {"thread": thread_id}) or 0
-    shown: Sequence[Shown] = found[:SHOWN]
-    older = shown[-1].id if len(found) > SHOWN else None
-    return Discussion(thread_id, shown, total, older, bool(rows and rows[0].is_open))
+    return Discussion(
+        thread_id,
+        page,
+        found,
+        total,
+        None if following is None else Place(following.root, following.id),
+        bool(await session.scalar(_IS_OPEN, {"thread": thread_id})),
+        {each.id: each.name for each in found if not each.is_gone},
+    )
+
+
+async def _with_own(
+    session: AsyncSession,
+    thread_id: int,
+    page: Page,
+    found: Sequence[Shown],
+    following: Shown | None,
+    own: Collection[int],
+) -> list[Shown]:
+    mine = select(*_COLUMNS).where(Comment.id.in_(own), Comment.thread_id == thread_id)
+    rows = await session.execute(mine)
+    together = {each.id: each for each in found}
+    for row in rows:
+        one = _shown(row, is_own=True)
+        if one.status in (Status.PUBLISHED, Status.HELD) and _is_between(one, page, following):
+            together[one.id] = one
+    sign = -1 if page.order == "newest" else 1
+    return sorted(together.values(), key=lambda each: (sign * each.root, each.id))
+
+
+def _is_between(one: Shown, page: Page, following: Shown | None) -> bool:
+    def key(root: int, id: int) -> tuple[int, int]:
+        return (-root if page.order == "newest" else root, id)
+
+    at = key(one.root, one.id)
+    begins = page.start is None or at >= key(page.start.root, page.start.id)
+    return begins and (following is None or at < key(following.root, following.id))
+
+
+def _shown(row: Any, *, is_own: bool = False) -> Shown:
+    values = dict(row._mapping)
+    # Of before there was a renderer.
+    values["html"] = values["html"] or plain(values["text"])
+    return Shown(**values, is_own=is_own)
+
+
+async def place_of(session: AsyncSession, comment_id: int) -> tuple[int, Page] | None:
+    """The thread of a comment that is to be seen, and the page that has it; None if there is none."""
+    row = (
+        await session.execute(select(Comment.thread_id, Comment.parent_id).where(Comment.id == comment_id, _IS_SHOWN))
+    ).one_or_none()
+    if row is None:
+        return None
+    root = row.parent_id or comment_id
+    newer = select(Comment.id).where(
+        Comment.thread_id == row.thread_id,
+        _IS_SHOWN,
+        root_id >= root,
+        or_(root_id != root, Comment.id < comment_id),
+    )
+    # Not all of them are to be counted: only whether it is beyond the first page.
+    before = len((await session.execute(newer.limit(SHOWN))).all())
+    if before < SHOWN:
+        return row.thread_id, Page()
+    above = select(Comment.id).where(root_id == root, Comment.thread_id == row.thread_id, _IS_SHOWN)
+    above = above.where(Comment.id < comment_id).limit(SHOWN)
+    # With all that it answers, if that fits.
+    start = root if len((await session.execute(above)).all()) < SHOWN else comment_id
+    return row.thread_id, Page("newest", Place(root, start))
 
 
 async def count_comments(session: AsyncSession, thread_ids: Collection[int]) -> dict[int, int]:
     """How many comments each of these threads has; one that has none is not in it."""
     if not thread_ids:
         return {}
-    counts = select(Comment.thread_id, func.count()).where(Comment.thread_id.in_(thread_ids))
+    counts = select(Comment.thread_id, func.count()).where(
+        Comment.thread_id.in_(thread_ids), Comment.status == Status.PUBLISHED
+    )
     found = await session.execute(counts.group_by(Comment.thread_id))
     return dict(found.all())
+
+
+def published(comments: Iterable[Shown]) -> list[Shown]:
+    """Those that everybody may read."""
+    return [each for each in comments if each.status is Status.PUBLISHED]

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hub.settings import COUNT, setting
+from hub.settings import COUNT, FLAG, SECONDS, Kind, setting
+
+from ...services.mail.addresses import Address, BadAddress, parse_address
+
+
+def _addresses(text: str) -> tuple[Address, ...]:
+    try:
+        return tuple(parse_address(each) for each in text.split())
+    except BadAddress as error:
+        raise ValueError(f"is no list of addresses such as ada@example.org bo@example.org: {error}") from None
+
+
+ADDRESSES = Kind("mail addresses", _addresses, lambda found: " ".join(each.spec for each in found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommentSettings:
-    """The comments' settings."""
+    """The comments' settings. Times are seconds."""
 
     rate: int = setting(
         "SITE_COMMENT_RATE",
@@ -18,4 +30,35 @@ class CommentSettings:
         120,
         "comments a minute from one address; 0 for no limit",
         minimum=0,
+    )
+    window: float = setting(
+        "SITE_COMMENT_WINDOW",
+        SECONDS,
+        600.0,
+        "how long a comment's writer may edit and delete it",
+        minimum=0,
+        maximum=86400,
+    )
+    moderators: tuple[Address, ...] = setting(
+        "SITE_COMMENT_MODERATORS",
+        ADDRESSES,
+        (),
+        "mail addresses, with spaces between, that are told of comments which wait; needs SITE_URL",
+    )
+    holds_new: bool = setting(
+        "SITE_COMMENT_HOLD_NEW",
+        FLAG,
+        False,
+        "hold the first comment of a name that has none yet from the same browser",
+    )
+    keep: float = setting(
+        "SITE_COMMENT_KEEP",
+        SECONDS,
+        30 * 86400.0,
+        "how long refused, deleted and spam comments are kept, and whose comments were, as hashes",
+        minimum=86400,
+        maximum=3650 * 86400,
+    )
+    judges: bool = setting(
+        "SITE_COMMENT_CHECKS", FLAG, True, "judge comments, and hold or refuse what looks like spam; off takes all"
     )

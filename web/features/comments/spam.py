@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 #: What a comment weighs that a moderator has to look at, and one that isn't taken.
@@ -142,13 +143,20 @@ def repeats(seen: _Seen) -> Iterator[Reason]:
         return
     most = 0.0
     for other in seen.sent.recent[:_RECENT]:
-        theirs = _shingles(readable(_CODE.sub(" ", other[:_MOST])))
+        theirs = _shingles_of(other[:_MOST])
         if theirs:
-            most = max(most, len(mine & theirs) / len(mine | theirs))
+            same = len(mine & theirs)
+            most = max(most, same / (len(mine) + len(theirs) - same))
     if most > 0.95:
         yield Reason(6.0, "The same text was sent before.")
     elif most > 0.6:
         yield Reason(4.0, f"A text much like it was sent before ({most:.0%} of it the same).")
+
+
+@lru_cache(maxsize=64)
+def _shingles_of(text: str) -> frozenset[str]:
+    # The newest texts are compared with each that comes; they are taken apart once.
+    return frozenset(_shingles(readable(_CODE.sub(" ", text))))
 
 
 def _shingles(plain: str) -> set[str]:

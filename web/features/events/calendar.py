@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 from yarl import URL
@@ -14,6 +15,7 @@ from ...pages import keys
 from ...pages.kept import Reading
 from ...pages.page import answer
 from ...pages.requests import read_number
+from ...pages.sitemaps import Place
 from ...pages.templating import Positions, render
 from .hints import EVENTS
 from .models import Category, Event, Status
@@ -35,6 +37,17 @@ class Calendar:
     upcoming: list[Event]
     past: list[Event]
     older: bool
+
+
+async def count_events(session: AsyncSession) -> int:
+    """How many events there are, for the sitemap."""
+    return await session.scalar(select(func.count()).select_from(Event)) or 0
+
+
+async def read_places(session: AsyncSession, skip: int, most: int) -> Sequence[Place]:
+    """Where events are, the oldest first."""
+    slugs = await session.scalars(select(Event.slug).order_by(Event.id).offset(skip).limit(most))
+    return [(f"/events/{slug}", None) for slug in slugs]
 
 
 _EVENTS = select(Event).options(joinedload(Event.category))

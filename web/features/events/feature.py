@@ -8,11 +8,13 @@ from ...feature import Feature, Home, allow
 from ...identity.roles import Permission
 from ...pages.links import Link
 from ...pages.parts import Part
-from . import calendar, demo, hints, manage, models, page
+from ...pages.sitemaps import SiteMap
+from ..pictures.views import owner_routes
+from . import calendar, demo, documents, hints, manage, models, page
 
 FEATURE = Feature(
     name="events",
-    needs=("comments",),
+    needs=("comments", "pictures"),
     routes=(
         *allow(
             Permission.READ,
@@ -30,13 +32,20 @@ FEATURE = Feature(
             web.post(r"/manage/events/{id:\d{1,9}}/edit", manage.post_edit),
             web.post(r"/manage/events/{id:\d{1,9}}/status", manage.post_status),
         ),
+        *owner_routes(
+            models.Event,
+            Permission.MANAGE_EVENTS,
+            r"/manage/events/{id:\d{1,9}}/picture",
+            lambda event: f"/events/{event.slug}",
+        ),
     ),
     home=Home(calendar.home, "/events", "What’s on"),
     part=Part("events/_live.html", hints.EVENTS, calendar.read_live),
+    sitemap=SiteMap("events", (hints.EVENTS,), calendar.count_events, calendar.read_places),
     tables=(models.Category, models.Event),
     hints=hints.declare,
     setup=page.setup,
-    links=(Link("Manage", "/manage/events", to=Permission.MANAGE_EVENTS, order=80, within="/manage"),),
+    links=(Link("Manage", "/manage/events", to=Permission.MANAGE_EVENTS, order=80, within="/manage/events"),),
     globals={
         "EVENTS": hints.EVENTS,
         "event_channel": hints.event_channel,
@@ -44,4 +53,5 @@ FEATURE = Feature(
         "Status": models.Status,
     },
     demo=demo.fill,
+    documents=documents.DOCUMENTS,
 )

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ...db.tables import Base, Moment
 from ..comments.models import HasThread
+from ..pictures.models import HasPicture
 
 #: Characters; the forms say the same, and the columns hold them.
 MAX_TITLE = 120
@@ -38,7 +39,7 @@ class Category(Base):
     slug: Mapped[str] = mapped_column(String(60), unique=True)
 
 
-class Event(HasThread, Base):
+class Event(HasThread, HasPicture, Base):
     """A row of the site's calendar, with a thread of comments."""
 
     __tablename__ = "events"

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import joinedload
 
+from ...db.tables import columns_of
 from ...pages import keys
 from ...pages.kept import Kept, Reading
 from ...pages.page import answer, kept_beside_pages, pages
 from ...pages.templating import render
 from ..comments.forms import CommentForm
 from ..comments.hints import comments_channel
-from ..comments.queries import read_discussion
-from ..comments.views import before_of, listed, posted
+from ..comments.owners import Owner, finders
+from ..comments.queries import Page, read_discussion
+from ..comments.views import kept_text, listed, page_of, posted, shown_with, talk
+from ..pictures.forms import Shown as ShownPicture
 from .hints import event_channel
-from .models import Event
+from .models import Category, Event, Status
 
-_EVENT = select(Event).where(Event.id == bindparam("id")).options(joinedload(Event.category))
+# Built once: building a statement costs more than running it.
+_COLUMNS, _CATEGORY = columns_of(Event), columns_of(Category)
+_FOUND = select(_COLUMNS.id, _COLUMNS.thread_id).where(_COLUMNS.slug == bindparam("slug"))
+_EVENT = (
+    select(
+        *(_COLUMNS[name] for name in ("id", "title", "slug", "description", "starts_at", "status", "picture")),
+        *(_CATEGORY[name].label(f"category_{name}") for name in ("id", "name", "slug")),
+    )
+    .join(Category.__table__, _CATEGORY.id == _COLUMNS.category_id)
+    .where(_COLUMNS.id == bindparam("id"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,29 @@ class Found:
     thread_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class ShownCategory:
+    """A category as a page shows it."""
+
+    id: int
+    name: str
+    slug: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An event as its page shows it."""
+
+    id: int
+    title: str
+    slug: str
+    description: str
+    starts_at: datetime
+    status: Status
+    category: ShownCategory
+    shown_picture: ShownPicture | None = None
+
+
 #: Events by slug, for what needs no more of them than their ids.
 found_events: web.AppKey[Kept[Found]] = web.AppKey("found events", Kept)
 
@@ -39,20 +76,22 @@ found_events: web.AppKey[Kept[Found]] = web.AppKey("found events", Kept)
 def setup(app: web.Application) -> None:
     """Put what the views need into the application."""
     app[found_events] = kept_beside_pages(app)
+    app[finders].append(_owners)
 
 
 async def show(request: web.Request) -> web.StreamResponse:
-    """GET /events/{slug}, with ?before=id for older comments."""
-    slug, before = _slug(request), before_of(request)
+    """GET /events/{slug}; ?order=oldest&start=17-19 is a page of its comments."""
+    slug, page = _slug(request), page_of(request)
+    found = await _find(request, slug)
 
-    async def make(reading: Reading) -> web.Response:
-        return await _page(request, reading, slug, before, CommentForm())
+    async def make(reading: Reading, own: Collection[int]) -> web.Response:
+        return await _page(request, reading, slug, page, CommentForm(), own)
 
-    return await answer(request, ("event", slug, before), make)
+    return await shown_with(request, found.thread_id, ("event", slug, page), make)
 
 
 async def comments(request: web.Request) -> web.StreamResponse:
-    """GET /events/{slug}/comments.json, with ?before=id for older ones."""
+    """GET /events/{slug}/comments.json: a page of them."""
     return await listed(request, (await _find(request, _slug(request))).thread_id)
 
 
@@ -74,11 +113,14 @@ async def about(request: web.Request) -> web.StreamResponse:
 async def post(request: web.Request) -> web.StreamResponse:
     """POST /events/{slug}/comments: the comment as JSON for a script, back to the page for a browser."""
     slug = _slug(request)
-    found = await _find(request, slug)
+    try:
+        found = await _find(request, slug)
+    except web.HTTPNotFound as error:
+        return await kept_text(request, error)
 
     async def again(form: CommentForm) -> web.StreamResponse:
         async def make(reading: Reading) -> web.Response:
-            return await _page(request, reading, slug, None, form, status=422)
+            return await _page(request, reading, slug, Page(), form)
 
         return await request.app[pages].unkept(make)
 
@@ -86,15 +128,21 @@ async def post(request: web.Request) -> web.StreamResponse:
 
 
 async def _page(
-    request: web.Request, reading: Reading, slug: str, before: int | None, form: CommentForm, status: int = 200
+    request: web.Request, reading: Reading, slug: str, page: Page, form: CommentForm, own: Collection[int] = ()
 ) -> web.Response:
     found = await _find(request, slug)
     positions = await reading.at(event_channel(found.id), comments_channel(found.thread_id))
-    context: dict[str, Any] = {"positions": positions, "before": before, "form": form}
+    context: dict[str, Any] = {"positions": positions}
     async with request.app[keys.database].reading() as session:
         context["event"] = await _get(session, found, slug)
-        context["discussion"] = await read_discussion(session, found.thread_id, before)
-    return render(request, "events/event.html", context, status=status)
+        discussion = await read_discussion(session, found.thread_id, page, own=own)
+    return render(request, "events/event.html", context | talk(request, discussion, form, f"/events/{slug}"))
+
+
+async def _owners(session: AsyncSession, thread_ids: Collection[int]) -> Mapping[int, Owner]:
+    """The events whose threads these are."""
+    asked = select(Event.thread_id, Event.slug, Event.title).where(Event.thread_id.in_(thread_ids))
+    return {thread: Owner(f"/events/{slug}", title) for thread, slug, title in await session.execute(asked)}
 
 
 def _slug(request: web.Request) -> str:
@@ -110,24 +158,26 @@ async def _find(request: web.Request, slug: str) -> Found:
 
     async def find(reading: Reading) -> Found:
         async with request.app[keys.database].reading() as session:
-            asked = select(Event.id, Event.thread_id).where(Event.slug == slug)
-            row = (await session.execute(asked)).one_or_none()
+            row = (await session.execute(_FOUND, {"slug": slug})).one_or_none()
             if row is None:
                 raise web.HTTPNotFound(text="There is no such event.")
-            # Only now is its channel known: what was renamed before that is not this event any more.
-            reading.follow(event_channel(row.id))
-            await session.rollback()
-            if (await session.execute(asked)).one_or_none() != row:
-                raise web.HTTPNotFound(text="There is no such event.")
+            if reading.keeps:
+                # Only now is its channel known: what was renamed before that is not this event any more.
+                reading.follow(event_channel(row.id))
+                await session.rollback()
+                if (await session.execute(_FOUND, {"slug": slug})).one_or_none() != row:
+                    raise web.HTTPNotFound(text="There is no such event.")
         return Found(*row)
 
     found, _ = await request.app[found_events].get(slug, find)
     return found
 
 
-async def _get(session: AsyncSession, found: Found, slug: str) -> Event:
-    event = await session.scalar(_EVENT, {"id": found.id})
-    if event is None or event.slug != slug:
+async def _get(session: AsyncSession, found: Found, slug: str) -> Shown:
+    row = (await session.execute(_EVENT, {"id": found.id})).one_or_none()
+    if row is None or row.slug != slug:
         # Removed or renamed since it was found.
         raise web.HTTPNotFound(text="There is no such event.")
-    return event
+    category = ShownCategory(row.category_id, row.category_name, row.category_slug)
+    picture = None if row.picture is None else ShownPicture.from_row(row.picture)
+    return Shown(row.id, row.title, row.slug, row.description, row.starts_at, row.status, category, picture)

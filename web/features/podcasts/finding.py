@@ -1,0 +1,85 @@
+"""Podcasts by name: by the beginnings of its words, and past a slip of the finger. Pure.
+
+Behind `Names.find`, so that a search of the whole site can take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rapidfuzz import fuzz, process
+
+from .names import folded
+
+#: As many as the first Podcast Time showed.
+MOST = 5
+
+#: Characters of a question that are looked at.
+MAX_QUESTION = 100
+
+#: How alike, of 100, a name must be that doesn't have the words.
+_ALIKE = 78.0
+#: The same for a part of it.
+_ALIKE_PART = 80.0
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A podcast's name. weight: how often it is picked."""
+
+    id: int
+    name: str
+    weight: int = 0
+
+
+class Names:
+    """All names that may be found."""
+
+    def __init__(self, names: Iterable[Name]) -> None:
+        ordered = sorted(names, key=lambda each: (-each.weight, each.id))
+        self._ids = [each.id for each in ordered]
+        self._bare = [folded(each.name) for each in ordered]
+        self._folded = [f" {name} " for name in self._bare]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def find(self, question: str, most: int = MOST) -> tuple[list[int], int]:
+        """Ids of podcasts, the best first, and how many there are in all.
+
+        First those in whose names the words stand side by side, the last one perhaps only begun; then those that have
+        all of the words somewhere; if there is none, those that are spelt alike.
+        """
+        wanted = folded(question[:MAX_QUESTION])
+        if not wanted:
+            return [], 0
+        begun = f" {wanted}"
+        exact: list[int] = []
+        first: list[int] = []
+        side: list[int] = []
+        some: list[int] = []
+        words = [f" {word}" for word in wanted.split()]
+        for id, name in zip(self._ids, self._folded, strict=True):
+            at = name.find(begun)
+            if at == 0:
+                (exact if len(name) == len(begun) + 1 else first).append(id)
+            elif at > 0:
+                side.append(id)
+            elif len(words) > 1 and all(word in name for word in words):
+                some.append(id)
+        found = exact + first + side + some
+        if not found and len(wanted) >= 3:
+            found = self._alike(wanted, most)
+        return found[:most], len(found)
+
+    def _alike(self, wanted: str, most: int) -> list[int]:
+        best: dict[int, float] = {}
+        # The name may go on where the question ends; a short name within a long question is no match.
+        for scorer, cutoff, part in ((fuzz.ratio, _ALIKE, 1.0), (fuzz.partial_ratio, _ALIKE_PART, 0.98)):
+            found = process.extract(wanted, self._bare, scorer=scorer, processor=None, limit=50, score_cutoff=cutoff)
+            for name, score, place in found:
+                if part == 1.0 or len(name) >= len(wanted):
+                    best[place] = max(best.get(place, 0.0), score * part)
+        ranked = sorted(best, key=lambda place: (-best[place], place))
+        return [self._ids[place] for place in ranked[:most]]

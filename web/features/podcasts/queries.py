@@ -1,0 +1,165 @@
+"""Podcasts as pages and answers show them. Columns and no objects; a fixed number of statements each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, and_, case, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ...db.tables import now
+from .lift import SUPPORT, Recommendation, recommend
+from .models import Episode, Pick, PickList, Podcast
+from .times import WINDOW, Heard
+
+#: A podcast whose latest episode is older is outdated.
+OUTDATED = timedelta(days=300)
+
+#: Lists on a page of picks, podcasts on a page of them.
+PAGE = 15
+
+SHOWN = (
+    Podcast.id,
+    Podcast.name,
+    Podcast.slug,
+    Podcast.url,
+    Podcast.link,
+    Podcast.subtitle,
+    Podcast.image_url,
+    Podcast.is_listed,
+    Podcast.error,
+    Podcast.times_picked,
+    Podcast.episodes,
+    Podcast.known,
+    Podcast.seconds,
+    Podcast.latest_at,
+    Podcast.fetched_at,
+    Podcast.created_at,
+    Podcast.modified_at,
+)
+
+
+async def by_ids(session: AsyncSession, ids: Sequence[int]) -> list[Row[Any]]:
+    """Podcasts in the order in which they are asked for; those that are not there are left out."""
+    rows: Sequence[Any] = (await session.execute(select(*SHOWN).where(Podcast.id.in_(ids)))).all()
+    found = {row.id: row for row in rows}
+    return [found[id] for id in dict.fromkeys(ids) if id in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What counts. trailers are left out and bonus episodes counted unless somebody wants it otherwise."""
+
+    trailers: bool = False
+    bonus: bool = True
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of episodes that count."""
+        return ["full", *(["trailer"] if self.trailers else []), *(["bonus"] if self.bonus else [])]
+
+
+async def heard(session: AsyncSession, ids: Sequence[int], options: Options, at: datetime) -> dict[int, Heard]:
+    """What the podcasts' episodes of the window come to, by id: the numbers of `times`."""
+    counts = and_(Episode.kind.in_(options.kinds), Episode.at >= at - WINDOW, Episode.at <= at)
+    sums = (
+        select(
+            Podcast.id,
+            func.coalesce(func.sum(Episode.seconds), 0),
+            func.count(Episode.seconds),
+            func.count(Episode.podcast_id),
+            Podcast.first_at,
+            Podcast.gap,
+            func.min(Episode.at),
+            func.max(Episode.at),
+        )
+        .outerjoin(Episode, and_(Episode.podcast_id == Podcast.id, counts))
+        .where(Podcast.id.in_(ids))
+        .group_by(Podcast.id, Podcast.first_at, Podcast.gap)
+    )
+    return {row[0]: Heard(int(row[1] or 0), *row[2:]) for row in await session.execute(sums)}
+
+
+async def lengths(
+    session: AsyncSession, ids: Sequence[int], options: Options, at: datetime
+) -> dict[int, list[tuple[datetime, int]]]:
+    """Dates and seconds of the window's episodes with a known length, by podcast, the earliest first."""
+    asked = (
+        select(Episode.podcast_id, Episode.at, Episode.seconds)
+        .where(
+            Episode.podcast_id.in_(ids),
+            Episode.at >= at - WINDOW,
+            Episode.at <= at,
+            Episode.seconds > 0,
+            Episode.kind.in_(options.kinds),
+        )
+        .order_by(Episode.podcast_id, Episode.at)
+    )
+    found: dict[int, list[tuple[datetime, int]]] = {id: [] for id in ids}
+    for podcast_id, when, seconds in await session.execute(asked):
+        if when is not None and seconds is not None:
+            found[podcast_id].append((when, seconds))
+    return found
+
+
+async def general(session: AsyncSession) -> dict[str, int]:
+    """How many podcasts, lists, episodes and hours there are."""
+    podcasts, episodes, seconds = (
+        await session.execute(
+            select(
+                func.count(), func.coalesce(func.sum(Podcast.episodes), 0), func.coalesce(func.sum(Podcast.seconds), 0)
+            ).select_from(Podcast)
+        )
+    ).one()
+    picks = await session.scalar(select(func.count()).select_from(PickList)) or 0
+    return {
+        "podcasts": podcasts,
+        "picks": picks,
+        "episodes": int(episodes),
+        "total_hours": int(seconds) // 3600,
+    }
+
+
+async def recommended(
+    session: AsyncSession, ids: Sequence[int], most: int = 5
+) -> list[tuple[Recommendation, Row[Any], str]]:
+    """What to look at with these picks: with the podcast, and the reason in words."""
+    mine, others = Pick.__table__.alias("mine"), Pick.__table__.alias("others")
+    together = func.count()
+    pairs = (
+        select(mine.c.podcast_id, others.c.podcast_id, together)
+        .join(others, others.c.list_id == mine.c.list_id)
+        .where(mine.c.podcast_id.in_(ids), others.c.podcast_id.not_in(ids))
+        .group_by(mine.c.podcast_id, others.c.podcast_id)
+        .having(together >= SUPPORT)
+        .order_by(together.desc())
+        .limit(1000)
+    )
+    found = [(int(a), int(b), int(n)) for a, b, n in await session.execute(pairs)] if ids else []
+    wanted = {b for _, b, _ in found} | set(ids)
+    may_be_shown = and_(
+        Podcast.is_listed, Podcast.error == "", Podcast.latest_at >= now() - OUTDATED, Podcast.times_picked >= SUPPORT
+    )
+    popular = select(Podcast.id, Podcast.times_picked, Podcast.name).where(may_be_shown)
+    top = await session.execute(
+        popular.where(Podcast.id.not_in(ids)).order_by(Podcast.times_picked.desc(), Podcast.id).limit(most)
+    )
+    picked = {row.id: row.times_picked for row in top}
+    of_pairs = await session.execute(
+        select(Podcast.id, Podcast.times_picked, Podcast.name, case((may_be_shown, 1), else_=0).label("shown")).where(
+            Podcast.id.in_(wanted)
+        )
+    )
+    names, shown = {}, set()
+    for row in of_pairs:
+        names[row.id] = row.name
+        if row.shown or row.id in ids:
+            picked[row.id] = row.times_picked
+            shown.add(row.id)
+    lists = await session.scalar(select(func.count()).select_from(PickList).where(PickList.size > 1)) or 0
+    chosen = recommend(ids, [pair for pair in found if pair[1] in shown], picked, lists, most)
+    rows = {row.id: row for row in await by_ids(session, [each.podcast for each in chosen])}
+    return [(each, rows[each.podcast], each.reason(names)) for each in chosen]

@@ -1,0 +1,156 @@
+"""What both engines promise."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+from engines import EMBEDDED, NOIDA, Corpus, Finding, fill, opened
+
+from web.features.search.blend import Query, Term
+from web.features.search.engine import Changes, Engine
+from web.features.search.spelling import Known
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[EMBEDDED, NOIDA])
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    async with opened(request.param) as engine:
+        yield engine
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def engine(shared: Engine) -> Engine:
+    """An engine with nothing in it."""
+    await shared.take(await shared.begin(), "")
+    return shared
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    return Corpus()
+
+
+async def test_what_is_put_is_found_and_what_is_put_again_once(engine: Engine, corpus: Corpus) -> None:
+    finding = Finding(engine, corpus)
+    await fill(engine, [corpus.enter("a", title="Firefox"), corpus.enter("b", title="Fox")])
+    assert await finding.urls("firefox") == ["a"]
+    await fill(engine, [corpus.enter("a", title="Falcon")])
+    assert await finding.urls("firefox") == []
+    assert await finding.urls("falcon") == ["a"]
+    assert await engine.count() == 2
+
+
+async def test_what_is_dropped_is_out_with_its_words(engine: Engine, corpus: Corpus) -> None:
+    finding = Finding(engine, corpus)
+    await fill(engine, [corpus.enter("a", title="Firefox", text="Zanzibar zanzibar."), corpus.enter("b", title="Fox")])
+    await engine.apply(Changes(drop=["post-1"]))
+    assert await finding.urls("firefox") == []
+    assert await engine.look({"firefox", "zanzibar", "fox"}) == {"fox": Known(titles=1)}
+    assert [each for each, _ in await engine.begun("fi", 9)] == []
+    assert await engine.near({"firefix"}) == {"firefix": []}
+
+
+async def test_a_page_is_dropped_with_its_parts(engine: Engine, corpus: Corpus) -> None:
+    finding = Finding(engine, corpus)
+    await fill(
+        engine,
+        [
+            corpus.enter("a", title="Firefox"),
+            corpus.enter("b", title="Fox"),
+            corpus.enter("c1", kind="post-comment", of="a", text="Marmalade."),
+            corpus.enter("c2", kind="post-comment", of="b", text="Marmalade."),
+        ],
+    )
+    await engine.apply(Changes(drop=["post-1"], drop_parts=[("post-1", "post-comment")]))
+    assert await finding.urls("marmalade") == ["c2"]
+
+
+async def test_words_are_counted_in_titles_texts_and_comments(engine: Engine, corpus: Corpus) -> None:
+    await fill(
+        engine,
+        [
+            corpus.enter("a", title="Redis redis", text="Redis and on_commit"),
+            corpus.enter("b", title="Fox", text="redis", keywords=["redis"]),
+            corpus.enter("c", kind="post-comment", of="a", text="redis"),
+        ],
+    )
+    assert await engine.look({"redis", "on_commit", "nothing"}) == {
+        "redis": Known(titles=2, texts=2, comments=1),
+        "on_commit": Known(texts=1),
+    }
+    assert dict((await engine.near({"rdeis"}))["rdeis"]) == {"redis": Known(titles=2, texts=2, comments=1)}
+    assert await engine.begun("red", 5) == [("redis", Known(titles=2, texts=2, comments=1))]
+
+
+async def test_equal_scores_come_newest_first_then_by_the_higher_id(engine: Engine, corpus: Corpus) -> None:
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    for id, moved in (("a", 1), ("b", 0), ("c", 0)):
+        await fill(engine, [corpus.enter(id, title="Firefox", at=day + timedelta(milliseconds=moved * 1000))])
+    assert await Finding(engine, corpus).urls("firefox") == ["a", "c", "b"]
+
+
+async def test_pages_of_results_show_each_once(engine: Engine, corpus: Corpus) -> None:
+    finding = Finding(engine, corpus)
+    await fill(engine, [corpus.enter(f"p{number:02}", title="Firefox") for number in range(25)])
+    pages = [await finding.urls("firefox", page=page) for page in (1, 2, 3, 4)]
+    assert [len(page) for page in pages] == [10, 10, 5, 0]
+    assert len({url for page in pages for url in page}) == 25
+    assert (await finding.ask("firefox")).last == 3
+
+
+async def test_facets_count_kinds_and_categories(engine: Engine, corpus: Corpus) -> None:
+    await fill(
+        engine,
+        [
+            corpus.enter("a", title="Firefox", categories=["Web", "C++"]),
+            corpus.enter("b", title="Firefox", categories=["Web"]),
+            corpus.enter("c", kind="event", title="Firefox"),
+        ],
+    )
+    found = (await Finding(engine, corpus).ask("firefox", facets=True)).facets
+    assert (dict(found.kinds), dict(found.categories)) == ({"post": 2, "event": 1}, {"web": 2, "c++": 1})
+    assert await Finding(engine, corpus).urls("firefox category:c++") == ["a"]
+
+
+async def test_while_another_is_built_the_old_one_answers(engine: Engine, corpus: Corpus) -> None:
+    finding = Finding(engine, corpus)
+    await fill(engine, [corpus.enter("a", title="Firefox")], "e.1")
+    generation = await engine.begin()
+    await generation.apply(Changes([corpus.enter("b", title="Firefox")]))
+    assert await finding.urls("firefox") == ["a"]
+    await engine.take(generation, "e.7")
+    assert await finding.urls("firefox") == ["b"]
+
+
+async def test_what_is_gone_from_the_database_is_not_shown(engine: Engine, corpus: Corpus) -> None:
+    await fill(engine, [corpus.enter("a", title="Firefox"), corpus.enter("b", title="Firefox too")])
+    corpus.shown.pop(("post", 1))
+    found = await Finding(engine, corpus).ask("firefox")
+    assert [each.url for each in found.results] == ["b"]
+    assert found.gone == (("post", 1),)
+
+
+async def test_a_very_long_page_kills_no_search(engine: Engine, corpus: Corpus) -> None:
+    """A page of more than a million characters made a whole search fail elsewhere."""
+    await fill(
+        engine, [corpus.enter("a", title="Firefox", text="word " * 240_000 + "needle"), corpus.enter("b", title="x")]
+    )
+    assert await Finding(engine, corpus).urls("firefox word") == ["a"]
+
+
+@pytest.mark.parametrize(
+    "query", ["", "\0", "*", "f*", "/f.*/", '"', "(((", "a" * 90, "x " * 45, "🎉", "\u202eא", "? ! ."]
+)
+async def test_nothing_a_reader_writes_is_an_error(engine: Engine, corpus: Corpus, query: str) -> None:
+    await fill(engine, [corpus.enter("a", title="Firefox")])
+    await Finding(engine, corpus).ask(query)
+
+
+async def test_a_query_of_nothing_is_everything(engine: Engine, corpus: Corpus) -> None:
+    await fill(engine, [corpus.enter("a", title="Firefox"), corpus.enter("b", title="Fox")])
+    assert (await engine.run(Query())).total == 2
+    assert (await engine.run(Query((Term("title", "firefox", 2.0),), kinds=("event",)))).total == 0

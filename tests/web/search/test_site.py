@@ -1,0 +1,207 @@
+"""What the site finds, from the save to the answer: with a hub beside it, on an index of its own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from finding import Searching
+from sqlalchemy import delete, select, update
+
+from web.db.tables import now
+from web.features.blog.models import Post, PostCategory
+from web.features.comments.models import Comment
+
+pytestmark = pytest.mark.parametrize("site_url", ["sqlite"], indirect=True)
+
+
+def _refusal(words: str) -> dict[str, str]:
+    return {"error": words, "next": "Correct it and ask again."}
+
+
+async def test_a_post_is_found_once_it_is_published_and_not_before(site: Searching) -> None:
+    post = await site.blog.draft("Firefox in winter", text="Snow.")
+    assert await site.found("firefox") == []
+    await site.blog.publish(post)
+    assert await site.found("firefox") == ["Firefox in winter"]
+    await site.blog.unpublish(post)
+    assert await site.found("firefox") == []
+
+
+async def test_words_of_a_draft_are_never_offered(site: Searching) -> None:
+    await site.blog.draft("Zanzibar", text="Zanzibar, Zanzibar.")
+    assert await site.found("zanzibra") == []
+    assert [term for _, term in site.answer["terms"]] == ["zanzibra"]
+    response = await site.browser.fetch("/autocomplete", params={"q": "zanz"})
+    assert (await response.json())["terms"] == []
+
+
+async def test_a_post_that_is_planned_is_not_found(site: Searching) -> None:
+    await site.blog.post("Tomorrow’s firefox", at=now() + timedelta(days=1))
+    assert await site.found("firefox") == []
+
+
+async def test_a_deleted_post_is_out_with_its_comments(site: Searching) -> None:
+    post = await site.blog.post("Firefox", text="Fast.")
+    await site.say(post.thread_id, "A comment on marmalade.")
+    assert await site.found("marmalade") == ["Firefox"]
+    async with site.database.saving() as session:
+        await session.delete(await session.get_one(Post, post.id))
+    assert await site.found("firefox") == []
+    assert await site.found("marmalade") == []
+    assert site.answer["total"] == 0
+
+
+async def test_comments_are_parts_of_their_page(site: Searching) -> None:
+    post = await site.blog.post("Marmalade", text="Oranges.")
+    await site.say(post.thread_id, "I like marmalade.")
+    await site.say(post.thread_id, "Nothing to say.")
+    assert await site.found("marmalade") == ["Marmalade"]
+    (result,) = site.answer["results"]
+    assert [part["url"] for part in result["parts"]] == ["/posts/marmalade#comment-1"]
+    assert site.answer["total"] == 2
+
+
+async def test_comments_of_a_draft_go_and_come_with_it(site: Searching) -> None:
+    post = await site.blog.post("Oranges", text="Fruit.")
+    await site.say(post.thread_id, "I like marmalade.")
+    assert await site.found("marmalade") == ["Oranges"]
+    await site.blog.unpublish(post)
+    assert await site.found("marmalade") == []
+    await site.blog.publish(post)
+    assert await site.found("marmalade") == ["Oranges"]
+    comment = site.answer["results"][0]
+    assert comment["type"] == "post-comment"
+
+
+async def test_a_comment_that_is_edited_or_removed_is_followed(site: Searching) -> None:
+    post = await site.blog.post("Oranges", text="Fruit.")
+    comment = await site.say(post.thread_id, "I like marmalade.")
+    assert await site.found("marmalade") == ["Oranges"]
+    await site.save(
+        lambda session: session.execute(update(Comment).where(Comment.id == comment.id).values(text="Jam."))
+    )
+    assert await site.found("marmalade") == []
+    assert await site.found("jam") == ["Oranges"]
+    await site.save(lambda session: session.execute(delete(Comment).where(Comment.id == comment.id)))
+    assert await site.found("jam") == []
+
+
+async def test_events_are_found_and_filtered_by_kind_and_category(site: Searching) -> None:
+    music = await site.calendar.category("Music")
+    await site.calendar.event("Brass on the Quay", music, description="Firefox plays.")
+    await site.blog.post("Firefox", "Web", text="A browser.")
+    assert await site.found("firefox") == ["Firefox", "Brass on the Quay"]
+    assert await site.found("firefox", kind="event") == ["Brass on the Quay"]
+    assert await site.found("firefox", category="music") == ["Brass on the Quay"]
+    assert await site.found("firefox category:WEB") == ["Firefox"]
+
+
+async def test_a_renamed_category_is_followed(site: Searching) -> None:
+    await site.blog.post("Firefox", "Web", text="A browser.")
+    assert await site.found("firefox category:web") == ["Firefox"]
+
+    async def rename(session: object) -> None:
+        category = await session.scalar(select(PostCategory))  # type: ignore[attr-defined]
+        category.name = "Browsers"
+
+    await site.save(rename)
+    assert await site.found("firefox category:browsers") == ["Firefox"]
+    assert await site.found("firefox category:web") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "\0",
+        "*",
+        "fire*",
+        "/fire.*/",
+        "fire AND",
+        "(",
+        '"',
+        "title:x",
+        "+(happy",
+        "--help",
+        "a:b:c",
+        "🎉",
+        "\u202e\u05d0",
+        "' OR 1=1",
+    ],
+)
+async def test_whatever_is_asked_is_text(site: Searching, query: str) -> None:
+    await site.blog.post("Firefox")
+    response = await site.browser.fetch("/search.json", params={"q": query})
+    assert response.status in {200, 400}
+    assert (await site.browser.look("/search", params={"q": query})).status == 200
+
+
+async def test_more_than_90_characters_are_refused_in_words(site: Searching) -> None:
+    response = await site.browser.fetch("/search.json", params={"q": "word " * 1_000})
+    assert (response.status, await response.json()) == (400, _refusal("A search has at most 90 characters."))
+    assert (await site.browser.look("/search", params={"q": "x" * 91})).status == 400
+    assert "A search has at most 90 characters. Shorten it" in site.browser.page
+
+
+async def test_autocomplete_has_its_shapes(site: Searching) -> None:
+    await site.blog.post("Firefox in winter")
+    await site.settle()
+    assert await (await site.browser.fetch("/autocomplete", params={"q": "fir"})).json() == {
+        "terms": ["firefox"],
+        "results": [{"type": "post", "title": "Firefox in winter", "url": "/posts/firefox-in-winter"}],
+    }
+    assert await (await site.browser.fetch("/autocompete/v1", params={"q": "firefix"})).json() == {
+        "results": [["/posts/firefox-in-winter", "Firefox in winter"]],
+        "terms": ["firefix", "firefox"],
+    }
+    response = await site.browser.fetch("/autocomplete")
+    assert (response.status, await response.json()) == (400, _refusal("Missing 'q'"))
+    # To the byte as it was.
+    response = await site.browser.fetch("/autocompete/v1")
+    assert (response.status, await response.json()) == (400, {"error": "Missing 'q'"})
+    response = await site.browser.fetch("/autocomplete", params={"q": "a", "n": "1000"})
+    assert (response.status, await response.json()) == (400, _refusal("'n' is from 1 to 20"))
+
+
+async def test_pages_of_results_that_cannot_be(site: Searching) -> None:
+    for page in ("0", "1000000000", "x", "-1"):
+        response = await site.browser.fetch("/search.json", params={"q": "a", "page": page})
+        assert (response.status, await response.json()) == (400, _refusal("'page' is from 1 to 30"))
+        assert (await site.browser.look("/search", params={"q": "a", "page": page})).status == 404
+
+
+async def test_the_first_of_two_queries_counts(site: Searching) -> None:
+    await site.blog.post("Firefox")
+    await site.settle()
+    response = await site.browser.fetch("/search.json?q=firefox&q=nothing")
+    assert (await response.json())["total"] == 1
+
+
+async def test_markup_in_a_title_is_text(site: Searching) -> None:
+    await site.blog.post("<script>alert(1)</script> &lt;b&gt;", text="Some *script* here.")
+    assert await site.found("script") == ["<script>alert(1)</script> &lt;b&gt;"]
+    highlights = site.answer["results"][0]["highlights"]
+    assert highlights["title"] == "&lt;<mark>script</mark>&gt;alert(1)&lt;/<mark>script</mark>&gt; &amp;lt;b&amp;gt;"
+    await site.browser.look("/search?q=script")
+    assert "<script>alert" not in site.browser.page
+
+
+async def test_two_posts_with_one_title_keep_their_order(site: Searching) -> None:
+    for day in (3, 1, 2):
+        await site.blog.post("Firefox", text="The same.", at=now() - timedelta(days=day))
+    await site.found("firefox")
+    assert [each["at"] for each in site.answer["results"]] == sorted(
+        (each["at"] for each in site.answer["results"]), reverse=True
+    )
+
+
+async def test_while_the_index_rests_the_newest_posts_are_offered(site: Searching) -> None:
+    await site.blog.post("Firefox")
+    await site.settle()
+    site.search.indexer.state.ready = False
+    assert (await site.browser.look("/search?q=firefox")).status == 503
+    assert "Search is resting" in site.browser.page
+    assert "/posts/firefox" in site.browser.page
+    assert (await site.browser.fetch("/search.json?q=firefox")).status == 503
+    # The rest of the site works.
+    assert (await site.browser.look("/")).status == 200

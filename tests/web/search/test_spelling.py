@@ -1,0 +1,111 @@
+"""What may have been meant."""
+
+from __future__ import annotations
+
+from web.features.search.asked import parse
+from web.features.search.blend import blend, boosts
+from web.features.search.finder import respelt
+from web.features.search.spelling import Known, Lookups, Spelling, spellings
+
+SEEN = Known(titles=3, texts=9)
+
+
+def _terms(words: str, **found: object) -> list[tuple[float, str]]:
+    made = spellings(words.split(), Lookups(**found))  # type: ignore[arg-type]
+    return [(each.score, " ".join(each.words)) for each in made]
+
+
+def test_the_worked_numbers_of_the_first_search() -> None:
+    """Of the post: four readings of "firefix", and what each counts in a title and in a text."""
+    scores = ((1.1, "firefix"), (0.857, "firefox"), (0.714, "firefli"), (0.667, "firfox"))
+    read = [Spelling(score, (word,)) for score, word in scores]
+    shown = [(round(2 * each, 3), round(each, 3)) for each in boosts(read)]
+    assert shown == [(8.8, 4.4), (5.142, 2.571), (2.856, 1.428), (1.334, 0.667)]
+
+
+def test_scores_are_the_lucene_suggesters() -> None:
+    near = {"firefix": [("firefox", SEEN), ("firefly", SEEN), ("firfox", SEEN)]}
+    assert _terms("firefix", near=near) == [(1.1, "firefix"), (0.857, "firefox")]
+
+
+def test_with_no_nearer_word_two_edits_count() -> None:
+    assert _terms("firefix", near={"firefix": [("firefly", SEEN)]}) == [(1.1, "firefix"), (0.714, "firefly")]
+
+
+def test_two_letters_the_wrong_way_round_are_one_edit() -> None:
+    assert _terms("rdeis", near={"rdeis": [("redis", SEEN)]}) == [(1.1, "rdeis"), (0.8, "redis")]
+
+
+def test_a_wrong_first_letter_counts_twice() -> None:
+    near = {"virefox": [("firefox", SEEN)]}
+    assert _terms("virefox", near=near) == [(1.1, "virefox"), (0.714, "firefox")]
+
+
+def test_a_word_that_is_there_has_no_other_spelling() -> None:
+    near = {"firefix": [("firefox", SEEN)]}
+    assert _terms("firefix", near=near, known={"firefix": Known(texts=1)}) == [(1.1, "firefix")]
+
+
+def test_a_word_without_hits_together_with_the_rest_may_be_a_more_frequent_one() -> None:
+    known = {"firm": Known(titles=1, texts=1), "works": SEEN}
+    near = {"firm": [("form", Known(titles=12, texts=40)), ("film", Known(titles=2, texts=3))]}
+    assert _terms("firm works", known=known, near=near, together=0) == [(1.1, "firm works"), (0.75, "form works")]
+    assert _terms("firm works", known=known, near=near, together=3) == [(1.1, "firm works")]
+
+
+def test_a_typo_of_a_comment_does_not_make_itself_right() -> None:
+    known = {"firefix": Known(comments=1)}
+    often = {"firefix": [("firefox", Known(titles=20, texts=30))]}
+    seldom = {"firefix": [("firefox", Known(titles=19, texts=30))]}
+    assert _terms("firefix", known=known, near=often)[1:] == [(0.857, "firefox")]
+    assert _terms("firefix", known=known, near=seldom)[1:] == []
+
+
+def test_what_one_text_alone_has_is_offered_to_nobody() -> None:
+    assert _terms("firefix", near={"firefix": [("firefax", Known(texts=1))]})[1:] == []
+
+
+def test_numbers_and_short_words_stay() -> None:
+    near = {"404": [("400", SEEN)], "php": [("pip", SEEN)], "3.11": [("3.10", SEEN)]}
+    for word in near:
+        assert _terms(word, near=near)[1:] == []
+
+
+def test_run_together_words_are_split_and_split_ones_joined() -> None:
+    known = {"web": SEEN, "development": SEEN, "red": SEEN, "bull": SEEN, "javascript": SEEN, "java": SEEN}
+    assert _terms("webdevelopment", known=known)[1:] == [(0.9, "web development")]
+    assert _terms("java scrip", known=known | {"javascrip": SEEN})[1:] == [(0.95, "javascrip")]
+    assert _terms("java script", known=known | {"script": SEEN}, together=4)[1:] == []
+    assert _terms("java script", known=known | {"script": SEEN}, together=0)[1:] == [(0.95, "javascript")]
+
+
+def test_three_parts_too() -> None:
+    known = {"web": SEEN, "socket": SEEN, "server": SEEN, "websocketserver": SEEN}
+    assert _terms("websocketserver", known=dict.fromkeys(("web", "socket", "server"), SEEN))[1:] == [
+        (0.85, "web socket server")
+    ]
+    assert _terms("web sock etserver", known=known | {"websocketserver": SEEN})[1:][0] == (0.95, "websocketserver")
+
+
+def test_all_typos_of_a_query_are_corrected_at_once() -> None:
+    near = {"djnago": [("django", SEEN)], "middlewrae": [("middleware", SEEN)]}
+    assert _terms("djnago middlewrae", near=near)[1] == (0.75, "django middleware")
+
+
+def test_at_most_five_readings() -> None:
+    near = {"firefix": [(f"firefi{letter}", SEEN) for letter in "abcdefgh"]}
+    assert len(_terms("firefix", near=near)) == 5
+
+
+def test_words_are_replaced_where_they_stand() -> None:
+    """The first search replaced wherever the letters stood, in other words too."""
+    asked = parse("on on_comit, on!")
+    (_, other) = spellings(asked.spoken, Lookups(known={"on": SEEN}, near={"comit": [("commit", SEEN)]}))
+    assert respelt(asked, other) == "on on_commit, on!"
+
+
+def test_the_same_words_are_one_clause() -> None:
+    asked = parse("redis cashe")
+    query = blend(asked, [Spelling(1.1, ("redis", "cashe")), Spelling(0.8, ("redis", "cache"))])
+    keys = [(each.field, getattr(each, "word", None) or each.words) for each in query.any]  # type: ignore[union-attr]
+    assert len(keys) == len(set(keys))

@@ -1,0 +1,280 @@
+"""GitHub's API, a fake of it: names as one types, histories, and what is new in a tag."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from headsup_site import Site
+from pushing import commit, github, push, sha, tag
+from visiting import PASSWORD, Browser
+
+from web.app import read_settings
+from web.features.accounts.people import create_user
+from web.features.headsup.api import tag_before, tags_missed
+from web.identity.passwords import Passwords
+from web.identity.roles import Role
+from web.settings import Settings
+
+
+class FakeApi:
+    """What GitHub says of ada/engine to everybody."""
+
+    def __init__(self) -> None:
+        self.tags = ["v1.9", "v1.10", "v1.1"]
+        self.commits = [self.commit("headsup: of the API"), self.commit("nothing"), self.commit("headsup: older")]
+        self.status = 200
+        self.asked: list[str] = []
+
+    @staticmethod
+    def commit(message: str) -> dict[str, Any]:
+        person = {"name": "Ada", "email": "ada@example.org"}
+        inner = {"message": message, "author": person, "committer": person}
+        return {
+            "sha": sha(message),
+            "html_url": "https://github.com/ada/engine/commit/x",
+            "commit": inner,
+            "author": None,
+        }
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path_qs)
+        if self.status != 200:
+            return web.json_response({"message": "API rate limit exceeded"}, status=self.status)
+        path = request.path
+        if path == "/repos/ada/engine":
+            owner = {"login": "ada", "avatar_url": "https://avatars.example.org/1"}
+            return web.json_response(
+                {"id": 4711, "full_name": "ada/engine", "description": "<b>It</b>", "owner": owner, "private": False}
+            )
+        if path == "/users/ada/repos":
+            return web.json_response([{"full_name": name} for name in ("ada/engine", "ada/english", "ada/loom")])
+        if path == "/repos/ada/engine/commits":
+            return web.json_response(self.commits)
+        if path == "/repos/ada/engine/tags":
+            return web.json_response([{"name": name} for name in self.tags])
+        if path.startswith("/repos/ada/engine/compare/"):
+            return web.json_response({"total_commits": len(self.commits), "commits": list(reversed(self.commits))})
+        return web.json_response({"message": "Not Found"}, status=404)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApi]:
+    fake = FakeApi()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", fake.answer)
+    async with TestServer(app) as server:
+        fake.url = str(server.make_url("")).rstrip("/")  # type: ignore[attr-defined]  # of this test
+        yield fake
+
+
+@pytest.fixture
+def settings(environ: dict[str, str], api: Any) -> Settings:
+    return read_settings({**environ, "GITHUB_API_URL": api.url})
+
+
+@pytest.fixture
+async def browser(site: Site, passwords: Passwords) -> Browser:
+    await create_user(site.database, passwords, "ada", PASSWORD, Role.USER)
+    browser = Browser(site.client)
+    await browser.sign_in()
+    return browser
+
+
+async def test_names_come_as_one_types(browser: Browser, api: FakeApi) -> None:
+    found = await browser.fetch("/headsup/names", params={"begins": "ada/en"})
+    assert await found.json() == {"names": ["ada/engine", "ada/english"]}
+    for odd in ("ada", "../x/y", "ada/e?x=1", ""):
+        found = await browser.fetch("/headsup/names", params={"begins": odd})
+        assert await found.json() == {"names": []}
+    api.status = 403
+    found = await browser.fetch("/headsup/names", params={"begins": "ada/en"})
+    assert await found.json() == {"names": []}
+
+
+async def test_history_is_fetched_and_tried(browser: Browser, api: FakeApi) -> None:
+    await browser.look("/headsup/new")
+    fields = {"name": "ada/engine", "send_to": "a@example.org", "act": "fetch", "words": "headsup", "breaking": ""}
+    await browser.submit("/headsup/new", fields)
+    assert "2 of 3 commits tell something" in browser.page
+    assert browser.page.index("older") < browser.page.index("of the API")
+    api.status = 403
+    await browser.look("/headsup/new")
+    await browser.submit("/headsup/new", fields)
+    assert "The history could not be fetched" in browser.page
+
+
+async def test_tag_has_all_commits_since_the_tag_before(site: Site, api: FakeApi) -> None:
+    await site.watch(tags_only=True, asks_api=True)
+    await site.told(github(push(commit("headsup: pushed to a branch"))))
+    await site.told(github(tag("v1.10", commit("at the tag"))))
+    (mail,) = site.mails()
+    body = " ".join(mail.get_body(("plain",)).get_content().split())
+    assert "All commits since v1.9, the tag before." in body
+    for text in ("pushed to a branch", "older", "of the API"):
+        assert text in body
+    assert "/repos/ada/engine/compare/v1.9...v1.10?per_page=100&page=1" in api.asked
+
+
+async def test_c18_tags_of_which_no_event_came_are_told_with_the_next(site: Site, api: FakeApi) -> None:
+    """GitHub sends none when more than three tags are pushed at once."""
+    await site.watch(tags_only=True, asks_api=True)
+    await site.told(github(tag("v1.1", commit("headsup: of the first"))))
+    assert "no event came" not in str(site.mails()[0].get_body(("plain",)).get_content())
+    api.commits.append(api.commit("headsup: of the one between"))
+    await site.told(github(tag("v1.10", commit("headsup: at the tag"))))
+    (mail,) = site.mails()
+    body = " ".join(mail.get_body(("plain",)).get_content().split())
+    assert "All commits since v1.1, the tag before that was heard of." in body
+    assert "Tags of which no event came: v1.9." in body
+    assert "of the one between" in body
+    assert "/repos/ada/engine/compare/v1.1...v1.10?per_page=100&page=1" in api.asked
+    deliveries = await site.deliveries()
+    assert [each.note for each in deliveries] == [
+        "",
+        "Tags of which no event came: v1.9. GitHub sends none for more than three at once.",
+    ]
+
+
+MISSED = [
+    ("v1.5", ["v1.1", "v1.2", "v1.3", "v1.4", "v1.5"], {"v1.1"}, ["v1.2", "v1.3", "v1.4"]),
+    ("v1.10", ["v1.10", "v1.9", "v1.8"], {"v1.8"}, ["v1.9"]),
+    # Of what was before anybody listened, nobody knows.
+    ("v1.5", ["v1.4", "v1.5"], set(), []),
+    ("v1.5", ["v1.4", "v1.5", "v1.6"], {"v1.6"}, []),
+    ("v1.5", ["v1.4", "v1.5"], {"v1.4"}, []),
+    ("v1.5", ["v1.4", "v1.5", "w1.4.1"], {"v1.4"}, []),
+    ("beta", ["alpha", "beta"], {"alpha"}, []),
+]
+
+
+@pytest.mark.parametrize(("name", "tags", "heard", "missed"), MISSED)
+def test_missed_tags_are_between_two_that_were_heard_of(
+    name: str, tags: list[str], heard: set[str], missed: list[str]
+) -> None:
+    assert tags_missed(name, tags, heard) == missed
+
+
+async def test_tag_says_when_nobody_could_be_asked(site: Site, api: FakeApi) -> None:
+    await site.watch(tags_only=True, asks_api=True)
+    api.status = 500
+    await site.told(github(tag("v1.10", commit("headsup: at the tag"))))
+    (mail,) = site.mails()
+    body = " ".join(mail.get_body(("plain",)).get_content().split())
+    assert "could not be asked: GitHub answers 500." in body
+
+
+BEFORE = [
+    ("v1.10", ["v1.9", "v1.10", "v1.1"], "v1.9"),
+    ("v2", ["v2", "v1"], "v1"),
+    ("v1", ["v2", "v1"], None),
+    ("v1.0", ["v1.0"], None),
+    ("beta", ["gamma", "beta", "alpha"], "alpha"),
+    ("1.2.10", ["1.2.9", "1.2.10", "v1.2.99"], "1.2.9"),
+]
+
+
+@pytest.mark.parametrize(("name", "tags", "before"), BEFORE)
+def test_tag_before_is_the_next_lower_number(name: str, tags: list[str], before: str | None) -> None:
+    assert tag_before(name, tags) == before
+
+
+# The JSON of before
+
+
+async def post(browser: Browser, path: str, data: Any) -> tuple[int, Any]:
+    async with browser.client.post(path, json=data) as response:
+        return response.status, await response.json()
+
+
+async def token(browser: Browser) -> str:
+    return str((await (await browser.fetch("/api/csrf")).json())["csrf_token"])
+
+
+async def test_who_is_signed_in_is_said(site: Site, passwords: Passwords) -> None:
+    browser = Browser(site.client)
+    assert await (await browser.fetch("/api/signedin")).json() == {"username": None}
+    assert await token(browser)
+    projects = await browser.fetch("/api/projects")
+    assert (projects.status, await projects.json()) == (403, {"error": "You must be logged in"})
+    preview = await browser.fetch("/api/preview-github-project?full_name=ada/engine")
+    assert preview.status == 403
+    await create_user(site.database, passwords, "ada", PASSWORD, Role.USER)
+    await browser.sign_in()
+    assert (await (await browser.fetch("/api/signedin")).json())["username"] == "ada"
+
+
+async def test_project_is_added_listed_and_deleted(site: Site, browser: Browser) -> None:
+    assert await (await browser.fetch("/api/projects")).json() == {"projects": []}
+    async with browser.client.post("/api/projects/add", data={}) as response:
+        assert (response.status, await response.json()) == (400, {"error": "Invalid request body"})
+    assert await post(browser, "/api/projects/add", {}) == (403, {"error": "Missing csrfmiddlewaretoken"})
+    assert (await post(browser, "/api/projects/add", {"csrfmiddlewaretoken": "xxx"}))[0] == 403
+    data: dict[str, Any] = {"csrfmiddlewaretoken": await token(browser)}
+    status, answer = await post(browser, "/api/projects/add", data)
+    assert status == 200
+    assert answer["_errors"]["send_to"] == ["No valid email address(es)"]
+    data |= {"github_full_name": "xxx/yyy", "github_webhook_secret": "secret enough", "send_to": "xxx"}
+    assert (await post(browser, "/api/projects/add", data))[1] == {
+        "_errors": {
+            "send_to": ["'xxx' not a valid email address"],
+            "github_full_name": ["Not found as a publically available GitHub project"],
+        }
+    }
+    data |= {"github_full_name": "ada/engine", "send_to": "me@example.org; you@example.org", "on_tag_only": False}
+    status, answer = await post(browser, "/api/projects/add", data)
+    assert status == 200
+    project = answer["project"]
+    (listed,) = (await (await browser.fetch("/api/projects")).json())["projects"]
+    assert listed == project
+    assert listed == {
+        "id": project["id"],
+        "github_full_name": "ada/engine",
+        "github_webhook_secret": None,
+        "trigger_word": "headsup",
+        "case_sensitive_trigger_word": False,
+        "on_tag_only": False,
+        "on_branch": "",
+        "send_to": "me@example.org\nyou@example.org",
+        "send_cc": None,
+        "send_bcc": None,
+        "payloads": {"times_used": 0, "times_messages_sent": 0},
+    }
+    assert await site.told(github(push(commit("headsup: x")), secret="secret enough")) == 202
+    (listed,) = (await (await browser.fetch("/api/projects")).json())["projects"]
+    assert listed["payloads"] == {"times_used": 1, "times_messages_sent": 1}
+    path = f"/api/projects/delete/{project['id']}"
+    assert await post(browser, path, {}) == (403, {"error": "Missing csrfmiddlewaretoken"})
+    assert await post(browser, path, {"csrfmiddlewaretoken": data["csrfmiddlewaretoken"]}) == (200, {"ok": True})
+    assert await (await browser.fetch("/api/projects")).json() == {"projects": []}
+
+
+@pytest.mark.parametrize("value", [{}, [], [{}], 7, 1.5, None, "x" * 1000, "\0", "\ud83d", True])
+async def test_values_of_any_kind_are_told_or_taken(browser: Browser, value: Any) -> None:
+    """An object for on_tag_only was answered 500."""
+    data: dict[str, Any] = {
+        "csrfmiddlewaretoken": await token(browser),
+        "github_full_name": "ada/engine",
+        "github_webhook_secret": "secret enough",
+        "send_to": "me@example.org",
+    }
+    fields = ("on_tag_only", "case_sensitive_trigger_word", "on_branch", "trigger_word", "send_cc", "send_bcc")
+    for name in (*fields, "send_to", "github_full_name", "github_webhook_secret"):
+        status, answer = await post(browser, "/api/projects/add", data | {name: value})
+        assert status == 200 or answer["error"] == "Invalid request body", (name, answer)
+        if "project" in answer:
+            path = f"/api/projects/delete/{answer['project']['id']}"
+            assert (await post(browser, path, {"csrfmiddlewaretoken": data["csrfmiddlewaretoken"]}))[0] == 200
+    status, answer = await post(browser, "/api/projects/add", {"csrfmiddlewaretoken": value})
+    assert status in {200, 400, 403}
+
+
+async def test_repository_is_previewed(browser: Browser) -> None:
+    assert (await browser.fetch("/api/preview-github-project")).status == 400
+    found = await browser.fetch("/api/preview-github-project", params={"full_name": "xxx/yyy"})
+    assert await found.json() == {"project": None}
+    found = await browser.fetch("/api/preview-github-project", params={"full_name": "ada/engine"})
+    assert (await found.json())["project"]["full_name"] == "ada/engine"

@@ -1,0 +1,109 @@
+"""Other targets than mail: chats, webhooks, and the hub."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from headsup_site import Site
+from pushing import commit, github, push, repository
+from sqlalchemy import select
+
+from hub.publisher import RecordingPublisher
+from web.features.headsup.hints import told_channel
+from web.features.headsup.models import HeadsupNotice, HeadsupTarget
+
+
+class Receiver:
+    """Takes what is posted, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.statuses: list[int] = []
+        self.url = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.got.append((request.path, dict(request.headers), await request.read()))
+        return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    found = Receiver()
+    app = web.Application()
+    app.router.add_post("/{name}", found.take)
+    async with TestServer(app) as server:
+        found.url = str(server.make_url("")).rstrip("/")
+        yield found
+
+
+async def states(site: Site) -> list[tuple[str, str]]:
+    async with site.database.reading() as session:
+        return [
+            (each.state, each.error) for each in await session.scalars(select(HeadsupNotice).order_by(HeadsupNotice.id))
+        ]
+
+
+async def test_chat_is_sent_text_that_calls_nobody(site: Site, receiver: Receiver) -> None:
+    await site.watch(to="", slack=f"{receiver.url}/slack")
+    await site.told(github(push(commit("headsup: <!channel> & run it"))))
+    ((path, _, body),) = receiver.got
+    text = json.loads(body)["text"]
+    assert path == "/slack"
+    assert "&lt;!channel&gt; &amp; run it" in text
+    assert "Ada Lovelace" in text
+    assert await states(site) == [("sent", "")]
+
+
+async def test_webhook_is_signed_and_keeps_its_id(site: Site, receiver: Receiver) -> None:
+    await site.watch(to="", webhook=f"{receiver.url}/hook")
+    await site.told(github(push(commit("headsup: signed"))))
+    ((_, headers, body),) = receiver.got
+    async with site.database.reading() as session:
+        secret = await session.scalar(select(HeadsupTarget.secret))
+    assert secret is not None
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    expected = base64.b64encode(hmac.new(key, signed, "sha256").digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+    data = json.loads(body)
+    assert data["type"] == "headsup"
+    assert data["data"]["entries"][0]["text"] == "signed"
+
+
+@pytest.mark.parametrize(("status", "state"), [(503, "waiting"), (429, "waiting"), (410, "refused"), (404, "refused")])
+async def test_target_that_refuses_is_tried_again_or_given_up(
+    site: Site, receiver: Receiver, status: int, state: str
+) -> None:
+    await site.watch(to="team@example.org", webhook=f"{receiver.url}/hook")
+    receiver.statuses = [status]
+    await site.told(github(push(commit("headsup: x"))))
+    assert ("sent", "") in await states(site)
+    assert (state, f"answers {status}") in await states(site)
+    # The others have it.
+    assert len(site.mails()) == 1
+
+
+async def test_private_addresses_are_nobodys_target(site: Site) -> None:
+    await site.watch(to="", webhook="http://10.0.0.1/hook http://169.254.169.254/latest")
+    await site.told(github(push(commit("headsup: x"))))
+    assert {state for state, _ in await states(site)} == {"refused"}
+    assert all("not public" in error for _, error in await states(site))
+
+
+async def test_hub_is_told_each_time_and_of_private_ones_a_number_only(
+    site: Site, publisher: RecordingPublisher
+) -> None:
+    project = await site.watch()
+    await site.told(github(push(commit("headsup: for all"))))
+    await site.told(github(push(commit("headsup: secret"), repository=repository(private=True))))
+    told: list[Any] = [data for channel, data in publisher.published if channel.strip("/") == told_channel(project)]
+    assert told[0]["headsup"]["entries"][0]["text"] == "for all"
+    assert told[1] == {"id": told[1]["id"]}
+    assert "secret" not in json.dumps(told[1])

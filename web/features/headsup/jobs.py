@@ -1,0 +1,511 @@
+"""What is done later: a delivery is looked at, a notice is sent, old deliveries are forgotten.
+
+`headsup push` writes, in the transaction that ends it, what the delivery told, the ledger, and a notice and its job for
+each target: all of it once, whatever dies when. `headsup notice` sends one of them, at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import undefer
+
+from ...db.tables import now
+from ...pages import keys
+from ...services.jobs.kinds import Every, GiveUp, Job, Kind, TryAgain
+from ...services.jobs.rows import New
+from . import judging
+from .api import commits_of_tags
+from .headsups import MAX_ENTRIES, HeadsUp, told
+from .judging import Judged
+from .models import (
+    MAX_ERROR,
+    MAX_NOTE,
+    HeadsupAddress,
+    HeadsupDelivery,
+    HeadsupMention,
+    HeadsupMessage,
+    HeadsupNotice,
+    HeadsupProject,
+    HeadsupRefusal,
+    HeadsupRule,
+    HeadsupTarget,
+)
+from .payloads import BadPayload
+from .projects import label_of, recognise, rule_of
+from .pushes import Commit, Repository, is_zero
+from .recipients import key_of
+from .rules import AGAIN_DAYS, Entry, Plan, plan
+from .settings import HeadsupSettings
+from .targets import deliver
+
+#: Of one statement: some milliseconds of the loop.
+_BATCH = 200
+
+#: Deliveries of tags that are looked through for those that were heard of.
+_HEARD = 200
+
+#: Commits of a rule that the log shows.
+_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    delivery: int
+    replay: bool = False
+
+
+async def run_push(job: Job) -> None:
+    """Look at a delivery by the rules of its project."""
+    given: _Given = job.data
+    async with job.app[keys.database].reading() as session:
+        delivery = await session.get(HeadsupDelivery, given.delivery, options=[undefer(HeadsupDelivery.body)])
+        if delivery is None or delivery.body is None:
+            return
+        project = await session.get_one(HeadsupProject, delivery.project_id)
+        asked = select(HeadsupRule).where(HeadsupRule.project_id == project.id).order_by(HeadsupRule.id)
+        rules = list(await session.scalars(asked))
+    try:
+        repository, judged, notes, remark = await _judge(job, delivery, project, rules)
+    except BadPayload as error:
+        async with job.saving() as session:
+            await _conclude(session, delivery.id, str(error), "unreadable")
+        return
+    try:
+        async with job.saving() as session:
+            # One push of a project at a time: no key of a table tells that two commits have the same text.
+            # The row's own key stays free, so that the hook may store deliveries meanwhile.
+            row = await session.get_one(HeadsupProject, project.id, with_for_update={"key_share": True})
+            elsewhere = recognise(row, repository)
+            if elsewhere:
+                await _conclude(session, delivery.id, elsewhere, "done")
+                return
+            writer = _Writer(job, session, row, delivery, {rule.id: rule for rule in rules}, repository, given.replay)
+            await writer.write(judged, notes)
+            if remark:
+                await _remark(session, delivery.id, remark)
+    except IntegrityError:
+        # Another delivery has told one of these commits meanwhile: look again.
+        raise TryAgain("the ledger changed meanwhile", after=0.2) from None
+
+
+async def _judge(
+    job: Job, delivery: HeadsupDelivery, project: HeadsupProject, rows: Sequence[HeadsupRule]
+) -> tuple[Repository | None, list[Judged], Mapping[str, Sequence[str]], str]:
+    """What the rules find, by ref what is to be said of how it was found, and what the project's people should know."""
+    assert delivery.body is not None
+    rules = [rule_of(row) for row in rows]
+    known = (delivery.is_form, delivery.forge, delivery.event)
+    if delivery.size > judging.PROMPT:
+        repository, _, judged = await job.in_process(
+            judging.judge_packed, delivery.body, *known, rules, project.default_branch
+        )
+        return repository, judged, {}, ""
+    body = judging.unpack(delivery.body)
+    read = judging.read(body, is_form=delivery.is_form, forge=delivery.forge, event=delivery.event)
+    more: dict[str, Sequence[Commit]] = {}
+    notes: dict[str, Sequence[str]] = {}
+    remark = ""
+    settings = job.app[keys.settings][HeadsupSettings]
+    for push in read.pushes if read.repository is not None else ():
+        if push.kind == "tag" and not push.deleted and any(row.tags_only for row in rows):
+            asks = delivery.forge == "github" and settings.asks_api and any(row.asks_api for row in rows)
+            if asks and read.repository is not None:
+                heard = await _tags_heard(job, project.id)
+                found = await commits_of_tags(job.app[keys.outbound], settings.api, read.repository.name, push, heard)
+                more[push.ref] = found.commits
+                notes[push.ref] = [*found.notes, *([found.words] if found.missed else [])]
+                remark = remark or found.words
+            else:
+                notes[push.ref] = (_FROM_PUSHES,)
+    if delivery.size <= judging.SMALL:
+        judged = judging.judge(read, rules, project.default_branch, more)
+    else:
+        judged = await job.in_thread(judging.judge, read, rules, project.default_branch, more)
+    return read.repository, judged, notes, remark
+
+
+async def _tags_heard(job: Job, project_id: int) -> set[str]:
+    """Tags of which deliveries came, as far as the log goes back."""
+    asked = (
+        select(HeadsupDelivery.found)
+        .where(HeadsupDelivery.project_id == project_id, HeadsupDelivery.found.contains('"ref": "refs/tags/'))
+        .order_by(HeadsupDelivery.id.desc())
+        .limit(_HEARD)
+    )
+    async with job.app[keys.database].reading() as session:
+        rows = list(await session.scalars(asked))
+    refs = [str(each.get("ref", "")) for row in rows for each in json.loads(row)]
+    return {ref.removeprefix("refs/tags/") for ref in refs if ref.startswith("refs/tags/")}
+
+
+_FROM_PUSHES = (
+    "These are from what was pushed since this was set up, and from the tag itself; whether each is in the tag, and"
+    " what was pushed before, only the forge knows."
+)
+
+
+class _Writer:
+    """Writes what a delivery came to, within the transaction that ends its job."""
+
+    def __init__(
+        self,
+        job: Job,
+        session: AsyncSession,
+        project: HeadsupProject,
+        delivery: HeadsupDelivery,
+        rules: Mapping[int, HeadsupRule],
+        repository: Repository | None,
+        replay: bool,
+    ) -> None:
+        self._job, self._session = job, session
+        self._project, self._delivery, self._rules = project, delivery, rules
+        self._repository = repository
+        self._replay = replay
+        self._moment = now()
+        self._settings: HeadsupSettings = job.app[keys.settings][HeadsupSettings]
+        self._used: dict[str, int] | None = None
+
+    async def write(self, judged: Sequence[Judged], notes: Mapping[str, Sequence[str]]) -> None:
+        found, count = [], 0
+        for each in judged:
+            rule = self._rules[each.rule_id]
+            shown: dict[str, Any] = {"rule": rule.id, "label": label_of(rule), "ref": each.push.ref}
+            if each.found.why:
+                found.append(shown | {"why": each.found.why})
+                continue
+            if each.found.waits:
+                kept = await self._keep(each)
+                why = "kept for the next tag" if kept else "told only when a tag is created"
+                found.append(shown | {"why": why, "commits": _commits(each, Plan(each.found.entries, (), ()))})
+                continue
+            entries = list(each.found.entries)
+            if each.push.kind == "tag":
+                entries = await self._with_kept(rule.id, entries)
+            decided = await self._decide(rule.id, entries)
+            if decided.told:
+                count += len(decided.told)
+                await self._tell(rule, each, decided, notes.get(each.push.ref, ()))
+            found.append(shown | {"told": len(decided.told), "commits": _commits(each, decided)})
+        await _conclude(self._session, self._delivery.id, _words(count, found), "done", found)
+
+    async def _decide(self, rule_id: int, entries: Sequence[Entry]) -> Plan:
+        if self._replay:
+            return plan(entries, (), ())
+        session = self._session
+        told: set[str] = set()
+        recent: set[str] = set()
+        since = self._moment - timedelta(days=AGAIN_DAYS)
+        is_told = (HeadsupMention.rule_id == rule_id) & HeadsupMention.entry.is_(None)
+        for some in _batches([entry.sha for entry in entries]):
+            told |= set(await session.scalars(select(HeadsupMention.sha).where(is_told, HeadsupMention.sha.in_(some))))
+        for some in _batches([entry.sameness for entry in entries]):
+            same = is_told & HeadsupMention.sameness.in_(some) & (HeadsupMention.at > since)
+            recent |= set(await session.scalars(select(HeadsupMention.sameness).where(same)))
+        decided = plan(entries, told, recent)
+        await self._note(rule_id, [*decided.told, *decided.again])
+        return decided
+
+    async def _note(self, rule_id: int, entries: Sequence[Entry]) -> None:
+        """Write into the ledger that these are told; what was kept of them for a tag is done with."""
+        shas = {sha: entry.sameness for entry in entries for sha in (entry.sha, *entry.others)}
+        for some in _batches(list(shas)):
+            kept = (HeadsupMention.rule_id == rule_id) & HeadsupMention.sha.in_(some)
+            await self._session.execute(delete(HeadsupMention).where(kept, HeadsupMention.entry.is_not(None)))
+        rows = [
+            {"rule_id": rule_id, "sha": sha[:64], "sameness": sameness, "at": self._moment, "place": 0}
+            for sha, sameness in shas.items()
+        ]
+        # No objects: of a push of 2,048 commits they would halt the loop for a tenth of a second.
+        for batch in _batches_of(rows):
+            await self._session.execute(insert(HeadsupMention), batch)
+            await asyncio.sleep(0)
+
+    async def _keep(self, each: Judged) -> int:
+        """Keep what was found in a branch for the next tag; how many that are not known yet."""
+        entries = {entry.sha: entry for entry in each.found.entries}
+        known: set[str] = set()
+        for some in _batches(list(entries)):
+            same = (HeadsupMention.rule_id == each.rule_id) & HeadsupMention.sha.in_(some)
+            known |= set(await self._session.scalars(select(HeadsupMention.sha).where(same)))
+        new = [entry for sha, entry in entries.items() if sha not in known]
+        self._session.add_all(
+            HeadsupMention(
+                rule_id=each.rule_id,
+                sha=entry.sha[:64],
+                sameness=entry.sameness,
+                at=self._moment,
+                place=place,
+                entry=json.dumps(asdict(entry)),
+            )
+            for place, entry in enumerate(new)
+        )
+        await self._session.flush()
+        return len(entries)
+
+    async def _with_kept(self, rule_id: int, entries: list[Entry]) -> list[Entry]:
+        """What was kept for a tag, before what the tag itself has."""
+        asked = select(HeadsupMention.entry).where(HeadsupMention.rule_id == rule_id, HeadsupMention.entry.is_not(None))
+        rows = await self._session.scalars(asked.order_by(HeadsupMention.at, HeadsupMention.place))
+        kept = [_entry_of(row) for row in rows if row is not None]
+        known = {entry.sha for entry in entries}
+        return [*(entry for entry in kept if entry.sha not in known), *entries]
+
+    async def _tell(self, rule: HeadsupRule, each: Judged, decided: Plan, notes: Sequence[str]) -> None:
+        replay = 0
+        if self._replay:
+            asked = select(func.max(HeadsupMessage.replay)).where(
+                HeadsupMessage.delivery_id == self._delivery.id,
+                HeadsupMessage.rule_id == rule.id,
+                HeadsupMessage.ref == each.push.ref,
+            )
+            replay = (await self._session.scalar(asked) or 0) + 1
+        push, repository = each.push, self._repository
+        more = list(notes)
+        if push.kind == "tag" and push.before and not is_zero(push.before):
+            more.append("The tag was moved: what it told before is not repeated.")
+        headsup = HeadsUp(
+            repository=self._project.name,
+            repository_url="" if repository is None else repository.url,
+            kind=push.kind,
+            ref=push.name,
+            compare_url=push.compare_url,
+            pusher=push.pusher,
+            forced=push.forced,
+            entries=tuple(told(entry) for entry in decided.told[:MAX_ENTRIES]),
+            more=max(0, len(decided.told) - MAX_ENTRIES),
+            again=len(decided.again),
+            unseen=push.unseen,
+            truncated=push.truncated,
+            notes=tuple(more),
+            replay=replay,
+        )
+        message = HeadsupMessage(
+            project_id=self._project.id,
+            delivery_id=self._delivery.id,
+            rule_id=rule.id,
+            ref=push.ref,
+            replay=replay,
+            is_public=repository is not None and repository.private is False,
+            created_at=self._moment,
+            data=json.dumps(headsup.as_data(), ensure_ascii=False),
+        )
+        self._session.add(message)
+        await self._session.flush()
+        await self._notify(rule, message)
+
+    async def _notify(self, rule: HeadsupRule, message: HeadsupMessage) -> None:
+        session = self._session
+        asked = select(HeadsupTarget).where(HeadsupTarget.rule_id == rule.id).order_by(HeadsupTarget.id)
+        targets = list(await session.scalars(asked))
+        addresses = select(HeadsupAddress).where(HeadsupAddress.project_id == self._project.id)
+        wants = {each.address: each for each in await session.scalars(addresses)}
+        notices = []
+        for target in targets:
+            state, error = "waiting", ""
+            if target.kind in {"to", "cc", "bcc"}:
+                state, error = await self._state_of(target, wants.get(key_of(target.address)))
+            notices.append(
+                HeadsupNotice(
+                    project_id=self._project.id,
+                    message_id=message.id,
+                    target_id=target.id,
+                    kind=target.kind,
+                    address=target.address,
+                    name=target.name,
+                    state=state,
+                    error=error,
+                    created_at=self._moment,
+                    changed_at=self._moment,
+                )
+            )
+        session.add_all(notices)
+        await session.flush()
+        due = [each.id for each in notices if each.state == "waiting"]
+        await self._job.app[keys.jobs].add_many(session, [new_notice(id) for id in due])
+
+    async def _state_of(self, target: HeadsupTarget, address: HeadsupAddress | None) -> tuple[str, str]:
+        if address is None or (address.confirmed_at is None and address.out_at is None):
+            return "asked", "has not said yes yet"
+        if address.out_at is not None:
+            return "out", "wants no more"
+        if not self._settings.mails and not self._settings.address_mails:
+            return "waiting", ""
+        if self._used is None:
+            self._used = await _sent_today(self._session, self._project.id, self._moment)
+        key = key_of(target.address)
+        if self._settings.mails and sum(self._used.values()) >= self._settings.mails:
+            return "limit", f"more than {self._settings.mails} mails of this project today"
+        if self._settings.address_mails and self._used.get(key, 0) >= self._settings.address_mails:
+            return "limit", f"more than {self._settings.address_mails} mails to this address today"
+        self._used[key] = self._used.get(key, 0) + 1
+        return "waiting", ""
+
+
+async def _sent_today(session: AsyncSession, project_id: int, moment: datetime) -> dict[str, int]:
+    """Mails of a project since midnight, by address."""
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    asked = (
+        select(func.lower(HeadsupNotice.address), func.count())
+        .where(
+            HeadsupNotice.project_id == project_id,
+            HeadsupNotice.created_at >= midnight,
+            HeadsupNotice.state.in_(("waiting", "sent")),
+            HeadsupNotice.kind.in_(("to", "cc", "bcc")),
+        )
+        .group_by(func.lower(HeadsupNotice.address))
+    )
+    return {row[0]: row[1] for row in await session.execute(asked)}
+
+
+async def _conclude(
+    session: AsyncSession, delivery_id: int, words: str, state: str, found: Sequence[Mapping[str, Any]] | None = None
+) -> None:
+    delivery = await session.get(HeadsupDelivery, delivery_id)
+    if delivery is not None:
+        delivery.outcome, delivery.state = words[:300], state
+        if found is not None:
+            delivery.found = json.dumps(found, ensure_ascii=False)
+
+
+async def _remark(session: AsyncSession, delivery_id: int, words: str) -> None:
+    delivery = await session.get(HeadsupDelivery, delivery_id)
+    if delivery is not None:
+        delivery.note = f"{delivery.note} {words}".strip()[:MAX_NOTE]
+
+
+def _words(count: int, found: Sequence[Mapping[str, Any]]) -> str:
+    if count:
+        return "1 heads-up" if count == 1 else f"{count} heads-ups"
+    if not found:
+        return "there are no rules"
+    reasons = list(dict.fromkeys(each.get("why") or _why_of(each["commits"]) for each in found))
+    return f"nothing: {'; '.join(reasons)}"
+
+
+def _why_of(commits: Sequence[Mapping[str, Any]]) -> str:
+    reasons = list(dict.fromkeys(str(each["why"]) for each in commits))
+    return ", ".join(reasons[:3]) if reasons else "no commits are listed"
+
+
+def _commits(each: Judged, decided: Plan) -> list[dict[str, Any]]:
+    """What the log shows of commits: those with remarks first."""
+    groups = (("", decided.told), ("told before", decided.known), (f"again within {AGAIN_DAYS} days", decided.again))
+    found = [(why, entry) for why, some in groups for entry in some][:_SHOWN]
+    shown: list[dict[str, Any]] = [{"id": entry.sha, "text": entry.text[:500], "why": why} for why, entry in found]
+    missed: list[dict[str, Any]] = [{"id": sha, "text": None, "why": why} for sha, why in each.found.missed]
+    return [*shown, *missed][:_SHOWN]
+
+
+def _entry_of(text: str) -> Entry:
+    values = json.loads(text)
+    return Entry(**{**values, "others": tuple(values["others"])})
+
+
+def _batches(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return _batches_of(list(dict.fromkeys(values)))
+
+
+def _batches_of(rows: list[Any]) -> Iterable[list[Any]]:
+    return [rows[at : at + _BATCH] for at in range(0, len(rows), _BATCH)]
+
+
+def new_notice(notice_id: int) -> New:
+    """The job that sends a notice."""
+    return New(NOTICE.name, {"notice": notice_id})
+
+
+async def run_notice(job: Job) -> None:
+    """Send a notice, and write down what became of it."""
+    try:
+        state = await deliver(job, job.data)
+    except GiveUp as error:
+        await _ended(job, "refused", str(error))
+        return
+    except TryAgain as error:
+        if job.attempt >= NOTICE.attempts:
+            await _ended(job, "refused", f"tried {job.attempt} times: {error}")
+            return
+        async with job.app[keys.database].saving() as session:
+            await _note(session, job, "waiting", str(error))
+        raise
+    if state:
+        await _ended(job, state, "wants no more" if state == "out" else "")
+
+
+async def _ended(job: Job, state: str, error: str) -> None:
+    async with job.saving() as session:
+        await _note(session, job, state, error)
+
+
+async def _note(session: AsyncSession, job: Job, state: str, error: str) -> None:
+    notice = await session.get(HeadsupNotice, job.data)
+    if notice is not None:
+        notice.state, notice.error = state, error[:MAX_ERROR]
+        notice.attempts, notice.changed_at = job.attempt, now()
+
+
+async def run_prune(job: Job) -> None:
+    """Forget what is older than it is kept, and payloads beyond what a project may have."""
+    settings: HeadsupSettings = job.app[keys.settings][HeadsupSettings]
+    database = job.app[keys.database]
+    before = now() - timedelta(seconds=settings.keep)
+    async with database.saving() as session:
+        await session.execute(delete(HeadsupDelivery).where(HeadsupDelivery.received_at < before))
+        await session.execute(delete(HeadsupRefusal).where(HeadsupRefusal.last_at < before))
+    async with database.reading() as session:
+        total = func.sum(HeadsupDelivery.kept)
+        asked = select(HeadsupDelivery.project_id).group_by(HeadsupDelivery.project_id)
+        full = list(await session.scalars(asked.having(total > settings.kept_bytes)))
+    for project_id in full:
+        await _prune_bodies(job, project_id, settings.kept_bytes)
+
+
+async def _prune_bodies(job: Job, project_id: int, most: int) -> None:
+    mine = HeadsupDelivery.project_id == project_id
+    async with job.app[keys.database].saving() as session:
+        asked = select(HeadsupDelivery.id, HeadsupDelivery.kept).where(mine, HeadsupDelivery.kept > 0)
+        size, last = 0, None
+        for id, kept in await session.execute(asked.order_by(HeadsupDelivery.id.desc())):
+            size += kept
+            if size > most:
+                last = id
+                break
+        if last is not None:
+            old = mine & (HeadsupDelivery.id <= last) & (HeadsupDelivery.state != "queued")
+            await session.execute(update(HeadsupDelivery).where(old).values(body=None, kept=0))
+
+
+def _push_data(data: Any) -> _Given:
+    return _Given(int(data["delivery"]), bool(data.get("replay")))
+
+
+PUSH = Kind(
+    name="headsup push", run=run_push, parse=_push_data, limit=120.0, attempts=12, first=2.0, longest=600.0, at_once=4
+)
+
+#: As `MAIL`: a server that is away may be so for a day or two.
+NOTICE = Kind(
+    name="headsup notice",
+    run=run_notice,
+    parse=lambda data: int(data["notice"]),
+    limit=180.0,
+    attempts=18,
+    first=60.0,
+    longest=4 * 3600.0,
+    at_once=5,
+)
+
+_PRUNE = Kind(name="headsup prune", run=run_prune, limit=300.0, attempts=3)
+
+KINDS = (PUSH, NOTICE, _PRUNE)
+
+PERIODIC = (Every(name="headsup prune", kind=_PRUNE.name, seconds=86400, offset=4 * 3600.0),)

@@ -1,0 +1,197 @@
+"""Projects, rules and the addresses that are asked: written by pages, the API and commands alike."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ...db.tables import now
+from ...services.jobs.queue import Queue
+from ...services.mail.addresses import Address, parse_address
+from ...services.mail.jobs import send
+from ...services.mail.messages import Mail
+from .forms import RuleForm
+from .jobs import new_notice
+from .models import (
+    ROTATION_DAYS,
+    HeadsupAddress,
+    HeadsupMention,
+    HeadsupNotice,
+    HeadsupProject,
+    HeadsupRule,
+    HeadsupTarget,
+)
+from .names import key_of
+from .recipients import key_of as address_key
+from .secrets import new_secret
+from .settings import HeadsupSettings
+from .texts import confirmation
+
+#: Days in which a heads-up that waited for a yes is still worth a mail.
+LATE_DAYS = 3
+
+
+class TooMany(Exception):
+    """One more than an account may have. The text is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who sets something up. user_id: None for the site itself. name: as mails call them. base: the site's address."""
+
+    user_id: int | None
+    name: str
+    base: str
+
+
+async def new_project(
+    session: AsyncSession, settings: HeadsupSettings, by: By, name: str, *, origin: str = "", secret: str | None = None
+) -> HeadsupProject:
+    """A project without rules. Raises TooMany."""
+    if by.user_id is not None:
+        mine = select(func.count()).select_from(HeadsupProject).where(HeadsupProject.owner_id == by.user_id)
+        if (await session.scalar(mine) or 0) >= settings.projects:
+            raise TooMany(f"An account has at most {settings.projects} projects.")
+    project = HeadsupProject(
+        owner_id=by.user_id, name=name, name_key=key_of(name), secret=secret or new_secret(), origin=origin
+    )
+    session.add(project)
+    await session.flush()
+    return project
+
+
+def rotate(project: HeadsupProject, secret: str | None = None) -> str:
+    """Give a project another secret; the one before is valid for ROTATION_DAYS more."""
+    project.old_secret, project.old_until = project.secret, now() + timedelta(days=ROTATION_DAYS)
+    project.secret = secret or new_secret()
+    return project.secret
+
+
+async def save_rule(
+    session: AsyncSession,
+    queue: Queue,
+    settings: HeadsupSettings,
+    by: By,
+    project: HeadsupProject,
+    form: RuleForm,
+    rule: HeadsupRule | None = None,
+) -> tuple[HeadsupRule, dict[str, str]]:
+    """A rule made or changed, and its addresses asked; the secrets of its new webhooks, by URL. Raises TooMany."""
+    if rule is None:
+        rule = HeadsupRule(project_id=project.id)
+        session.add(rule)
+    form.put(rule)
+    await session.flush()
+    if not rule.tags_only:
+        # Nothing waits for a tag any more.
+        kept = select(HeadsupMention).where(HeadsupMention.rule_id == rule.id, HeadsupMention.entry.is_not(None))
+        for mention in await session.scalars(kept):
+            await session.delete(mention)
+    shown = await _put_targets(session, rule, form)
+    addresses = [address for some in form.addresses().values() for address in some]
+    await ask(session, queue, settings, by, project, addresses)
+    return rule, shown
+
+
+async def _put_targets(session: AsyncSession, rule: HeadsupRule, form: RuleForm) -> dict[str, str]:
+    asked = select(HeadsupTarget).where(HeadsupTarget.rule_id == rule.id)
+    old = {(each.kind, each.address): each for each in await session.scalars(asked)}
+    shown = {}
+    for kind, addresses in form.addresses().items():
+        for address in addresses:
+            target = old.pop((kind, address.spec), None)
+            if target is None:
+                session.add(HeadsupTarget(rule_id=rule.id, kind=kind, address=address.spec, name=address.name))
+            else:
+                target.name = address.name
+    for kind, urls in form.urls().items():
+        for url in urls:
+            if old.pop((kind, url), None) is None:
+                secret = f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}" if kind == "webhook" else ""
+                session.add(HeadsupTarget(rule_id=rule.id, kind=kind, address=url, secret=secret))
+                if secret:
+                    shown[url] = secret
+    for target in old.values():
+        await session.delete(target)
+    await session.flush()
+    return shown
+
+
+async def ask(
+    session: AsyncSession,
+    queue: Queue,
+    settings: HeadsupSettings,
+    by: By,
+    project: HeadsupProject,
+    addresses: Iterable[Address],
+) -> int:
+    """Ask addresses that were not asked yet whether they want mail; how many. Raises TooMany, and asks nobody then."""
+    wanted = {address_key(each): each for each in addresses}
+    mine = HeadsupAddress.project_id == project.id
+    asked = select(HeadsupAddress.address).where(mine, HeadsupAddress.address.in_(list(wanted)))
+    known = set(await session.scalars(asked)) if wanted else set()
+    new = {key: address for key, address in wanted.items() if key not in known}
+    if not new:
+        return 0
+    since = now() - timedelta(days=1)
+    recent = HeadsupAddress.asked_at > since
+    if settings.asks and by.user_id is not None:
+        count = select(func.count()).select_from(HeadsupAddress).where(HeadsupAddress.asked_by == by.user_id, recent)
+        if (await session.scalar(count) or 0) + len(new) > settings.asks:
+            raise TooMany(f"An account may ask at most {settings.asks} addresses a day. Try again tomorrow.")
+    pestered = select(HeadsupAddress.address).where(HeadsupAddress.address.in_(list(new)), recent)
+    pestered = pestered.group_by(HeadsupAddress.address).having(func.count() >= settings.address_asks)
+    if settings.address_asks and (found := sorted(await session.scalars(pestered))):
+        raise TooMany(f"{found[0]} was asked too often today. Try again tomorrow.")
+    rows = [HeadsupAddress(project_id=project.id, address=key, asked_by=by.user_id, asked_at=now()) for key in new]
+    session.add_all(rows)
+    await session.flush()
+    mails = [_asking(by, project, row, new[row.address]) for row in rows]
+    await send(queue, session, mails)
+    return len(rows)
+
+
+async def ask_again(
+    session: AsyncSession, queue: Queue, settings: HeadsupSettings, by: By, project: HeadsupProject, row: HeadsupAddress
+) -> None:
+    """Ask an address once more that has not answered; it counts as another. Raises TooMany."""
+    if row.confirmed_at is not None or row.out_at is not None:
+        return
+    if row.asked_at is not None and row.asked_at > now() - timedelta(days=1):
+        raise TooMany(f"{row.address} was asked today. Try again tomorrow.")
+    row.asked_at = now()
+    await send(queue, session, [_asking(by, project, row, parse_address(row.address))])
+
+
+def _asking(by: By, project: HeadsupProject, row: HeadsupAddress, address: Address) -> Mail:
+    page = f"{by.base}/headsup/confirm/{row.token}"
+    return confirmation(to=address.spec, name=address.name, repository=project.name, owner=by.name, page=page)
+
+
+async def confirm(session: AsyncSession, queue: Queue, address: HeadsupAddress) -> int:
+    """An address says yes: it gets what waited for that in the last LATE_DAYS; how many those are."""
+    address.confirmed_at, address.out_at = now(), None
+    since = now() - timedelta(days=LATE_DAYS)
+    waiting = select(HeadsupNotice).where(
+        HeadsupNotice.project_id == address.project_id,
+        HeadsupNotice.state == "asked",
+        HeadsupNotice.created_at > since,
+        func.lower(HeadsupNotice.address) == address.address,
+    )
+    notices = list(await session.scalars(waiting.order_by(HeadsupNotice.id)))
+    for notice in notices:
+        notice.state, notice.error, notice.changed_at = "waiting", "", now()
+    await queue.add_many(session, [new_notice(notice.id) for notice in notices])
+    return len(notices)
+
+
+def take_out(address: HeadsupAddress) -> None:
+    """An address wants no more."""
+    if address.out_at is None:
+        address.out_at = now()

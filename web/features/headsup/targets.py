@@ -1,0 +1,172 @@
+"""Where a notice goes: a mail, a channel of Slack's shape, or a webhook of anybody's, signed.
+
+Each is a function of what is told: it returns once somebody else is responsible, or raises GiveUp or TryAgain.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import hdrs
+from sqlalchemy import select
+
+from ...pages import keys
+from ...pages.settings import PageSettings
+from ...services.jobs.kinds import GiveUp, Job, TryAgain
+from ...services.mail.addresses import parse_address
+from ...services.mail.jobs import POST_OFFICE, PostOffice
+from ...services.mail.messages import Mail, compose
+from ...services.outbound import Forbidden, Limits, OutboundError
+from .forges.signatures import sign_standard
+from .headsups import HeadsUp, Reader, html_of, reply_to, shown_text, subject_of, text_of
+from .models import HeadsupAddress, HeadsupMessage, HeadsupNotice, HeadsupProject, HeadsupTarget
+from .recipients import key_of
+
+#: Characters of a mail's body: 50 remarks of 4,000, each letter of which may be five in HTML.
+_MAX_MAIL = 2_000_000
+
+#: Of a message for a chat.
+_MAX_CHAT = 3_000
+
+_LIMITS = Limits(connect=10.0, gap=15.0, total=30.0, wire=64 * 1024, body=64 * 1024, redirects=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """A notice with all that sending it needs."""
+
+    row: HeadsupNotice
+    message: HeadsupMessage
+    project: HeadsupProject
+    headsup: HeadsUp
+    secret: str
+    out_token: str
+    is_out: bool
+    others: tuple[str, ...]
+    base: str
+
+
+async def deliver(job: Job, notice_id: int) -> str:
+    """Send a notice, and say what it is now: sent, out, or "" for one that waits no more. Raises GiveUp or TryAgain."""
+    notice = await _load(job, notice_id)
+    if notice is None:
+        return ""
+    if notice.is_out:
+        return "out"
+    await _WAYS[notice.row.kind](job, notice)
+    return "sent"
+
+
+async def _load(job: Job, notice_id: int) -> _Notice | None:
+    async with job.app[keys.database].reading() as session:
+        asked = (
+            select(HeadsupNotice, HeadsupMessage, HeadsupProject, HeadsupTarget.secret)
+            .join(HeadsupMessage, HeadsupMessage.id == HeadsupNotice.message_id)
+            .join(HeadsupProject, HeadsupProject.id == HeadsupNotice.project_id)
+            .outerjoin(HeadsupTarget, HeadsupTarget.id == HeadsupNotice.target_id)
+            .where(HeadsupNotice.id == notice_id)
+        )
+        row = (await session.execute(asked)).one_or_none()
+        if row is None or row[0].state != "waiting":
+            return None
+        notice, message, project, secret = row
+        same = select(HeadsupNotice.kind, HeadsupNotice.address).where(HeadsupNotice.message_id == message.id)
+        told = [(kind, address) for kind, address in await session.execute(same.order_by(HeadsupNotice.id))]
+        mine = (HeadsupAddress.project_id == project.id) & (HeadsupAddress.address == key_of(notice.address))
+        address = await session.scalar(select(HeadsupAddress).where(mine))
+    others = tuple(other for kind, other in told if kind in {"to", "cc"} and key_of(other) != key_of(notice.address))
+    is_out = address is not None and address.out_at is not None
+    base = job.app[keys.settings][PageSettings].url or project.origin
+    token = "" if address is None else address.token
+    headsup = HeadsUp.from_data(json.loads(message.data))
+    return _Notice(notice, message, project, headsup, secret or "", token, is_out, others, base)
+
+
+async def _mail(job: Job, notice: _Notice) -> None:
+    office: PostOffice = job.app[POST_OFFICE]
+    row, message, headsup = notice.row, notice.message, notice.headsup
+    out = f"{notice.base}/headsup/out/{notice.out_token}" if notice.base and notice.out_token else ""
+    log = f"{notice.base}/headsup/{notice.project.id}/log/{message.delivery_id}" if notice.base else ""
+    reader = Reader(others=notice.others, log=log, out=out)
+    mail = Mail(
+        to=row.address,
+        to_name=row.name,
+        subject=subject_of(headsup),
+        text=text_of(headsup, reader),
+        html=html_of(headsup, reader),
+        reply_to=reply_to(headsup),
+        list_id=f"headsup-{message.rule_id}",
+        list_name=f"Heads-ups of {notice.project.name}",
+        unsubscribe=out if out.startswith("https:") else None,
+    )
+    # Of the rule and the push: a mail that comes twice is the same one, to whomever it goes.
+    id = f"headsup-{message.id}.{int(message.created_at.timestamp() * 1000)}"
+    raw = compose(mail, office.sender, id, message.created_at.timestamp(), longest=_MAX_MAIL)
+    await office.postman.bring(raw, office.sender, parse_address(row.address), f"{id}.{row.id}")
+
+
+async def _slack(job: Job, notice: _Notice) -> None:
+    """What Slack's incoming webhooks take, and Mattermost's, Rocket.Chat's and Discord's (`…/slack`)."""
+    headsup = notice.headsup
+    lines = [f"*{_chat(subject_of(headsup))}*"]
+    for each in headsup.entries:
+        lines.append(f"{_chat(shown_text(each))}\n_{_chat(each.author or 'somebody')}, {each.sha[:10]}_")
+    text = "\n\n".join(lines)
+    if len(text) > _MAX_CHAT:
+        text = text[: _MAX_CHAT - 1] + "…"
+    await _post(job, notice.row.address, {"text": text}, {})
+
+
+def _chat(text: str) -> str:
+    # Slack's own three: what is written in a commit must not call everybody by <!channel>.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+async def _webhook(job: Job, notice: _Notice) -> None:
+    """As Standard Webhooks has it: the id is the same each time it is tried."""
+    moment = int(time.time())
+    id = f"headsup-{notice.message.id}-{notice.row.id}"
+    data = {
+        "type": "headsup",
+        "timestamp": notice.message.created_at.isoformat(),
+        "data": notice.headsup.as_data(),
+    }
+    body = orjson.dumps(data)
+    headers = {"webhook-id": id, "webhook-timestamp": str(moment)}
+    if notice.secret:
+        headers["webhook-signature"] = sign_standard(notice.secret, id, moment, body)
+    await _send(job, notice.row.address, body, headers)
+
+
+async def _post(job: Job, url: str, data: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    await _send(job, url, orjson.dumps(data), headers)
+
+
+async def _send(job: Job, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    sent = {hdrs.CONTENT_TYPE: "application/json", **headers}
+    try:
+        answer = await job.app[keys.outbound].fetch(url, method=hdrs.METH_POST, headers=sent, data=body, limits=_LIMITS)
+    except Forbidden as error:
+        raise GiveUp(str(error)) from None
+    except OutboundError as error:
+        raise TryAgain(str(error)) from None
+    if answer.ok:
+        return
+    if answer.status in {408, 425, 429} or answer.status >= 500:
+        raise TryAgain(f"answers {answer.status}", after=answer.retry_after)
+    # 410: it is gone, and says so.
+    raise GiveUp(f"answers {answer.status}")
+
+
+_WAYS: Mapping[str, Callable[[Job, _Notice], Awaitable[None]]] = {
+    "to": _mail,
+    "cc": _mail,
+    "bcc": _mail,
+    "slack": _slack,
+    "webhook": _webhook,
+}

@@ -1,0 +1,231 @@
+"""Engines: what they make, that all of them tell the same sizes, and that nothing breaks them."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from drawing import file_of, some_file
+from PIL import Image, ImageCms, PngImagePlugin
+
+from web.features.pictures.engines import ENGINES, FORMATS, engine, make
+from web.features.pictures.geometry import Size, Wanted
+from web.features.pictures.sniffing import NoPicture, read
+
+REAL = ["pillow", "vips"]
+
+
+@pytest.fixture(params=REAL)
+def real(request: pytest.FixtureRequest) -> Any:
+    return engine(request.param)
+
+
+@pytest.fixture
+def pillow() -> Any:
+    return engine("pillow")
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def test_real_and_noop_tell_the_same_sizes_and_files_have_them(pillow: Any) -> None:
+    """Of 500 files and wishes by chance."""
+    dice, noop = random.Random(19), engine("noop")
+    for number in range(500):
+        data = some_file(dice)
+        sides = [dice.choice([None, dice.randint(1, 300)]) for _ in range(2)]
+        focus = (dice.random(), dice.random())
+        wanted = Wanted(*sides, crop=dice.random() < 0.5, upscale=dice.random() < 0.3, focus=focus)
+        format = dice.choice(["webp", "jpeg", "png"])
+        real, told = make(pillow, pillow.open(data), wanted, format), make(noop, noop.open(data), wanted, format)
+        assert real.size == told.size, (number, wanted)
+        assert opened(real.data).size == (real.size.width, real.size.height)
+
+
+def test_noop_is_the_same_each_time_and_no_picture() -> None:
+    noop = engine("noop")
+    data = file_of()
+    first, second = (make(noop, noop.open(data), Wanted(30), "avif").data for _ in range(2))
+    assert first == second
+    assert first != make(noop, noop.open(data), Wanted(31), "avif").data
+    assert not noop.is_valid(first)
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "The file is empty."),
+        (b"<!doctype html><p>x", "This is a web page, not a picture."),
+        (b"GIF89a<script>alert(1)</script>", None),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG may carry scripts"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "This is a HEIC picture."),
+        (b"%!PS-Adobe", "This kind of picture is not taken."),
+        (b"\x89PNG\r\n\x1a\n", "The file ends in the middle of its header."),
+        (file_of()[:20], "The file ends in the middle of its header."),
+        (b"hello", "This is not a picture that we know."),
+    ],
+    ids=range(9),
+)
+def test_every_engine_refuses_what_is_no_picture(name: str, data: bytes, why: str | None) -> None:
+    maker = engine(name)
+    assert not maker.is_valid(data)
+    with pytest.raises(NoPicture) as caught:
+        maker.open(data)
+    assert why is None or str(caught.value).startswith(why)
+
+
+def png(width: int, height: int, *chunks: bytes) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + b"".join(chunks)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (png(9400, 9400), "it may have 40 megapixels"),
+        (png(1, 65_000), "a side may have 20,000 pixels"),
+        (png(0, 5), "The picture has no size."),
+        (b"RIFF\x20\0\0\0WEBPVP8L\x10\0\0\0\x2f" + struct.pack("<I", 9399 | 9399 << 14) + b"\0" * 20, "40 megapixels"),
+        (
+            b"GIF89a" + struct.pack("<HH", 2000, 2000) + b"\0\0\0" + (b"\x2c" + b"\0" * 9 + b"\x02\0") * 60,
+            "in 60 frames",
+        ),
+    ],
+    ids=["png", "thin", "nothing", "webp of 3 kB", "gif"],
+)
+def test_bombs_are_refused_by_their_header(data: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("it was opened"))
+    with pytest.raises(NoPicture, match=why):
+        engine("pillow").open(data)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_cut_files_are_not_valid(real: Any, format: str) -> None:
+    data = file_of((200, 200), format, "RGB" if format != "GIF" else "P")
+    assert real.is_valid(data)
+    assert not real.is_valid(data[: len(data) // 2])
+
+
+def test_rubbish_raises_nothing_else(pillow: Any) -> None:
+    """Bytes of good files, changed by chance."""
+    dice = random.Random(7)
+    for _ in range(300):
+        data = bytearray(some_file(dice))
+        for _ in range(dice.randint(1, 20)):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        try:
+            pillow.encode(pillow.open(bytes(data)), "webp", 50)
+        except NoPicture:
+            pass
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_turned_into_pixels(real: Any, orientation: int, format: str) -> None:
+    """The black half is where a viewer shows it, and nothing is left that would turn it again."""
+    data = file_of((60, 40), format, orientation=orientation)
+    made = opened(make(real, real.open(data), Wanted(), "png").data)
+    sizes = {True: (40, 60), False: (60, 40)}
+    assert made.size == sizes[orientation >= 5]
+    assert "exif" not in made.info
+    dark = {1: (5, 20), 2: (55, 20), 3: (55, 20), 4: (5, 20), 5: (20, 5), 6: (20, 5), 7: (20, 55), 8: (20, 55)}
+    assert made.convert("L").getpixel(dark[orientation]) < 60
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpegs_of_any_mode_come_out_as_rgb(real: Any, mode: str) -> None:
+    made = opened(make(real, real.open(file_of(mode=mode)), Wanted(20), "jpeg").data)
+    assert made.mode == "RGB"
+    assert made.getpixel((2, 5))[0] < 60
+    assert made.getpixel((17, 5))[0] > 195
+
+
+def test_sixteen_bits_don_t_turn_white(pillow: Any) -> None:
+    made = opened(make(pillow, pillow.open(file_of(format="PNG", mode="I;16")), Wanted(20), "png").data).convert("L")
+    assert made.getpixel((2, 5)) < 20
+    assert made.getpixel((17, 5)) > 235
+
+
+def test_see_through_is_on_white_where_a_format_has_none(pillow: Any) -> None:
+    image = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    picture = pillow.open(out.getvalue())
+    assert pillow.has_alpha(picture)
+    assert opened(pillow.encode(picture, "jpeg", 90)).getpixel((5, 5)) == (255, 255, 255)
+    assert opened(pillow.encode(picture, "webp", 90)).getpixel((5, 5))[3] == 0
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS))
+def test_nothing_of_the_files_words_goes_out(real: Any, format: str) -> None:
+    """Where it was taken, comments with scripts, profiles and texts."""
+    mark = b"SECRET-PLACE"
+    image = Image.new("RGB", (30, 30), "red")
+    exif = Image.Exif()
+    exif[0x010E] = mark.decode()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Comment", mark.decode())
+    for kind, options in (
+        ("JPEG", {"exif": exif, "comment": mark, "icc_profile": profile, "xmp": b"<x>" + mark}),
+        ("PNG", {"exif": exif, "pnginfo": texts, "icc_profile": profile}),
+        ("WEBP", {"exif": exif, "xmp": b"<x>" + mark, "icc_profile": profile}),
+        ("GIF", {"comment": mark}),
+    ):
+        out = io.BytesIO()
+        image.save(out, kind, **options)
+        assert mark in out.getvalue()
+        made = make(real, real.open(out.getvalue()), Wanted(20), format).data
+        assert mark not in made
+        assert b"acsp" not in made
+
+
+def test_profile_becomes_srgb_and_a_broken_one_nothing(pillow: Any) -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (lab, b"broken!"):
+        out = io.BytesIO()
+        Image.new("RGB", (10, 10), (200, 100, 50)).save(out, "PNG", icc_profile=profile)
+        made = opened(pillow.encode(pillow.open(out.getvalue()), "png", 0))
+        assert all(abs(a - b) < 3 for a, b in zip(made.getpixel((5, 5)), (200, 100, 50), strict=True))
+
+
+def test_of_an_animation_the_first_frame_is_taken(real: Any) -> None:
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    for kind in ("GIF", "WEBP", "PNG"):
+        out = io.BytesIO()
+        frames[0].save(out, kind, save_all=True, append_images=frames[1:])
+        assert read(out.getvalue()).frames == 2
+        made = opened(make(real, real.open(out.getvalue()), Wanted(), "png").data).convert("RGB")
+        assert made.getpixel((5, 5))[0] > 200
+
+
+def test_what_is_too_long_for_a_format_comes_as_another(pillow: Any) -> None:
+    made = make(pillow, pillow.open(file_of((17_000, 2), "PNG")), Wanted(), "webp")
+    assert made.format == "png"
+
+
+@pytest.mark.parametrize("name", ["pillow", "noop"])
+def test_engine_has_all_of_the_protocol(name: str) -> None:
+    maker = engine(name)
+    picture = maker.open(file_of())
+    assert maker.size(picture) == Size(60, 40)
+    assert maker.size(maker.crop(maker.scale(picture, Size(30, 20)), (5, 5, 10, 20))) == Size(5, 15)
+    size, colors = maker.colors(picture, 30)
+    assert (size, len(colors)) == (Size(30, 20), 30 * 20 * 4)
+    assert isinstance(maker.has_alpha(picture), bool)
+    assert callable(ENGINES[name])

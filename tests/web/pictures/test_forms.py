@@ -1,0 +1,115 @@
+"""What a row says of its picture, what a page shows before it is there, and how the forms are made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from drawing import file_of
+from PIL import Image
+
+from web.features.pictures import making
+from web.features.pictures.forms import Shown, form_sizes
+from web.features.pictures.forms import file_of as form_of
+from web.features.pictures.geometry import Size
+from web.features.pictures.making import hash_of, make_forms, make_thumb
+from web.features.pictures.placeholder import blurred
+from web.features.pictures.thumbhash import cells, encode
+
+
+def test_forms_are_never_larger_than_the_picture() -> None:
+    assert form_sizes(Size(4000, 3000)) == (Size(348, 261), Size(696, 522), Size(1392, 1044))
+    assert form_sizes(Size(500, 100)) == (Size(348, 70), Size(500, 100))
+    assert form_sizes(Size(20, 20)) == (Size(20, 20),)
+
+
+def test_row_comes_back_as_it_was() -> None:
+    shown = Shown("a" * 32, Size(4, 3), b"\x01\x02", True, (Size(4, 3),), ("webp", "png"), "Words “x”", "")
+    assert Shown.from_row(shown.as_row()) == shown
+    assert shown.srcset("webp") == f"/pictures/{'a' * 32}/4.webp 4w"
+    assert shown.src.endswith("/4.png")
+
+
+@pytest.mark.parametrize("name", ["../x.png", "5.gif", "5.png.exe", "x.png", "123456.png", ".png", "5.PNG"])
+def test_what_is_no_form(name: str) -> None:
+    assert form_of("a" * 32, name) is None
+    assert form_of("../" + "a" * 29, "5.png") is None
+    assert form_of("a" * 32, "348.avif") == (348, "avif")
+
+
+def test_picture_that_is_replaced_has_other_addresses() -> None:
+    assert hash_of(b"x") != hash_of(b"y")
+
+
+def colors_of(image: Image.Image) -> list[tuple[int, int, int]]:
+    return cells(encode(Size(*image.size), image.convert("RGBA").tobytes()), 4, 4)
+
+
+def test_thumb_looks_like_its_picture() -> None:
+    for color in ((255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (120, 200, 60)):
+        found = colors_of(Image.new("RGB", (40, 30), color))
+        assert all(abs(a - b) < 24 for cell in found for a, b in zip(cell, color, strict=True)), (color, found[0])
+    half = Image.new("RGB", (40, 40))
+    half.paste((255, 255, 255), (20, 0, 40, 40))
+    found = colors_of(half)
+    assert found[0][0] < 80 < 170 < found[3][0]
+
+
+def test_thumb_is_small_and_knows_what_can_be_seen_through() -> None:
+    clear = Image.new("RGBA", (30, 60), (255, 0, 0, 0))
+    hash = encode(Size(30, 60), clear.tobytes())
+    assert len(hash) < 30
+    assert all(min(cell) > 240 for cell in cells(hash, 3, 3))
+    with pytest.raises(ValueError, match="at most 100 pixels"):
+        encode(Size(101, 5), b"")
+
+
+def test_blur_has_the_pictures_size_and_no_style() -> None:
+    thumb = encode(Size(2, 1), bytes((9, 9, 9, 255, 200, 9, 9, 255)))
+    svg = blurred(Shown("a" * 32, Size(2000, 1000), thumb))
+    assert 'width="1392" height="696"' in svg
+    assert svg.count("<rect") == 24
+    assert "style" not in svg
+    assert "<rect" not in blurred(Shown("a" * 32, Size(2000, 1000)))
+
+
+@pytest.fixture
+def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process does other work afterwards."""
+    monkeypatch.setattr(making, "_bound", lambda: None)
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_forms_are_files_and_made_twice_they_are_the_same(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(file_of((800, 600)))
+    made = make_forms("pillow", str(source), str(tmp_path / "forms"))
+    assert (made.size, made.sizes, made.error) == (Size(800, 600), form_sizes(Size(800, 600)), "")
+    names = sorted(os.listdir(tmp_path / "forms"))
+    assert names == sorted(f"{width}.{format}" for width in (348, 696, 800) for format in ("avif", "webp", "jpeg"))
+    before = {name: (tmp_path / "forms" / name).read_bytes() for name in names}
+    assert make_forms("pillow", str(source), str(tmp_path / "forms")) == made
+    assert {name: (tmp_path / "forms" / name).read_bytes() for name in names} == before
+    assert len(make_thumb("pillow", str(source))) > 15
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_full_disk_leaves_no_piece_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(file_of())
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    made = make_forms("noop", str(source), str(tmp_path / "forms"))
+    assert (made.full, made.error) == (True, "No space left on device")
+    assert os.listdir(tmp_path / "forms") == []
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_broken_picture_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(file_of((300, 300))[:-2000])
+    assert make_forms("pillow", str(tmp_path / "source"), str(tmp_path / "f")).error.startswith("The picture is broken")
+    assert make_thumb("pillow", str(tmp_path / "source")) == b""

@@ -1,0 +1,93 @@
+"""In a browser: the room and the blur, then the picture, without a reload, and nothing moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from argon2 import PasswordHasher
+from drawing import file_of
+from playwright.async_api import Browser, expect
+from sqlalchemy import select
+from visiting import HINTS, Calendar
+
+from hub.app import Hub, running
+from hub.publisher import RecordingPublisher
+from hub.settings import Settings as HubSettings
+from web.app import create_app
+from web.db.database import Database
+from web.db.settings import DatabaseSettings
+from web.features.events.models import Event
+from web.features.pictures import jobs
+from web.features.pictures.forms import Shown
+from web.features.pictures.geometry import Size
+from web.features.pictures.keys import store
+from web.features.pictures.making import hash_of
+from web.features.pictures.settings import PictureSettings
+from web.pages import keys
+from web.services.jobs.settings import JobSettings
+from web.settings import Settings
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.parametrize("site_url", ["sqlite"], indirect=True),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+EVENT = "/events/brass-on-the-quay"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def served(settings: Settings, site_url: str, tmp_path: Path) -> AsyncIterator[tuple[str, object, Database]]:
+    """The site with a hub, jobs and the real engine."""
+    settings = settings.with_(DatabaseSettings, var=tmp_path).with_(PictureSettings, engine="pillow")
+    settings = settings.with_(JobSettings, serve=True)
+    hub = Hub(HubSettings(drain_timeout=1.0))
+    database = Database(site_url, hub.publisher, hints=HINTS)
+    calendar = Calendar(Database(site_url, RecordingPublisher(), hints=HINTS), RecordingPublisher())
+    await calendar.event("Brass on the Quay", await calendar.category("Music"), description="Three bands.")
+    await calendar.database.notifier.flush()
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    app = create_app(settings, hub.publisher, database=database, tops=hub.followers, hasher=hasher)
+    hub.setup(app)
+    async with running(app, hub) as url:
+        await database.start()
+        yield url, app, database
+    await calendar.database.close()
+    await database.close()
+
+
+async def test_picture_comes_into_the_open_page(shared_chromium: Browser, served: tuple[str, object, Database]) -> None:
+    url, app, database = served
+    data = file_of((1200, 800))
+    shown = Shown(hash_of(data), Size(1200, 800), alt="The quay")
+    original = app[store].original(shown.hash)  # type: ignore[index]  # an application
+    original.parent.mkdir(parents=True)
+    original.write_bytes(data)
+    async with database.saving() as session:
+        event = await session.scalar(select(Event))
+        assert event is not None
+        event.picture = shown.as_row()
+        number = event.id
+    page = await (await shared_chromium.new_context(base_url=url)).new_page()
+    shifts = "new PerformanceObserver((list) => { for (const each of list.getEntries()) window.shift += each.value; })"
+    await page.add_init_script(f"window.shift = 0; {shifts}.observe({{type: 'layout-shift', buffered: true}})")
+    await page.goto(EVENT)
+    blur = page.locator("figure.picture svg.picture-blur")
+    await expect(blur).to_be_visible()
+    room = await page.locator("figure.picture").bounding_box()
+    await page.wait_for_function("() => window.Fanout?.status === 'websocket'")
+    await page.evaluate("window.same = true")
+    async with database.saving() as session:
+        await jobs.plan(session, app[keys.jobs], "events", number, shown.hash)  # type: ignore[index]  # an application
+    image = page.locator("figure.picture img")
+    await expect(image).to_be_visible()
+    await page.wait_for_function("document.querySelector('figure.picture img').complete")
+    assert await image.evaluate("(image) => image.naturalWidth > 0 && image.currentSrc.endsWith('.avif')")
+    assert await page.locator("figure.picture").bounding_box() == room
+    await asyncio.sleep(0)
+    assert await page.evaluate("[window.same, window.shift]") == [True, 0]
+    await page.context.close()

@@ -1,0 +1,215 @@
+"""A picture is sent, made ready by a job, and shown; no request touches an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import FormData
+from drawing import file_of
+from sqlalchemy.ext.asyncio import AsyncSession
+from visiting import Browser
+
+from hub.publisher import RecordingPublisher
+from web.db.database import Database
+from web.db.settings import DatabaseSettings
+from web.features.events.models import Event
+from web.features.pictures import engines
+from web.features.pictures.jobs import MAKING, Work
+from web.features.pictures.keys import store
+from web.features.pictures.models import HasPicture, owner_of
+from web.features.pictures.settings import PictureSettings
+from web.services.jobs.kinds import GiveUp
+from web.settings import Settings
+
+EVENT = "/events/brass-on-the-quay"
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    return settings.with_(DatabaseSettings, var=tmp_path / "var")
+
+
+def page_of(event: Event) -> str:
+    return f"/manage/events/{event.id}/picture"
+
+
+async def send(manager: Browser, event: Event, data: bytes, name: str = "x.png", **fields: str) -> Any:
+    await manager.look(page_of(event))
+    form = FormData()
+    token = re.search(r'name="csrf_token" value="([^"]*)"', manager.page)
+    form.add_field("csrf_token", token[1] if token else "")
+    for field, value in fields.items():
+        form.add_field(field, value)
+    form.add_field("file", io.BytesIO(data), filename=name, content_type="image/png")
+    return await manager.client.post(page_of(event), data=form, headers={"Accept": "text/html"}, allow_redirects=False)
+
+
+@dataclass
+class Doing:
+    """A job as its handler is given it, done here."""
+
+    app: Any
+    data: Any
+    database: Database
+
+    async def in_process(self, function: Callable[..., Any], *args: Any, limit: float | None = None) -> Any:
+        return await asyncio.to_thread(function, *args)
+
+    def saving(self) -> AbstractAsyncContextManager[AsyncSession]:
+        return self.database.saving()
+
+
+async def make(manager: Browser, event: Event, database: Database, hash: str) -> None:
+    job = Doing(manager.client.server.app, Work("events", event.id, hash), database)  # type: ignore[union-attr]  # a TestServer
+    await MAKING.run(job)  # type: ignore[misc]  # it is awaitable
+
+
+async def row_of(database: Database, event: Event) -> Event:
+    async with database.reading() as session:
+        return await session.get_one(Event, event.id)
+
+
+@pytest.fixture(autouse=True)
+def no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.features.pictures.making._bound", lambda: None)
+
+
+async def test_picture_is_sent_made_and_shown(
+    manager: Browser, concert: Event, database: Database, new_browser: Any, publisher: RecordingPublisher
+) -> None:
+    response = await send(manager, concert, file_of((800, 600), "PNG"), alt=" The quay ")
+    assert (response.status, response.headers["Location"]) == (303, EVENT)
+    shown = (await row_of(database, concert)).shown_picture
+    assert shown is not None
+    assert (shown.size.width, shown.size.height, shown.ready, shown.alt) == (800, 600, False, "The quay")
+    visitor = await new_browser()
+    await visitor.look(EVENT)
+    # Its room is kept from the first paint on.
+    assert 'class="picture-blur" width="800" height="600"' in visitor.page
+    assert "<img" not in visitor.page
+    publisher.clear()
+    await make(manager, concert, database, shown.hash)
+    assert any(f"event-{concert.id}" in str(each) for each in publisher.published)
+    await visitor.look(EVENT)
+    assert f'srcset="/pictures/{shown.hash}/348.avif 348w, ' in visitor.page
+    assert 'width="800" height="600" alt="The quay"' in visitor.page
+    form = await visitor.client.get(f"/pictures/{shown.hash}/348.webp")
+    assert form.status == 200
+    assert form.headers["Content-Type"] == "image/webp"
+    assert form.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert form.headers["X-Content-Type-Options"] == "nosniff"
+    assert (await form.read()).startswith(b"noop webp 348x261")
+    part = await visitor.client.get(f"/pictures/{shown.hash}/348.webp", headers={"Range": "bytes=0-3"})
+    assert (part.status, await part.read()) == (206, b"noop")
+    again = await visitor.client.get(
+        f"/pictures/{shown.hash}/348.webp", headers={"If-None-Match": form.headers["ETag"]}
+    )
+    assert again.status == 304
+
+
+async def test_no_request_touches_an_engine(
+    manager: Browser, concert: Event, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touched(name: str) -> None:
+        raise AssertionError(f"a request opened {name}")
+
+    monkeypatch.setattr(engines, "ENGINES", {"noop": lambda: touched("noop"), "pillow": lambda: touched("pillow")})
+    assert (await send(manager, concert, file_of((80, 60), "PNG"))).status == 303
+    for path in (EVENT, f"{EVENT}/about", "/events", "/", page_of(concert)):
+        assert (await manager.look(path)).status == 200
+    assert (await row_of(database, concert)).picture is not None
+
+
+async def test_old_picture_is_not_made_for_the_new_one(manager: Browser, concert: Event, database: Database) -> None:
+    await send(manager, concert, file_of((80, 60), "PNG"))
+    first = (await row_of(database, concert)).shown_picture
+    await send(manager, concert, file_of((90, 60), "PNG"))
+    assert first is not None
+    await make(manager, concert, database, first.hash)
+    shown = (await row_of(database, concert)).shown_picture
+    assert shown is not None
+    assert (shown.size.width, shown.ready) == (90, False)
+
+
+async def test_alt_is_changed_alone_and_a_picture_is_taken_away(
+    manager: Browser, concert: Event, database: Database
+) -> None:
+    await send(manager, concert, file_of((80, 60), "PNG"))
+    await send(manager, concert, b"", name="", alt="Words")
+    shown = (await row_of(database, concert)).shown_picture
+    assert shown is not None
+    assert (shown.alt, shown.size.width) == ("Words", 80)
+    await send(manager, concert, b"", name="", remove="1")
+    assert (await row_of(database, concert)).picture is None
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<!doctype html><p>x", "This is a web page, not a picture."),
+        (b"<svg onload=alert(1)>", "SVG may carry scripts"),
+        (file_of((30, 30))[:15], "The file ends in the middle of its header."),
+    ],
+    ids=["html", "svg", "cut"],
+)
+async def test_what_is_no_picture_is_refused_with_a_word(
+    manager: Browser, concert: Event, database: Database, data: bytes, words: str
+) -> None:
+    response = await send(manager, concert, data, "photo.jpg")
+    assert response.status == 422
+    assert words in await response.text()
+    assert (await row_of(database, concert)).picture is None
+
+
+async def test_what_is_too_long_is_refused(manager: Browser, concert: Event, database: Database) -> None:
+    response = await send(manager, concert, file_of((30, 30), "PNG") + b"\0" * (32 * 1024**2))
+    assert response.status == 413
+    assert (await row_of(database, concert)).picture is None
+
+
+async def test_picture_that_breaks_later_says_so_to_who_sent_it(
+    manager: Browser, concert: Event, database: Database
+) -> None:
+    await send(manager, concert, file_of((80, 60), "PNG"))
+    shown = (await row_of(database, concert)).shown_picture
+    assert shown is not None
+    app = manager.client.server.app  # type: ignore[union-attr]  # a TestServer
+    app[store].original(shown.hash).write_bytes(b"rubbish")
+    with pytest.raises(GiveUp):
+        await make(manager, concert, database, shown.hash)
+    await manager.look(page_of(concert))
+    assert "This is not a picture that we know." in manager.page
+    await manager.look(EVENT)
+    assert "data-picture" not in manager.page
+
+
+async def test_only_who_may_change_an_owner_sends_it_pictures(browser: Browser, concert: Event) -> None:
+    assert (await browser.client.get(page_of(concert), allow_redirects=False)).status == 303
+    form = FormData()
+    form.add_field("file", b"x", filename="x.png")
+    response = await browser.client.post(page_of(concert), data=form, headers={"Origin": "https://evil.example"})
+    assert response.status == 403
+    assert (await browser.client.get("/pictures/" + "0" * 32 + "/348.png")).status == 404
+    assert (await browser.client.get("/pictures/..%2f..%2fx/348.png")).status == 404
+
+
+async def test_forms_with_files_are_for_who_takes_them(browser: Browser, concert: Event) -> None:
+    form = FormData()
+    form.add_field("text", b"x", filename="x.txt")
+    response = await browser.client.post(f"{EVENT}/comments", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+    assert response.status == 415
+
+
+def test_owners_are_known_by_their_tables() -> None:
+    assert {model.__tablename__ for model in HasPicture.__subclasses__()} == {"events", "posts"}  # type: ignore[attr-defined]
+    with pytest.raises(LookupError):
+        owner_of("users")
+    assert PictureSettings().engine == "pillow"

@@ -1,0 +1,110 @@
+"""A picture's forms, made in a process of its own: a function of a module, which is given paths and gives back sizes.
+
+Its memory is bounded, and each file is there whole or not at all. Made twice it makes the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .engines import Engine, engine, make
+from .forms import DRAWING, PHOTO, WIDTHS, form_sizes
+from .geometry import Size, Wanted
+from .sniffing import NoPicture
+from .thumbhash import encode
+
+#: Bytes of address space that a worker may have, beside what it has when it begins.
+MEMORY = 1024**3
+
+#: Pixels of the copy that a ThumbHash is made of.
+THUMB_SIDE = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """What was made. error: why nothing was, for whoever sent the picture."""
+
+    size: Size | None = None
+    thumb: bytes = b""
+    sizes: tuple[Size, ...] = ()
+    formats: tuple[str, ...] = PHOTO
+    error: str = ""
+    full: bool = False
+
+
+def hash_of(data: bytes) -> str:
+    """What a picture's addresses have: of its bytes, so that another picture has another."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def make_forms(name: str, source: str, folder: str, *, bounded: bool = True) -> Forms:
+    """All forms of the file at `source`, by an engine's name, as files in `folder`. bounded: the process is for this
+    alone, and gets no more memory than MEMORY from now on."""
+    if bounded:
+        _bound()
+    try:
+        return _forms(engine(name), Path(source).read_bytes(), Path(folder))
+    except NoPicture as error:
+        return Forms(error=str(error))
+    except MemoryError:
+        return Forms(error="The picture takes more memory than there is for it.")
+    except OSError as error:
+        # No room, or no right to write: it may be tried again.
+        return Forms(error=f"{error.strerror or error}", full=True)
+
+
+def make_thumb(name: str, source: str) -> bytes:
+    """The ThumbHash of the file at `source`; b"" for what is none, which `make_forms` says why."""
+    _bound()
+    try:
+        maker = engine(name)
+        return encode(*maker.colors(maker.open(Path(source).read_bytes(), THUMB_SIDE), THUMB_SIDE))
+    except (NoPicture, OSError, MemoryError):
+        return b""
+
+
+def _forms(maker: Engine[Any], data: bytes, folder: Path) -> Forms:
+    picture = maker.open(data, max(WIDTHS))
+    size = maker.size(picture)
+    formats = DRAWING if maker.has_alpha(picture) else PHOTO
+    made_sizes = []
+    folder.mkdir(parents=True, exist_ok=True)
+    # The largest first: the smaller ones are made of it, in a fraction of the time.
+    for wanted in reversed(form_sizes(size, WIDTHS)):
+        for format in formats:
+            made = make(maker, picture, Wanted(width=wanted.width), format)
+            put(folder / f"{wanted.width}.{format}", made.data)
+        if wanted != size:
+            picture = maker.scale(picture, wanted)
+        made_sizes.append(wanted)
+    thumb = encode(*maker.colors(picture, THUMB_SIDE))
+    return Forms(size, thumb, tuple(reversed(made_sizes)), formats)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file whole, or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _bound() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(OSError, ValueError, IndexError):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        wanted = used + MEMORY
+        if soft == resource.RLIM_INFINITY or soft > wanted:
+            resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))

@@ -1,0 +1,198 @@
+"""Pictures by Pillow. Each way in which a file can be broken ends in NoPicture."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image, ImageCms
+
+from .geometry import Size
+from .sniffing import NoPicture, read
+
+#: What files are opened as; an EPS named .jpg is none of these. Photos of many phones are MPO, which JPEG opens too.
+_OPENED = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
+
+#: What broken files raise in Pillow: an iCCP bomb a ValueError, one that is cut an OSError.
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    OverflowError,
+    TypeError,
+    KeyError,
+    IndexError,
+    struct.error,
+    MemoryError,
+    Image.DecompressionBombError,
+    ZeroDivisionError,
+    AttributeError,
+    NotImplementedError,
+)
+
+#: Where a picture that was opened smaller has its whole size.
+_WHOLE = "whole size"
+
+_FORMATS = {"avif": "AVIF", "webp": "WEBP", "jpeg": "JPEG", "png": "PNG"}
+
+
+@contextmanager
+def _careful() -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except _BROKEN as error:
+        raise NoPicture("The picture is broken, and can’t be read to its end.") from error
+
+
+class Pillow:
+    """The usual engine."""
+
+    name = "pillow"
+
+    def __init__(self) -> None:
+        # Else it knows five kinds, and no MPO.
+        Image.init()
+
+    def open(self, data: bytes, most: int | None = None) -> Image.Image:
+        # The header first: what is too large must not be unpacked.
+        header = read(data)
+        with _careful():
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_OPENED)
+            if header.kind == "png" and image.info.get("default_image"):
+                # What stands before an animation is for programs that know none.
+                image.seek(1)
+            if most is not None:
+                # A JPEG is decoded at a half, a quarter or an eighth of its size, in as much less time and memory.
+                image.draft(None, (2 * most, 2 * most))
+            image.load()
+            image = _plain(image)
+            if most is not None and (factor := min(image.size) // (2 * most)) > 1:
+                # Before colours are converted, which takes copies of it.
+                image = _reduced(image, factor)
+            picture = _turned(_srgb(image), header.orientation)
+            picture.info = {_WHOLE: header.size} if Size(*picture.size) != header.size else {}
+            return picture
+
+    def size(self, picture: Image.Image) -> Size:
+        whole: Size | None = picture.info.get(_WHOLE)
+        return whole or Size(*picture.size)
+
+    def is_valid(self, data: bytes) -> bool:
+        try:
+            self.open(data)
+        except NoPicture:
+            return False
+        return True
+
+    def has_alpha(self, picture: Image.Image) -> bool:
+        return picture.mode == "RGBA" and picture.getchannel("A").getextrema()[0] != 255
+
+    def colors(self, picture: Image.Image, side: int) -> tuple[Size, bytes]:
+        small = picture.convert("RGBA")
+        small.thumbnail((side, side))
+        return Size(*small.size), small.tobytes()
+
+    def scale(self, picture: Image.Image, size: Size) -> Image.Image:
+        with _careful():
+            # Far too large ones are halved first, by a cheaper way that can't be seen.
+            made = picture.resize((size.width, size.height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        made.info = {}
+        return made
+
+    def crop(self, picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+        return picture.crop(box)
+
+    def encode(self, picture: Image.Image, format: str, quality: int) -> bytes:
+        if format == "jpeg" and picture.mode == "RGBA":
+            ground = Image.new("RGB", picture.size, "white")
+            ground.paste(picture, mask=picture.getchannel("A"))
+            picture = ground
+        # Nothing that came with the file goes out: places, comments, profiles.
+        clean = Image.new(picture.mode, picture.size)
+        clean.paste(picture)
+        out = io.BytesIO()
+        known: dict[str, dict[str, Any]] = {
+            "jpeg": {"quality": quality, "progressive": True, "optimize": True},
+            "webp": {"quality": quality, "method": 4},
+            "avif": {"quality": quality, "speed": 8, "max_threads": 1},
+            "png": {"optimize": True},
+        }
+        with _careful():
+            clean.save(out, _FORMATS[format], **known[format])
+        return out.getvalue()
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    info = image.info
+    image = image.reduce(factor)
+    image.info = info
+    return image
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """In a mode that can be scaled and converted: RGB, RGBA, L or CMYK."""
+    if image.mode in {"I;16", "I;16L", "I;16B", "I"}:
+        # `convert` would make white of all that is above 255.
+        return image.point(lambda value: value / 256).convert("L") if image.mode != "I" else _from_32(image)
+    if image.mode == "F":
+        return image.convert("L")
+    if "transparency" in image.info and image.mode in {"P", "RGB", "L", "1"}:
+        return image.convert("RGBA")
+    if image.mode in {"P", "1", "YCbCr", "HSV", "LAB", "RGBX"}:
+        return image.convert("RGB")
+    if image.mode in {"LA", "PA", "La", "RGBa"}:
+        return image.convert("RGBA")
+    return image
+
+
+def _from_32(image: Image.Image) -> Image.Image:
+    high = image.getextrema()[1]
+    shift = 256 if isinstance(high, int | float) and high > 255 else 1
+    return image.point(lambda value: value / shift).convert("L")
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    target = "RGBA" if image.mode == "RGBA" else "RGB"
+    if profile and image.mode in {"RGB", "RGBA", "L", "CMYK"}:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            alpha = image.getchannel("A") if image.mode == "RGBA" else None
+            plain = image.convert("RGB") if image.mode == "RGBA" else image
+            made = ImageCms.profileToProfile(
+                plain,
+                source,
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+                renderingIntent=ImageCms.Intent.PERCEPTUAL,
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+            assert made is not None
+            if alpha is not None:
+                made.putalpha(alpha)
+            return made
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AssertionError):
+            # A broken profile says nothing.
+            pass
+    return image if image.mode == target else image.convert(target)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """Turned as the header says."""
+    method = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }.get(orientation)
+    return image if method is None else image.transpose(method)

@@ -1,0 +1,200 @@
+"""What a file is by its first bytes, how large the picture in it is, and how it is turned: without decoding it. Pure.
+
+The name and the type that came with a file count for nothing. A picture that needs more memory than we have is refused
+by its header, before anything of it is unpacked.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from .geometry import Size, turned
+
+#: Pixels of all frames, of a side, and frames that are looked at.
+MAX_PIXELS = 40_000_000
+MAX_SIDE = 20_000
+MAX_FRAMES = 300
+
+
+class NoPicture(Exception):
+    """A file is no picture that is taken; the text says why, for whoever sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself. size: as it is seen, turned by its orientation. frames: at least so many."""
+
+    kind: str
+    stored: Size
+    orientation: int = 1
+    frames: int = 1
+
+    @property
+    def size(self) -> Size:
+        """As it is seen."""
+        return turned(self.stored, self.orientation)
+
+
+def read(data: bytes) -> Header:
+    """The header of a file. Raises NoPicture."""
+    if not data:
+        raise NoPicture("The file is empty.")
+    try:
+        found = _read(data)
+    except (struct.error, IndexError, ValueError):
+        raise NoPicture("The file ends in the middle of its header.") from None
+    if found is None:
+        raise NoPicture(_what(data))
+    size = found.stored
+    if size.width < 1 or size.height < 1:
+        raise NoPicture("The picture has no size.")
+    if max(size.width, size.height) > MAX_SIDE:
+        raise NoPicture(f"The picture is {size.width} × {size.height}; a side may have {MAX_SIDE:,} pixels.")
+    if size.width * size.height * found.frames > MAX_PIXELS:
+        of = f" in {found.frames} frames" if found.frames > 1 else ""
+        raise NoPicture(
+            f"The picture is {size.width} × {size.height}{of}; it may have {MAX_PIXELS // 10**6} megapixels."
+        )
+    return found
+
+
+def _read(data: bytes) -> Header | None:
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png(data)
+    if data[:6] in {b"GIF87a", b"GIF89a"}:
+        width, height = struct.unpack("<HH", data[6:10])
+        return Header("gif", Size(width, height), 1, max(1, min(_gif_frames(data), MAX_FRAMES + 1)))
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp(data)
+    if (data[4:8] == b"ftyp" and b"avif" in data[8:40]) or data[4:12] == b"ftypavis":
+        return _avif(data)
+    return None
+
+
+def _what(data: bytes) -> str:
+    start = data[:512].lstrip().lower()
+    if data[4:8] == b"ftyp" and data[8:12] in {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim"}:
+        return "This is a HEIC picture. Send it as JPEG; iPhones have that at Settings, Camera, Formats."
+    if start.startswith((b"<svg", b"<?xml")) or b"<svg" in start:
+        return "SVG may carry scripts and is not taken. Send a PNG of it."
+    if start.startswith((b"<!doctype", b"<html")) or b"<script" in start:
+        return "This is a web page, not a picture."
+    if data[:4] in {b"II*\0", b"MM\0*"} or data[:2] == b"BM" or data[:4] == b"8BPS" or data[:4] == b"%!PS":
+        return "This kind of picture is not taken. Send a JPEG, PNG, GIF, WebP or AVIF."
+    return "This is not a picture that we know. Send a JPEG, PNG, GIF, WebP or AVIF."
+
+
+def _jpeg(data: bytes) -> Header:
+    at, orientation = 2, 1
+    while True:
+        if data[at] != 0xFF:
+            raise ValueError
+        while data[at] == 0xFF:
+            at += 1
+        marker = data[at]
+        at += 1
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            continue
+        (length,) = struct.unpack(">H", data[at : at + 2])
+        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
+            height, width = struct.unpack(">HH", data[at + 3 : at + 7])
+            return Header("jpeg", Size(width, height), orientation)
+        if marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\0\0" and orientation == 1:
+            orientation = _orientation(data[at + 8 : at + length])
+        at += length
+
+
+def _png(data: bytes) -> Header:
+    if data[12:16] != b"IHDR":
+        raise ValueError
+    width, height = struct.unpack(">II", data[16:24])
+    orientation, frames, at = 1, 1, 8
+    # Chunks that count come before or behind the picture; an animation says its frames before.
+    while at + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        if kind == b"acTL":
+            (frames,) = struct.unpack(">I", data[at + 8 : at + 12])
+        elif kind == b"eXIf":
+            orientation = _orientation(data[at + 8 : at + 8 + length])
+        at += length + 12
+    return Header("png", Size(width, height), orientation, max(1, min(frames, MAX_FRAMES + 1)))
+
+
+def _webp(data: bytes) -> Header:
+    kind = data[12:16]
+    orientation, frames = 1, 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack("<HH", data[26:30])
+        size = Size(width & 0x3FFF, height & 0x3FFF)
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack("<I", data[21:25])
+        size = Size((bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1)
+    elif kind == b"VP8X":
+        size = Size(int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1)
+        at, count = 12, 0
+        while at + 8 <= len(data):
+            chunk, length = struct.unpack("<4sI", data[at : at + 8])
+            if chunk == b"EXIF":
+                orientation = _orientation(data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0"))
+            count += chunk == b"ANMF"
+            at += 8 + length + (length & 1)
+        frames = max(1, min(count, MAX_FRAMES + 1))
+    else:
+        raise ValueError
+    return Header("webp", size, orientation, frames)
+
+
+def _avif(data: bytes) -> Header:
+    at = data.find(b"ispe", 0, 64 * 1024)
+    if at < 0:
+        raise ValueError
+    width, height = struct.unpack(">II", data[at + 8 : at + 16])
+    # The largest: an alpha plane and tiles have their own.
+    while (at := data.find(b"ispe", at + 4, 64 * 1024)) >= 0:
+        other = struct.unpack(">II", data[at + 8 : at + 16])
+        width, height = max((width, height), other, key=lambda pair: pair[0] * pair[1])
+    quarter = 0
+    at = data.find(b"irot", 0, 64 * 1024)
+    if at >= 0:
+        quarter = data[at + 4] & 3
+    return Header("avif", Size(width, height), {0: 1, 1: 8, 2: 3, 3: 6}[quarter])
+
+
+def _gif_frames(data: bytes) -> int:
+    """Image descriptors: blocks are walked, not searched for."""
+    at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
+    frames = 0
+    while at < len(data) and frames <= MAX_FRAMES:
+        kind = data[at]
+        if kind == 0x2C:
+            frames += 1
+            flags = data[at + 9]
+            at += 10 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0) + 1
+        elif kind == 0x21:
+            at += 2
+        else:
+            break
+        while at < len(data) and data[at]:
+            at += data[at] + 1
+        at += 1
+    return frames
+
+
+def _orientation(exif: bytes) -> int:
+    """The orientation in an EXIF block; 1 for one that is broken, or says none."""
+    try:
+        order = {b"II": "<", b"MM": ">"}[exif[:2]]
+        (start,) = struct.unpack(order + "I", exif[4:8])
+        (count,) = struct.unpack(order + "H", exif[start : start + 2])
+        for number in range(min(count, 200)):
+            at = start + 2 + 12 * number
+            tag, kind = struct.unpack(order + "HH", exif[at : at + 4])
+            if tag == 0x0112 and kind == 3:
+                (value,) = struct.unpack(order + "H", exif[at + 8 : at + 10])
+                return value if 1 <= value <= 8 else 1
+    except (KeyError, struct.error):
+        pass
+    return 1

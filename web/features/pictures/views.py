@@ -1,0 +1,121 @@
+"""Pictures are given and taken: the forms to everybody, the page where an owner gets one to who may change it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from ...feature import Route, allow
+from ...identity.roles import Permission
+from ...pages import keys
+from ...pages.requests import clean_line, read_fields, redirect
+from ...pages.templating import render
+from ...pages.uploads import read_file, takes_files
+from . import jobs
+from .engines import FORMATS
+from .forms import Shown, file_of
+from .keys import store
+from .making import hash_of, put
+from .settings import PictureSettings
+from .sniffing import NoPicture, read
+
+#: Characters of what a picture shows, in words.
+MAX_ALT = 300
+
+
+async def show(request: web.Request) -> web.StreamResponse:
+    """GET /pictures/{hash}/{form}: a form, for ever. Nothing is made here, and nothing opened but the file."""
+    hash, name = request.match_info["hash"], request.match_info["form"]
+    found = file_of(hash, name)
+    if found is None:
+        raise web.HTTPNotFound(text="There is no such picture.")
+    path = request.app[store].forms(hash) / name
+    if not await asyncio.to_thread(path.is_file):
+        raise web.HTTPNotFound(text="There is no such picture.")
+    return web.FileResponse(
+        path,
+        headers={
+            hdrs.CONTENT_TYPE: FORMATS[found[1]],
+            hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        },
+    )
+
+
+def owner_routes(model: type[Any], permission: Permission, path: str, home: Callable[[Any], str]) -> tuple[Route, ...]:
+    """The page of an owner's picture: `path` has `{id}`. home: where what is changed there is shown."""
+    table: str = model.__tablename__
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        return await _page(request, model, home)
+
+    async def save(request: web.Request) -> web.StreamResponse:
+        return await _save(request, model, table, home)
+
+    return allow(permission, web.get(path, page), web.post(path, takes_files(save)))
+
+
+async def _page(
+    request: web.Request, model: type[Any], home: Callable[[Any], str], error: str = "", status: int = 200
+) -> web.Response:
+    async with request.app[keys.database].reading() as session:
+        row = await session.get(model, _id(request))
+    if row is None:
+        raise web.HTTPNotFound(text="There is no such thing.")
+    settings = request.app[keys.settings][PictureSettings]
+    context = {
+        "row": row,
+        "home": home(row),
+        "error": error,
+        "most": settings.bytes // 1024**2,
+        "max_alt": MAX_ALT,
+        "action": request.path,
+    }
+    return render(request, "pictures/page.html", context, status=status)
+
+
+async def _save(request: web.Request, model: type[Any], table: str, home: Callable[[Any], str]) -> web.StreamResponse:
+    fields = await read_fields(request)
+    sent = await read_file(request, request.app[keys.settings][PictureSettings].bytes)
+    alt = clean_line(fields.get("alt", ""), MAX_ALT)[:MAX_ALT]
+    shown: Shown | None = None
+    if sent:
+        try:
+            shown = await asyncio.to_thread(_keep, request.app, sent, alt)
+        except NoPicture as error:
+            return await _page(request, model, home, str(error), 422)
+    async with request.app[keys.database].saving() as session:
+        row = await session.get(model, _id(request))
+        if row is None:
+            raise web.HTTPNotFound(text="There is no such thing.")
+        if fields.get("remove"):
+            row.picture = None
+        elif shown is not None:
+            row.picture = shown.as_row()
+            await jobs.plan(session, request.app[keys.jobs], table, row.id, shown.hash)
+        elif row.shown_picture is not None:
+            row.picture = replace(row.shown_picture, alt=alt).as_row()
+        where = home(row)
+    return redirect(where)
+
+
+def _keep(app: web.Application, data: bytes, alt: str) -> Shown:
+    """Keep a file that is a picture by its header; raises NoPicture."""
+    header = read(data)
+    hash = hash_of(data)
+    path = app[store].original(hash)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    put(path, data)
+    return Shown(hash, header.size, alt=alt)
+
+
+def _id(request: web.Request) -> int:
+    text = request.match_info["id"]
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise web.HTTPNotFound(text="There is no such thing.")
+    return int(text)

@@ -1,0 +1,179 @@
+"""The validator as a server: found, begun once, watched, started again; and a plain word where it can't be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from services import ROOT
+
+from web.features.html import finding
+from web.features.html.checker import Checker
+from web.features.html.documents import Document
+from web.features.html.keeper import is_validator
+from web.features.html.server import Server
+from web.features.html.verdicts import Unchecked
+
+PAGE = b'<!doctype html><html lang="en"><head><title>x</title></head><body><p>x</p></body></html>'
+
+#: A validator that finds nothing; `die` in a page ends it, `sleep` keeps it, `other` makes it another program.
+FAKE = """
+import http.server, json, os, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"die" in body: os._exit(3)
+        if b"sleep" in body: time.sleep(30)
+        if b"cut" in body: return self.connection.close()
+        found = json.dumps({"version": "1", "messages": []}).encode()
+        if sys.argv[2:] == ["other"]: found = b""
+        self.send_response(200); self.send_header("Content-Length", str(len(found))); self.end_headers()
+        self.wfile.write(found)
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+print("up", flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    (tmp_path / "fake.py").write_text(FAKE)
+    return tmp_path / "fake.py"
+
+
+@pytest.fixture
+def server(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = Server(lambda: [sys.executable, str(fake), "PORT"], "test", seconds=1.0)
+    yield made
+    made.close()
+    _wait(lambda: not made.folder.exists())
+
+
+def _wait(is_so: object) -> None:
+    limit = time.monotonic() + 30
+    while not is_so():  # type: ignore[operator]  # a function
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_killed_between_two_checks_the_second_has_its_verdict(server: Server) -> None:
+    checker = Checker(server)
+    assert checker.check(Document("a", PAGE)).outcome == "valid"
+    found = subprocess.run(["pgrep", "-f", "fake.py " + str(server.port())], capture_output=True, text=True, check=True)
+    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+    _wait(lambda: not (server.folder / "port").exists())
+    assert checker.check(Document("b", PAGE + b" ")).outcome == "valid"
+
+
+def test_it_ends_with_the_last_who_uses_it(fake: Path, tmp_path: Path) -> None:
+    """A run that was killed leaves no Java behind."""
+    code = (
+        "import sys, time\n"
+        "from web.features.html.server import Server\n"
+        f"server = Server(lambda: [sys.executable, {str(fake)!r}, 'PORT'], 'one-of-its-own')\n"
+        "server.start()\n"
+        "print(server.port(), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    environ = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    users = [
+        subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    ports = {user.stdout.readline() for user in users}  # type: ignore[union-attr]  # a pipe
+    folder = tmp_path / "fanfare-vnu-one-of-its-own"
+    assert len(ports) == 1
+    assert folder.is_dir()
+    for user in users:
+        assert is_validator(int(min(ports)))
+        user.send_signal(signal.SIGKILL)
+        user.communicate()
+    _wait(lambda: not folder.exists() and not is_validator(int(min(ports))))
+
+
+def test_one_that_dies_of_a_page_could_not_check_it(server: Server) -> None:
+    checker = Checker(server)
+    verdict = checker.check(Document("a", b"die"))
+    assert verdict.outcome == "unchecked"
+    assert verdict.why.startswith("the validator is gone: ")
+    _wait(lambda: not (server.folder / "port").exists() or True)
+
+
+def test_one_that_takes_too_long_could_not_check_it(server: Server) -> None:
+    verdict = Checker(server).check(Document("a", b"sleep"))
+    assert (verdict.outcome, verdict.why) == ("unchecked", "the validator took longer than 1 s")
+
+
+def test_connection_that_is_cut_is_no_verdict(server: Server) -> None:
+    assert Checker(server).check(Document("a", b"cut")).outcome == "unchecked"
+
+
+def test_proxies_are_not_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert Checker(server).check(Document("a", PAGE)).outcome == "valid"
+
+
+def test_program_that_ends_at_once_is_named_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    server = Server(lambda: [sys.executable, "-c", "raise SystemExit('Address already in use')", "PORT"], "ends")
+    verdict = Checker(server).check(Document("a", PAGE))
+    server.close()
+    assert verdict.why == "the validator did not start: it ended 5 times: Address already in use"
+
+
+def test_everything_missing_is_a_plain_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = tmp_path / "java"
+    stub.write_text("#!/bin/sh\necho 'Unable to locate a Java Runtime.' >&2\nexit 1\n")
+    stub.chmod(0o755)
+    for given, why in (
+        ("", "Java is not installed"),
+        (str(stub), "Unable to locate a Java Runtime."),
+        ("/no/java", "/no/java does not run"),
+    ):
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        monkeypatch.setattr(finding, "_wheel_java", lambda: "")
+        with pytest.raises(Unchecked, match=why):
+            finding.java(given)
+    with pytest.raises(Unchecked, match=r"there is no vnu\.jar at /no/jar"):
+        finding.jar("/no/jar")
+    with pytest.raises(Unchecked, match="npm install vnu-jar"):
+        finding.jar(folder=tmp_path)
+    verdict = Checker(Server(lambda: finding.command(finding.java(), tmp_path))).check(Document("a", PAGE))
+    assert (verdict.outcome, verdict.why[:22]) == ("unchecked", "Java is not installed ")
+
+
+def test_server_is_told_nothing_but_bodies() -> None:
+    """`?doc=` would have it fetch addresses; another host would send pages off this machine."""
+    text = "".join(path.read_text() for path in (ROOT / "web" / "features" / "html").glob("*.py"))
+    assert "?doc=" not in text
+    assert "-Dnu.validator.servlet.bind-address=127.0.0.1" in text
+    assert "validator.nu" not in text
+
+
+def test_command_has_three_exit_codes(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_bytes(b"")
+    (tmp_path / "b.html").write_bytes(PAGE)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "web", "html", *arguments, "--java", "/no/java"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    empty, missing = run(str(tmp_path / "a.html")), run(str(tmp_path / "b.html"), "--format", "json")
+    assert (empty.returncode, missing.returncode) == (1, 2)
+    assert "The document is empty." in empty.stdout
+    assert '"outcome": "unchecked"' in missing.stdout
+    assert run(str(tmp_path / "gone.html")).stdout.startswith(
+        f"{tmp_path}/gone.html: could not be checked: No such file"
+    )
+    assert "which file" in run("x", "--write-baseline").stderr

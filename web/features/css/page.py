@@ -1,0 +1,281 @@
+"""A page's HTML: where its style sheets stand in the text, and which names it has. Pure.
+
+The text is looked through with an expression, to find what stands where; Lexbor, a real parser, is asked for the same.
+Where the two don't agree, the page is left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import unescape
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from .errors import LeftPage
+from .selectors import Part
+
+#: Characters of a page that are looked at.
+MAX_PAGE = 5 * 1024**2
+
+_TAG = re.compile(
+    r"<(?:(?P<comment>!--)|(?P<close>/?)(?P<name>script|style|textarea|title|template|noscript|svg|math|link|base|"
+    r"iframe|xmp|noembed|noframes|plaintext)(?=[\s/>]))",
+    re.IGNORECASE,
+)
+_ATTRIBUTE = re.compile(
+    r"[\s/]*(?P<name>[^\s/>=][^\s/>=]*)(?:\s*=\s*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\s>\"'][^\s>]*)))?"
+)
+_END = re.compile(r"[\s/]*>")
+_RAW = frozenset(["script", "style", "textarea", "title", "iframe", "xmp", "noembed", "noframes"])
+_INSIDE = frozenset(["template", "noscript", "svg", "math"])
+_DOCTYPE = re.compile(
+    r"\s*(?:<!--.*?-->\s*)*<!doctype\s+html\s*(?:system\s+[\"']about:legacy-compat[\"']\s*)?>", re.I | re.S
+)
+_WORD = re.compile(r"-?[A-Za-z_][\w-]*")
+#: Scripts that are data.
+_DATA_SCRIPTS = frozenset({"application/json", "application/ld+json", "importmap", "speculationrules"})
+
+Attributes = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A `<link>` or a `<style>` in the text. text: what is in a `<style>`."""
+
+    tag: str
+    start: int
+    end: int
+    attributes: Attributes
+    text: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What `data-mincss` says of it."""
+        return self.attributes.get("data-mincss", "").strip().lower()
+
+
+class Page:
+    """An HTML document. keep: names that scripts set, as selectors write them: `.is-open`, `#menu`, `dialog`,
+    `[data-state]`; with `*` at its end, all that begin so. Raises LeftPage for one that is not understood."""
+
+    def __init__(self, html: str, keep: Iterable[str] = (), *, reads_scripts: bool = True) -> None:
+        if len(html) > MAX_PAGE:
+            raise LeftPage(f"longer than {MAX_PAGE:,} characters")
+        self.html = html
+        self.places, scripts, self.base = _scan(html)
+        self._tree = LexborHTMLParser(html)
+        # Of an older kind, where classes and ids are alike in any letters.
+        self.quirks = _DOCTYPE.match(html) is None
+        #: Names that the page has; and of those, the ones that a script or a template may put anywhere.
+        self.names, self.loose = self._names()
+        if reads_scripts:
+            for script in scripts:
+                for word in set(_WORD.findall(script)):
+                    self.loose |= {"." + word, "#" + word, "[" + word.lower(), word.lower()}
+        self._beginnings = tuple(name[:-1].rstrip("]") for name in keep if name.endswith("*"))
+        self.loose |= {name.rstrip("]") for name in keep if not name.endswith("*")}
+        if self.quirks:
+            self.names = {name.lower() for name in self.names}
+            self.loose = {name.lower() for name in self.loose}
+        self.all = self.names | self.loose
+        self._asked: dict[str, bool] = {}
+
+    def lives(self, part: Part) -> bool:
+        """Whether a part may match something of the page, now or in another state."""
+        if not part.judged:
+            return True
+        if not all(map(self._has, part.needs)) if self._slow else not part.needs <= self.all:
+            return False
+        for alternatives in part.either:
+            if not any(all(map(self._has, needs)) for needs in alternatives):
+                return False
+        query = part.query
+        if query is None or self.quirks or self._beginnings or not part.needs.isdisjoint(self.loose):
+            return True
+        found = self._asked.get(query)
+        if found is None:
+            found = self._asked[query] = self._matches(query)
+        return found
+
+    @property
+    def _slow(self) -> bool:
+        return self.quirks or bool(self._beginnings)
+
+    def _has(self, name: str) -> bool:
+        if self.quirks:
+            name = name.lower()
+        return name in self.all or (bool(self._beginnings) and name.startswith(self._beginnings))
+
+    def _matches(self, query: str) -> bool:
+        try:
+            return self._tree.css_first(query) is not None
+        except Exception:  # noqa: BLE001  # what it doesn't know is kept
+            return True
+
+    def _names(self) -> tuple[set[str], set[str]]:
+        names: set[str] = set()
+        loose: set[str] = set()
+        root = self._tree.root
+        assert root is not None
+        templates = False
+        for node in root.traverse():
+            tag = node.tag or ""
+            names.add(tag)
+            attributes = node.attributes
+            if attributes:
+                _add(attributes, names)
+            templates = templates or tag == "template"
+        names = {name.lower() if name[:1] not in {".", "#"} else name for name in names}
+        if templates:
+            for fragment in _templates(self.html):
+                loose |= _loose_names(fragment)
+        return names, loose
+
+    def check(self) -> None:
+        """Raise LeftPage unless Lexbor sees the same sheets in the same order."""
+        seen = []
+        for node in self._tree.css("link, style"):
+            if not _is_inside(node):
+                attributes = {name.lower(): value or "" for name, value in node.attributes.items()}
+                seen.append((node.tag, attributes.get("href"), attributes.get("rel"), attributes.get("media")))
+        ours = [
+            (place.tag, *(place.attributes.get(name) for name in ("href", "rel", "media"))) for place in self.places
+        ]
+        if seen != ours:
+            raise LeftPage("its HTML can be read in two ways")
+
+    def policy(self) -> str | None:
+        """The content security policy that the page itself names, if it does."""
+        for node in self._tree.css("meta[http-equiv]"):
+            if (node.attributes.get("http-equiv") or "").strip().lower() == "content-security-policy":
+                return node.attributes.get("content") or ""
+        return None
+
+
+def _add(attributes: Mapping[str, str | None], names: set[str]) -> None:
+    for name, value in attributes.items():
+        if name == "class":
+            if value:
+                names.update(["." + each for each in value.split()])
+        elif name == "id" and value:
+            names.add("#" + value)
+        names.add("[" + name)
+
+
+def _is_inside(node: LexborNode) -> bool:
+    parent = node.parent
+    while parent is not None:
+        if parent.tag in _INSIDE:
+            return True
+        parent = parent.parent
+    return False
+
+
+def _templates(html: str) -> Iterable[str]:
+    """What is between `<template>` and `</template>`: more than that, where they are within each other."""
+    for match in re.finditer(r"<template\b.*?(?=</template)|<template\b.*", html, re.IGNORECASE | re.DOTALL):
+        yield match[0]
+    start = html.lower().find("<template")
+    end = html.lower().rfind("</template")
+    if html.lower().count("<template", start, end) > 1 and end > start and _is_deep(html):
+        yield html[start:end]
+
+
+def _is_deep(html: str) -> bool:
+    depth = 0
+    for match in re.finditer(r"<(/?)template\b", html, re.IGNORECASE):
+        depth += -1 if match[1] else 1
+        if depth > 1:
+            return True
+    return False
+
+
+_MARKUP = re.compile(r"<([A-Za-z][^\s/>]*)")
+
+
+def _loose_names(text: str) -> set[str]:
+    """The names in a piece of HTML, without a parser, which would move what stands in the wrong place."""
+    found: set[str] = set()
+    for match in _MARKUP.finditer(text):
+        found.add(match[1].lower())
+        for name, value in _attributes(text, match.end())[0].items():
+            _add({name: value}, found)
+    return found
+
+
+def _attributes(html: str, at: int) -> tuple[dict[str, str], int]:
+    """A tag's attributes, from behind its name, and where it ends (HTML standard, §13.2.5.32 and on)."""
+    found: dict[str, str] = {}
+    while True:
+        end = _END.match(html, at)
+        if end is not None:
+            return found, end.end()
+        match = _ATTRIBUTE.match(html, at)
+        if match is None or match.end() == at:
+            return found, -1
+        value = match["double"] if match["double"] is not None else match["single"]
+        if value is None:
+            value = match["bare"] or ""
+        found.setdefault(match["name"].lower(), unescape(value) if "&" in value else value)
+        at = match.end()
+
+
+def _scan(html: str) -> tuple[list[Place], list[str], str | None]:
+    """The sheets outside of templates and the like, the scripts' texts, and the first `<base>`'s address."""
+    places: list[Place] = []
+    scripts: list[str] = []
+    base: str | None = None
+    inside: list[str] = []
+    at = 0
+    while (match := _TAG.search(html, at)) is not None:
+        if match["comment"]:
+            if html.startswith((">", "->"), match.end()):
+                at = match.end()
+                continue
+            ends = [end for end in (html.find("-->", match.end() - 2), html.find("--!>", match.end())) if end >= 0]
+            if not ends:
+                break
+            at = min(ends) + 3
+            continue
+        name = match["name"].lower()
+        if match["close"]:
+            at = match.end()
+            if name in inside:
+                while inside.pop() != name:
+                    pass
+            continue
+        attributes, end = _attributes(html, match.end())
+        if end < 0:
+            raise LeftPage("a tag of it doesn't end")
+        at = end
+        if name == "plaintext":
+            break
+        if name in _INSIDE:
+            if name in {"template", "noscript"} or not html.endswith("/>", 0, end):
+                inside.append(name)
+            continue
+        # In SVG and MathML these are elements like any other.
+        foreign = "svg" in inside or "math" in inside
+        if name in _RAW and not foreign:
+            close = re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE).search(html, end)
+            if close is None:
+                raise LeftPage(f"a <{name}> of it doesn't end")
+            text = html[end : close.start()]
+            if name == "script":
+                if "<!--" in text and "<script" in text.lower():
+                    raise LeftPage("a script in it can be read in two ways")
+                if attributes.get("type", "").strip().lower() not in _DATA_SCRIPTS and "src" not in attributes:
+                    scripts.append(text)
+            after = html.find(">", close.end())
+            if after < 0:
+                raise LeftPage(f"a <{name}> of it doesn't end")
+            at = after + 1
+            if name == "style" and not inside:
+                places.append(Place("style", match.start(), at, attributes, text))
+        elif name == "link" and not inside:
+            places.append(Place("link", match.start(), end, attributes))
+        elif name == "base" and not inside and base is None and "href" in attributes:
+            base = attributes["href"]
+    return places, scripts, base

@@ -1,0 +1,140 @@
+"""Views added up, durations in buckets, and callers as hashes of a day."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from web.features.views import journal
+from web.features.views.buckets import LAST, bucket_of, percentile
+from web.features.views.callers import hashed, new_salt, wants_none
+from web.features.views.journal import Journal, take
+from web.features.views.records import View, counts, endpoint
+from web.features.views.totals import Endpoint, Totals
+
+
+def view(at: float = 1e9, micros: int = 1000, caller: str = "~1", status: int = 200, kind: str = "script") -> View:
+    return View(at, "", "GET /x", status, micros, kind, caller)
+
+
+@given(st.lists(st.integers(min_value=1, max_value=10**9), min_size=1, max_size=200), st.floats(0.01, 1.0))
+def test_percentiles_are_off_by_nine_of_a_hundred(durations: list[int], share: float) -> None:
+    totals: dict[int, int] = {}
+    for each in durations:
+        totals[bucket_of(each)] = totals.get(bucket_of(each), 0) + 1
+    ordered = sorted(durations)
+    exact = ordered[max(1, -int(-len(ordered) * share // 1)) - 1] / 1000
+    found = percentile(totals, share)
+    assert found is not None
+    assert abs(found - exact) <= exact * 0.0906
+
+
+def test_durations_have_an_end() -> None:
+    assert bucket_of(0) == bucket_of(-5) == 0
+    assert bucket_of(10**15) == LAST
+    assert percentile({}, 0.5) is None
+
+
+def test_sums_are_what_was_added() -> None:
+    totals = Totals()
+    some = [view(at=1e9 + random.randrange(7200), status=random.choice((200, 404))) for _ in range(1000)]
+    totals.add(some)
+    assert totals.total == sum(totals.times.values()) == sum(totals.minutes.values()) == 1000
+    assert sum(totals.callers.values()) == 1000
+    assert totals.seen[Endpoint("", "GET /x")] == (min(each.at for each in some), max(each.at for each in some))
+
+
+def test_callers_beyond_the_bound_are_counted_without_who() -> None:
+    totals = Totals()
+    totals.add([view(caller=f"~{number}") for number in range(10)], most=4)
+    assert (totals.total, len(totals.callers), totals.uncalled) == (10, 4, 6)
+
+
+def test_a_stream_has_no_duration() -> None:
+    totals = Totals()
+    totals.add([view(micros=-1)])
+    assert totals.total == 1
+    assert not totals.times
+
+
+def test_a_caller_is_another_on_another_day() -> None:
+    first, second = new_salt(), new_salt()
+    assert hashed(first, "203.0.113.7", "curl") == hashed(first, "203.0.113.7", "curl")
+    assert hashed(first, "203.0.113.7", "curl") != hashed(second, "203.0.113.7", "curl")
+    assert "203" not in hashed(first, "203.0.113.7", "curl")
+
+
+@pytest.mark.parametrize(
+    ("headers", "wants"), [({}, False), ({"DNT": "1"}, True), ({"Sec-GPC": "1"}, True), ({"DNT": "0"}, False)]
+)
+def test_who_wants_nothing_kept_is_believed(headers: dict[str, str], wants: bool) -> None:
+    assert wants_none(headers) is wants
+
+
+def test_browsers_pages_count_themselves() -> None:
+    assert not counts("browser", "GET", "text/html; charset=utf-8", "text/html,*/*")
+    assert not counts("browser", "GET", "image/avif", "image/avif,*/*")
+    assert not counts("browser", "POST", "", "text/html")
+    assert counts("browser", "GET", "application/json", "application/json")
+    assert counts("bot", "GET", "text/html", "text/html")
+    assert not counts("script", "OPTIONS", "", "")
+
+
+def test_methods_of_strangers_are_no_endpoints() -> None:
+    assert endpoint("GET", "/x") == "GET /x"
+    assert endpoint("BREW", "(no route)") == "OTHER (no route)"
+
+
+def test_what_was_noted_outlives_who_noted_it(tmp_path: Path) -> None:
+    kept = Journal(tmp_path)
+    path = tmp_path / f"{kept.name}{journal.SUFFIX}"
+    first = [view(status=number, caller=f"~{number}") for number in range(200, 300)]
+    for each in first:
+        kept.add(each)
+    # It lives.
+    assert take(path) is None
+    kept.turn(2)
+    later = View(1.5, "", "POST /ünïcode/{slug}", 500, -1, "bot", "")
+    kept.add(later)
+    kept._map.close()
+    journal.os.close(kept._file)
+    left = take(path)
+    assert left is not None
+    assert [(half.position, half.views) for half in left.halves] == [(1, first), (2, [later])]
+    # Another one comes too late.
+    assert take(path) is None
+    left.close(done=True)
+    assert not path.exists()
+
+
+def test_a_batch_that_is_committed_is_not_left_behind(tmp_path: Path) -> None:
+    kept = Journal(tmp_path)
+    kept.add(view())
+    kept.turn(2)
+    kept.free()
+    kept.add(view(status=201))
+    kept.close(done=False)
+    left = take(next(tmp_path.iterdir()))
+    assert left is not None
+    assert [(half.position, [each.status for each in half.views]) for half in left.halves] == [(2, [201])]
+    left.close(done=False)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_file_says_so(tmp_path: Path) -> None:
+    kept = Journal(tmp_path, half=4096)
+    for _ in range(200):
+        kept.add(view())
+    assert 0 < kept.unwritten < 200
+    kept.close(done=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.binary(max_size=300))
+def test_a_file_of_anything_raises_nothing(data: bytes) -> None:
+    journal._read(data)
+    journal._read(journal._HEAD.pack(journal._MAGIC, 1, 250) + data)

@@ -1,0 +1,158 @@
+"""Sums in the database: added to by every worker at once, and by nobody twice.
+
+Each row is added to by an upsert, so several workers need no lock but the row's. Rows are written in one order, so
+that no two workers wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Table, func, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ...db.tables import Base, now
+from .callers import DAY, new_salt
+from .models import ViewCaller, ViewCount, ViewCrowd, ViewEndpoint, ViewMinute, ViewSalt, ViewTime, ViewWriter
+from .totals import HOUR, Endpoint, Totals
+
+#: Rows of one statement: SQLite takes 32,766 values.
+_ROWS = 500
+
+Ids = dict[Endpoint, int]
+
+
+def moment(seconds: float) -> datetime:
+    """A time as the tables have it."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+async def write(session: AsyncSession, totals: Totals, ids: Ids) -> None:
+    """Add sums to the tables. ids: of endpoints, remembered by the caller; forget them if the transaction fails."""
+    known = await _find(session, totals.seen, ids)
+    counts: Counter[tuple[Any, ...]] = Counter()
+    micros: Counter[tuple[Any, ...]] = Counter()
+    for count, calls in totals.calls.items():
+        for seconds in (HOUR, DAY):
+            key = (seconds, count.hour // seconds * seconds, known[count.endpoint], count.kind, count.status)
+            counts[key] += calls
+            micros[key] += totals.micros[count]
+    times: Counter[tuple[Any, ...]] = Counter()
+    for time, calls in totals.times.items():
+        for seconds in (HOUR, DAY):
+            times[seconds, time.hour // seconds * seconds, known[time.endpoint], time.bucket] += calls
+    await _add(
+        session,
+        ViewCount,
+        ("seconds", "start", "endpoint_id", "kind", "status"),
+        {key: {"calls": calls, "micros": micros[key]} for key, calls in counts.items()},
+    )
+    await _add(session, ViewTime, ("seconds", "start", "endpoint_id", "bucket"), _calls(times))
+    callers = {
+        (call.day, known[call.endpoint], call.kind, call.caller): number for call, number in totals.callers.items()
+    }
+    await _add(session, ViewCaller, ("start", "endpoint_id", "kind", "caller"), _calls(callers))
+    await _add(session, ViewMinute, ("start", "kind"), _calls(totals.minutes))
+
+
+def _calls(sums: Mapping[Any, int]) -> dict[tuple[Any, ...], dict[str, int]]:
+    return {key: {"calls": calls} for key, calls in sums.items()}
+
+
+async def _add(
+    session: AsyncSession, model: type[Base], key: tuple[str, ...], sums: Mapping[tuple[Any, ...], Mapping[str, int]]
+) -> None:
+    """Add to the rows with these keys, or make them."""
+    rows = []
+    for values in sorted(sums):
+        row = dict(zip(key, values, strict=True))
+        row["start"] = moment(row["start"])
+        rows.append(row | dict(sums[values]))
+    if not rows:
+        return
+    table = _table(model)
+    # One statement for any number of rows: made of their values it would be compiled anew each second, for 20 ms.
+    statement = insert(session, table)
+    added = {name: table.c[name] + statement.excluded[name] for name in sums[next(iter(sums))]}
+    await session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=added), rows)
+
+
+async def _find(session: AsyncSession, seen: Mapping[Endpoint, tuple[float, float]], ids: Ids) -> Ids:
+    """The ids of endpoints; those that are new are made, and all are told when they were called."""
+    table = _table(ViewEndpoint)
+    rows = [
+        {"source": each.source, "name": each.name, "first_at": moment(first), "last_at": moment(last)}
+        for each, (first, last) in sorted(seen.items())
+    ]
+    if rows:
+        statement = insert(session, table)
+        later = postgresql_or(session, "greatest", "max")(table.c.last_at, statement.excluded.last_at)
+        earlier = postgresql_or(session, "least", "min")(table.c.first_at, statement.excluded.first_at)
+        await session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["source", "name"], set_={"last_at": later, "first_at": earlier}
+            ),
+            rows,
+        )
+    missing = [each for each in seen if each not in ids]
+    for part in _parts(missing):
+        asked = select(ViewEndpoint.id, ViewEndpoint.source, ViewEndpoint.name)
+        for id, source, name in await session.execute(
+            asked.where(tuple_(ViewEndpoint.source, ViewEndpoint.name).in_(part))
+        ):
+            ids[Endpoint(source, name)] = id
+    return ids
+
+
+async def add_crowds(session: AsyncSession, crowds: Mapping[tuple[datetime, int, str], int]) -> None:
+    """Add numbers of callers, by day, endpoint and kind."""
+    sums = {(start.timestamp(), id, kind): {"callers": count} for (start, id, kind), count in crowds.items()}
+    await _add(session, ViewCrowd, ("start", "endpoint_id", "kind"), sums)
+
+
+def postgresql_or(session: AsyncSession, here: str, there: str) -> Any:
+    """A function by its name on PostgreSQL, and on SQLite."""
+    return getattr(func, here if session.get_bind().dialect.name == "postgresql" else there)
+
+
+def insert(session: AsyncSession, table: Table) -> Any:
+    """An insert that may say what to do on conflict."""
+    dialect: Any = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def _table(model: type[Base]) -> Table:
+    table: Table = model.metadata.tables[model.__tablename__]
+    return table
+
+
+def _parts(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (rows[at : at + _ROWS] for at in range(0, len(rows), _ROWS))
+
+
+async def position_of(session: AsyncSession, writer: str) -> tuple[int, str]:
+    """How far a writer's views are written, and the digest of what they were made from; 0 for one that is unknown."""
+    row = (
+        await session.execute(select(ViewWriter.position, ViewWriter.digest).where(ViewWriter.name == writer))
+    ).first()
+    return (0, "") if row is None else (row[0], row[1])
+
+
+async def reach(session: AsyncSession, writer: str, position: int, digest: str = "") -> None:
+    """Say how far a writer's views are written, in the transaction that writes them."""
+    values = {"position": position, "digest": digest, "at": now()}
+    statement = insert(session, _table(ViewWriter)).values(name=writer, **values)
+    await session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+async def salts_of(session: AsyncSession, days: Sequence[int]) -> dict[int, bytes]:
+    """The salts of days, the same for all workers; those that nobody has made yet are made."""
+    table = _table(ViewSalt)
+    new = [{"day": day, "salt": new_salt()} for day in days]
+    await session.execute(insert(session, table).values(new).on_conflict_do_nothing())
+    found = await session.execute(select(ViewSalt.day, ViewSalt.salt).where(ViewSalt.day.in_(days)))
+    return {row.day: row.salt for row in found}

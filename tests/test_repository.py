@@ -188,7 +188,12 @@ def test_the_site_fetches_by_its_guarded_client_only() -> None:
     """Any other would follow a stranger's URL, or a redirect, to the machines of our own network."""
     clients = re.compile(r"\b(ClientSession|urlopen|http\.client|requests\.(get|post|request)|httpx|urllib3)\b")
     found = [path for path in (ROOT / "web").rglob("*.py") if clients.search(path.read_text(encoding="utf-8"))]
-    assert [str(path.relative_to(ROOT)) for path in found] == ["web/services/outbound.py"]
+    assert [str(path.relative_to(ROOT)) for path in sorted(found)] == [
+        # These ask a validator at 127.0.0.1, on a port of their own, and nothing else.
+        "web/features/html/keeper.py",
+        "web/features/html/server.py",
+        "web/services/outbound.py",
+    ]
 
 
 def settings_table() -> str:
@@ -223,3 +228,14 @@ def test_readme_links_lead_somewhere() -> None:
     assert links
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_dependencies_are_not_older_than_their_known_faults() -> None:
+    """An installation that is allowed an older one may have it; each version is the first without the fault."""
+    wanted = {"aiohttp": (3, 14, 3), "PyJWT": (2, 12), "idna": (3, 7), "Pillow": (12, 0)}
+    lines = (ROOT / "setup.cfg").read_text().splitlines()
+    for name, first in wanted.items():
+        floors = [line.split(">=")[1].split(",")[0] for line in lines if line.strip().startswith(f"{name}>=")]
+        assert floors, name
+        for floor in floors:
+            assert tuple(int(part) for part in floor.split(".")) >= first, f"{name}>={floor}"

@@ -59,7 +59,7 @@ def test_serve_makes_everything_on_its_first_run_and_nothing_on_its_second(shell
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "ok    database: " in checked.stdout
     made = sorted(path.name for path in (shell.folder / "var").iterdir() if not path.name.endswith(("-wal", "-shm")))
-    assert made == ["fanfare.sqlite3", "fanout.key", "site.key"]
+    assert made == ["fanfare.sqlite3", "fanout.key", "inside", "search", "site.key", "views"]
     with shell.serving("serve"):
         assert "demo content" not in shell.said
         assert "password" not in shell.said

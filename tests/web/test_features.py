@@ -91,7 +91,7 @@ async def test_feature_that_is_left_out_takes_its_routes_and_links_with_it(
     site_url: str, publisher: RecordingPublisher, database: Database, concert: Event
 ) -> None:
     environ = {"DATABASE_URL": site_url, **SECRET}
-    shown = await _shown(read_settings({**environ, "SITE_FEATURES": "comments,events"}), publisher, database)
+    shown = await _shown(read_settings({**environ, "SITE_FEATURES": "comments,pictures,events"}), publisher, database)
     # Nobody can sign in, so there is nowhere to be sent.
     assert [status for status, _ in shown.values()] == [200, 200, 404, 401, 404]
     assert not any("Sign in</a>" in page or "/login" in page for _, page in shown.values())

@@ -89,8 +89,13 @@ async def too_long(url: str, usual: bytes, worst: dict[object, bytes]) -> dict[o
     for _ in range(3):
         await say(url, usual)
     base = await longest(lambda: say(url, usual))
-    took = {key: await longest(lambda each=each: say(url, each)) - base for key, each in worst.items()}
-    return {key: each for key, each in took.items() if each > ALLOWED}
+
+    async def late(keys: list[object]) -> dict[object, float]:
+        took = {key: await longest(lambda key=key: say(url, worst[key])) - base for key in keys}
+        return {key: each for key, each in took.items() if each > ALLOWED}
+
+    # A busy neighbour can slow all tries of one text, so the slow ones are asked once more when all others were.
+    return await late([*await late([*worst])])
 
 
 @pytest.mark.parametrize("page", PAGES)

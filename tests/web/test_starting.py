@@ -128,9 +128,9 @@ class TestFiles:
     def test_installation_without_its_pages_does_not_start(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A wheel has no templates: it said it was ready, and each page was a 500 that no log had."""
-        monkeypatch.setattr(site_app, "_ROOT", tmp_path)
-        with pytest.raises(SettingsError, match="templates is not there: a package has no pages; install a clone"):
+        """It said it was ready, and each page was a 500 that no log had."""
+        monkeypatch.setattr(site_app, "ROOT", tmp_path)
+        with pytest.raises(SettingsError, match="templates is not there: the installation lacks its files; install"):
             site_app.check_files()
 
     def test_hub_without_its_client_says_so(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,4 +7,5 @@ blog        posts, their lists and feeds
 comments    threads and their comments, for features whose pages have one
 components  what pages are built of, in one page
 events      the calendar, an event's page, the manager's table
+headsup     pushes that tell somebody something: the hook, rules, mail, the log
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,20 +18,17 @@ import pytest
 import services
 from aiohttp import hdrs, web
 from ignored import MARKUP
-from jinja2.ext import Extension
-from jinja2.lexer import Token, TokenStream
 from services import Missing
-from vnu import Vnu
 
+from web.features.html import finding
+from web.features.html.jinja import MARK, Marking, marked_place, offset
+from web.features.html.server import Server
+from web.features.html.verdicts import Message
 from web.pages import templating
 from web.pages.encodings import zstd
 
 #: Faults of a page that are told; a broken one has many.
 _TOLD = 10
-
-#: Around a template's name and line, in a page that is made once more to find out where something comes from.
-_BEGIN, _END = "\ue000", "\ue001"
-_MARK = re.compile(f"{_BEGIN}([^{_END}]*){_END}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,8 @@ class Answer:
 class Pages:
     """The HTML answers of a test."""
 
-    def __init__(self, vnu: Vnu) -> None:
-        self.vnu = vnu
+    def __init__(self, server: Server) -> None:
+        self.server = server
         #: Those of this test that have a template, by what was asked for.
         self.recent: dict[str, Answer] = {}
         self._waiting: dict[bytes, Answer] = {}
@@ -91,24 +89,20 @@ class Pages:
             raise AssertionError("\n".join(faults[:_TOLD]))
 
     def _faults(self, answer: Answer) -> Iterator[str]:
-        for message in self.vnu.check(answer.text):
+        messages, _ = self.server.check(answer.text.encode(), "text/html; charset=utf-8")
+        for message in messages:
             # Of "info" only the warnings; the others say what it did.
-            if message["type"] == "info" and message.get("subType") != "warning":
+            if message.level == "info" or any(each.match(message.text) for each in MARKUP):
                 continue
-            if any(each.match(message["message"]) for each in MARKUP):
-                continue
-            yield f"{answer.source}: {place(answer, message)}: {message['message']} {message.get('extract', '')!r}"
+            yield f"{answer.source}: {place(answer, message)}: {message.text} {message.extract!r}"
 
 
-def place(answer: Answer, message: dict[str, Any]) -> str:
+def place(answer: Answer, message: Message) -> str:
     """Where a fault comes from: a template's line, or a line of the answer."""
-    line = message.get("firstLine", message.get("lastLine"))
-    if line is None:
+    if message.line is None:
         return (answer.template and f"templates/{answer.template}") or "the answer"
-    column = message.get("firstColumn", message.get("lastColumn", 1))
-    lines = answer.text.splitlines(keepends=True)
-    offset = sum(map(len, lines[: line - 1])) + column
-    return _template_line(answer, offset) or f"line {line} of the answer"
+    at = offset(answer.text, message.line, message.column or 1)
+    return _template_line(answer, at) or f"line {message.line} of the answer"
 
 
 def place_of(pages: Pages | None, source: str, tag: str, nth: int) -> str | None:
@@ -122,35 +116,14 @@ def place_of(pages: Pages | None, source: str, tag: str, nth: int) -> str | None
     return _template_line(answer, found[nth]) if nth < len(found) else None
 
 
-def _template_line(answer: Answer, offset: int) -> str | None:
+def _template_line(answer: Answer, at: int) -> str | None:
     if answer.environment is None or answer.template is None or answer.context is None:
         return None
-    environment = answer.environment.overlay(extensions=[_Marking], cache_size=0)
+    environment = answer.environment.overlay(extensions=[Marking], cache_size=0, bytecode_cache=None)
     marked = environment.get_template(answer.template).render(answer.context)
-    if _MARK.sub("", marked) != answer.text:
-        # Made of what is another thing each time.
-        return f"templates/{answer.template}"
-    found, length = f"templates/{answer.template}", 0
-    parts = _MARK.split(marked)
-    for text, mark in zip(parts[::2], [*parts[1::2], ""], strict=True):
-        length += len(text)
-        if length >= offset or not mark:
-            break
-        found = f"templates/{mark}"
-    return found
-
-
-class _Marking(Extension):
-    """Puts the template's name and line before each line of its text."""
-
-    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
-        for token in stream:
-            if token.type != "data":
-                yield token
-                continue
-            lines = token.value.split("\n")
-            marked = (f"{_BEGIN}{stream.name}:{token.lineno + n}{_END}{line}" for n, line in enumerate(lines))
-            yield Token(token.lineno, "data", "\n".join(marked))
+    # What is made of another thing each time can't be said more exactly.
+    found = marked_place(marked, at) if MARK.sub("", marked) == answer.text else ""
+    return f"templates/{found or answer.template}"
 
 
 def _hash(body: bytes) -> bytes:
@@ -164,16 +137,14 @@ def _unpack(body: bytes, coding: str) -> bytes:
     return {"gzip": gzip.decompress, "zstd": zstd.decompress}[coding](body)
 
 
-def command() -> list[str]:
-    """How the validator is started; raises Missing."""
+def validator() -> Server:
+    """The validator, one process for all workers of a run; raises Missing."""
     java = services.java_program()
     jar = services.node_folder() / "vnu-jar" / "build" / "dist" / "vnu.jar"
     if not jar.exists():
         raise Missing(f"{jar} is not there (npm ci)")
-    # Its schemas nest deeply. It starts in half of the time without what makes it faster after thousands of pages.
-    options = ["-Xss8m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-    address = "-Dnu.validator.servlet.bind-address=127.0.0.1"
-    return [java, *options, address, "-cp", str(jar), "nu.validator.servlet.Main", "PORT"]
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
+    return Server(lambda: finding.command(java, jar), f"tests-{run}")
 
 
 def watch(pages: Pages, patch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from axe import Axe
 from planting import plant
 from playwright.async_api import Browser, Page
-from routes import fill, pages_of
+from routes import SAVED, fill, pages_of
 from services import ROOT
 from sqlalchemy import select
 from visiting import HINTS, PASSWORD
@@ -46,7 +46,9 @@ class Site:
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(passwords: Passwords, site_url: str) -> AsyncIterator[Site]:
     """The whole site with a dozen rows of everything, and a hub."""
-    environ = {"DATABASE_URL": site_url, "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==", "JOBS_SERVE": "false"}
+    environ = {"DATABASE_URL": site_url, "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==", "JOBS_SERVE": "false"} | {
+        "SEARCH_DIR": "memory"
+    }
     settings = read_settings(environ | {"GITHUB_CLIENT_ID": "x", "GITHUB_CLIENT_SECRET": "y", "GITHUB_ANYBODY": "true"})
     hub = Hub(HubSettings(drain_timeout=1.0))
     database = Database(site_url, hub.publisher, hints=HINTS)
@@ -58,7 +60,9 @@ async def site(passwords: Passwords, site_url: str) -> AsyncIterator[Site]:
         assert event is not None
         (await session.get_one(Thread, event.thread_id)).is_open = False
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    app = create_app(settings, hub.publisher, database=database, tops=hub.followers, hasher=hasher)
+    app = create_app(
+        settings, hub.publisher, database=database, following=hub.followers, tops=hub.followers, hasher=hasher
+    )
     # Before the hub has its own routes in it.
     paths = pages_of(app)
     hub.setup(app)
@@ -82,6 +86,8 @@ async def sign_in(page: Page, password: str = PASSWORD) -> None:
     await page.get_by_role("button", name="Sign in", exact=True).click()
 
 
+# Some eighty pages at two widths: two minutes on a machine of its own.
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("who", ["visitor", "manager"])
 async def test_every_page_is_for_everybody(page: Page, site: Site, axe: Axe, who: str) -> None:
     if who == "manager":
@@ -89,6 +95,8 @@ async def test_every_page_is_for_everybody(page: Page, site: Site, axe: Axe, who
         await page.wait_for_url("**/manage/events")
     faults, looked_at = [], 0
     for path in (*site.paths, *MORE):
+        if path in SAVED:
+            continue
         response = await page.goto(path)
         assert response is not None
         if not response.headers["content-type"].startswith("text/html"):

@@ -86,7 +86,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 test-python: system
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" .ci/pytest $(WORKERS) $(ARGS)
 
 test-js: system
 	@if ! command -v node >/dev/null && [ ! -x $(BIN)/node ]; then \

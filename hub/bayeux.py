@@ -896,7 +896,7 @@ class Bayeux:
 
     def _acknowledge(self, session: Session, message: Message, request: Request) -> None:
         """Forget what the client has, put back what it has not; raises UnknownClient if that is too much to wait."""
-        if not session.unacked:
+        if not session.unacked and not session.renumbered:
             return
         batch = 0
         if session.ack is not None:

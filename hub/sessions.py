@@ -194,6 +194,7 @@ class Session:
         "queue",
         "queued_bytes",
         "recovering",
+        "renumbered",
         "replayed",
         "seen",
         "sink",
@@ -248,6 +249,8 @@ class Session:
         self.connects: tuple[object, ...] = ()
         self.earlier: tuple[object, ...] = ()
         self.unacked: list[tuple[int, list[Publication]]] | None = None
+        # With `ack`: of what went in a batch, and goes again in a later one, the number of the first.
+        self.renumbered: dict[Publication, int] | None = None
         # Once it had a link: up to which number of `Recent` everything arrived, and of patterns subscribed
         # to since, the number they began after. -n: something that can't be given again is on its way;
         # it has arrived when n has.
@@ -467,10 +470,22 @@ class Session:
         self.settle()
 
     def acknowledge(self, batch: int) -> None:
-        """The client has all batches up to this number; what went after it waits again."""
+        """The client has all batches up to this number; what went after it waits again.
+
+        What is given again keeps the number of the batch that it first went in, as with CometD's server
+        (`BatchArrayQueue`): an older connect may have asked for it again before this one says that it has come.
+        """
         unacked, self.unacked = self.unacked or (), None
-        self.got([item for number, items in unacked if number <= batch for item in items])
+        first, self.renumbered = self.renumbered or {}, None
+        self.got([item for number, items in unacked for item in items if first.get(item, number) <= batch])
+        again = {item: first.get(item, number) for number, items in unacked if number > batch for item in items}
         self._put_back_all([each for each in unacked if each[0] > batch])
+        if self.ack is not None and (first or again):
+            again = first | again
+            queue = [each for each in self.queue or () if each not in again or again[each] > batch]
+            self.renumbered = {each: again[each] for each in queue if each in again} or None
+            self.queue = queue or None
+            self.queued_bytes = sum(each.size for each in queue)
 
     def _put_back_all(self, batches: Sequence[tuple[int, list[Publication]]]) -> None:
         """Batches wait again; the polls that carried them (`Poll.taken`) have nothing to give back then."""
@@ -557,6 +572,8 @@ class Session:
             for _, items in self.unacked:
                 items[:] = [each for each in items if each.channel != channel]
             self.unacked = [(number, items) for number, items in self.unacked if items] or None
+        if self.renumbered:
+            self.renumbered = {each: number for each, number in self.renumbered.items() if each.channel != channel}
         # An empty one would have the next connect answered with nothing.
         self.queue = [*publications, *live] or None
         self.queued_bytes = sum(publication.size for publication in self.queue or ())

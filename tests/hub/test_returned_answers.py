@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet import Message, Request, connect, data, say, start
+from fleet import Message, Request, connect, data, say, start, subscribe
 from test_node import new_node, publish
 
 from hub.node import Node
@@ -67,6 +67,51 @@ async def test_what_was_acknowledged_is_not_put_back() -> None:
         await say(node, acks(client_id, 2))
         node.abandon(first.poll)
         assert data(await say(node, acks(client_id, 3))) == []
+
+
+async def test_what_an_older_connect_had_given_again_is_acknowledged_by_its_first_number() -> None:
+    """It counted from then on as of the later batch. A client with eight polls under way heard it eight times."""
+    async with new_node() as node:
+        client_id = await start(node, "/a", **ACK)
+        await say(node, acks(client_id, 0))
+        await publish(node, "/a", 1)
+        _, carried = await answered(node, acks(client_id, 1))
+        assert carried == [1], "batch 2"
+        assert data(await say(node, acks(client_id, 1))) == [1], "batch 3, sent before the answer came"
+        await publish(node, "/a", 2)
+        assert data(await say(node, acks(client_id, 2))) == [2], "batch 4"
+        assert data(await say(node, acks(client_id, 2))) == [2], "which is not acknowledged"
+        assert data(await say(node, acks(client_id, 5))) == []
+
+
+async def test_what_waits_to_be_given_again_is_not_once_it_is_acknowledged() -> None:
+    async with new_node() as node:
+        client_id = await start(node, "/a", **ACK)
+        session = node.registry.sessions[client_id]
+        await say(node, acks(client_id, 0))
+        await publish(node, "/a", 1)
+        await answered(node, acks(client_id, 1))
+        session.begin_recovery()
+        poll = Request(node, acks(client_id, 1, 5000))
+        assert poll.is_held
+        await publish(node, "/a", 2)
+        last = Request(node, acks(client_id, 2, 5000))
+        session.end_recovery()
+        assert session.renumbered is None
+        assert [each.data for each in session.queue or ()] == [b"2"]
+        node.abandon(last.poll)
+
+
+async def test_history_that_the_client_asked_for_is_not_taken_for_what_it_acknowledged() -> None:
+    async with new_node() as node:
+        client_id = await start(node, "/a", **ACK)
+        await say(node, acks(client_id, 0))
+        await publish(node, "/a", 1)
+        await answered(node, acks(client_id, 1))
+        (told,) = (await say(node, acks(client_id, 1)))[:1]
+        epoch = told["id"].partition(".")[0]
+        await say(node, subscribe(client_id, "/a", ext={"position": {"/a": f"{epoch}.0"}}))
+        assert data(await say(node, acks(client_id, 2))) == [1]
 
 
 async def test_without_acknowledgements_an_answer_that_was_not_written_is_given_again_whatever_came_meanwhile() -> None:

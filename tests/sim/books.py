@@ -6,7 +6,7 @@ worker gave that answer. `Books.close` compares with what was heard. See docs/si
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .redis import Store
 from .world import World
@@ -28,6 +28,13 @@ LATE_SECONDS = 8.0
 MOST_REPEATS = 7
 
 
+class Batch(NamedTuple):
+    """What an answer to a connect with acknowledgements carries: its number, and up to which the client said it has."""
+
+    number: int
+    acknowledged: int
+
+
 class Attempt:
     """One time that a subscribe or unsubscribe was sent. It may take effect until it is settled."""
 
@@ -43,17 +50,18 @@ class Account:
     """One session's claim on one channel.
 
     sure: everything after this offset must be heard, None for no such claim. never: nothing after this offset may be.
-    heard: by offset, the number of the answer that brought it first. times: how often it came again. asked: whether
-    the channel was ever subscribed to.
+    heard: by offset, the number of the answer that brought it first. batches: and of its batch. times: how often it
+    came again. asked: whether the channel was ever subscribed to.
     """
 
-    __slots__ = ("asked", "attempts", "heard", "never", "sure", "times")
+    __slots__ = ("asked", "attempts", "batches", "heard", "never", "sure", "times")
 
     def __init__(self) -> None:
         self.sure: int | None = None
         self.never: int | None = None
         self.asked = False
         self.heard: dict[int, int] = {}
+        self.batches: dict[int, int] = {}
         self.times: dict[int, int] = {}
         self.attempts: list[Attempt] = []
 
@@ -130,11 +138,12 @@ class Book:
             # A subscribe that comes after makes this void, and is noticed by `asks`.
             account.never = top
 
-    def hears(self, channel: str, offset: int, answer: int, *, minds: bool = True) -> bool:
+    def hears(self, channel: str, offset: int, answer: int, *, minds: bool = True, batch: Batch | None = None) -> bool:
         """A publication arrived; False if it is a repeat.
 
         answer: the number of what it came in, in the order in which workers gave them: two answers on two connections
-        may overtake each other. minds: whether the client minds the order now.
+        may overtake each other. minds: whether the client minds the order now. batch: of one who
+        acknowledges.
         """
         account = self.accounts.get(channel)
         books = self.books
@@ -150,13 +159,19 @@ class Book:
                 f" (at {account.never})"
             )
         if offset in account.heard:
-            self.repeats(channel, offset)
+            if batch is not None and batch.acknowledged < account.batches.get(offset, 0):
+                # Its connect said that it had not come, as each one does that is under way when it comes.
+                books.repeats += 1
+            else:
+                self.repeats(channel, offset)
             return False
         for other, number in account.heard.items():
             # What comes by a stream and by a poll, or by two polls, may overtake each other on the way.
             if other > offset and number <= answer and minds and not self.doubled:
                 books.world.accuse(f"{self.name} hears {channel} {offset} for the first time after {other}")
         account.heard[offset] = answer
+        if batch is not None:
+            account.batches[offset] = batch.number
         return True
 
     def repeats(self, channel: str, offset: int) -> None:

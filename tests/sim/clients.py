@@ -15,7 +15,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from .books import LATE_SECONDS, Attempt, Book, Books
+from .books import LATE_SECONDS, Attempt, Batch, Book, Books
 from .hosts import HOLD, TTL, Exchange, Host, Socket, Stream, Wires, brief
 from .world import World
 
@@ -506,16 +506,26 @@ class Client:
     def _take(self, messages: list[dict[str, Any]], by: Exchange | Socket) -> None:
         if self.world.trace is not None and messages:
             self.world.say(self.name, f"gets {brief(messages)}")
+        batch = self._batch(messages, by) if self.kind == "acknowledging" else None
         for message in messages:
             channel = message.get("channel", "")
             if "data" in message and "successful" not in message:
-                self._hear(message, by)
+                self._hear(message, by, batch)
                 continue
             ask = self._asked(message, by)
             if ask is None:
                 continue
             handler = getattr(self, _REPLIES.get(channel, "_published"))
             handler(ask, message)
+
+    def _batch(self, messages: list[dict[str, Any]], by: Exchange | Socket) -> Batch | None:
+        """Which batch this is, and up to which one the connect that it answers said that all had come."""
+        for message in messages:
+            if message.get("channel") == "/meta/connect" and "ack" in message.get("ext", {}):
+                for ask in by.why if isinstance(by, Exchange) else self.asks:
+                    if ask.what == "connect" and ask.message["id"] == message.get("id"):
+                        return Batch(message["ext"]["ack"], ask.message["ext"]["ack"])
+        return None
 
     def _asked(self, message: dict[str, Any], by: Exchange | Socket) -> Ask | None:
         candidates = by.why if isinstance(by, Exchange) else self.asks
@@ -529,7 +539,7 @@ class Client:
             self.world.accuse(f"{self.name} got a reply that it did not ask for: {message}")
         return None
 
-    def _hear(self, message: dict[str, Any], by: Exchange | Socket) -> None:
+    def _hear(self, message: dict[str, Any], by: Exchange | Socket, batch: Batch | None) -> None:
         book = by.why[0].session if isinstance(by, Exchange) else self.book
         if book is None:
             return
@@ -566,7 +576,7 @@ class Client:
         # Who goes by positions and unsubscribed has given its position up, and does nothing with what still comes. A
         # subscribe from there that the hub took after the unsubscribe gives again what an answer that got lost had.
         minds = self.kind != "positioned" or book is not self.book or channel in self.wants
-        book.hears(channel, offset, by.order, minds=minds)
+        book.hears(channel, offset, by.order, minds=minds, batch=batch)
 
     def _was_cut(self) -> bool:
         return any(socket.dead for socket in self._sockets)

@@ -18,7 +18,7 @@ from typing import Any
 from hub.protocol import tokens
 from hub.protocol.access import Access, Rule, covers
 
-from .books import Books
+from .books import Batch, Books
 from .clients import Ask, Client
 from .hosts import Exchange, Host, Socket, Stream, Wires
 from .listeners import Listener
@@ -317,9 +317,9 @@ class Bearer(_Holder, Client):
             self.renew()
         super()._not_done(ask, reply)
 
-    def _hear(self, message: dict[str, Any], by: Exchange | Socket) -> None:
+    def _hear(self, message: dict[str, Any], by: Exchange | Socket, batch: Batch | None) -> None:
         if not self.wild:
-            super()._hear(message, by)
+            super()._hear(message, by, batch)
 
 
 def _session_of(to: Exchange | Socket) -> object:

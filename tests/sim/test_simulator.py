@@ -253,6 +253,40 @@ STORIES = {
         Step(0.2080, "publisher", "publish", "/c", 1010),
         Step(1.6309, "client0", "subscribe", "/c"),
     ),
+    # An answer got lost, and ten polls were under way through a worker that stood still, each with the number of the
+    # batch before: the extension has all that is not acknowledged given in each answer, so the client heard a
+    # publication ten times, and the books held that against the hub.
+    "polls that have not acknowledged it": story(
+        2,
+        "stops",
+        ("acknowledging", "long-polling", False),
+        Step(0.0086, "client0", "appear"),
+        Step(0.0275, "client0", "subscribe", "/a"),
+        Step(0.8000, "client0", "lose"),
+        Step(0.8100, "publisher", "publish", "/a", 1001),
+        Step(1.6000, "publisher", "publish", "/a", 1002),
+        Step(2.4000, "node0", "stop", seconds=2.0),
+        *(Step(2.5 + number / 100, "client0", "poll_twice") for number in range(10)),
+    ),
+    # Such a poll had it given again, under a later number than the batch's; then it was not known for acknowledged,
+    # though ten others said so.
+    "poll that asks for what others acknowledge": story(
+        2,
+        "stops",
+        ("acknowledging", "long-polling", False),
+        Step(0.0086, "client0", "appear"),
+        Step(0.0275, "client0", "subscribe", "/a"),
+        *(
+            step
+            for number in range(10)
+            for step in (
+                Step(1.0 + number / 500, "publisher", "publish", "/a", 1001 + number),
+                Step(1.001 + number / 500, "client0", "poll_twice"),
+            )
+        ),
+        Step(1.0150, "node0", "stop", seconds=2.0),
+        *(Step(2.0 + number / 100, "client0", "poll_twice") for number in range(10)),
+    ),
 }
 
 

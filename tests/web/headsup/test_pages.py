@@ -86,6 +86,19 @@ async def test_asking_mail_leads_to_the_page_that_asks(site: Site, browser: Brow
         assert await session.scalar(select(HeadsupAddress.confirmed_at)) is None
 
 
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8000"])
+async def test_a_made_up_host_is_not_in_the_mails_to_others(site: Site, browser: Browser, host: str) -> None:
+    browser.origin = f"http://{host}"
+    headers = {"Host": host}
+    await browser.look(NEW, headers=headers)
+    values = UNTICKED | {"name": "ada/engine", "send_to": "team@example.org", "words": "headsup", "act": "save"}
+    assert (await browser.submit(NEW, values, headers=headers)).status == 200, browser.page
+    await site.settle()
+    raw, _, _ = site.postman.mails[0]
+    assert b"evil.example" not in raw
+    assert b"http://localhost:" in raw
+
+
 async def test_one_click_takes_one_off(site: Site) -> None:
     await site.watch()
     async with site.database.reading() as session:

@@ -270,12 +270,23 @@ async def post_trial(request: web.Request) -> web.StreamResponse:
 def by_of(request: web.Request) -> By:
     """Who is signed in, and where the site is."""
     user = require_user(request)
-    return By(user.id, user.name, base_of(request))
+    return By(user.id, user.name, _base_of_mails(request))
 
 
 def base_of(request: web.Request) -> str:
     """The site's own address, as the setting has it; without one, as the browser has it."""
     return request.app[keys.settings][PageSettings].url or f"{request.scheme}://{request.host}"
+
+
+def _base_of_mails(request: web.Request) -> str:
+    """As base_of, for links that others are sent: a Host that somebody made up must not get there.
+
+    Without SITE_URL it is believed where it names this machine.
+    """
+    here = request.get_extra_info("sockname") or ("localhost", 80)
+    if request.app[keys.settings][PageSettings].url or request.url.host in {"localhost", "127.0.0.1", "::1", here[0]}:
+        return base_of(request)
+    return f"http://localhost:{here[1]}"
 
 
 def _new(

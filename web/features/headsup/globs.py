@@ -108,12 +108,12 @@ def _compiled(pattern: str) -> _Compiled:
     for at, token in enumerate(tokens):
         bits[token] |= 1 << at
     one = bits.pop(_ONE, 0)
-    kinds = [bits.pop(token, 0) for token in (_ANY, _PART, _FOLDERS)]
+    any, part, folders = (bits.pop(token, 0) for token in (_ANY, _PART, _FOLDERS))
     rows = (
         len(list(row)) for is_empty, row in groupby(token in {_ANY, _PART, _FOLDERS} for token in tokens) if is_empty
     )
     letters = {letter: bit if letter == "/" else bit | one for letter, bit in bits.items()}
-    return _Compiled(len(tokens), letters, one, *kinds, longest=max(rows, default=0))
+    return _Compiled(len(tokens), letters, one, any, part, folders, max(rows, default=0))
 
 
 _TOKEN = re.compile(r"\*\*/|\*\*+|.", re.DOTALL)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -94,7 +94,12 @@ async def _judge(request: web.Request, source: ViewKey, events: list[Any]) -> li
     at = time.time()
     # Of other days nobody knows the salt any more, nor should.
     salts = {day_of(at): here.counting.salt(at)}
-    return [judge(event, source=source.name, now=at, salts=salts, kinds=here.kinds) for event in events]
+    judged: list[Judged] = []
+    for part in store.in_parts(events):
+        judged += [judge(event, source=source.name, now=at, salts=salts, kinds=here.kinds) for event in part]
+        # Others are served between the parts.
+        await asyncio.sleep(0)
+    return judged
 
 
 async def _count(
@@ -122,11 +127,14 @@ async def _write(
     session: AsyncSession, source: ViewKey, judged: list[Judged], settings: ViewSettings
 ) -> list[tuple[str, str | None]]:
     ids = sorted({each.event for each in judged if each.event})
-    asked = select(ViewReceipt.event).where(ViewReceipt.key_id == source.id, ViewReceipt.event.in_(ids))
-    there = set(await session.scalars(asked)) if ids else set()
+    asked = select(ViewReceipt.event).where(ViewReceipt.key_id == source.id)
+    there: set[str] = set()
+    for part in store.in_parts(ids):
+        there.update(await session.scalars(asked.where(ViewReceipt.event.in_(part))))
     room = await _room(session, source, judged, settings)
     results: list[tuple[str, str | None]] = []
     counted: list[View] = []
+    receipts: list[dict[str, Any]] = []
     for each in judged:
         why = each.why
         if each.view is not None:
@@ -138,12 +146,13 @@ async def _write(
                 counted.append(each.view)
                 if each.event:
                     there.add(each.event)
-                    session.add(ViewReceipt(key_id=source.id, event=each.event, at=now()))
+                    receipts.append({"key_id": source.id, "event": each.event, "at": now()})
         results.append((why, each.id))
     totals = Totals()
     totals.add(counted)
     if totals:
-        await session.flush()
+        for some in store.in_parts(receipts):
+            await session.execute(insert(ViewReceipt), some)
         await store.write(session, totals, {})
     return results
 
@@ -152,7 +161,9 @@ async def _room(session: AsyncSession, source: ViewKey, judged: list[Judged], se
     """Those of the endpoints that there are, or may still be."""
     wanted = list(dict.fromkeys(each.view.endpoint for each in judged if each.view is not None))
     of_source = ViewEndpoint.source == source.name
-    known = set(await session.scalars(select(ViewEndpoint.name).where(of_source, ViewEndpoint.name.in_(wanted))))
+    known: set[str] = set()
+    for part in store.in_parts(wanted):
+        known.update(await session.scalars(select(ViewEndpoint.name).where(of_source, ViewEndpoint.name.in_(part))))
     count = await session.scalar(select(func.count()).select_from(ViewEndpoint).where(of_source)) or 0
     new = [name for name in wanted if name not in known]
     return known | set(new[: max(0, settings.endpoints - count)])

@@ -7,9 +7,9 @@ that no two workers wait for each other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Table, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,10 +20,12 @@ from .callers import DAY, new_salt
 from .models import ViewCaller, ViewCount, ViewCrowd, ViewEndpoint, ViewMinute, ViewSalt, ViewTime, ViewWriter
 from .totals import HOUR, Endpoint, Totals
 
-#: Rows of one statement: SQLite takes 32,766 values.
-_ROWS = 500
+#: Rows of one statement. Its values are prepared in one piece, while nobody else is served: 500 names that were new
+#: took 18 ms.
+ROWS = 100
 
 Ids = dict[Endpoint, int]
+T = TypeVar("T")
 
 
 def moment(seconds: float) -> datetime:
@@ -78,7 +80,9 @@ async def _add(
     # One statement for any number of rows: made of their values it would be compiled anew each second, for 20 ms.
     statement = insert(session, table)
     added = {name: table.c[name] + statement.excluded[name] for name in sums[next(iter(sums))]}
-    await session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=added), rows)
+    statement = statement.on_conflict_do_update(index_elements=list(key), set_=added)
+    for part in in_parts(rows):
+        await session.execute(statement, part)
 
 
 async def _find(session: AsyncSession, seen: Mapping[Endpoint, tuple[float, float]], ids: Ids) -> Ids:
@@ -92,17 +96,16 @@ async def _find(session: AsyncSession, seen: Mapping[Endpoint, tuple[float, floa
         statement = insert(session, table)
         later = postgresql_or(session, "greatest", "max")(table.c.last_at, statement.excluded.last_at)
         earlier = postgresql_or(session, "least", "min")(table.c.first_at, statement.excluded.first_at)
-        await session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["source", "name"], set_={"last_at": later, "first_at": earlier}
-            ),
-            rows,
+        statement = statement.on_conflict_do_update(
+            index_elements=["source", "name"], set_={"last_at": later, "first_at": earlier}
         )
+        for part in in_parts(rows):
+            await session.execute(statement, part)
     missing = [each for each in seen if each not in ids]
-    for part in _parts(missing):
+    for some in in_parts(missing):
         asked = select(ViewEndpoint.id, ViewEndpoint.source, ViewEndpoint.name)
         for id, source, name in await session.execute(
-            asked.where(tuple_(ViewEndpoint.source, ViewEndpoint.name).in_(part))
+            asked.where(tuple_(ViewEndpoint.source, ViewEndpoint.name).in_(some))
         ):
             ids[Endpoint(source, name)] = id
     return ids
@@ -130,8 +133,9 @@ def _table(model: type[Base]) -> Table:
     return table
 
 
-def _parts(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (rows[at : at + _ROWS] for at in range(0, len(rows), _ROWS))
+def in_parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Rows, as many at once as a statement takes."""
+    return (rows[at : at + ROWS] for at in range(0, len(rows), ROWS))
 
 
 async def position_of(session: AsyncSession, writer: str) -> tuple[int, str]:

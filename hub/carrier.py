@@ -87,8 +87,11 @@ class Host(Protocol):
     def hurry(self, poll: Poll) -> None:
         """Answer a poll that is held."""
 
-    def give_up(self, session_id: str, done: Callable[[bool], None]) -> None:
-        """Let another worker have a session; then call `done`: whether the broker could be reached."""
+    def give_up(self, session_id: str, by: str, done: Callable[[bool], None]) -> None:
+        """Let another worker have a session; then call `done`: whether the broker could be reached.
+
+        by: the transport of the connection that it is for, empty where that is not known.
+        """
 
 
 class Carried(Poll):
@@ -216,9 +219,10 @@ class Carrier:
             self._owners.popitem(last=False)
         return True
 
-    async def ask_for(self, owner: str, session_id: str) -> bool:
+    async def ask_for(self, owner: str, session_id: str, by: str = "") -> bool:
         """Have the owner give a session up; False if it is not alive. Raises BrokerUnavailable.
 
+        by: the transport of the connection that it is for, where the owner is to know that.
         True says that it is worth while to look again, and mostly that nobody owns the session now.
         """
         self._numbers += 1
@@ -229,7 +233,8 @@ class Carrier:
         self._offered.pop(session_id, None)
         try:
             async with asyncio.timeout(MOVE_SECONDS):
-                return await self._mail(owner, "move", number, session=session_id) and await moved
+                sent = await self._mail(owner, "move", number, session=session_id, transport=by)
+                return sent and await moved
         except TimeoutError:
             raise BrokerUnavailable("a session was not given up in time") from None
         finally:
@@ -444,7 +449,7 @@ class Carrier:
         key = (mail.sender, mail.number)
         poll = self._taken.get(key)
         if mail.kind == "move":
-            self._host.give_up(mail.session, partial(self._given_up, key))
+            self._host.give_up(mail.session, mail.transport, partial(self._given_up, key))
         elif mail.kind == "request":
             poll = self._taken[key] = Carried(key, Peer(mail.address, browser=mail.browser), self._time())
             poll.hurried = mail.hurry

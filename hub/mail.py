@@ -25,9 +25,10 @@ _KINDS = frozenset(get_args(Kind))
 class Mail:
     """One of them. sender: a worker. serial: grows with each that a sender writes. number: of the sender's request, or
     of the receiver's that this is about. session: the session's id. transport, browser and address: as `Node.accept`
-    and a poll have them. hurry: nothing is to be held. confirm: the answer has publications, and the owner waits for
-    `written`. status: of an answer, in HTTP. offers: the owner would give the session up, as its polls come to the
-    receiver. age: seconds since the request came to the sender.
+    and a poll have them; of a move, the transport of the connection that it is for, where that matters. hurry: nothing
+    is to be held. confirm: the answer has publications, and the owner waits for `written`. status: of an answer, in
+    HTTP. offers: the owner would give the session up, as its polls come to the receiver. age: seconds since the request
+    came to the sender.
     body: the messages of a request, as a JSON array; of an answer, without the brackets.
     """
 

@@ -1270,12 +1270,12 @@ class Node:
             self.refuse_for_now(messages, poll)
 
     async def session(self, session_id: str) -> Session | None:
-        """The session with this id, brought here if another worker has it. Raises BrokerUnavailable."""
+        """The session with this id, for a stream, brought here if another worker has it. Raises BrokerUnavailable."""
         session = self.registry.get(session_id)
         if self.broker.keeps_sessions and len(session_id) == ID_CHARS:
             is_here = session is not None and self.store.is_mine(session) and self._is_resumable(session)
             if not is_here or self.store.is_busy(session_id) or self.carrier.unconfirmed(session_id):
-                await self.bring(session_id, resumes=True)
+                await self.bring(session_id, resumes=True, by=EVENTSOURCE)
             session = self.registry.get(session_id)
         return session
 
@@ -1293,10 +1293,10 @@ class Node:
         """Whether another connection can go on with a session without asking the broker what the last one carried."""
         return session.fence <= 0 or self.registry.is_resumable(session)
 
-    async def bring(self, session_id: str, *, resumes: bool) -> None:
+    async def bring(self, session_id: str, *, resumes: bool, by: str = "") -> None:
         """Make this node the owner of a session, if there is one with this id. Raises BrokerUnavailable.
 
-        resumes: whether another connection is about to be its link.
+        resumes: whether another connection is about to be its link. by: its transport, where the owner is to know.
         """
         store, against = self.store, 0
         async with store.turn(session_id):
@@ -1305,18 +1305,18 @@ class Node:
                 if claim is None:
                     await self.carrier.confirmed(session_id)
                     if resumes:
-                        await store.recover(session_id)
+                        await store.recover(session_id, by=by)
                     return
-                against = 0 if await self.carrier.ask_for(claim.owner, session_id) else claim.fence
+                against = 0 if await self.carrier.ask_for(claim.owner, session_id, by) else claim.fence
         raise BrokerUnavailable("the session's owner can't be found")
 
-    def give_up(self, session_id: str, done: Callable[[bool], None]) -> None:
-        self.spawn(self._give_up(session_id, done))
+    def give_up(self, session_id: str, by: str, done: Callable[[bool], None]) -> None:
+        self.spawn(self._give_up(session_id, by, done))
 
-    async def _give_up(self, session_id: str, done: Callable[[bool], None]) -> None:
+    async def _give_up(self, session_id: str, by: str, done: Callable[[bool], None]) -> None:
         try:
             async with self.store.turn(session_id):
-                await self.store.release(session_id, superseded=True)
+                await self.store.release(session_id, by=by)
         except BrokerUnavailable:
             done(False)
         else:
@@ -1352,12 +1352,16 @@ class Node:
     def not_recovered(self, session: Session) -> None:
         self.end_session(session, "not recovered")
 
-    def let_go(self, session: Session, *, superseded: bool) -> None:
+    def let_go(self, session: Session, *, by: str | None) -> None:
         self._note(session, "went to another worker")
         hold, link = session.end_hold(), session.depart()
         if hold is not None:
-            if superseded:
-                hold.error, hold.advice = Superseded(), {**self.bayeux.retry, "interval": SUPERSEDED_INTERVAL}
+            if by is not None:
+                # It must not take the session back at once.
+                hold.advice = {**self.bayeux.retry, "interval": SUPERSEDED_INTERVAL}
+                # Beside a stream a poll goes on: that it ends here is no failure. Its client is not told to come as
+                # seldom as one that has a stream, since nobody knows yet whether this one will open.
+                hold.error = None if by == EVENTSOURCE else Superseded()
             hold.to.send([self.bayeux.encode(self.bayeux.answer(hold), session.who)])
         if link is not None:
             link.leave(NORMAL, "continued elsewhere")

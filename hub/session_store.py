@@ -58,10 +58,11 @@ class Host(Protocol):
     def not_recovered(self, session: Session) -> None:
         """An adopted session may have missed something, and can't be told so."""
 
-    def let_go(self, session: Session, *, superseded: bool) -> None:
+    def let_go(self, session: Session, *, by: str | None) -> None:
         """A session goes on elsewhere: answer what it holds, send away its link; nothing is taken from its queue.
 
-        superseded: whether by another connection of its client.
+        by: the transport of the connection of its client that asks for it, empty where that is not known; None if none
+        does.
         """
 
     def unconfirmed(self, session_id: str) -> bool:
@@ -266,10 +267,10 @@ class SessionStore:
         elif lost:
             self._host.not_recovered(session)
 
-    async def recover(self, session_id: str) -> None:
+    async def recover(self, session_id: str, *, by: str = "") -> None:
         """Give a session again what the broker has since what its client certainly has, as here that is forgotten.
 
-        Raises BrokerUnavailable.
+        by: the transport of the connection that goes on with it. Raises BrokerUnavailable.
         """
         await self._rest(session_id)
         session = self._registry.get(session_id)
@@ -280,14 +281,14 @@ class SessionStore:
             record = SessionRecord.of(session)
             claim = Claim(self._broker.worker, session.fence, record.encode())
             life = session.life
-            self._drop(session, superseded=True)
+            self._drop(session, by=by)
             await self._adopt(session_id, claim, life)
 
-    def _drop(self, session: Session, *, superseded: bool = False) -> None:
+    def _drop(self, session: Session, *, by: str | None = None) -> None:
         """Forget a session that another worker owns."""
         if session.ended:
             return
-        self._host.let_go(session, superseded=superseded)
+        self._host.let_go(session, by=by)
         self._registry.forget(session)
         session.disown()
         self._unsaved.discard(session)
@@ -429,10 +430,10 @@ class SessionStore:
 
     # Giving it up; in its turn
 
-    async def release(self, session_id: str, *, superseded: bool = False) -> None:
+    async def release(self, session_id: str, *, by: str | None = None) -> None:
         """Let any other worker have a session; it is forgotten here. Raises BrokerUnavailable.
 
-        superseded: whether another connection of its client asks for it.
+        by: as for `Host.let_go`.
         """
         while True:
             await self._rest(session_id)
@@ -457,7 +458,7 @@ class SessionStore:
             await self._host.confirmed(session_id)
         self._update_positions(session)
         record, fence = SessionRecord.of(session).encode(), session.fence or 1
-        self._drop(session, superseded=superseded)
+        self._drop(session, by=by)
         self._counters.moved += 1
         await self._broker.save_session(session_id, fence, record, self._seconds, release=True)
 

@@ -273,6 +273,53 @@ class TestElsewhere:
                     await asyncio.sleep(0.01)
             assert stream.data() == [1]
 
+    @pytest.mark.parametrize("through", range(3))
+    async def test_poll_that_is_held_while_a_stream_opens_at_another_worker_ends_well(
+        self, redis_url: str, through: int
+    ) -> None:
+        """Faye sends it before it knows that its stream has opened. A quarter of the pages were told 408."""
+        async with fleet(redis_url, 3) as nodes:
+            one, two, _ = nodes
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id, id="1"))
+            held = await hold(nodes[through], client_id, id="2")
+            await one.publish([Draft("/a", b"1")])
+            assert data(await held.answer()) == [1]
+            held = await hold(nodes[through], client_id, id="3")
+            session = await two.session(client_id)
+            assert session is not None
+            (reply,) = await held.answer()
+            assert reply["successful"]
+            assert reply["advice"]["reconnect"] == "retry"
+            assert 0 < reply["advice"]["interval"] <= 2000, "not at once, and soon if no stream opens"
+            await one.publish([Draft("/a", b"2")])
+            stream = Wire()
+            two.attach(stream)
+            two.move(session, stream, "")
+            (reply,) = await say(one, connect(client_id, id="4") | {"connectionType": EVENTSOURCE})
+            assert reply["successful"]
+            await one.publish([Draft("/a", b"3")])
+            heard: list[Any] = []
+            async with asyncio.timeout(20):
+                while len(heard) < 2:
+                    heard += stream.data()
+                    await asyncio.sleep(0.01)
+            assert heard + stream.data() == [2, 3]
+            assert stream.left is None
+            assert owners(nodes, client_id) == [two]
+
+    async def test_poll_that_is_held_while_no_stream_opens_after_all_is_followed_by_one_that_hears(
+        self, redis_url: str
+    ) -> None:
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id, id="1"))
+            held = await hold(one, client_id, id="2")
+            assert await two.session(client_id) is not None
+            assert (await held.answer())[0]["successful"]
+            await one.publish([Draft("/a", b"1")])
+            assert data(await say(one, connect(client_id, 5000, id="3"))) == [1]
+
     async def test_unmatched_batches_of_several_sessions_are_answered_whole(self, redis_url: str) -> None:
         async with fleet(redis_url) as (one, two):
             first, second = await start(one, "/a"), await start(two, "/a")

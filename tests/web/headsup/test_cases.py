@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from datetime import timedelta
 from types import SimpleNamespace
@@ -45,6 +46,7 @@ from web.features.headsup.models import (
     HeadsupRefusal,
 )
 from web.features.headsup.refusals import refusals
+from web.features.headsup.room import room
 from web.features.headsup.setting_up import rotate
 from web.features.headsup.settings import HeadsupSettings
 from web.pages import keys
@@ -166,6 +168,34 @@ async def test_c5_a_long_body_is_taken_up_to_the_limit(site: Site) -> None:
     # Without a length nothing says so at first.
     assert await site.hook({"data": pieces(), "headers": too_long["headers"]}) == 413
     assert len(await site.deliveries()) == 1
+
+
+async def test_long_deliveries_are_bounded_together(site: Site) -> None:
+    """Each of 25 MB was allowed by itself, and a signature is only looked at when all has come."""
+    await site.watch()
+    site.app[room].most = 3_000_000
+    half_way, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Any:
+        yield b"x" * 2_000_000
+        while site.app[room].held < 2_000_000:
+            await asyncio.sleep(0.01)
+        half_way.set()
+        await go_on.wait()
+
+    headers = github(push(commit(HEADSUP)))["headers"]
+    first = asyncio.create_task(site.hook({"data": slow(), "headers": headers}))
+    await half_way.wait()
+    async with site.client.post("/headsup/hook", data=io.BytesIO(b"x" * 2_000_000), headers=headers) as response:
+        assert response.status == 503
+        assert response.headers["Retry-After"] == "30"
+        assert "send it again" in await response.text()
+    # The usual ones are not held up by it.
+    assert await site.told(github(push(commit(HEADSUP)))) == 202
+    go_on.set()
+    assert await first == 403
+    assert site.app[room].held == 0
+    assert await site.told(github(push(commit(HEADSUP), padding="x" * 2_000_000))) == 202
 
 
 C6 = [

@@ -137,7 +137,7 @@ async def test_without_redis_the_page_says_how_to_start_one(
     async with TestClient(TestServer(app)) as client:
         browser = Browser(client)
         assert (await browser.look("/lab/redis")).status == 200
-        assert "start one with `redis-server`" in browser.page
+        assert "start redis-server, and the site with REDIS_URL=" in browser.page
         answer = await browser.fetch("/lab/redis/random")
         assert answer.status == 503
         assert "REDIS_URL=redis://localhost:6379/0" in (await answer.json())["error"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import web
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ...feature import Feature, allow
 from ...identity.roles import Permission
@@ -14,6 +14,7 @@ from ...pages import keys
 from ...pages.links import Link
 from . import consent, hints, hook, jobs, log, models, pages, project_api, remark
 from .refusals import Refusals, refusals
+from .room import Room, room
 from .settings import HeadsupSettings
 
 _PROJECT = r"/headsup/{project:\d{1,9}}"
@@ -22,7 +23,9 @@ _DELIVERY = _PROJECT + r"/log/{delivery:\d{1,9}}"
 
 
 def _setup(app: web.Application) -> None:
+    settings = app[keys.settings][HeadsupSettings]
     app[refusals] = Refusals(app[keys.database])
+    app[room] = Room(max(settings.bodies, settings.max_body))
 
 
 async def _counting(app: web.Application) -> AsyncIterator[None]:
@@ -35,7 +38,8 @@ async def _metrics(app: web.Application) -> Sequence[Metric]:
     refused = CounterMetricFamily("site_headsup_refused", "deliveries refused, by reason", labels=["reason"])
     for reason, count in sorted(app[refusals].totals.items()):
         refused.add_metric([reason], count)
-    return [refused]
+    held = GaugeMetricFamily("site_headsup_held_bytes", "long deliveries in memory", value=app[room].held)
+    return [refused, held]
 
 
 FEATURE = Feature(

@@ -29,7 +29,8 @@ from .models import HeadsupDelivery, HeadsupProject
 from .payloads import BadPayload, claims_of, text_of
 from .projects import recognise
 from .pushes import Delivery
-from .refusals import BAD_SIGNATURE, BAD_TYPE, TOO_LONG, TOO_SLOW, UNKNOWN, UNSIGNED, refusals
+from .refusals import BAD_SIGNATURE, BAD_TYPE, NO_ROOM, TOO_LONG, TOO_SLOW, UNKNOWN, UNSIGNED, refusals
+from .room import Held, room
 from .rules import why_ignored
 from .settings import HeadsupSettings
 
@@ -40,6 +41,9 @@ _CANDIDATES = 20
 
 #: Seconds that a forge's clock may differ before its owner is told.
 _CLOCK = 300
+
+#: Seconds after which a delivery may be sent again that found no room.
+_AGAIN = 30
 
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 
@@ -55,9 +59,12 @@ class _Outcome:
 
 
 class _Refused(Exception):
-    def __init__(self, status: int, words: str) -> None:
+    """wait: seconds after which it is worth another try, if it is."""
+
+    def __init__(self, status: int, words: str, wait: int = 0) -> None:
         super().__init__(words)
         self.status = status
+        self.wait = wait
 
 
 async def about(request: web.Request) -> web.StreamResponse:
@@ -76,6 +83,11 @@ async def post_of_project(request: web.Request) -> web.StreamResponse:
 
 
 async def _post(request: web.Request, project_id: int | None) -> web.StreamResponse:
+    with request.app[room].hold() as held:
+        return await _hear(request, project_id, held)
+
+
+async def _hear(request: web.Request, project_id: int | None, held: Held) -> web.StreamResponse:
     count = request.app[refusals].count
     forge = forge_of(request.headers)
     project = None
@@ -91,9 +103,9 @@ async def _post(request: web.Request, project_id: int | None) -> web.StreamRespo
         if is_form is None:
             count(BAD_TYPE, whose)
             raise _Refused(415, "Send JSON, or a form with the JSON in its field payload.")
-        body = await _read(request, whose)
+        body = await _read(request, whose, held)
     except _Refused as refused:
-        return _answer(refused.status, str(refused), close=True)
+        return _answer(refused.status, str(refused), close=True, wait=refused.wait)
     candidates = [project] if project is not None else []
     if project_id is None:
         candidates = await _candidates(request, forge, body, is_form=is_form)
@@ -278,7 +290,7 @@ def _is_form(request: web.Request) -> bool | None:
     return True if kind == _FORM else None
 
 
-async def _read(request: web.Request, project_id: int) -> bytes:
+async def _read(request: web.Request, project_id: int, held: Held) -> bytes:
     settings = request.app[keys.settings][HeadsupSettings]
     count = request.app[refusals].count
     too_long = f"The delivery is longer than {settings.max_body} bytes."
@@ -293,6 +305,10 @@ async def _read(request: web.Request, project_id: int) -> bytes:
                 if size > settings.max_body:
                     count(TOO_LONG, project_id)
                     raise _Refused(413, too_long)
+                # The usual ones always get in: how many of these there are, the connections bound.
+                if size > judging.SMALL and not held.grow(size):
+                    count(NO_ROOM, project_id)
+                    raise _Refused(503, "Too many long deliveries arrive at once: send it again.", _AGAIN)
                 parts.append(part)
     except TimeoutError:
         count(TOO_SLOW, project_id)
@@ -325,8 +341,10 @@ def _clock_note(request: web.Request) -> str:
     return f"The forge’s clock is {f'{days:.0f} days' if days >= 2 else f'{off / 60:.0f} minutes'} off."
 
 
-def _answer(status: int, words: str, *, close: bool = False) -> web.Response:
+def _answer(status: int, words: str, *, close: bool = False, wait: int = 0) -> web.Response:
     response = web.Response(status=status, text=f"{words}\n", headers={hdrs.CACHE_CONTROL: "no-store"})
+    if wait:
+        response.headers[hdrs.RETRY_AFTER] = str(wait)
     if close:
         response.force_close()
     return response

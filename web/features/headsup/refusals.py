@@ -33,6 +33,7 @@ UNSIGNED, BAD_SIGNATURE, UNKNOWN = (
     "of a repository that nobody watches",
 )
 TOO_LONG, BAD_TYPE, TOO_SLOW = "longer than allowed", "of a type that is not JSON", "that did not arrive in time"
+NO_ROOM = "that found no room beside others"
 
 
 class Refusals:

@@ -29,6 +29,13 @@ class HeadsupSettings:
         minimum=1,
         maximum=600,
     )
+    bodies: int = setting(
+        "SITE_HEADSUP_BODIES",
+        SIZE,
+        128 * 1024**2,
+        "bytes of deliveries of more than 32 KiB that are in memory at once; one that finds no room is answered 503",
+        minimum=MAX_BODY,
+    )
     keep: float = setting(
         "SITE_HEADSUP_KEEP",
         SECONDS,

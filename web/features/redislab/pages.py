@@ -39,9 +39,7 @@ _CLOSED = (
     "The laboratory measures for nobody here: set SITE_LAB_REDIS=true to let everybody measure."
     " What was measured is at /lab/redis."
 )
-_NO_REDIS = (
-    "There is no Redis to measure: start one with `redis-server`, and this with REDIS_URL=redis://localhost:6379/0."
-)
+_NO_REDIS = "There is no Redis to measure: start redis-server, and the site with REDIS_URL=redis://localhost:6379/0."
 
 
 async def measure_random(request: web.Request) -> web.StreamResponse:

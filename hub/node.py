@@ -1247,6 +1247,7 @@ class Node:
             and not self.store.is_busy(session_id)
             and not self.carrier.unconfirmed(session_id)
             and not self.draining
+            and (session.arrived is None or not poll.counts or self._is_resumable(session))
         ):
             self._accept(messages, transport, poll, None)
         else:

@@ -551,6 +551,23 @@ class TestLinks:
                 two.detach(stream, session)
             assert data(await say(two, connect(client_id))) == [1, 2]
 
+    async def test_history_that_went_out_on_a_stream_is_given_to_a_poll_that_is_carried(self, redis_url: str) -> None:
+        """Faye repeats a poll from before its stream opened. At the stream's own worker the session went on, through
+        another one it was ended."""
+        async with fleet(redis_url, 3) as (one, two, three):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            await rest(one)
+            await one.broker.close()
+            await two.publish([Draft("/a", b"1"), Draft("/a", b"2")])
+            session, stream = await two.session(client_id), Wire()
+            assert session is not None
+            two.attach(stream)
+            two.move(session, stream, "")
+            assert stream.data() == [1, 2]
+            assert data(await say(three, connect(client_id))) == [1, 2]
+            assert stream.left is not None
+
     async def test_second_stream_that_opens_at_the_same_time_goes_on_with_the_session(self, redis_url: str) -> None:
         """Its client's network changed twice. The first stream, of which nobody was left, took a history with it while
         the second one's head was written; the session was ended as not recovered."""

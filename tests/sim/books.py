@@ -85,6 +85,8 @@ class Book:
         self.excuse = ""
         #: Whether it had two connects under way at once: their answers may overtake each other.
         self.doubled = False
+        #: Whether it had two polls under way at once: one of them is refused in favour of the other.
+        self.polled_twice = False
         self.over = False
         self.left = False
 

@@ -91,6 +91,8 @@ class Client:
         # An event stream beside the polls, and the last id that it brought.
         self.stream: Stream | None = None
         self._last_id = ""
+        # Whether one has opened in this session: until then it polls, as Faye does.
+        self._streams = False
 
     # What a story has it do
 
@@ -246,6 +248,10 @@ class Client:
             self._sockets.append(self.stream)
             self.stream.open()
 
+    def stream_opened(self, stream: Stream) -> None:
+        if stream is self.stream:
+            self._streams = True
+
     # What it sends
 
     def _shake(self) -> None:
@@ -268,12 +274,12 @@ class Client:
         self._send(self._subscription(channel))
 
     def _connect(self) -> None:
-        kind = self.transport
+        kind = "long-polling" if self.transport == "eventsource" and not self._streams else self.transport
         message: dict[str, Any] = {"channel": "/meta/connect", "connectionType": kind}
         if self.kind == "acknowledging":
             message["ext"] = {"ack": self._ack}
         if self.connects and self.book is not None:
-            self.book.doubled = True
+            self.book.doubled = self.book.polled_twice = True
         self.connects += 1
         self._send(self._ask("connect", message))
 
@@ -316,6 +322,8 @@ class Client:
             copy = self._exchange(asks, messages)
             copy.copy = True
             for ask in asks:
+                if ask.session is not None and ask.what == "connect":
+                    ask.session.polled_twice = True
                 if ask.session is not None and ask.what in ("subscribe", "unsubscribe"):
                     # It may take effect too, and later.
                     ask.noted.append(ask.session.asks(ask.message["subscription"], adds=ask.what == "subscribe"))
@@ -595,6 +603,7 @@ class Client:
         self.connects = 0
         self._ack = 0
         self._last_id = ""
+        self._streams = False
         self.book.doubled = self.transport == "eventsource"
         self._open_stream()
         roll = self.dice.random()
@@ -633,7 +642,7 @@ class Client:
             if not book.excuse:
                 self.world.accuse(f"{self.name} is told to give up")
             return
-        if not reply["successful"] and not str(reply.get("error")).startswith("408"):
+        if not reply["successful"] and not (book.polled_twice and str(reply.get("error")).startswith("408")):
             book.must_be_justified(f"is refused a connect ({reply.get('error')})")
         tops = ext.get("tops")
         if tops and self.kind == "positioned":

@@ -544,7 +544,9 @@ class Stream(Socket):
             self.world.say(self.host.name, f"has no session for {self.client.name}'s stream")
             self._refuse()
             return
-        # The head is written.
+        # The head is written: its client knows by it that the stream has opened.
+        self._down = max(self._down, self.world.now + self.host.wires.delay())
+        self.world.at(self._down, self._has_opened)
         await asyncio.sleep(0)
         try:
             session = await node.session_still(session)
@@ -556,6 +558,10 @@ class Stream(Socket):
         node.attach(self)
         self._attached = session
         node.move(session, self, self._last)
+
+    def _has_opened(self) -> None:
+        if not self.dead and not self.over:
+            self.client.stream_opened(self)
 
     def _refuse(self) -> None:
         self.host.sockets.pop(self, None)

@@ -287,6 +287,26 @@ STORIES = {
         Step(1.0150, "node0", "stop", seconds=2.0),
         *(Step(2.0 + number / 100, "client0", "poll_twice") for number in range(10)),
     ),
+    # A poll from before the stream opened was sent again, as its answer got lost, and took the session from the stream,
+    # which had been given a history: carried from another worker it was told 402.
+    "poll that is carried to a stream with a history": story(
+        4,
+        "lossy",
+        STREAM,
+        Step(0.0076, "client0", "appear"),
+        Step(0.1276, "client0", "subscribe", "/a"),
+        *(
+            step
+            for start in range(1, 6)
+            for step in (
+                Step(0.2 + start, "client0", "reload"),
+                Step(0.2001 + start, "client0", "copy"),
+                Step(0.27 + start, "client0", "nap", seconds=0.3),
+                Step(0.28 + start, "publisher", "publish", "/a", 1000 + 2 * start),
+                Step(0.56 + start, "publisher", "publish", "/a", 1001 + 2 * start),
+            )
+        ),
+    ),
 }
 
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from aiohttp import ETag, hdrs, web
@@ -24,16 +25,23 @@ _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asset:
     """A file as it is sent. integrity: the value of a tag's attribute."""
 
     modified: int
     body: bytes
-    packed: bytes
     content_type: str
     version: str
     integrity: str
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The body by gzip; empty if that would be no shorter. Pages only name most files: who asks for one waits."""
+        if not self.content_type.startswith(("text/", "image/svg")):
+            return b""
+        packed = gzip.compress(self.body, mtime=0)
+        return packed if len(packed) < len(self.body) else b""
 
 
 #: How a file is named below the folder: the one spelling that it is served and kept under. `/`, `./` and `../` in other
@@ -97,7 +105,7 @@ class Assets:
             headers["Use-As-Dictionary"] = (
                 f'match="{self.dictionaries[request.match_info["name"]]}", match-dest=("document")'
             )
-        packs = asset.packed and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
+        packs = bool("gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "") and asset.packed)
         # One tag a form: a cache must not take the packed bytes for the plain ones.
         tag = ETag(f"{asset.version}-gzip" if packs else asset.version)
         if heads.has_tag(request, tag.value):
@@ -115,12 +123,10 @@ class Assets:
 def _asset(path: Path, modified: int) -> Asset:
     body = path.read_bytes()
     content_type = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    packed = gzip.compress(body, mtime=0) if content_type.startswith(("text/", "image/svg")) else b""
     digest = hashlib.sha384(body).digest()
     return Asset(
         modified=modified,
         body=body,
-        packed=packed if len(packed) < len(body) else b"",
         content_type=content_type,
         version=digest.hex()[:16],
         integrity="sha384-" + base64.b64encode(digest).decode(),

@@ -29,10 +29,13 @@ MOST_REPEATS = 7
 
 
 class Batch(NamedTuple):
-    """What an answer to a connect with acknowledgements carries: its number, and up to which the client said it has."""
+    """What an answer to a connect carries: its number, and up to which its client said by that connect that it has all.
 
-    number: int
-    acknowledged: int
+    Without acknowledgements a connect says it of all that came before it was sent: then these are seconds.
+    """
+
+    number: float
+    acknowledged: float
 
 
 class Attempt:
@@ -61,7 +64,7 @@ class Account:
         self.never: int | None = None
         self.asked = False
         self.heard: dict[int, int] = {}
-        self.batches: dict[int, int] = {}
+        self.batches: dict[int, float] = {}
         self.times: dict[int, int] = {}
         self.attempts: list[Attempt] = []
 
@@ -145,7 +148,7 @@ class Book:
 
         answer: the number of what it came in, in the order in which workers gave them: two answers on two connections
         may overtake each other. minds: whether the client minds the order now. batch: of one who
-        acknowledges.
+        can say what it has.
         """
         account = self.accounts.get(channel)
         books = self.books
@@ -161,7 +164,10 @@ class Book:
                 f" (at {account.never})"
             )
         if offset in account.heard:
-            if batch is not None and batch.acknowledged < account.batches.get(offset, 0):
+            asked_again = batch is not None and batch.acknowledged < account.batches.get(offset, 0)
+            if batch is not None and not asked_again:
+                self.must_be_justified(f"hears {channel} {offset} again, which it acknowledged")
+            if asked_again and self.kind == "acknowledging":
                 # Its connect said that it had not come, as each one does that is under way when it comes.
                 books.repeats += 1
             else:

@@ -514,7 +514,7 @@ class Client:
     def _take(self, messages: list[dict[str, Any]], by: Exchange | Socket) -> None:
         if self.world.trace is not None and messages:
             self.world.say(self.name, f"gets {brief(messages)}")
-        batch = self._batch(messages, by) if self.kind == "acknowledging" else None
+        batch = self._batch(messages, by)
         for message in messages:
             channel = message.get("channel", "")
             if "data" in message and "successful" not in message:
@@ -527,7 +527,10 @@ class Client:
             handler(ask, message)
 
     def _batch(self, messages: list[dict[str, Any]], by: Exchange | Socket) -> Batch | None:
-        """Which batch this is, and up to which one the connect that it answers said that all had come."""
+        """Which batch this is, and up to which one the connect that it answers said that all had come, if it could."""
+        if self.kind != "acknowledging":
+            polls = isinstance(by, Exchange) and self.kind in _BY_ID and self.transport in _POLLING
+            return Batch(self.world.now, by.sent) if polls else None
         for message in messages:
             if message.get("channel") == "/meta/connect" and "ack" in message.get("ext", {}):
                 for ask in by.why if isinstance(by, Exchange) else self.asks:
@@ -766,6 +769,10 @@ def _for_now(to: Exchange | Socket, messages: list[dict[str, Any]]) -> bool:
 
 
 _OPPOSITES = ("subscribe", "unsubscribe")
+
+#: Those whose next connect says that the last one's answer has come, and what has no other way to them than those.
+_BY_ID = ("repeating", "forgetting")
+_POLLING = ("long-polling", "callback-polling")
 
 _SURE = ("acknowledging", "positioned")
 

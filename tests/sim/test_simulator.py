@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from hub.carrier import Carrier
 from hub.errors import BrokerUnavailable
 from hub.follower import Followers
 from hub.node import Node
@@ -112,6 +113,13 @@ def test_two_owners_of_a_session_are_found_out(seal: Sealed) -> None:
     short = shorten(write(broken), seal, store=Unfenced, tries=60)
     assert len(short.steps) < len(write(broken).steps)
     assert tell(short, seal, store=Unfenced).broken
+
+
+def test_what_is_given_again_though_it_came_is_found_out(seal: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that was written counted as lost. One more of a publication was never held against a hub."""
+    monkeypatch.setattr(Carrier, "written", lambda self, poll: None)
+    words = (each for seed in range(FEW) for each in tell(write(seed), seal).broken)
+    assert any("again, which it acknowledged" in each for each in words)
 
 
 @pytest.mark.long

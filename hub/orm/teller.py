@@ -44,6 +44,9 @@ LISTEN_AGAIN = 5.0
 #: Seconds a sweeper is let alone; another takes over after that.
 LEASE = 10.0
 
+#: Seconds that a poll under way has to end when its teller is closed.
+_LAST_STATEMENT = 1.0
+
 #: Ids remembered at most; what is beyond is left to the sweeper.
 MOST_IDS = 10_000
 
@@ -164,6 +167,7 @@ class Teller:
         self._sweep_now = True
         self._leased = False
         self._deaf = False
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
         #: Rows told so far.
         self.told = 0
@@ -171,6 +175,7 @@ class Teller:
     async def start(self) -> None:
         """Begin telling, with what earlier processes have left. Twice is once."""
         if self._task is None:
+            self._closing = False
             self._task = asyncio.create_task(self._run(), name="hub.orm.teller")
 
     def tell(self, rows: Iterable[tuple[int, str | None]]) -> None:
@@ -200,8 +205,12 @@ class Teller:
         task = self._task
         if task is None:
             return
-        if not task.done():
-            await self.flush(timeout)
+        if not task.done() and await self.flush(timeout):
+            # Nothing is left but perhaps a poll under way. A statement that is cancelled takes its connection with it,
+            # which SQLAlchemy closes later: SQLite's found the loop closed by then.
+            self._closing = True
+            self._wake.set()
+            await asyncio.wait([task], timeout=_LAST_STATEMENT)
         self._task = None
         task.cancel()
         await asyncio.wait([task])
@@ -218,6 +227,8 @@ class Teller:
             try:
                 async with self._store.listening(self.sweep, self._go_deaf):
                     await self._turns()
+                    if self._closing:
+                        return
             # The database's errors are its driver's; the outbox outlives them all.
             except Exception:
                 logger.warning("outbox can't be read, trying again", exc_info=True)
@@ -240,7 +251,7 @@ class Teller:
                 self._idle.clear()
                 self._sweep_now = True
             self._wake.clear()
-            if self._deaf:
+            if self._deaf or self._closing:
                 return
             if self._committed.ids:
                 await self._tell(*self._committed.take())

@@ -21,6 +21,7 @@ from hub.orm import outbox
 from hub.orm.metrics import of_outbox
 from hub.orm.sqlalchemy import AsyncNotifier, Notifier
 from hub.orm.statements import MAX_BULK
+from hub.orm.teller import Teller
 from hub.publisher import RecordingPublisher
 from hub.settings import Settings
 
@@ -357,6 +358,42 @@ async def test_other_sessions_of_the_program_are_left_alone(
 ) -> None:
     await new_event(async_sessionmaker(async_engine, expire_on_commit=False))
     assert await told(notify, publisher) == []
+
+
+class _Looked(outbox.AsyncEngineStore):
+    """Takes its time to look for what is due."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self.begun, self.ended = asyncio.Event(), 0
+        self.looks = 0
+
+    async def due(self, now: float) -> list[outbox.Row]:
+        self.looks += 1
+        self.begun.set()
+        async with self._engine.connect() as connection:
+            await asyncio.sleep(0.02)
+            await connection.execute(text("select 1"))
+        self.ended += 1
+        return []
+
+
+async def test_a_poll_that_is_under_way_ends_before_the_teller_is_closed(
+    async_engine: AsyncEngine, publisher: RecordingPublisher
+) -> None:
+    """A cancelled statement takes its connection with it: SQLite's was closed later, when the loop was gone."""
+    store = _Looked(async_engine)
+    teller = Teller(store, publisher, poll=0.01)
+    await teller.start()
+    assert await teller.flush()
+    store.begun.clear()
+    await store.begun.wait()
+    await teller.close()
+    assert store.ended == store.looks
+    await teller.start()
+    assert await teller.flush()
+    await teller.close()
+    assert store.ended == store.looks
 
 
 async def test_a_database_in_memory_is_refused() -> None:

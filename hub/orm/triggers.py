@@ -246,6 +246,9 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
     chosen = watch.watch or watch.fields
     is_shared = watch.data_column is None and not watch.fields
     is_one = not placed and is_shared
+    moved = _differ(key) or "false"
+    move, kinds = _MOVES.get(frozenset(watch.on), ("", ())) if key and table.unique else ("", ())
+    kinds = (*watch.on, *kinds)
     lengths = [f"coalesce(pg_column_size({row}.{quoted(each)}), 0)" for each in sorted(table.long) for row in _ROWS]
     words = {
         "function": name,
@@ -254,7 +257,8 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
         "names": _array(names),
         "numbers": "ARRAY[" + ",".join(str(table.columns[each]) for each in names) + "]::int2[]",
         "key": _array(key),
-        "kinds": _array(watch.on),
+        "kinds": _array(kinds),
+        "move": _filled(move, {"moved": moved}),
         "find": literal(f"SELECT t.ctid, t.xmin FROM ONLY %s t WHERE {found}"),
         "of_old": _object("OLD", names, table, watch.max_bytes),
         "of_new": _object("NEW", names, table, watch.max_bytes),
@@ -262,7 +266,7 @@ def function_sql(watch: Watch, table: Table, schema: str) -> str:
         "is_short": " + ".join(["0", *lengths]) + f" < {_COMPARED}",
         # A row that has another key than before is another row: the one that had the old key is gone.
         "watched": _differ((*chosen, *key)) if chosen else "true",
-        "moved": _differ(key) or "false",
+        "moved": moved,
         "key_of_row": _key("row_", key),
         "key_of_new": _key("NEW", key),
         "key_of_before": _key_in("before_", key),
@@ -295,9 +299,10 @@ def trigger_sql(watch: Watch, table: Table, schema: str) -> str:
     if table.key and table.unique:
         # Of a row that a transaction changes several times the first event knows what it was before: one that was
         # inserted has not been changed, one that is deleted was elsewhere before it was changed.
-        kinds.add("created")
-        if "deleted" in kinds:
+        # One whose key was changed is gone, and a new one is there.
+        if kinds & {"created", "deleted"}:
             kinds.add("changed")
+        kinds.add("created")
     events = " OR ".join(EVENTS[kind] for kind in EVENTS if kind in kinds)
     # Deferred, so that it runs after the ORM has written its own rows of the outbox.
     text = (
@@ -687,6 +692,7 @@ BEGIN
 
     BEGIN
         {{look}}
+        {{move}}
         IF kind <> ALL ({{kinds}}) THEN RETURN NULL; END IF;
         IF kind = 'changed' THEN
             IF {{is_short}} AND NOT OLD *<> NEW THEN RETURN NULL; END IF;
@@ -746,6 +752,17 @@ BEGIN
     RETURN NULL;
 END
 {{quote}}"""
+
+# By the kinds of a watch without `changed`: what a change of a row is to it, and the kinds that it tells then. One with
+# another key is a row that is gone and one that is new; `changed` tells both.
+_MOVES: dict[frozenset[Kind], tuple[str, tuple[Kind, ...]]] = {
+    frozenset({"created"}): ("IF kind = 'changed' AND ({{moved}}) THEN kind := 'created'; END IF;", ()),
+    frozenset({"deleted"}): ("IF kind = 'changed' AND ({{moved}}) THEN kind := 'deleted'; END IF;", ()),
+    frozenset({"created", "deleted"}): (
+        "IF kind = 'changed' AND NOT ({{moved}}) THEN RETURN NULL; END IF;",
+        ("changed",),
+    ),
+}
 
 _SAY = """
         IF is_moved AND NOT {{is_shared}} THEN

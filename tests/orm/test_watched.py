@@ -17,6 +17,7 @@ from searching import seeds
 from services import Postgres
 
 from hub.orm import outbox
+from hub.orm.declarations import Kind
 from hub.orm.postgres import Watch, WatchError, install, look, remove, upgrade
 
 
@@ -644,6 +645,28 @@ async def test_a_row_with_another_key_is_told_whatever_is_watched(psql: asyncpg.
     await told(psql)
     await psql.execute("UPDATE comment SET id = 2")
     assert sorted(await told(psql)) == [("/page-7", 1), ("/page-7", 2)]
+
+
+@pytest.mark.parametrize("in_one", [False, True], ids=["of before", "made and changed at once"])
+@pytest.mark.parametrize("on", [("created",), ("deleted",), ("created", "deleted")], ids=",".join)
+async def test_a_row_with_another_key_is_created_and_deleted_for_who_watches_that(
+    psql: asyncpg.Connection, dsn: str, on: tuple[Kind, ...], in_one: bool
+) -> None:
+    """Who watched without `changed` was told nothing of it, not even of a row that was made in the same transaction."""
+    await install(dsn, Watch("comment", "page-{page}-{id}", on=on))
+    async with psql.transaction():
+        await psql.execute("INSERT INTO comment VALUES (1, 7, '')")
+        if in_one:
+            await psql.execute("UPDATE comment SET id = 2")
+    if not in_one:
+        await told(psql)
+        await psql.execute("UPDATE comment SET id = 2")
+    gone = [("/page-7-1", True)] if "deleted" in on and not in_one else []
+    there = [("/page-7-2", True)] if "created" in on else []
+    assert sorted(await told(psql)) == gone + there
+    # No other change is told.
+    await psql.execute("UPDATE comment SET page = 8")
+    assert await told(psql) == []
 
 
 async def test_what_the_orm_told_in_a_savepoint_is_not_repeated(psql: asyncpg.Connection, dsn: str) -> None:

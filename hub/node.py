@@ -490,7 +490,9 @@ class Node:
             if self.registry.attendance is not None:
                 self.registry.attendance.away(session)
         elif poll.taken:
-            session.return_batch(poll.taken)
+            self.registry.return_batch(session, poll.taken)
+            if session.link is not None:
+                self._flush_queue(session)
             if session.delivered is not None:
                 self.spawn(self.store.save_later(session))
         if poll.told_lost:

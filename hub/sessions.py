@@ -1075,6 +1075,12 @@ class Registry:
         if number is not None:
             self.arrived(session, number)
 
+    def return_batch(self, session: Session, publications: list[Publication]) -> None:
+        """As `Session.return_batch`. If the session has had a link since then, they may be lost with that now."""
+        session.return_batch(publications)
+        if session.arrived is not None and session.queue:
+            session.arrived = min(session.arrived, self._mark_of_queue(session))
+
     def unsure(self, session: Session) -> None:
         """Something that is not in `recent` is about to be written to a session's link."""
         if session.arrived is not None:
@@ -1083,8 +1089,9 @@ class Registry:
     def resume(self, session: Session) -> bool:
         """Let what may not have arrived on a session's last link wait in its queue; False if it is forgotten.
 
-        Sessions whose clients say what they have, by position or acknowledgement, need nothing. What
-        waits already came after that link and is part of what is found.
+        Sessions whose clients say what they have, by position or acknowledgement, need nothing. What waits already is
+        part of what is found, if it came after that link; else an answer to a poll from before took it, and it waits
+        again since that did not arrive.
         """
         is_needed = self._is_resumed(session)
         found = self._not_arrived(session) if is_needed else None
@@ -1095,8 +1102,10 @@ class Registry:
         if found is None:
             self.recent.forgotten += 1
             return False
+        known = set(found)
+        waiting = [each for each in session.queue or () if each not in known]
         session.queue, session.queued_bytes = None, 0
-        session.put_back(found)
+        session.put_back([*waiting, *found])
         self.recent.repeated += len(found)
         if self.on_resume is not None:
             self.on_resume(session)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from conversation import Wire
 from fleet import Message, Request, connect, data, say, start, subscribe
 from test_node import new_node, publish
 
@@ -139,6 +140,51 @@ async def test_repeated_connect_and_the_word_that_its_first_answer_was_not_writt
         assert carried == [1]
         node.abandon(first.poll)
         assert data(await say(node, connect(client_id, id="3"))) == []
+
+
+async def with_a_lost_answer(node: Node) -> tuple[str, Request, Wire]:
+    """A session whose last poll's answer, "2" with 1, may have got lost, and then a stream opens."""
+    client_id = await start(node, "/a")
+    await say(node, connect(client_id, id="1"))
+    await publish(node, "/a", 1)
+    poll, carried = await answered(node, connect(client_id, id="2"))
+    assert carried == [1]
+    stream = Wire()
+    node.attach(stream)
+    node.move(node.registry.sessions[client_id], stream, "")
+    return client_id, poll, stream
+
+
+async def test_poll_that_is_repeated_beside_a_stream_is_given_what_its_first_answer_carried() -> None:
+    """It was put back, and lost as the session was given what came since the stream had opened: without a word.
+
+    Faye repeats polls from before its stream has opened."""
+    async with new_node() as node:
+        client_id, _, stream = await with_a_lost_answer(node)
+        await publish(node, "/a", 2)
+        assert stream.data() == [2]
+        assert data(await say(node, connect(client_id, id="2"))) == [1, 2], "of 2 nobody knows whether it arrived"
+        assert stream.left is not None
+        assert data(await say(node, connect(client_id, id="3"))) == []
+
+
+async def test_what_a_poll_carried_that_was_not_written_goes_to_the_stream_that_has_opened() -> None:
+    """It waited for the next publication."""
+    async with new_node() as node:
+        _, poll, stream = await with_a_lost_answer(node)
+        node.abandon(poll.poll)
+        assert stream.data() == [1]
+        await publish(node, "/a", 2)
+        assert stream.data() == [2]
+
+
+async def test_what_went_to_the_stream_so_is_given_again_when_that_breaks() -> None:
+    async with new_node() as node:
+        client_id, poll, stream = await with_a_lost_answer(node)
+        node.abandon(poll.poll)
+        await publish(node, "/a", 2)
+        node.detach(stream, node.registry.sessions[client_id])
+        assert data(await say(node, connect(client_id, id="3"))) == [1, 2]
 
 
 def test_what_it_may_not_hear_any_more_is_not_put_back_either() -> None:

@@ -88,6 +88,11 @@ class Book:
         self.excuse = ""
         #: Whether it had two connects under way at once: their answers may overtake each other.
         self.doubled = False
+        #: What went in several batches, as a connect was sent before the first had come, perhaps in an answer that got
+        #: lost: a worker that takes the session over knows only the newest.
+        self.went_again: set[tuple[str, int]] = set()
+        #: Whether a socket of it broke, with such an answer perhaps.
+        self.cut = False
         #: Whether it had two polls under way at once: one of them is refused in favour of the other.
         self.polled_twice = False
         self.over = False
@@ -165,7 +170,11 @@ class Book:
             )
         if offset in account.heard:
             asked_again = batch is not None and batch.acknowledged < account.batches.get(offset, 0)
-            if batch is not None and not asked_again:
+            if asked_again:
+                self.went_again.add((channel, offset))
+            # A worker that goes may leave a record from before the client's last word; the next one gives that again.
+            moved = books.updated or self.cut or (channel, offset) in self.went_again
+            if batch is not None and not asked_again and not moved:
                 self.must_be_justified(f"hears {channel} {offset} again, which it acknowledged")
             if asked_again and self.kind == "acknowledging":
                 # Its connect said that it had not come, as each one does that is under way when it comes.
@@ -214,6 +223,7 @@ class Book:
         """The network ate the answer to a connect."""
         if carried:
             self.lost.append((exchange, id, carried))
+            self.went_again.update(carried)
 
     @property
     def gave_up_answers(self) -> bool:
@@ -291,6 +301,8 @@ class Books:
         self.guarded: frozenset[str] = frozenset()
         #: When workers died or were stopped.
         self.deaths: list[float] = []
+        #: Whether any was asked to stop.
+        self.updated = False
         self.heard = 0
         self.repeats = 0
         #: What was published: its data, whether it has a key, and whether it was answered successful.

@@ -359,6 +359,10 @@ class Client:
 
     def _close(self, exchange: Exchange) -> None:
         exchange.gone = True
+        for ask in exchange.why:
+            if ask.what == "connect" and ask.session is not None:
+                # The hub may take it for the newer one of two that are under way, for a second.
+                ask.session.polled_twice = True
         # What an owner elsewhere has sent in answer it puts back once it learns of this, unless it dies before.
         self.doomed(exchange)
         if exchange.host is not None:
@@ -458,6 +462,8 @@ class Client:
         if socket is not self.socket:
             return
         self.socket = None
+        if self.book is not None:
+            self.book.cut = True
         if self.asleep:
             return
         self.world.say(self.name, "loses its socket")

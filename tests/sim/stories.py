@@ -398,7 +398,8 @@ class Stage:
 
     def _node(self, host: Host, step: Step) -> None:
         if step.what == "restart":
-            # Nothing is excused by an update of the site.
+            # Nothing is excused by an update of the site, but that something is heard once more.
+            self.books.updated = True
             others = [each for each in self.hosts if each is not host and each.up and not each.leaving]
             if others:
                 host.leave()

@@ -1168,7 +1168,7 @@ class Node:
                 await self._take_or_carry(client_ids[0], messages, transport, to, tries)
                 return
             for client_id in client_ids:
-                await self.bring(client_id, resumes=_resumes(messages, client_id))
+                await self.bring(client_id, resumes=_resumes(messages, client_id), link=link)
             if link is None or link in self._later:
                 # Else it has gone meanwhile. A session that went on with it would have nobody and never expire.
                 goes_on = self._accept(messages, transport, to, link, tries)
@@ -1296,14 +1296,17 @@ class Node:
         """Whether another connection can go on with a session without asking the broker what the last one carried."""
         return session.fence <= 0 or self.registry.is_resumable(session)
 
-    async def bring(self, session_id: str, *, resumes: bool, by: str = "") -> None:
+    async def bring(self, session_id: str, *, resumes: bool, by: str = "", link: Link | None = None) -> None:
         """Make this node the owner of a session, if there is one with this id. Raises BrokerUnavailable.
 
         resumes: whether another connection is about to be its link. by: its transport, where the owner is to know.
+        link: what it is for. For one that has gone no session is taken from where its client is by now.
         """
         store, against = self.store, 0
         async with store.turn(session_id):
             for _ in range(MAX_TRIES):
+                if link is not None and link not in self._later:
+                    return
                 claim = await store.locate(session_id, against=against)
                 if claim is None:
                     await self.carrier.confirmed(session_id)
@@ -1452,7 +1455,7 @@ class Node:
     def _place(self, session: Session, channel: str, top: Position) -> None:
         """A session begins here, unless it has unsubscribed meanwhile: it would begin here when it subscribes again."""
         if self.registry.listens(session, channel):
-            session.begin(channel, top)
+            session.began(channel, top)
 
     async def _replay(self, session: Session, channel: str, replay: int | Position) -> tuple[Position, bool]:
         """As `_recover`, by a replay id. What may have been missed counts as not recovered."""

@@ -513,18 +513,29 @@ class Session:
             self.queue = [*publications, *(self.queue or ())]
             self.queued_bytes = sum(publication.size for publication in self.queue)
 
+    def began(self, channel: str, top: Position) -> None:
+        """As `begin`, where the channel's top was when it was asked for: its client may have what came since then."""
+        known = (self.delivered or {}).get(channel)
+        if known is None or not _is_up_to(top, known):
+            self.begin(channel, top)
+
     def begin(self, channel: str, position: Position) -> None:
         """The client said or was told that it is here: a node that takes the session over begins here."""
         if self.delivered is not None:
             self.delivered[channel] = position
 
     def got(self, publications: Iterable[Publication]) -> None:
-        """The client has these. What it unsubscribed from meanwhile, or began later with, does not begin there."""
-        delivered = self.delivered or {}
+        """The client has these. What it unsubscribed from meanwhile, or began later with, does not begin there.
+
+        It may have the first of a channel before it is known where that was when it subscribed (`began`).
+        """
+        delivered = self.delivered
+        if delivered is None:
+            return
         for publication in publications:
-            known = delivered.get(publication.channel)
-            if known is not None and not _is_up_to(publication.position, known):
-                delivered[publication.channel] = publication.position
+            channel, known = publication.channel, delivered.get(publication.channel)
+            if not _is_up_to(publication.position, known) and (known is not None or channel in self.patterns):
+                delivered[channel] = publication.position
 
     def resend(self, sent: dict[str, Position], answered: object, connects: Sequence[object]) -> None:
         """Of what waits, this was sent elsewhere in the answers that the next connect acknowledges or not.

@@ -493,6 +493,22 @@ class TestLinks:
                 received += data(await say(nodes[turn % 2], connect(client_id, 0)))
             assert list(dict.fromkeys(received)) == list(range(8))
 
+    async def test_websocket_that_has_gone_takes_no_session_from_where_its_client_is(self, redis_url: str) -> None:
+        """Its worker was going, and went on to ask for the session of which another connection was at the owner."""
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            held = await hold(one, client_id)
+            wire = Wire()
+            two.attach(wire)
+            two.accept([connect(client_id) | {"connectionType": WEBSOCKET}], WEBSOCKET, wire, wire)
+            two.detach(wire, None)
+            await rest(two)
+            await arrive()
+            assert held.is_held
+            assert owners(nodes, client_id) == [one]
+
     async def test_poll_held_at_another_worker_gives_way_to_a_websocket(self, redis_url: str) -> None:
         async with fleet(redis_url) as (one, two):
             client_id = await start(one, "/a")

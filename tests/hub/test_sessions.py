@@ -28,6 +28,27 @@ def offsets(publications: list[Publication], channel: str = "/a") -> list[int]:
     return [item.position.offset for item in publications if item.channel == channel]
 
 
+def test_what_the_client_had_before_its_channel_s_top_was_known_is_not_given_again_elsewhere() -> None:
+    """The broker's word came late, and the session's record began at it: another worker gave it what it had."""
+    session = Session("s", 0.0)
+    session.patterns = ["/a"]
+    known = session.keep_positions()
+    session.got([at(3)])
+    session.began("/a", Position("e1", 2))
+    assert known["/a"] == Position("e1", 3)
+    session.began("/a", Position("e1", 5))
+    assert known["/a"] == Position("e1", 5), "what was acknowledged is of an earlier subscription"
+    session.began("/a", Position("e2", 1))
+    assert known["/a"] == Position("e2", 1)
+
+
+def test_what_it_does_not_listen_to_any_more_begins_nowhere() -> None:
+    session = Session("s", 0.0)
+    session.keep_positions()
+    session.got([at(3)])
+    assert session.delivered == {}
+
+
 @given(
     since=st.integers(0, 10),
     read_at=st.integers(0, 10),

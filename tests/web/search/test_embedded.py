@@ -123,6 +123,24 @@ async def test_many_commits_and_merges_are_copied_whole(
     assert await _reopened(root) == ("e.99", 40, [])
 
 
+async def test_file_that_was_copied_while_it_was_made_is_copied_again(quick: Path | None, root: Path) -> None:
+    """A merge had made the file and written nothing yet; the copy kept that, and could not be read after a restart."""
+    engine, _ = await _begun(root)
+    found, notes = engine._folders, engine._noted
+    assert found is not None
+    assert notes is not None
+    found.copy(notes)
+    if quick is None:
+        _kill(engine)
+        return
+    [store] = (found.slot / str(notes.number)).glob("*.store")
+    whole = store.read_bytes()
+    store.write_bytes(b"")
+    found.copy(notes)
+    assert store.read_bytes() == whole
+    _kill(engine)
+
+
 async def test_two_at_once_have_a_folder_each(quick: Path | None, root: Path) -> None:
     engine, _ = await _begun(root)
     await engine.close()

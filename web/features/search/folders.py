@@ -89,9 +89,10 @@ class Folders:
             meta = (source / _META).read_bytes()
             names = {file.name for file in source.iterdir() if not file.name.endswith(".lock")} - {_META}
             for name in names:
-                # Merging takes files away while they are copied; then it has written other meta.
-                if not (target / name).exists() or name.startswith("."):
-                    with suppress(FileNotFoundError):
+                # Merging takes files away while they are copied; then it has written other meta. It also makes them
+                # meanwhile, so what was copied before may be the beginning of one.
+                with suppress(FileNotFoundError):
+                    if name.startswith(".") or _size(target / name) != (source / name).stat().st_size:
                         shutil.copyfile(source / name, target / name)
             if (source / _META).read_bytes() == meta:
                 _write(target / _META, meta)
@@ -135,6 +136,14 @@ class Folders:
         return orjson.dumps(
             {"version": self._version, "number": notes.number, "count": notes.count, "cursor": notes.cursor}
         )
+
+
+def _size(file: Path) -> int:
+    """Of a file in bytes; -1 if there is none."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return -1
 
 
 def _write(file: Path, data: bytes) -> None:

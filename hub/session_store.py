@@ -469,8 +469,10 @@ class SessionStore:
             return
         if not self._registry.resume(session):
             return
+        # An answer from before the link came may not have arrived either: the next connect says.
+        sent = [item for _, items in session.unacked or () for item in items]
         firsts: dict[str, Position] = {}
-        for publication in session.queue or ():
+        for publication in (*sent, *(session.queue or ())):
             firsts.setdefault(publication.channel, publication.position)
         for name in session.patterns:
             first, known = firsts.get(name), delivered.get(name)

@@ -584,6 +584,37 @@ class TestLinks:
             assert data(await say(three, connect(client_id))) == [1, 2]
             assert stream.left is not None
 
+    @pytest.mark.parametrize("streams", ["nowhere", "at the new worker"])
+    async def test_what_a_lost_answer_carried_outlives_a_stream_that_opened_after_it(
+        self, redis_url: str, streams: str
+    ) -> None:
+        """The client's network changed as the answer came, and its stream opened all the same. When the session moved,
+        the stream's mark was taken for the client's: what the repeated poll asked for was lost (the simulator, seeds
+        1229340 and 1235276)."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id, id="1"))
+            await rest(one)
+            await one.publish([Draft("/a", b"1")])
+            assert data(await say(one, connect(client_id, id="2"))) == [1]
+            session, stream = await one.session(client_id), Wire()
+            assert session is not None
+            one.attach(stream)
+            one.move(session, stream, "")
+            one.detach(stream, session)
+            await one.publish([Draft("/a", b"2")])
+            if streams == "at the new worker":
+                session, stream = await two.session(client_id), Wire()
+                assert session is not None
+                two.attach(stream)
+                two.move(session, stream, "")
+                two.detach(stream, session)
+            else:
+                await two.bring(client_id, resumes=True)
+            heard = data(await say(two, connect(client_id, id="2")))
+            heard += data(await say(two, connect(client_id, id="3")))
+            assert heard == [1, 2]
+
     async def test_second_stream_that_opens_at_the_same_time_goes_on_with_the_session(self, redis_url: str) -> None:
         """Its client's network changed twice. The first stream, of which nobody was left, took a history with it while
         the second one's head was written; the session was ended as not recovered."""

@@ -45,6 +45,7 @@ from .pages.assets import PREFIX, Assets
 from .pages.documents import Documents, declare
 from .pages.kept import Deaf, Kept, Tops
 from .pages.links import Link
+from .pages.listening import Listening, deaf
 from .pages.page import Page, pages
 from .pages.requests import redirect
 from .pages.settings import PageSettings
@@ -131,7 +132,7 @@ def create_app(
     body_timeout: float = 30.0,
     when_late: Callable[[], None] = lambda: None,
     with_jobs: bool | None = None,
-    listening: Callable[[str], str] = lambda channel: "",
+    listening: Listening = deaf,
     inside: Inside | None = None,
 ) -> web.Application:
     """The site as an application, to be served alone or with a hub beside it.

@@ -22,6 +22,7 @@ from ..services.outbound import Outbound
 from .assets import Assets
 from .documents import Documents
 from .links import Link
+from .listening import Listening
 from .parts import Part
 from .sitemaps import SiteMap
 
@@ -37,8 +38,9 @@ class Tables(Protocol):
 settings: web.AppKey[Tables] = web.AppKey("settings")
 database = web.AppKey("database", Database)
 publisher = web.AppKey("publisher", Publisher)
-#: Makes a token by which a browser may hear a channel that takes one (`private-…`); "" where none can be made.
-listening: web.AppKey[Callable[[str], str]] = web.AppKey("listening")
+#: Makes a token by which a browser may hear a channel that takes one (`private-…`); "" where none can be made. Views
+#: answer by `token_response`.
+listening: web.AppKey[Listening] = web.AppKey("listening")
 #: What is in front of the site, for whose a request is.
 proxies = web.AppKey("proxies", Proxies)
 assets = web.AppKey("assets", Assets)

@@ -7,17 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiohttp import WSMsgType
 from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
+from sqlalchemy import delete, update
 from visiting import PASSWORD, Browser
 
 from hub.app import Hub
+from hub.errors import BadToken
 from hub.settings import Settings as HubSettings
 from web.app import all_hints_of, create_app, read_settings
 from web.db.database import Database
 from web.features.accounts.people import create_user
 from web.identity.passwords import Passwords
 from web.identity.roles import Role
+from web.identity.signins import SignIn
+from web.identity.users import User
+from web.pages.listening import SECONDS
 
 SECRET = {"SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="}
 
@@ -155,6 +161,36 @@ async def test_the_token_hears_how_the_workers_are_and_nothing_else(manager: Sit
     client = manager.browser.client
     assert (await client.get("/poll", params={"channel": "private-hub", "token": token})).status == 200
     assert (await client.get("/poll", params={"channel": "private-other", "token": token})).status in (401, 403)
+
+
+@pytest.mark.parametrize("change", ["demoted", "signed out"])
+async def test_the_token_of_who_is_no_manager_any_more_is_soon_over(change: str, manager: Site) -> None:
+    """Who was demoted, or had signed out, went on hearing how the workers are for an hour: so long did the token last,
+    and nobody asked again. Now it lasts for half a minute, the session that showed it ends with it, and what its page
+    asks for then is refused.
+    """
+    token = await (await manager.browser.fetch("/manage/hub/token")).text()
+    async with manager.database.saving() as session:
+        gone = update(User).values(role=Role.WRITER.value) if change == "demoted" else delete(SignIn)
+        await session.execute(gone)
+    refused = await manager.browser.fetch("/manage/hub/token", allow_redirects=False)
+    assert refused.status == (403 if change == "demoted" else 401)
+    node, leeway = manager.hub.node, manager.hub.settings.token_leeway
+    ws = await manager.browser.client.session.ws_connect(
+        f"{manager.browser.origin}/ws?channel=private-hub&token={token}"
+    )
+    assert "subscribed" in await ws.receive_json()
+    [listener] = [each for each in node.registry.sessions.values() if each.grant is not None]
+    assert listener.grant is not None
+    assert listener.grant.expires <= node.bayeux.wall() + SECONDS + leeway
+    later = node.bayeux.wall() + SECONDS + leeway
+    node.bayeux.wall = lambda: later
+    node._grant_due((listener, listener.grant))
+    while (message := await ws.receive()).type is WSMsgType.TEXT:
+        pass
+    assert message.extra == "token expired"
+    with pytest.raises(BadToken, match="expired"):
+        node.bayeux.access.grant(token, later)
 
 
 async def test_a_site_apart_from_its_hub_says_so(site_url: str, passwords: Passwords, tmp_path: Path) -> None:

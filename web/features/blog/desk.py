@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...db.tables import now
 from ...pages import keys
+from ...pages.listening import token_response
 from ...pages.requests import USER, clean_line, json_response, read_fields, read_number, redirect, wants_json
 from ...pages.sorting import Sorting
 from ...pages.templating import read_positions, render
@@ -113,7 +114,7 @@ async def post_state(request: web.Request) -> web.StreamResponse:
 
 async def token(request: web.Request) -> web.StreamResponse:
     """GET /manage/posts/token: what the desk's pages show the hub to hear of all posts."""
-    return web.Response(text=request.app[keys.listening](DESK), headers={"Cache-Control": "no-store"})
+    return token_response(request.app[keys.listening], DESK)
 
 
 def _stands(state: str) -> ColumnElement[bool]:

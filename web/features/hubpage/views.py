@@ -15,6 +15,7 @@ from hub.inside.insider import CHANNEL, SPANS, Inside
 from hub.seen import BOUNDS
 
 from ...pages import keys
+from ...pages.listening import token_response
 from ...pages.requests import USER, clean_line, json_response, read_fields, redirect
 from ...pages.templating import render
 from . import drawing, figures
@@ -129,7 +130,7 @@ async def trace(request: web.Request) -> web.StreamResponse:
 
 async def token(request: web.Request) -> web.StreamResponse:
     """GET /manage/hub/token: what the page shows the hub to hear how its workers are."""
-    return web.Response(text=request.app[keys.listening](CHANNEL), headers={"Cache-Control": "no-store"})
+    return token_response(request.app[keys.listening], CHANNEL)
 
 
 # Acts

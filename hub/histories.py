@@ -15,13 +15,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from .errors import SettingsError
 from .protocol.access import covers, read_table
+from .protocol.remembered import Remembered
 from .settings import COUNT, SECONDS, SIZE
 
 _KINDS = {"count": COUNT, "seconds": SECONDS, "bytes": SIZE}
@@ -55,11 +55,11 @@ class Histories:
         self.default = default or Retention()
         self.rules = tuple(rules)
         # Names repeat, and a publish must not look at every rule.
-        self._of = lru_cache(maxsize=32768)(self._find)
+        self._of = Remembered[str, Retention](self._find)
 
     def of(self, channel: str) -> Retention:
         """How much is kept of a channel, given in Bayeux form."""
-        return self._of(channel) if self.rules else self.default
+        return self._of[channel] if self.rules else self.default
 
     def rule_of(self, channel: str) -> HistoryRule | None:
         """The table that decides about a channel; None where the hub's own bounds do."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from .origins import Host, read_host
+from .origins import MAX_ORIGIN, Host, read_host
 
 #: The paths that tell strangers nothing, for balancers that ask by an address of their own choosing.
 OPEN_PATHS = frozenset({"/health", "/ready"})
@@ -60,12 +60,15 @@ class Hosts:
         self._names = {(host.name, host.port and _port(host.port)) for host in parsed if host is not None}
         tails = [(name, read_host(name[2:])) for name in found if name.startswith("*.")]
         self._tails = [("." + host.name, host.port and _port(host.port)) for _, host in tails if host is not None]
-        # Each request asks, and clients repeat themselves. What is no host isn't kept: it could be long.
+        # Each request asks, and clients repeat themselves.
         self._knows = (lambda _: True) if "*" in found else lru_cache(maxsize=1024)(self._is_ours)
 
     def refuse(self, host: str | None, path: str) -> str | None:
         """Why a request is not for us, None if it is. host: the Host field, if there is one. path: without a query."""
-        if path in OPEN_PATHS or (host is None and self._local) or self._knows(host or ""):
+        text = host or ""
+        # What is too long to be a host is not looked for: it would be remembered.
+        known = len(text) <= MAX_ORIGIN and self._knows(text)
+        if known or path in OPEN_PATHS or (host is None and self._local):
             return None
         return NOT_LOCAL if self._local else NOT_NAMED
 

@@ -79,9 +79,14 @@ def read_host(text: str) -> Host | None:
     return None if match is None else _host(match[1], match[3])
 
 
-@lru_cache(maxsize=4096)
 def is_host(text: str) -> bool:
     """Whether it can be a Host header; each request asks."""
+    # What is remembered is bounded first: 4,096 Hosts of 30 KB were 115 MiB that stayed.
+    return len(text) <= MAX_ORIGIN and _is_host(text)
+
+
+@lru_cache(maxsize=4096)
+def _is_host(text: str) -> bool:
     return read_host(text) is not None
 
 

@@ -8,11 +8,12 @@ segment than the specification; `Grammar("cometd")` allows them too.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Literal
 
 from ..errors import InvalidChannel, LongChannel
+from .remembered import Remembered
 
 META = "/meta/"
 SERVICE = "/service/"
@@ -52,16 +53,16 @@ class Grammar:
         name = re.compile(rf"(?:/{segment}){{1,{most}}}")
         self._pattern = pattern = re.compile(rf"(?:/{segment}){{1,{most}}}|(?:/{segment}){{0,{most - 1}}}/\*\*?")
         # Names come again and again, and remembering is ten times as fast as matching.
-        self._name_fits = lru_cache(maxsize=16384)(lambda text: name.fullmatch(text) is not None)
-        self._pattern_fits = lru_cache(maxsize=16384)(lambda text: pattern.fullmatch(text) is not None)
+        self._name_fits = Remembered[str, bool](lambda text: name.fullmatch(text) is not None)
+        self._pattern_fits = Remembered[str, bool](lambda text: pattern.fullmatch(text) is not None)
 
     def is_name(self, text: object) -> bool:
         """Whether one can publish to it (meta and service channels included)."""
-        return isinstance(text, str) and len(text) <= self._chars and self._name_fits(text)
+        return isinstance(text, str) and len(text) <= self._chars and self._name_fits[text]
 
     def is_pattern(self, text: object) -> bool:
         """Whether one can subscribe to it: a name, or one ending in a wildcard."""
-        return isinstance(text, str) and len(text) <= self._chars and self._pattern_fits(text)
+        return isinstance(text, str) and len(text) <= self._chars and self._pattern_fits[text]
 
     def check_name(self, text: object) -> str:
         """Return the name, or raise InvalidChannel."""
@@ -142,12 +143,13 @@ def from_fanout(name: object) -> str:
     """
     if not isinstance(name, str):
         raise InvalidChannel(_shown(name))
-    return _from_fanout(name)
+    # Its length is looked at first: what is remembered is bounded, what is looked for must be hashed.
+    if len(name) > MAX_CHARS:
+        raise LongChannel(_shown(name))
+    return _CHANNELS[name]
 
 
-@lru_cache(maxsize=16384)
 def _from_fanout(name: str) -> str:
-    # Remembered, since names come again and again; what raises is not.
     if not name or name == "/":
         raise InvalidChannel(_shown(name))
     channel = name if name.startswith("/") else "/" + name
@@ -156,6 +158,9 @@ def _from_fanout(name: str) -> str:
     if _FANOUT.fullmatch(name) is None or is_meta(channel) or is_service(channel):
         raise InvalidChannel(_shown(name))
     return channel
+
+
+_CHANNELS = Remembered(_from_fanout)
 
 
 def from_fanout_name(name: object) -> str:
@@ -174,17 +179,27 @@ def to_fanout(channel: str) -> str:
     return channel[1:]
 
 
-@lru_cache(maxsize=16384)
 def patterns_of(channel: str) -> tuple[str, ...]:
     """Every pattern that matches a name: itself, `…/*` once, and `…/**` for each of its n parents.
 
     n + 2 of them for n segments, so that finding who listens is n + 2 look-ups whatever else is
     subscribed to. Meta and service channels are matched by no wildcard.
     """
+    return _PATTERNS[channel]
+
+
+def _patterns_of(channel: str) -> tuple[str, ...]:
     if is_meta(channel) or is_service(channel):
         return (channel,)
     parents = [channel[:at] for at, char in enumerate(channel) if char == "/"]
     return (channel, parents[-1] + "/*", *(parent + "/**" for parent in parents))
+
+
+def _size_of_patterns(channel: str, patterns: tuple[str, ...]) -> int:
+    return sys.getsizeof(patterns) + sum(map(sys.getsizeof, patterns))
+
+
+_PATTERNS = Remembered(_patterns_of, _size_of_patterns)
 
 
 def matches(pattern: str, channel: str) -> bool:

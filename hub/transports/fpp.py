@@ -20,7 +20,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
@@ -46,7 +45,7 @@ from .answers import NO_STORE, Answer, response, script, text
 from .bodies import read_body, read_form
 from .front import Entrance
 from .halves import hurried
-from .plain import MAX_FIELDS, PlainPoll
+from .plain import MAX_FIELDS, PlainPoll, fields_of
 
 #: Bytes of a subscribe's form: MAX_CHANNELS names of which every character is escaped twice, and a token.
 FORM_BYTES = 256 * 1024
@@ -60,6 +59,9 @@ SID_SECONDS = 24 * 3600.0
 #: The callback of a script: Bayeux's, or as Fanout's client has it, a function that is asked for one by number.
 _CALLBACK = re.compile(r'[a-z_$][a-z0-9_$]*(\.[a-z_$][a-z0-9_$]*)*(\("[0-9]{1,9}"\))?', re.IGNORECASE)
 _MAX_CALLBACK = 128
+
+#: Fields of a `ci`.
+MAX_SAID = 10
 
 _SINCE = "cursor:"
 
@@ -327,10 +329,7 @@ def _code(error: ProtocolError) -> int:
 
 def _instruction(value: str) -> dict[str, str]:
     """What a `ci` field says: `name=…&since=…`, escaped once more."""
-    try:
-        return dict(parse_qsl(value, errors="strict", max_num_fields=10))
-    except ValueError:
-        return {}
+    return {} if value.count("&") >= MAX_SAID else dict(fields_of(value))
 
 
 def _since(text: str | None) -> Position | None:

@@ -17,6 +17,7 @@ from hub.errors import ProtocolError
 from hub.protocol import tokens
 from hub.protocol.plain import UNKNOWN, format_place, parse_place
 from hub.protocol.publications import Position
+from hub.protocol.remembered import Remembered, Room
 from hub.transports.plain import MAX_ORDERS
 
 
@@ -53,7 +54,7 @@ def test_place_of_other_channels_too_says_where_these_are() -> None:
 
 def test_channels_that_share_a_digest_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them would else be read from the other's position, and miss messages without a word."""
-    monkeypatch.setattr("hub.protocol.plain._digest", lambda channel: channel[1:7])
+    monkeypatch.setattr("hub.protocol.plain._DIGESTS", Remembered[str, str](lambda channel: channel[1:7], room=Room()))
     positions = {f"/{number % 50:06}/{number}/{'x' * 200}": Position("e1", number) for number in range(51)}
     found = parse_place(format_place(positions), list(positions))
     shared = [name for name in positions if name.startswith("/000000")]

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -17,6 +16,7 @@ from ...errors import BrokerUnavailable
 from ...histories import Histories
 from ...protocol.channels import home
 from ...protocol.publications import Draft, identifies
+from ...protocol.remembered import Remembered
 from .. import KEY_SECONDS
 from .lines import Command
 from .replies import config, info
@@ -138,7 +138,7 @@ class Log:
         self._history_script = _Script("history.lua")
         self._settle_script = _Script("settle.lua")
         #: Which shard a channel is of. Names repeat, and this is asked of every draft.
-        self.shard = lru_cache(maxsize=32768)(self._find_shard)
+        self.shard = Remembered[str, int](self._find_shard).__getitem__
         #: What the keys of each shard begin with.
         self.tags = [f"{{{prefix}:{shard}}}:" for shard in range(shards)]
         self._warned = False

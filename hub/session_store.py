@@ -363,10 +363,16 @@ class SessionStore:
         except BrokerUnavailable:
             self._save_again(session)
             raise
-        if session.ended or claim is None:
-            # None: no save has ever got there.
+        if session.ended:
+            # Its end is written with the newer fence.
+            if claim is not None and claim.owner == self._broker.worker and session.fence >= 0:
+                session.own(max(session.fence, claim.fence))
             self._unsure.discard(session)
-            return not session.ended
+            return False
+        if claim is None:
+            # No save has ever got there.
+            self._unsure.discard(session)
+            return True
         if claim.owner == self._broker.worker and session.fence >= claim.fence:
             # Claimed once more meanwhile, by this node.
             return True
@@ -411,14 +417,37 @@ class SessionStore:
         As long as a repeated publish is known for one. False if another worker owns the session: there it goes on.
         Raises BrokerUnavailable.
         """
+        broker = self._broker
         record = SessionRecord.of_ended(session).encode()
-        if session.fence < 0:
+        while session.fence >= 0:
+            if session in self._unsure and not await self._claim_ended(session):
+                break
+            fence = session.fence
+            if await broker.save_session(session.id, fence, record, KEY_SECONDS, release=True):
+                return True
+            if session.fence == fence and session not in self._unsure:
+                break
+            # Claimed meanwhile, by this node.
+        else:
             return False
-        if await self._broker.save_session(session.id, session.fence, record, KEY_SECONDS, release=True):
-            return True
         self._counters.fenced += 1
         self._registry.dig_up(session.id)
         return False
+
+    async def _claim_ended(self, session: Session) -> bool:
+        """Get the next fence of a session that has ended here, as a claim of which nothing was heard may have got one.
+
+        With the older one its end would be refused, and its record, which lacks what was asked for last, would go on.
+        False if another worker owns it. Raises BrokerUnavailable.
+        """
+        claim = await self._broker.claim_session(session.id, self._seconds)
+        self._unsure.discard(session)
+        if claim is None:
+            return True
+        if claim.owner != self._broker.worker:
+            return False
+        session.own(max(session.fence, claim.fence))
+        return True
 
     async def bury_later(self, session: Session) -> None:
         """As `bury`, of a session whose client need not hear of it."""

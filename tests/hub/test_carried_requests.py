@@ -466,6 +466,42 @@ class TestEnded:
             assert reply["error"].startswith("402:")
             assert reply["advice"]["reconnect"] == "handshake"
 
+    @pytest.mark.parametrize("heard", ["never", "after the end"])
+    async def test_session_that_ended_while_a_claim_was_not_heard_of_goes_on_nowhere(
+        self, redis_url: str, monkeypatch: pytest.MonkeyPatch, heard: str
+    ) -> None:
+        """Its end was written with the fence before, and refused: the record went on without a subscription that had
+        been answered successful (the simulator, seed 1280454).
+        """
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            session = one.registry.get(client_id)
+            assert session is not None
+            claim_session, arrived, goes_on = one.broker.claim_session, asyncio.Event(), asyncio.Event()
+
+            async def claim(*arguments: Any, **options: Any) -> Any:
+                found = await claim_session(*arguments, **options)
+                arrived.set()
+                if heard == "never":
+                    raise BrokerUnavailable("no answer")
+                await goes_on.wait()
+                return found
+
+            with monkeypatch.context() as patched:
+                patched.setattr(one.broker, "save_session", unavailable)
+                patched.setattr(one.broker, "claim_session", claim)
+                await one.store.save_later(session)
+                saving = asyncio.create_task(one.store.save_later(session))
+                await arrived.wait()
+                if heard == "never":
+                    await saving
+            one.end_session(session, "lost")
+            goes_on.set()
+            await saving
+            await rest(one)
+            (reply,) = await say(two, connect(client_id))
+            assert reply["error"].startswith("402:")
+
 
 class TestLinks:
     async def test_websocket_and_polls_of_a_session_take_turns_at_two_workers(self, redis_url: str) -> None:

@@ -173,6 +173,10 @@ class Client:
         if self.book is not None and seconds + 3.0 > TTL:
             self.book.excuse = "it slept"
         for ask in list(self.asks):
+            if ask.what == "connect" and ask.session is not None:
+                # Its worker may be on the way to take the session from where the client is by then: nothing tells it
+                # that a socket is dead which was not closed.
+                ask.session.polled_twice = True
             for attempt in ask.attempts:
                 if isinstance(attempt, Exchange) and not attempt.gone and not attempt.done:
                     self._close(attempt)

@@ -910,7 +910,7 @@ class Bayeux:
             # Faye repeats a connect it got no answer to under the same id: that answer was lost.
             batch = -1
         session.acknowledge(batch)
-        if not session.shrink(*self.queue_bounds):
+        if session.queue is not None and not session.shrink(*self.queue_bounds):
             # It takes answers and says that it has none of them: each would be longer than the one before.
             self.registry.end(session)
             request.outcome.ended.append((session, "slow"))
@@ -933,7 +933,7 @@ class Bayeux:
             replaced = session.depart()
             if replaced is not None:
                 request.outcome.replaced += (replaced,)
-            if not self.registry.resume(session):
+            if session.arrived is not None and not self.registry.resume(session):
                 if held is not None:
                     held.error, held.advice = UnknownClient(_shown_id(session.id)), self.rehandshake
                 self.registry.end(session)

@@ -774,7 +774,7 @@ class Node:
 
     def receive(self, publications: Sequence[Publication]) -> None:
         """Take what the broker accepted, and deliver it."""
-        if self._streamed and self.broker.keeps_sessions and self.broker.life != self._life:
+        if self.broker.keeps_sessions and self._streamed and self.broker.life != self._life:
             self._hold_streams_back()
         self.counters.received += len(publications)
         if self.published:
@@ -887,7 +887,7 @@ class Node:
             return
         if session.queue is not None:
             if session.hold is not None and (session.link is None or session.ack is not None):
-                if session.has_ready:
+                if not session.recovering:
                     self._answer(session)
                 return
             self._flush_queue(session)
@@ -1548,16 +1548,17 @@ class Node:
             parts += [dumps(reply) for reply in outcome.replies]
         if hold is None or parts:
             to.send(parts)
-        if isinstance(to, Poll) and to.gone:
+        poll = to if isinstance(to, Poll) else None
+        if poll is not None and poll.gone:
             # Before its answer was ready, so that nobody could say what it took.
-            self.abandon(to)
+            self.abandon(poll)
             return
         if session is not None and link is not None:
             self._flush_queue(session)
         if outcome.close and link is not None:
             link.leave(NORMAL, "disconnect")
         if hold is not None:
-            hurried = isinstance(to, Poll) and to.hurried
+            hurried = poll is not None and poll.hurried
             if self.draining or hurried or (link is None and (session is None or session.has_ready)):
                 if hold.session.hold is hold:
                     self._answer(hold.session)
@@ -1604,8 +1605,9 @@ class Node:
         parts = self._parts(session, reply, hold.to)
         parts.append(self.bayeux.encode(reply, session.who))
         hold.to.send(parts)
-        # What waited behind the word that something is lost.
-        self._flush_queue(session)
+        if session.link is not None:
+            # What waited behind the word that something is lost.
+            self._flush_queue(session)
 
     def _parts(self, session: Session, reply: dict[str, Any], to: Answers) -> list[bytes]:
         """Take a session's queue to go before a connect's reply, and complete the reply's ext.

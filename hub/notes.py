@@ -59,11 +59,13 @@ class Notes:
         """These were published here. by: empty for clients, whose drafts' keys say who they are."""
         if not self._most:
             return
-        add = self._published.append
-        for draft, became in zip(drafts, published, strict=True):
-            channel = draft[0]
-            if not channel.startswith(_META):
-                add((at, channel, became[0], by or draft[2] or "", became[1]))
+        self._published.extend(
+            [
+                (at, channel, position, by or draft[2] or "", repeated)
+                for draft, (position, repeated) in zip(drafts, published, strict=True)
+                if not (channel := draft[0]).startswith(_META)
+            ]
+        )
 
     def find(self, channel: str, position: Position) -> Note | None:
         """What was noted of a publication; None if that was nothing, or is forgotten."""

@@ -387,7 +387,7 @@ class Session:
                 continue
             queue.append(publication)
             self.queued_bytes += publication.size
-        if not self.shrink(count, size):
+        if (len(queue) > count or self.queued_bytes > size) and not self.shrink(count, size):
             raise SlowSession(f"{len(self.queue or ())} publications, {self.queued_bytes} bytes")
 
     def shrink(self, count: int, size: int) -> bool:
@@ -476,6 +476,12 @@ class Session:
         (`BatchArrayQueue`): an older connect may have asked for it again before this one says that it has come.
         """
         unacked, self.unacked = self.unacked or (), None
+        if self.renumbered is None and (not unacked or unacked[-1][0] <= batch):
+            # All of them, as nearly always.
+            if self.delivered is not None:
+                for _, items in unacked:
+                    self.got(items)
+            return
         first, self.renumbered = self.renumbered or {}, None
         self.got([item for number, items in unacked for item in items if first.get(item, number) <= batch])
         again = {item: first.get(item, number) for number, items in unacked if number > batch for item in items}

@@ -169,7 +169,7 @@ def from_fanout_name(name: object) -> str:
     Subscribers of the pattern would not hear it, and those of the "name" would think it is a pattern.
     """
     channel = from_fanout(name)
-    if is_wild(channel):
+    if channel[-1] == "*" and is_wild(channel):
         raise InvalidChannel(_shown(name))
     return channel
 

@@ -72,17 +72,27 @@ def response(answer: Answer) -> web.Response:
 
 
 class Writer:
-    """Makes answers into the bytes that aiohttp would have written."""
+    """Makes answers into the bytes that aiohttp would have written. Whose headers it was given must not change them."""
 
-    __slots__ = ("_date", "_tail")
+    __slots__ = ("_begun", "_date", "_headers", "_last", "_status", "_tail", "_whole")
 
     def __init__(self) -> None:
         self._date = ""
         self._tail = b""
+        # What was made last, and of which answer: of publishes most have the same one as that before.
+        self._last: Answer | None = None
+        self._whole = b""
+        # The beginning of the last head, and of what: a fan-out answers polls that asked alike.
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
+        self._begun = b""
 
     def encode(self, answer: Answer) -> bytes:
         """The whole answer, for HTTP/1.1 and a connection that is kept unless the answer closes it."""
-        return self.head(answer.status, answer.headers, len(answer.body), close=answer.close) + answer.body
+        if answer is not self._last or rfc822_formatted_time() is not self._date:
+            self._whole = self.head(answer.status, answer.headers, len(answer.body), close=answer.close) + answer.body
+            self._last = answer
+        return self._whole
 
     def head(self, status: int, headers: Mapping[str, str], length: int, *, close: bool = False) -> bytes:
         """The head of an answer whose body has `length` bytes."""
@@ -90,8 +100,11 @@ class Writer:
         if date is not self._date:
             self._date = date
             self._tail = f"\r\nDate: {date}\r\nServer: {SERVER}\r\n".encode("ascii")
+        if headers is not self._headers or status != self._status:
+            self._begun = _fields(status, tuple(headers.items()))
+            self._status, self._headers = status, headers
         return b"%b%d%b%b" % (
-            _fields(status, tuple(headers.items())),
+            self._begun,
             length,
             self._tail,
             b"Connection: close\r\n\r\n" if close else b"\r\n",

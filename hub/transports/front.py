@@ -438,9 +438,10 @@ class Door:
                 "a proxy names its clients and is not believed: limits by address don't see them",
                 extra={"header": self.proxies.header, "setting": "HUB_PROXIES=1, if the proxy is yours"},
             )
-        # Asking costs a system call, and an object that stays with the connection.
-        ask = transport is not None and (self.proxies.count or not self.local)
-        peername = transport.get_extra_info("peername") if ask and transport is not None else None
+        if not self.proxies.count and (self.local or transport is None):
+            # Asking costs a system call, and an object that stays with the connection.
+            return ""
+        peername = None if transport is None else transport.get_extra_info("peername")
         peer = str(peername[0]) if isinstance(peername, tuple) and peername else ""
         return self.proxies.client("" if is_near(peer) else peer, forwarded)
 

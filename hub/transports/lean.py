@@ -500,7 +500,8 @@ class Lean(asyncio.Protocol):
         body = join(parts)
         head = self._desk.writer.head(poll.status, plan.headers, len(body))
         if self._written(head + body) and not over:
-            poll.node.written(poll)
+            if poll.carried is not None:
+                poll.node.written(poll)
         else:
             poll.node.abandon(poll)
 

@@ -16,7 +16,8 @@ import binascii
 import hmac
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import orjson
 from aiohttp import hdrs, web
@@ -240,17 +241,15 @@ class Endpoint:
     ) -> Answer:
         if self._ordering.waiting:
             self._ordering.came(items)
+        if len(items) == 1 and not as_json and not dropped:
+            # Most are so.
+            return _told(self._node.subscribers(items[0].channel), True, self._alone)
         counts = {item.channel: 0 for item in items}
         for channel in counts:
             counts[channel] = self._node.subscribers(channel)
         total = sum(counts[item.channel] for item in items)
         if not as_json:
-            words = "Published"
-            if items and not total:
-                words += " (nobody is subscribed)" if self._alone else " (nobody is subscribed at this worker)"
-            if dropped:
-                words += f", but for {dropped} whose prev-id another item has"
-            return _text(200, words, **{"Fanfare-Subscribers": str(total)})
+            return _told(total, bool(items), self._alone, dropped)
         results = iter(published)
         answers = []
         for item in items:
@@ -331,8 +330,23 @@ class Endpoint:
         return _text(400, error.wire())
 
 
-def _asks_for_order(items: Iterable[fanout.Item]) -> bool:
-    return any(item.prev_id is not None for item in items)
+@lru_cache(maxsize=1024)
+def _told(subscribers: int, published: bool, alone: bool, dropped: int = 0) -> Answer:
+    """The line that says what became of a body. published: whether it had items. alone: this is the only worker."""
+    words = "Published"
+    if published and not subscribers:
+        words += " (nobody is subscribed)" if alone else " (nobody is subscribed at this worker)"
+    if dropped:
+        words += f", but for {dropped} whose prev-id another item has"
+    return _text(200, words, **{"Fanfare-Subscribers": str(subscribers)})
+
+
+def _asks_for_order(items: Sequence[fanout.Item]) -> bool:
+    # The loop costs a third of the generator that `any` would need.
+    for item in items:  # noqa: SIM110
+        if item.prev_id is not None:
+            return True
+    return False
 
 
 def wants_json(accept: str) -> bool:

@@ -54,15 +54,17 @@ class Account:
 
     sure: everything after this offset must be heard, None for no such claim. never: nothing after this offset may be.
     heard: by offset, the number of the answer that brought it first. batches: and of its batch. times: how often it
-    came again. asked: whether the channel was ever subscribed to.
+    came again. asked: whether the channel was ever subscribed to. lost: up to this offset it was told that something
+    may be missing.
     """
 
-    __slots__ = ("asked", "attempts", "batches", "heard", "never", "sure", "times")
+    __slots__ = ("asked", "attempts", "batches", "heard", "lost", "never", "sure", "times")
 
     def __init__(self) -> None:
         self.sure: int | None = None
         self.never: int | None = None
         self.asked = False
+        self.lost = 0
         self.heard: dict[int, int] = {}
         self.batches: dict[int, float] = {}
         self.times: dict[int, int] = {}
@@ -186,7 +188,9 @@ class Book:
             return False
         for other, number in account.heard.items():
             # What comes by a stream and by a poll, or by two polls, may overtake each other on the way.
-            if other > offset and number <= answer and minds and not self.doubled:
+            # What was told as lost may still come by a recovery that was asked for before.
+            known = number > answer or offset <= account.lost
+            if other > offset and not known and minds and not self.doubled:
                 books.world.accuse(f"{self.name} hears {channel} {offset} for the first time after {other}")
         account.heard[offset] = answer
         if batch is not None:
@@ -208,6 +212,7 @@ class Book:
         if account.sure is not None:
             account.sure = max(account.sure, top)
         # What comes after a loss may begin anywhere.
+        account.lost = max(account.lost, top)
         self.must_be_justified(f"is told that {channel} lost something")
 
     def refused(self, words: str) -> None:

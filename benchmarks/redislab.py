@@ -6,6 +6,10 @@ laboratory's code and by this script's own, one measurement each by turns: the m
 within a tenth of the script's. By turns in one process, because what a read takes differs by half from second to second
 on a machine that does something else, and between a process that was just woken and one that was at work.
 
+With `--wrk` it is wrk itself that asks in the first part, where it is installed. It ends by hanging up, and says how
+many answers it has read: a request that was under way then, at most one a connection, may be measured and is not among
+them. So as many as it says must be counted, and at most one more for each connection.
+
 It starts a Redis and a site of its own. The exit code is 1 if a measurement is lost, or a figure is too far off, as it
 is on a machine that does much else meanwhile.
 """
@@ -21,6 +25,7 @@ import os
 import pickle
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,6 +34,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +128,30 @@ async def load(port: int, connections: int, seconds: float, path: str) -> tuple[
     return statuses, took
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What wrk says of a run: answers, those of them that are not 2xx or 3xx, and connections that broke."""
+
+    requests: int
+    others: int
+    broken: int
+
+    @classmethod
+    def read(cls, text: str) -> Said:
+        """Raise ValueError for what is no report of wrk's."""
+        requests = re.search(r"^\s*(\d+) requests in ", text, re.MULTILINE)
+        if requests is None:
+            raise ValueError(f"not a report of wrk's: {text[:200]!r}")
+        others = re.search(r"^\s*Non-2xx or 3xx responses: (\d+)", text, re.MULTILINE)
+        errors = re.search(r"^\s*Socket errors: connect (\d+), read (\d+), write (\d+)", text, re.MULTILINE)
+        broken = 0 if errors is None else sum(map(int, errors.groups()))
+        return cls(int(requests[1]), 0 if others is None else int(others[1]), broken)
+
+    def agrees(self, measured: int, connections: int) -> bool:
+        """Whether so many measurements are those of its answers, and of requests that were under way at its end."""
+        return 0 <= measured - (self.requests - self.others) <= connections + self.broken
+
+
 def counted(client: redis.Redis) -> int:
     """Measurements of all configurations, as Redis has them."""
     return sum(int(count) for count in client.hgetall("fanfare:lab:redis:counts").values())
@@ -144,6 +174,32 @@ def count(url: str, port: int, seconds: float, connections: int) -> bool:
         f"answered with a measurement {answered:,}, counted {measured:,}, lost {answered - measured}; others {others}"
     )
     return measured == answered
+
+
+def count_wrk(url: str, port: int, seconds: float, connections: int) -> bool:
+    """Part one by wrk: whether each answer that it has read is a measurement."""
+    # Of two threads each takes half of the connections.
+    connections -= connections % 2
+    command = ["wrk", f"-c{connections}", "-t2", f"-d{round(seconds)}s", "--latency"]
+    with redis.Redis.from_url(url) as client:
+        before = counted(client)
+        run = subprocess.run(
+            [*command, f"http://127.0.0.1:{port}/lab/redis/random"], capture_output=True, text=True, check=True
+        )
+        measured = counted(client) - before
+        # What was under way is measured soon, or not at all.
+        time.sleep(1.0)
+        while (later := counted(client) - before) != measured:
+            measured = later
+            time.sleep(1.0)
+    print(run.stdout.rstrip())
+    said = Said.read(run.stdout)
+    answered = said.requests - said.others
+    print(
+        f"answered with a measurement {answered:,}, counted {measured:,}, lost {max(0, answered - measured)};"
+        f" under way at the end {max(0, measured - answered)}, others {said.others}, broken {said.broken}"
+    )
+    return said.agrees(measured, connections)
 
 
 class Own:
@@ -214,17 +270,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--connections", type=int, default=10)
+    parser.add_argument("--wrk", action="store_true", help="have wrk ask in part one; it must be installed")
     parser.add_argument("--workers", type=int, default=1, help="of the site; they share the lists in Redis")
     parser.add_argument("--times", type=int, default=990, help="measurements of each configuration in part two")
     parser.add_argument("--apart", type=float, default=0.1, help="how far a median may be from the script's")
     found = parser.parse_args()
+    if found.wrk and shutil.which("wrk") is None:
+        parser.error("--wrk: wrk is not installed")
     with tempfile.TemporaryDirectory(prefix="redislab-") as name:
         server = RedisProcess(Path(name))
         asyncio.run(server.start())
         url = f"redis://127.0.0.1:{server.port}/0"
         try:
             with site(Path(name), url, found.workers) as port:
-                whole = count(url, port, found.seconds, found.connections)
+                whole = (count_wrk if found.wrk else count)(url, port, found.seconds, found.connections)
                 near = asyncio.run(agree(url, port, found.times, found.apart))
         finally:
             server.kill()

@@ -5,7 +5,12 @@ python -m benchmarks.views ledger [--requests 20000] [--kills 10] [--database UR
     answered. An answer that was not counted is lost. What was counted beyond the answers is a request whose
     process died between noting it and the answer: at most as many as were under way.
 python -m benchmarks.views cost [--requests 4000] [--pairs 8]
-    CPU time of a request with views and without, server by server in pairs
+    CPU time of a request with views and without: two servers that are both up, asked in turns of a hundred requests,
+    so that what the machine does beside falls on both. A pair is so many requests of each, and ends when what was
+    counted of them is written
+python -m benchmarks.views note [--requests 4000] [--pairs 8]
+    the same of the application alone, without sockets, in one process with views and without in turns; and by itself
+    what adding up and writing take
 python -m benchmarks.views dead [--seconds 60]
     how late requests are answered while a collector is well, refuses, and hangs; what was dropped meanwhile
 """
@@ -15,6 +20,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
+import math
 import os
 import random
 import re
@@ -28,15 +35,23 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.http_parser import RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy
 from sqlalchemy import func, select
+from yarl import URL
 
 from hub.publisher import RecordingPublisher
-from web.app import FEATURES
+from hub.transports.repeats import SEEN, STANDS
+from web.app import FEATURES, create_app, read_settings
 from web.db.database import Database
 from web.db.migrate import migrate
 from web.features.views.models import ViewCount, ViewEndpoint
+from web.features.views.service import views
+from web.features.views.settings import ViewSettings
 from web.features.views.totals import HOUR
 
 from .servers import HOST, ROOT, _free_port
@@ -220,6 +235,35 @@ async def ledger(folder: Path, url: str, requests: int, kills: int) -> bool:
     return not lost and beyond <= unsure and not left
 
 
+#: Requests of a turn: short beside what a machine does in between, and long beside the change from one to the other.
+TURN = 100
+
+
+class Line:
+    """A connection that is kept, and asks in a fixed order: who is compared is asked for the same."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._paths = itertools.cycle(ASKED)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, count: int) -> None:
+        """Ask so many times, one by one."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(HOST, self._port)
+        reader, writer = self._streams
+        for path in itertools.islice(self._paths, count):
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: {AGENT}\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"\r\nContent-Length: (\d+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._streams is not None:
+            self._streams[1].close()
+
+
 async def cost(folder: Path, requests: int, pairs: int) -> float:
     """Microseconds of CPU that views cost a request, the median of pairs."""
     names = [feature.name for feature in FEATURES]
@@ -233,27 +277,138 @@ async def cost(folder: Path, requests: int, pairs: int) -> float:
         site.start()
         sites.append(site)
     differences = []
+    lines = {site.folder.name: [Line(site.port) for _ in range(4)] for site in sites}
+    # As long as `VIEWS_FLUSH`, and the writing: what a pair has counted is written before it ends.
+    pause = ViewSettings().flush + 0.3
     try:
         await asyncio.gather(*(site.wait() for site in sites))
         for number in range(pairs + 1):
-            took = {}
-            # In turns: what the machine does beside falls on both.
-            for site in sites if number % 2 else sites[::-1]:
-                asking, enough = Asking(), asyncio.Event()
-                before = site.cpu()
-                await asyncio.gather(*(ask(site.port, asking, enough, requests) for _ in range(4)))
-                # With the writing of it.
-                await asyncio.sleep(1.5)
-                took[site.folder.name] = (site.cpu() - before) / asking.total * 1e6
+            before = [site.cpu() for site in sites]
+            for turn in range(requests // TURN):
+                for site in sites if (turn + number) % 2 else sites[::-1]:
+                    await asyncio.gather(*(line.ask(TURN // 4) for line in lines[site.folder.name]))
+            await asyncio.sleep(pause)
+            asked = requests // TURN * TURN
+            on, off = ((site.cpu() - was) / asked * 1e6 for site, was in zip(sites, before, strict=True))
             if number:
-                differences.append(took["on"] - took["off"])
-                print(f"with views {took['on']:.1f} µs, without {took['off']:.1f} µs: {differences[-1]:+.1f} µs")
+                differences.append(on - off)
+                print(f"with views {on:.1f} µs, without {off:.1f} µs: {on - off:+.1f} µs", flush=True)
     finally:
+        for line in itertools.chain(*lines.values()):
+            line.close()
         for site in sites:
             site.stop()
     found = statistics.median(differences)
-    print(f"views cost {found:.1f} µs of CPU a request (median of {pairs} pairs of {requests:,} requests)")
+    of = f"{_interval(differences)}; {pairs} pairs of {requests:,} requests"
+    print(f"views cost {found:.1f} µs of CPU a request ({of})")
     return found
+
+
+def _interval(values: list[float]) -> str:
+    """Between what the median of all pairs there could be lies, from the order of those there were; no bell assumed.
+
+    It is above or below all of n with a chance of 2 in 2 ** n, and so on inwards.
+    """
+    ordered, many = sorted(values), len(values)
+    out = 0
+    while out + 1 < (many + 1) // 2:
+        beyond = 2 * sum(math.comb(many, left) for left in range(out + 2)) / 2**many
+        if beyond > 0.05:
+            break
+        out += 1
+    sure = 1 - 2 * sum(math.comb(many, left) for left in range(out + 1)) / 2**many
+    return f"median; {ordered[out]:.1f} to {ordered[-1 - out]:.1f} with {sure:.0%}"
+
+
+#: What the application answers itself, and cheaply: the difference is not lost in the scatter of the rest.
+PLAIN = ("/plain/1", "/plain/2", "/plain/3", "/no/such/thing")
+
+
+async def _plain(request: web.Request) -> web.Response:
+    # It may be given again.
+    request[STANDS] = lambda: True
+    return web.Response(body=b"plain")
+
+
+async def note(folder: Path, requests: int, pairs: int) -> float:
+    """Microseconds of CPU that views cost an answer of the application, with the writing of it."""
+    apps = {}
+    names = [feature.name for feature in FEATURES]
+    for name, features in (("on", names), ("off", [each for each in names if each != "views"])):
+        environ = {
+            "DATABASE_URL": f"sqlite:///{folder / name}.db",
+            "HUB_VAR": str(folder / name),
+            "SITE_FEATURES": ",".join(features),
+            "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
+            "SEARCH_DIR": "memory",
+            # It writes when it is told to.
+            "VIEWS_FLUSH": "60s",
+        }
+        await migrate(environ["DATABASE_URL"])
+        apps[name] = create_app(read_settings(environ), RecordingPublisher(), with_jobs=False)
+        apps[name].router.add_get("/plain/{number}", _plain)
+    runners = [web.AppRunner(app) for app in apps.values()]
+    for runner in runners:
+        await runner.setup()
+    counting = apps["on"][views].counting
+    found: dict[str, list[float]] = {"answered by the application": [], "given again": [], "added up and written": []}
+    try:
+        for number in range(pairs + 1):
+            took: Counter[str] = Counter()
+            for turn in range(requests // TURN):
+                for name in sorted(apps, reverse=bool((turn + number) % 2)):
+                    some = [_request(apps[name], path, each) for each, path in zip(range(TURN), itertools.cycle(PLAIN))]
+                    began = time.thread_time_ns()
+                    for request in some:
+                        await _answer(apps[name], request)
+                    took[name] += time.thread_time_ns() - began
+                    if name == "on":
+                        again = [request[SEEN] for request in some if SEEN in request]
+                if turn % 20 == 19:
+                    # As many as 1,000 requests a second are in the 2 seconds of `VIEWS_FLUSH`.
+                    began = time.process_time_ns()
+                    await counting.flush()
+                    took["written"] += time.process_time_ns() - began
+            transports = [
+                SimpleNamespace(get_extra_info={"peername": (f"203.0.113.{each}", 4711)}.get) for each in range(50)
+            ]
+            began = time.thread_time_ns()
+            for _, seen, transport in zip(range(requests), itertools.cycle(again), itertools.cycle(transports)):
+                seen(transport, b"")
+            took["again"] = time.thread_time_ns() - began
+            await counting.flush()
+            sums = (took["on"] - took["off"], took["again"], took["written"])
+            if number:
+                for values, nanoseconds in zip(found.values(), sums, strict=True):
+                    values.append(nanoseconds / requests / 1000)
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+    for what, values in found.items():
+        print(f"{what}: {statistics.median(values):.2f} µs ({_interval(values)})")
+    return statistics.median(found["answered by the application"]) + statistics.median(found["added up and written"])
+
+
+def _request(app: web.Application, path: str, number: int) -> web.Request:
+    """A request of one of fifty callers, as aiohttp makes it of what its parser has read."""
+    fields = {"Host": HOST, "User-Agent": AGENT}
+    raw = tuple((name.encode(), value.encode()) for name, value in fields.items())
+    message = RawRequestMessage(
+        "GET", path, HttpVersion11, CIMultiDictProxy(CIMultiDict(fields)), raw, False, None, False, False, URL(path)
+    )
+    peer = (f"203.0.113.{number % 50}", 4711)
+    protocol: Any = SimpleNamespace(transport=None, ssl_context=None, sockname=(HOST, 80), peername=peer)
+    nothing: Any = None
+    return app._make_request(message, nothing, protocol, nothing, nothing)
+
+
+async def _answer(app: web.Application, request: web.Request) -> None:
+    """What aiohttp's handler of a connection does with it."""
+    try:
+        response = await app._handle(request)
+    except web.HTTPException as error:
+        response = error
+    await app.on_response_prepare.send(request, response)
 
 
 @contextlib.asynccontextmanager
@@ -325,8 +480,8 @@ async def _told(port: int) -> str:
 def main() -> int:
     """Run one of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.views", description=__doc__)
-    parser.add_argument("what", choices=("ledger", "cost", "dead"))
-    parser.add_argument("--requests", type=int, help="in all; of cost, in each run")
+    parser.add_argument("what", choices=("ledger", "cost", "note", "dead"))
+    parser.add_argument("--requests", type=int, help="in all; of cost and note, of each side of a pair")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each state of the collector")
@@ -337,8 +492,9 @@ def main() -> int:
         if args.what == "ledger":
             url = args.database or f"sqlite:///{folder / 'site.db'}"
             return 0 if asyncio.run(ledger(folder, url, args.requests or 20_000, args.kills)) else 1
-        if args.what == "cost":
-            return 0 if asyncio.run(cost(folder, args.requests or 4_000, args.pairs)) <= 20 else 1
+        if args.what in ("cost", "note"):
+            measure = cost if args.what == "cost" else note
+            return 0 if asyncio.run(measure(folder, args.requests or 4_000, args.pairs)) <= 20 else 1
         asyncio.run(dead(folder, args.seconds))
     return 0
 

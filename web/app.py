@@ -153,10 +153,10 @@ def create_app(
     routes = routes_of(settings)
     within = [each for feature in features for each in feature.middlewares]
     forms = {route.definition.handler: route.form for route in routes if route.form is not None}
-    around = [each for feature in features for each in feature.around]
+    clocked = any(feature.clocks for feature in features)
     timed = bool(chosen.server_timing)
-    own = site_middlewares(_permissions(routes), forms, _from_anywhere(routes), timed=timed)
-    middlewares = [*around, *own, *within]
+    own = site_middlewares(_permissions(routes), forms, _from_anywhere(routes), timed=timed, clocked=clocked)
+    middlewares = [*own, *within]
     app = web.Application(middlewares=middlewares, client_max_size=max_body)
     app[keys.settings] = settings
     app[keys.publisher] = publisher

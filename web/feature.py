@@ -82,8 +82,8 @@ class Feature:
     `hub.settings.setting` fields, read with `request.app[keys.settings][ThatClass]`. globals: what its templates may
     use beside the common; two features can't hand in one name. setup: puts its parts into the application, under keys
     of its own, before it starts. contexts: as aiohttp's cleanup contexts. middlewares: around its own and the other
-    features' views, inside the site's own. around: those around all there is, the hub's routes and refusals too; they
-    must not wait. corner: a template of its own that every page has at the end of its navigation, an item of a list.
+    features' views, inside the site's own. clocks: whether it asks of requests when they came, `BEGAN`.
+    corner: a template of its own that every page has at the end of its navigation, an item of a list.
     documents: which of its rows can be found, if a feature `finds`: without one their changes are not told for it.
     statics: its files in static/. jobs and periodic: the kinds of jobs it has, and those that come again and again
     (docs/jobs.md). metrics: what it counts, for /metrics.
@@ -108,7 +108,7 @@ class Feature:
     statics: Sequence[str] = ()
     counted: Sequence[str] = ()
     middlewares: Sequence[Middleware] = ()
-    around: Sequence[Middleware] = ()
+    clocks: bool = False
     setup: Callable[[web.Application], None] = lambda app: None
     contexts: Sequence[Callable[[web.Application], AsyncIterator[None]]] = ()
     jobs: Sequence[Kind] = ()

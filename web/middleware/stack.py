@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Mapping
 
 from aiohttp import hdrs, web
@@ -12,7 +13,7 @@ from ..db.database import noting
 from ..db.engine import is_away
 from ..identity.roles import Permission
 from ..pages import keys
-from ..pages.requests import MOST_FORM, NEW_VISITOR, may, require
+from ..pages.requests import BEGAN, MOST_FORM, NEW_VISITOR, may, require
 from .conditional import conditional
 from .errors import failure, refusal
 from .forgery import AskAgain, ask_again, check_form, is_form
@@ -30,11 +31,13 @@ def site_middlewares(
     from_anywhere: Collection[Handler] = frozenset(),
     *,
     timed: bool = False,
+    clocked: bool = False,
 ) -> list[Middleware]:
     """The site's middlewares. views: the site's own handlers, with what each takes; others pass untouched.
 
     forms: bytes that the forms of some may have, from who may send them. from_anywhere: those of the views that find
-    out by themselves who sent a form. timed: whether answers say how long they took.
+    out by themselves who sent a form. timed: whether answers say how long they took. clocked: whether requests say when
+    they came, those for others too.
     """
 
     def is_ours(request: web.Request) -> bool:
@@ -43,6 +46,9 @@ def site_middlewares(
 
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if clocked:
+            # Here, as this runs anyway: a middleware of its own would cost each request more than all that counts it.
+            request[BEGAN] = time.perf_counter()
         if not is_ours(request):
             return await handler(request)
         try:

@@ -210,6 +210,10 @@ async def _response(request: web.Request, kept: Kept[Page], key: Hashable, whole
     return response
 
 
+#: Marks a request whose answer may be given to others.
+STANDS = repeats.STANDS
+
+
 def count_again(request: web.Request, seen: Callable[[asyncio.BaseTransport | None, bytes], None]) -> None:
     """Be told of each answer like this one that is given past the application: over what, and to which bytes."""
     repeats.count(request, seen)

@@ -27,6 +27,8 @@ from .uploads import may_have_file, read_fields_before_file
 #: Bytes of a form. The longest legal one, a description in four-byte letters, percent-encoded, is 120 kB.
 MAX_FORM = 160 * 1024
 
+#: When it came, by `time.perf_counter`; where a feature asks for that.
+BEGAN = web.RequestKey("began", float)
 VISITOR = web.RequestKey("visitor", Visitor)
 USER = web.RequestKey("user", User)
 #: Where the user is signed in: the row of this browser.

@@ -320,7 +320,12 @@ async def test_a_title_has_a_page_counted_whoever_asks(database: Database, setti
         await asyncio.sleep(60)
         return response
 
-    feature = Feature(name="songs", routes=allow(Permission.READ, web.get("/songs", songs), web.get("/stream", stream)))
+    async def broken(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.01)
+        raise RuntimeError
+
+    routes = [web.get("/songs", songs), web.get("/stream", stream), web.get("/broken", broken)]
+    feature = Feature(name="songs", routes=allow(Permission.READ, *routes))
     chosen = Settings((*(each for each in settings.features if each.name == "views"), feature), settings.values)
     app = create_app(chosen, RecordingPublisher(), database=database)
     async with TestClient(TestServer(app)) as client:
@@ -332,6 +337,12 @@ async def test_a_title_has_a_page_counted_whoever_asks(database: Database, setti
             assert await response.content.readline() == b"data: 1\n"
         assert await app[views].counting.flush()
         assert await calls(database) == {"GET /songs": 1, "GET /stream": 1}
+        # The page alone says how long it took.
+        assert await timed(database) == 1
+        assert (await client.get("/broken", headers={"User-Agent": "curl/8.5"})).status == 500
+        assert await app[views].counting.flush()
+        assert await calls(database, status=500) == {"GET /broken": 1}
+        assert await timed(database) == 2
         assert [(each.title, each.endpoint) for each in told if each.title] == [("All songs", "GET /songs")]
         app[views].senders.clear()
 

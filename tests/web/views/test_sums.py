@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.forwarded import Proxies
 from web.features.views import journal
 from web.features.views.buckets import LAST, bucket_of, percentile
-from web.features.views.callers import hashed, new_salt, wants_none
+from web.features.views.callers import Strangers, hashed, new_salt, wants_none
 from web.features.views.journal import Journal, take
 from web.features.views.records import View, counts, endpoint
 from web.features.views.totals import Endpoint, Totals
@@ -19,6 +22,11 @@ from web.features.views.totals import Endpoint, Totals
 
 def view(at: float = 1e9, micros: int = 1000, caller: str = "~1", status: int = 200, kind: str = "script") -> View:
     return View(at, "", "GET /x", status, micros, kind, caller)
+
+
+@given(st.integers(min_value=2, max_value=2**31))
+def test_buckets_are_a_fourth_of_a_doubling(micros: int) -> None:
+    assert bucket_of(micros) == min(LAST, int(4 * math.log2(micros)))
 
 
 @given(st.lists(st.integers(min_value=1, max_value=10**9), min_size=1, max_size=200), st.floats(0.01, 1.0))
@@ -65,7 +73,41 @@ def test_a_caller_is_another_on_another_day() -> None:
     first, second = new_salt(), new_salt()
     assert hashed(first, "203.0.113.7", "curl") == hashed(first, "203.0.113.7", "curl")
     assert hashed(first, "203.0.113.7", "curl") != hashed(second, "203.0.113.7", "curl")
-    assert "203" not in hashed(first, "203.0.113.7", "curl")
+    assert "203.0.113.7" not in hashed(first, "203.0.113.7", "curl")
+
+
+def test_a_stranger_is_remembered_until_views_are_written() -> None:
+    salts = {0: new_salt(), 1: new_salt()}
+    asked = []
+
+    def salt(at: float) -> bytes:
+        asked.append(at)
+        return salts[int(at // 86400)]
+
+    strangers = Strangers(salt, Proxies(1))
+    first = strangers.name(5.0, "10.0.0.1", ("203.0.113.7",), "curl")
+    assert first == hashed(salts[0], "203.0.113.7", "curl")
+    assert strangers.name(6.0, "10.0.0.1", ("203.0.113.7",), "curl") == first
+    assert len(asked) == 1
+    others = [
+        strangers.name(86400.0, "10.0.0.1", ("203.0.113.7",), "curl"),
+        strangers.name(5.0, "10.0.0.1", ("203.0.113.8",), "curl"),
+        strangers.name(5.0, "10.0.0.1", ("203.0.113.7",), "wget"),
+    ]
+    assert len({first, *others}) == 4
+    strangers.forget()
+    salts[0] = new_salt()
+    assert strangers.name(5.0, "10.0.0.1", ("203.0.113.7",), "curl") != first
+
+
+def test_strangers_that_are_remembered_have_an_end() -> None:
+    salt = new_salt()
+    strangers = Strangers(lambda at: salt, Proxies())
+    for number in range(5000):
+        strangers.name(5.0, f"10.0.{number // 250}.{number % 250}", (), "curl")
+    strangers.name(5.0, "10.1.0.0", (), "long" * 1000)
+    assert len(strangers._known) == 4096
+    assert strangers.name(5.0, "10.1.0.1", (), "curl") == hashed(salt, "10.1.0.1", "curl")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +167,48 @@ def test_a_batch_that_is_committed_is_not_left_behind(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def _left(folder: Path) -> list[tuple[int, list[int]]]:
+    """What a process would find of one that was killed now: batches, and the statuses of their views."""
+    data = next(folder.iterdir()).read_bytes()
+    parts = (data[: len(data) // 2], data[len(data) // 2 :])
+    halves = [half for part in parts if (half := journal._read(part)) is not None]
+    return sorted((half.position, [each.status for each in half.views]) for half in halves)
+
+
+def test_a_half_that_is_used_again_has_nothing_of_the_batch_before(tmp_path: Path) -> None:
+    kept = Journal(tmp_path, half=4096)
+    for position in range(1, 8):
+        if position > 1:
+            kept.turn(position)
+            kept.free()
+        # Fewer each time: what the others left lies behind, whole and at the right places.
+        statuses = list(range(200, 220 - position))
+        for status in statuses:
+            kept.add(view(status=status))
+        assert _left(tmp_path) == [(position, statuses)]
+    kept.close(done=True)
+
+
+@given(st.data())
+def test_a_process_that_is_killed_while_it_notes_has_noted_all_before(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        kept = Journal(Path(name), half=4096)
+        noted = data.draw(st.lists(st.sampled_from(["~1", "~22", "key shop", ""]), min_size=1, max_size=20))
+        ends = [kept._end]
+        for number, caller in enumerate(noted):
+            kept.add(view(status=number, caller=caller))
+            ends.append(kept._end)
+        half = kept._map[kept._begin : kept._begin + 4096]
+        kept.close(done=True)
+    # Bytes are written from the front: what is behind some place is not there yet.
+    cut = data.draw(st.integers(min_value=ends[0], max_value=ends[-1])) - kept._begin
+    found = journal._read(half[:cut] + bytes(4096 - cut))
+    views = [] if found is None else found.views
+    # One more may be whole, where what is not there yet would be noughts.
+    assert len(views) >= sum(end - kept._begin <= cut for end in ends) - 1
+    assert [(each.status, each.caller) for each in views] == list(enumerate(noted))[: len(views)]
+
+
 def test_a_full_file_says_so(tmp_path: Path) -> None:
     kept = Journal(tmp_path, half=4096)
     for _ in range(200):
@@ -137,4 +221,4 @@ def test_a_full_file_says_so(tmp_path: Path) -> None:
 @given(st.binary(max_size=300))
 def test_a_file_of_anything_raises_nothing(data: bytes) -> None:
     journal._read(data)
-    journal._read(journal._HEAD.pack(journal._MAGIC, 1, 250) + data)
+    journal._read(journal._HEAD.pack(journal._MAGIC, 1) + data)

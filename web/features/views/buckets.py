@@ -6,16 +6,20 @@ A percentile is off by 9 % at the most, half a bucket. From a microsecond to an 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 
 #: Buckets to a doubling.
 _FINE = 4
 LAST = 127
 
+#: The first whole microsecond of each bucket but the lowest. Some of the first ones have none, and begin with the next.
+_BEGINS = [math.ceil(2 ** (bucket / _FINE)) for bucket in range(1, LAST + 1)]
+
 
 def bucket_of(micros: int) -> int:
     """The bucket of a duration in microseconds."""
-    return 0 if micros <= 1 else min(LAST, int(_FINE * math.log2(micros)))
+    return bisect_right(_BEGINS, micros)
 
 
 def middle(bucket: int) -> float:

@@ -62,6 +62,8 @@ class Counting:
         self.counts: Counter[str] = Counter()
         #: Whether the last writing failed.
         self.is_away = False
+        #: Called with each writing, and when salts are known or over: what was made of addresses is forgotten.
+        self.forget: Callable[[], None] = lambda: None
 
     def add(self, view: View) -> bool:
         """Count a view; False if too many wait."""
@@ -121,6 +123,7 @@ class Counting:
 
     async def flush(self) -> bool:
         """Write what waits; False if it can't be."""
+        self.forget()
         async with self._writing:
             try:
                 await self._share_salts()
@@ -206,6 +209,7 @@ class Counting:
             found = await store.salts_of(session, sorted(days))
         # Of the days before nothing is known any more.
         self._salts = found
+        self.forget()
         self._shared = set(found)
 
     def _failed(self, error: BaseException) -> None:

@@ -7,7 +7,7 @@ from aiohttp import web
 from ...feature import Feature, allow
 from ...identity.roles import Permission
 from ...pages.links import Link
-from . import jobs, manage, metrics, middleware, models, receiving, service
+from . import jobs, manage, metrics, models, receiving, service
 from .settings import ViewSettings
 
 FEATURE = Feature(
@@ -30,7 +30,7 @@ FEATURE = Feature(
     settings=ViewSettings,
     setup=service.setup,
     contexts=(service.running,),
-    around=(middleware.counted,),
+    clocks=True,
     links=(Link("Views", manage.PATH, to=Permission.MANAGE_VIEWS, order=86, within=manage.PATH),),
     statics=("views.css",),
     jobs=jobs.KINDS,

@@ -14,6 +14,7 @@ import fcntl
 import mmap
 import os
 import struct
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -21,15 +22,20 @@ from uuid import uuid4
 from .kinds import Kind
 from .records import View
 
-#: Bytes of a half: some 15,000 views. What has no room is counted, and lost if the process is killed.
+#: Bytes of a half: some 40,000 views. What has no room is counted, and lost if the process is killed.
 HALF = 1024 * 1024
 
-_HEAD = struct.Struct("<8sQI")
-_MAGIC = b"views 1\n"
-_USED = struct.Struct("<I")
-_USED_AT = 16
-#: when, status, micros, kind, and the lengths of caller and endpoint.
-_VIEW = struct.Struct("<dHiBBH")
+_HEAD = struct.Struct("<8sQ")
+_MAGIC = b"views 2\n"
+#: A view: kind, when, status, micros, the numbers of its endpoint's and its caller's word, and its batch. Fields are
+#: written in this order: a process that is killed in between has not added it.
+_VIEW = struct.Struct("<BdHiIII")
+#: Before the first view that has it, a word: that it is one, its length, itself, and the batch. Its number is that of
+#: the words before it.
+_WORD = struct.Struct("<BH")
+_IS_WORD = 255
+_BATCH = struct.Struct("<I")
+_BATCHES = 2**32
 _KINDS = tuple(Kind)
 _NUMBERS = {kind.value: number for number, kind in enumerate(_KINDS)}
 
@@ -56,7 +62,11 @@ class Journal:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.posix_fallocate(self._file, 0, 2 * half)
         self._map = mmap.mmap(self._file, 2 * half)
-        self._begin = self._end = 0
+        self._pack = partial(_VIEW.pack_into, self._map)
+        # Of the half that is written: where it begins, how far it is used, the last place where a view has room, what
+        # each entry says, and the words in it by their numbers.
+        self._begin = self._end = self._last = self._batch = 0
+        self._words: dict[str, int] = {}
         #: Views that had no room.
         self.unwritten = 0
         self.turn(1)
@@ -64,27 +74,42 @@ class Journal:
     def turn(self, position: int) -> None:
         """What comes from now on is of the batch with this number; the batch before the last one is committed."""
         self._begin = 0 if self._begin else self._half
-        self._map[self._begin : self._begin + _HEAD.size] = _HEAD.pack(_MAGIC, position, 0)
+        self._last = self._begin + self._half - _VIEW.size
+        self._batch = position % _BATCHES
+        self._words = {}
+        # What an older batch has left behind in this half is none of this one's.
+        _HEAD.pack_into(self._map, self._begin, _MAGIC, position)
         self._end = self._begin + _HEAD.size
 
     def add(self, view: View) -> None:
         """Add a view of our own."""
-        caller, endpoint = view.caller.encode(), view.endpoint.encode()
-        number = _NUMBERS[view.kind]
-        record = _VIEW.pack(view.at, view.status, view.micros, number, len(caller), len(endpoint)) + caller + endpoint
-        end = self._end + len(record)
-        if end > self._begin + self._half:
+        at, _, name, status, micros, kind, caller, _, _ = view
+        words = self._words
+        if (name not in words and not self._learn(name)) or (caller not in words and not self._learn(caller)):
             self.unwritten += 1
             return
-        self._map[self._end : end] = record
-        self._end = end
-        # The last: a process that is killed in between has not added it.
-        _USED.pack_into(self._map, self._begin + _USED_AT, end - self._begin - _HEAD.size)
+        end = self._end
+        if end > self._last:
+            self.unwritten += 1
+            return
+        self._pack(end, _NUMBERS[kind], at, status, micros, words[name], words[caller], self._batch)
+        self._end = end + _VIEW.size
+
+    def _learn(self, text: str) -> bool:
+        """Write a word; False if it has no room."""
+        word = text.encode()
+        end = self._end + _WORD.size + len(word)
+        if end > self._last:
+            return False
+        self._map[self._end : end] = _WORD.pack(_IS_WORD, len(word)) + word
+        _BATCH.pack_into(self._map, end, self._batch)
+        self._end = end + _BATCH.size
+        self._words[text] = len(self._words)
+        return True
 
     def free(self) -> None:
         """The other half's batch is committed."""
-        other = 0 if self._begin else self._half
-        _USED.pack_into(self._map, other + _USED_AT, 0)
+        _HEAD.pack_into(self._map, 0 if self._begin else self._half, b"", 0)
 
     def close(self, *, done: bool) -> None:
         """Let go of the file, and of what is in it if that is all written."""
@@ -134,19 +159,28 @@ def files(folder: Path) -> list[Path]:
 def _read(data: bytes) -> Half | None:
     if len(data) < _HEAD.size:
         return None
-    magic, position, used = _HEAD.unpack_from(data)
+    magic, position = _HEAD.unpack_from(data)
     if magic != _MAGIC:
         return None
-    views = []
-    at, end = _HEAD.size, min(len(data), _HEAD.size + used)
-    while at + _VIEW.size <= end:
-        when, status, micros, kind, callers, endpoints = _VIEW.unpack_from(data, at)
-        at += _VIEW.size
-        caller, endpoint = data[at : at + callers], data[at + callers : at + callers + endpoints]
-        at += callers + endpoints
-        if at > end or kind >= len(_KINDS):
+    views: list[View] = []
+    words: list[str] = []
+    at = _HEAD.size
+    while at < len(data):
+        begin = at + _WORD.size
+        if data[at] == _IS_WORD and begin <= len(data):
+            at = begin + _WORD.unpack_from(data, at)[1]
+            if at + _BATCH.size > len(data) or _BATCH.unpack_from(data, at)[0] != position % _BATCHES:
+                break
+            words.append(_text(data[begin:at]))
+            at += _BATCH.size
+            continue
+        if at + _VIEW.size > len(data):
             break
-        views.append(View(when, "", _text(endpoint), status, micros, _KINDS[kind].value, _text(caller)))
+        kind, when, status, micros, endpoint, caller, batch = _VIEW.unpack_from(data, at)
+        at += _VIEW.size
+        if batch != position % _BATCHES or kind >= len(_KINDS) or max(endpoint, caller) >= len(words):
+            break
+        views.append(View(when, "", words[endpoint], status, micros, _KINDS[kind].value, words[caller]))
     return Half(position, views) if views else None
 
 

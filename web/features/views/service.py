@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from functools import partial
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -18,12 +18,12 @@ from ...db.settings import DatabaseSettings
 from ...pages import keys
 from ...pages.assets import PREFIX
 from ...pages.limits import Limiter
-from ...pages.page import count_again
-from ...pages.requests import USER, address_of
+from ...pages.page import STANDS, count_again
+from ...pages.requests import BEGAN, USER
 from ...pages.settings import PageSettings
-from .callers import hashed, wants_none
+from .callers import Strangers, hashed, wants_none
 from .counting import Counting
-from .kinds import Kinds, kind_of
+from .kinds import Kind, Kinds, kind_of
 from .records import MAX_TITLE, NO_ROUTE, View, counts, endpoint
 from .sending import Sender
 from .settings import ViewSettings
@@ -45,8 +45,10 @@ TITLE: web.RequestKey[str] = web.RequestKey("view title", str)
 #: Who has shown a key, by its name.
 KEY: web.RequestKey[str] = web.RequestKey("view key", str)
 
-#: That a stream was counted.
-STREAM: web.RequestKey[bool] = web.RequestKey("view of a stream", bool)
+_BROWSER = Kind.BROWSER.value
+
+#: Answers that end by themselves.
+_WHOLE = (web.Response, web.FileResponse)
 
 #: Routes that are no views: a client's messages, one by one. Its connection is one.
 _MESSAGES = ("/bayeux", "/r/{realm}/bayeux")
@@ -57,10 +59,19 @@ def track_pageview(request: web.Request, title: str | None = None) -> None:
     request[TITLE] = (title or "")[:MAX_TITLE]
 
 
-class Views:
-    """What the middleware and the pages use."""
+class Place(NamedTuple):
+    """What a route is called as an endpoint, "" for what is no view; and whether it is of the hub's API."""
 
-    def __init__(self, counting: Counting, senders: list[Sender], sends: frozenset[str], limiter: Limiter) -> None:
+    name: str
+    is_of_realm: bool
+
+
+class Views:
+    """What the application and the pages use."""
+
+    def __init__(
+        self, counting: Counting, senders: list[Sender], sends: frozenset[str], limiter: Limiter, proxies: Proxies
+    ) -> None:
         self.counting = counting
         self.senders = senders
         self.kinds = Kinds()
@@ -68,61 +79,75 @@ class Views:
         #: Events that others told us of, by what became of them.
         self.received: Counter[str] = Counter()
         self._sends = sends
-        self._endpoints: dict[tuple[str, object], str] = {}
+        self._proxies = proxies
+        self._strangers = Strangers(counting.salt, proxies)
+        counting.forget = self._strangers.forget
+        self._places: dict[tuple[str, object], Place] = {}
 
-    def note(
-        self, request: web.Request, response: web.StreamResponse | None, status: int, began: float, took: float
-    ) -> None:
-        """Count an answer, if it is a view. began: seconds since 1970; took: seconds, -1 where that says nothing."""
+    async def note(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Count an answer, if it is a view; for `on_response_prepare`, so before a byte of it is sent.
+
+        Whose client left before that was answered nothing. A stream is counted as it begins: it ends when its client
+        leaves, and how long that took says nothing.
+        """
         try:
-            self._note(request, response, status, began, took)
+            headers = request.headers
+            # All at once: a request raises and catches an error for each key that it is asked for and does not have.
+            marks = set(request)
+            agent = headers.get(hdrs.USER_AGENT, "")
+            kind = self.kinds.of(agent)
+            title = request[TITLE] if TITLE in marks else None
+            method = request.method
+            if title is None and (kind == _BROWSER or method == hdrs.METH_OPTIONS):
+                content_type = response.headers.get(hdrs.CONTENT_TYPE, "")
+                if not counts(kind, method, content_type, headers.get(hdrs.ACCEPT, "")):
+                    return
+            route = request.match_info.route
+            name, is_of_realm = self._places.get((method, route)) or self._place(request)
+            status = response.status
+            if not name or (status == 200 and hdrs.UPGRADE in headers):
+                # A WebSocket was counted when it opened.
+                return
+            at, micros = time.time(), -1
+            if BEGAN in marks and isinstance(response, _WHOLE):
+                took = time.perf_counter() - request[BEGAN]
+                at -= took
+                micros = int(took * 1_000_000)
+            quiet = wants_none(headers)
+            if STANDS in marks:
+                count_again(request, Again(self, name, status, kind, agent, quiet))
+            if quiet:
+                self.counting.add(View(at, "", name, status, micros, kind, ""))
+                return
+            known = ""
+            if KEY in marks:
+                known = f"key {request[KEY]}"
+            elif USER in marks:
+                known = f"user {request[USER].id}"
+            elif is_of_realm and status < 400:
+                # The hub's API lets nobody in without the realm's key.
+                known = f"key {request.match_info.get('realm', '')[:64]}"
+            proxies = self._proxies
+            lines = tuple(headers.getall(proxies.header, ())) if proxies.count else ()
+            self._count(at, name, status, micros, kind, agent, request.remote or "", lines, known, title)
         except Exception:
             # A bug of ours is no reason to answer with 500.
             logger.exception("view not counted")
             self.counting.counts["dropped"] += 1
 
-    def _note(
-        self, request: web.Request, response: web.StreamResponse | None, status: int, began: float, took: float
-    ) -> None:
-        headers = request.headers
-        agent = headers.get(hdrs.USER_AGENT, "")
-        kind = self.kinds.of(agent)
-        title = request.get(TITLE)
-        content_type = "" if response is None else response.headers.get(hdrs.CONTENT_TYPE, "")
-        if title is None and not counts(kind, request.method, content_type, headers.get(hdrs.ACCEPT, "")):
-            return
-        name = self._endpoint(request)
-        if not name or (hdrs.UPGRADE in headers and status == 200):
-            # A WebSocket was counted when it opened.
-            return
-        micros = -1 if took < 0 else int(took * 1_000_000)
-        quiet = wants_none(headers)
-        if response is not None:
-            count_again(request, partial(self._note_again, request.app[keys.proxies], name, status, kind, agent, quiet))
-        address = "" if quiet else address_of(request)
-        known = "" if quiet else _known(request, name, status)
-        self._count(began, name, status, micros, kind, agent, quiet, address, known, title)
-
-    def _note_again(
-        self,
-        proxies: Proxies,
-        name: str,
-        status: int,
-        kind: str,
-        agent: str,
-        quiet: bool,
-        transport: asyncio.BaseTransport | None,
-        head: bytes,
-    ) -> None:
+    def note_again(self, again: Again, transport: asyncio.BaseTransport | None, head: bytes) -> None:
         """Count an answer that was given again, to the same bytes but for what proxies say of addresses."""
         try:
-            address = ""
-            if not quiet:
-                peer = None if transport is None else transport.get_extra_info("peername")
-                lines = _lines(head, proxies.field) if proxies.count else ()
-                address = proxies.client(str(peer[0]) if isinstance(peer, tuple) and peer else "", lines)
             # How long it took nobody knows, and it is nothing beside those that were made.
-            self._count(time.time(), name, status, -1, kind, agent, quiet, address, "", None)
+            at = time.time()
+            if again.quiet:
+                self.counting.add(View(at, "", again.name, again.status, -1, again.kind, ""))
+                return
+            peer = None if transport is None else transport.get_extra_info("peername")
+            proxies = self._proxies
+            lines = tuple(_lines(head, proxies.field)) if proxies.count else ()
+            who = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+            self._count(at, again.name, again.status, -1, again.kind, again.agent, who, lines, "", None)
         except Exception:
             # A bug of ours is no reason to answer with 500.
             logger.exception("view not counted")
@@ -136,17 +161,15 @@ class Views:
         micros: int,
         kind: str,
         agent: str,
-        quiet: bool,
-        address: str,
+        peer: str,
+        lines: tuple[str, ...],
         known: str,
         title: str | None,
     ) -> None:
-        if quiet:
-            self.counting.add(View(at, "", name, status, micros, kind, ""))
-            return
-        stranger = hashed(self.counting.salt(at), address, agent)
+        is_told = bool(self.senders) and (kind in self._sends or title is not None)
+        stranger = self._strangers.name(at, peer, lines, agent) if is_told or not known else ""
         self.counting.add(View(at, "", name, status, micros, kind, known or stranger))
-        if self.senders and (kind in self._sends or title is not None):
+        if is_told:
             told = View(at, "", name, status, micros, kind, stranger, title, agent)
             for sender in self.senders:
                 sender.add(told)
@@ -174,24 +197,43 @@ class Views:
             logger.exception("view not counted")
             self.counting.counts["dropped"] += 1
 
-    def _endpoint(self, request: web.Request) -> str:
-        """What a request asked for, by its route; "" for what is no view."""
+    def _place(self, request: web.Request) -> Place:
+        """What a request asked for, by its route; remembered, if it is one."""
         info = request.match_info
-        resource = info.route.resource if info.http_exception is None else None
-        key = (request.method, resource)
-        found = self._endpoints.get(key)
-        if found is None:
-            route = NO_ROUTE if resource is None else self._with_slash(request, resource.canonical)
-            is_view = not route.startswith((PREFIX, "/bayeux/static")) and route.rstrip("/") not in _MESSAGES
-            found = endpoint(request.method, route) if is_view else ""
-            if len(self._endpoints) < 5000:
-                self._endpoints[key] = found
+        # What no route knows is asked for by a route of its own each time.
+        route = info.route if info.http_exception is None else None
+        key = (request.method, route)
+        if key in self._places:
+            return self._places[key]
+        resource = None if route is None else route.resource
+        path = NO_ROUTE if resource is None else self._with_slash(request, resource.canonical)
+        is_view = not path.startswith((PREFIX, "/bayeux/static")) and path.rstrip("/") not in _MESSAGES
+        found = Place(endpoint(request.method, path) if is_view else "", "/realm/{realm}/" in path)
+        if len(self._places) < 5000:
+            self._places[key] = found
         return found
 
     def _with_slash(self, request: web.Request, route: str) -> str:
         """A route; of two that differ by the last slash alone the one that has it: the hub's API takes both."""
         twin = f"{route}/"
         return twin if any(each.canonical == twin for each in request.app.router.resources()) else route
+
+
+class Again:
+    """Counts an answer each time that it is given again."""
+
+    __slots__ = ("agent", "kind", "name", "quiet", "status", "views")
+
+    def __init__(self, views: Views, name: str, status: int, kind: str, agent: str, quiet: bool) -> None:
+        self.views = views
+        self.name = name
+        self.status = status
+        self.kind = kind
+        self.agent = agent
+        self.quiet = quiet
+
+    def __call__(self, transport: asyncio.BaseTransport | None, head: bytes) -> None:
+        self.views.note_again(self, transport, head)
 
 
 def _lines(head: bytes, field: bytes) -> list[str]:
@@ -202,25 +244,6 @@ def _lines(head: bytes, field: bytes) -> list[str]:
         if name.strip().lower() == field:
             found.append(value.decode("latin-1").strip())
     return found
-
-
-def _known(request: web.Request, name: str, status: int) -> str:
-    """Who a request is from, if that is known here."""
-    if KEY in request:
-        return f"key {request[KEY]}"
-    if USER in request:
-        return f"user {request[USER].id}"
-    # The hub's API lets nobody in without the realm's key.
-    if status < 400 and "/realm/{realm}/" in name:
-        return f"key {request.match_info.get('realm', '')[:64]}"
-    return ""
-
-
-async def _note_stream(request: web.Request, response: web.StreamResponse) -> None:
-    """Count a stream when it begins: it ends when its client leaves, and how long that took says nothing."""
-    if not isinstance(response, web.Response | web.FileResponse) and request.match_info.http_exception is None:
-        request[STREAM] = True
-        request.app[views].note(request, None, response.status, time.time(), -1.0)
 
 
 views: web.AppKey[Views] = web.AppKey("views", Views)
@@ -265,8 +288,8 @@ def setup(app: web.Application) -> None:
         for target in targets_of(settings)
     ]
     counting = Counting(app[keys.database], folder, most=chosen.waiting, told=tell)
-    app.on_response_prepare.append(_note_stream)
-    app[views] = Views(counting, senders, frozenset(chosen.sends), Limiter(chosen.rate, 60.0))
+    app[views] = Views(counting, senders, frozenset(chosen.sends), Limiter(chosen.rate, 60.0), app[keys.proxies])
+    app.on_response_prepare.append(app[views].note)
 
 
 async def running(app: web.Application) -> AsyncIterator[None]:

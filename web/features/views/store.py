@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import Table, func, select, tuple_
@@ -76,31 +77,50 @@ async def _add(
         rows.append(row | dict(sums[values]))
     if not rows:
         return
-    table = _table(model)
-    # One statement for any number of rows: made of their values it would be compiled anew each second, for 20 ms.
-    statement = insert(session, table)
-    added = {name: table.c[name] + statement.excluded[name] for name in sums[next(iter(sums))]}
-    statement = statement.on_conflict_do_update(index_elements=list(key), set_=added)
+    statement = _adding(_dialect(session), model, key, tuple(sums[next(iter(sums))]))
     for part in in_parts(rows):
         await session.execute(statement, part)
 
 
+# A statement is for any number of rows: made of their values it would be compiled anew each time, for 20 ms. They are
+# kept, as making one takes as long as executing it; there are some ten.
+
+
+@cache
+def _adding(dialect: str, model: type[Base], key: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    table = _table(model)
+    statement = _insert(dialect, table)
+    added = {name: table.c[name] + statement.excluded[name] for name in names}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=added)
+
+
+@cache
+def _seeing(dialect: str) -> Any:
+    table = _table(ViewEndpoint)
+    statement = _insert(dialect, table)
+    later, earlier = (func.greatest, func.least) if dialect == "postgresql" else (func.max, func.min)
+    seen = {
+        "last_at": later(table.c.last_at, statement.excluded.last_at),
+        "first_at": earlier(table.c.first_at, statement.excluded.first_at),
+    }
+    return statement.on_conflict_do_update(index_elements=["source", "name"], set_=seen)
+
+
+@cache
+def _reaching(dialect: str) -> Any:
+    statement = _insert(dialect, _table(ViewWriter))
+    values = {name: statement.excluded[name] for name in ("position", "digest", "at")}
+    return statement.on_conflict_do_update(index_elements=["name"], set_=values)
+
+
 async def _find(session: AsyncSession, seen: Mapping[Endpoint, tuple[float, float]], ids: Ids) -> Ids:
     """The ids of endpoints; those that are new are made, and all are told when they were called."""
-    table = _table(ViewEndpoint)
     rows = [
         {"source": each.source, "name": each.name, "first_at": moment(first), "last_at": moment(last)}
         for each, (first, last) in sorted(seen.items())
     ]
-    if rows:
-        statement = insert(session, table)
-        later = postgresql_or(session, "greatest", "max")(table.c.last_at, statement.excluded.last_at)
-        earlier = postgresql_or(session, "least", "min")(table.c.first_at, statement.excluded.first_at)
-        statement = statement.on_conflict_do_update(
-            index_elements=["source", "name"], set_={"last_at": later, "first_at": earlier}
-        )
-        for part in in_parts(rows):
-            await session.execute(statement, part)
+    for part in in_parts(rows):
+        await session.execute(_seeing(_dialect(session)), part)
     missing = [each for each in seen if each not in ids]
     for some in in_parts(missing):
         asked = select(ViewEndpoint.id, ViewEndpoint.source, ViewEndpoint.name)
@@ -117,15 +137,14 @@ async def add_crowds(session: AsyncSession, crowds: Mapping[tuple[datetime, int,
     await _add(session, ViewCrowd, ("start", "endpoint_id", "kind"), sums)
 
 
-def postgresql_or(session: AsyncSession, here: str, there: str) -> Any:
-    """A function by its name on PostgreSQL, and on SQLite."""
-    return getattr(func, here if session.get_bind().dialect.name == "postgresql" else there)
+def _dialect(session: AsyncSession) -> str:
+    return session.get_bind().dialect.name
 
 
-def insert(session: AsyncSession, table: Table) -> Any:
+def _insert(dialect: str, table: Table) -> Any:
     """An insert that may say what to do on conflict."""
-    dialect: Any = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)
+    kind: Any = postgresql if dialect == "postgresql" else sqlite
+    return kind.insert(table)
 
 
 def _table(model: type[Base]) -> Table:
@@ -148,15 +167,14 @@ async def position_of(session: AsyncSession, writer: str) -> tuple[int, str]:
 
 async def reach(session: AsyncSession, writer: str, position: int, digest: str = "") -> None:
     """Say how far a writer's views are written, in the transaction that writes them."""
-    values = {"position": position, "digest": digest, "at": now()}
-    statement = insert(session, _table(ViewWriter)).values(name=writer, **values)
-    await session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+    row = {"name": writer, "position": position, "digest": digest, "at": now()}
+    await session.execute(_reaching(_dialect(session)), [row])
 
 
 async def salts_of(session: AsyncSession, days: Sequence[int]) -> dict[int, bytes]:
     """The salts of days, the same for all workers; those that nobody has made yet are made."""
     table = _table(ViewSalt)
     new = [{"day": day, "salt": new_salt()} for day in days]
-    await session.execute(insert(session, table).values(new).on_conflict_do_nothing())
+    await session.execute(_insert(_dialect(session), table).values(new).on_conflict_do_nothing())
     found = await session.execute(select(ViewSalt.day, ViewSalt.salt).where(ViewSalt.day.in_(days)))
     return {row.day: row.salt for row in found}

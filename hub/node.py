@@ -19,7 +19,7 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from .backlog import Backlog
 from .bayeux import (
@@ -223,6 +223,8 @@ class Node:
         self._hold_is_due = self._hold_due
         self._session_is_due = self._session_due
         self._grant_is_due = self._grant_due
+        # When the wheel looks at a session's token next.
+        self._looks: WeakKeyDictionary[Session, float] = WeakKeyDictionary()
 
     # Life
 
@@ -1563,7 +1565,7 @@ class Node:
                 if hold.session.hold is hold:
                     self._answer(hold.session)
             else:
-                self.wheel.add(hold.deadline, self._hold_is_due, hold)
+                self._watch_hold(hold)
 
     def _encode(self, reply: dict[str, Any], who: Who) -> bytes:
         # What a service returned comes among the replies, and is none.
@@ -1648,23 +1650,54 @@ class Node:
 
     # What is due
 
-    def _hold_due(self, hold: Hold) -> None:
-        if hold.session.hold is hold:
-            self._answer(hold.session)
+    def _watch_hold(self, hold: Hold) -> None:
+        """Answer a connect when it is due.
+
+        The wheel has the session, once: each hold that was answered would keep its answer there until then, and who
+        polls often, or is sent much, had the hub keep 45 seconds of it.
+        """
+        if hold.session.await_due(hold.deadline):
+            self.wheel.add(hold.deadline, self._hold_is_due, hold.session)
+
+    def _hold_due(self, session: Session) -> None:
+        now = self.time()
+        if session.is_awaited(now):
+            # It was to be looked at earlier, and was.
+            return
+        hold = session.hold
+        if hold is None:
+            return
+        if hold.deadline <= now:
+            self._answer(session)
+        else:
+            self._watch_hold(hold)
 
     def _watch_grant(self, session: Session) -> None:
-        """Look at a session again when its token expires, or earlier: the wheel must not keep it for years."""
+        """Look at a session again when its token expires, or earlier: the wheel must not keep it for years.
+
+        Nor what is over: a poll with a token lasts for a moment, and a client may show two in turn without end.
+        """
         grant = session.grant
         if grant is not None:
             if self.registry.attendance is not None:
                 self.registry.attendance.renamed(session)
             left = max(0.0, grant.expires - self.bayeux.wall())
-            self.wheel.add(self.time() + min(left, GRANT_SECONDS), self._grant_is_due, (session, grant))
+            when = self.time() + min(left, GRANT_SECONDS)
+            if not 0 < self._looks.get(session, 0.0) <= when:
+                self._looks[session] = when
+                self.wheel.add(when, self._grant_is_due, (ref(session), when))
 
-    def _grant_due(self, entry: tuple[Session, Grant]) -> None:
+    def _grant_due(self, entry: tuple[ref[Session], float]) -> None:
+        session, when = entry[0](), entry[1]
+        # One that is not the last was to be earlier than this, and was.
+        if session is not None and not session.ended and self._looks.get(session) == when:
+            del self._looks[session]
+            self._check_grant(session)
+
+    def _check_grant(self, session: Session) -> None:
         """End a session whose token has expired, if it hears what it may not hear without one."""
-        session, grant = entry
-        if session.ended or session.grant is not grant:
+        grant = session.grant
+        if grant is None:
             return
         if self.bayeux.wall() < grant.expires:
             self._watch_grant(session)

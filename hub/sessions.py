@@ -177,6 +177,7 @@ class Session:
         "connected",
         "connects",
         "delivered",
+        "due",
         "earlier",
         "ended",
         "fence",
@@ -222,6 +223,8 @@ class Session:
         self.link: Link | None = None
         self.sink: Link | None = None
         self.hold: Hold | None = None
+        # When the node looks next whether its hold is due, 0 if it does not.
+        self.due = 0.0
         self.queue: list[Publication] | None = None
         self.queued_bytes = 0
         self.slept: list[str] | None = None
@@ -365,6 +368,20 @@ class Session:
     def begin_hold(self, hold: Hold) -> None:
         """Hold a connect, to be answered when there is something to say or when it is due."""
         self.hold = hold
+
+    def await_due(self, deadline: float) -> bool:
+        """A hold is due then; whether the node has to be told, since it does not look before."""
+        if 0 < self.due <= deadline:
+            return False
+        self.due = deadline
+        return True
+
+    def is_awaited(self, now: float) -> bool:
+        """Whether the node looks again later than now; else it does not."""
+        if self.due > now:
+            return True
+        self.due = 0.0
+        return False
 
     def end_hold(self) -> Hold | None:
         """Hold no connect any more; returns the one to answer, if there was any."""

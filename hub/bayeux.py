@@ -12,6 +12,7 @@ reason stand beside the rule.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import math
 from collections import OrderedDict
@@ -67,6 +68,7 @@ CONNECTION_TYPES = (WEBSOCKET, EVENTSOURCE, LONG_POLLING, "cross-origin-long-pol
 
 #: Longest message id that is echoed; Faye's are 1 to 8 characters, CometD's are counters.
 MAX_ID_CHARS = 128
+_SHORT_ID = 40
 
 #: Types of connection in a handshake that are looked at, clients know six; and characters of a version.
 MAX_OFFERED = 50
@@ -1059,7 +1061,7 @@ class Bayeux:
         ext = self._encoded(channel, kept) if kept else None
         number = message.get("id")
         # A client that got no answer publishes again under the same id; it is the same publication.
-        key = None if number is None else f"{client_id}:{number}"
+        key = None if number is None else _key_of(client_id, number)
         if self.registry.events is not None and session is not None:
             self.registry.events.tell("publish", session, channel)
         request.outcome.publishes.append((Draft(channel, data, key, ext=ext), reply))
@@ -1263,6 +1265,14 @@ def _asked_replays(message: Message, patterns: Sequence[str]) -> dict[str, int |
         for pattern in patterns
         if pattern in asked and not is_wild(pattern) and not is_service(pattern)
     }
+
+
+def _key_of(client_id: str, number: object) -> str:
+    """What a client's publication is known by for ten minutes. Of a long id its digest: 200,000 are remembered."""
+    text = str(number)
+    if len(text) > _SHORT_ID or not text.isascii():
+        text = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{client_id}:{text}"
 
 
 def _synchronised(asked: object, now: int) -> dict[str, Any] | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import sys
 import time
 import timeit
 import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -31,6 +33,7 @@ from hub.protocol import tokens
 from hub.protocol.access import Access, Who, parse_rules
 from hub.protocol.frames import unmask
 from hub.sessions import Session
+from hub.transports.websocket import DEFLATE_FROM, DEFLATE_TO, BayeuxSocket
 from web.features.comments.forms import CommentForm
 from web.features.comments.models import MAX_COMMENT
 from web.features.events.manage import slug_of
@@ -311,6 +314,25 @@ async def test_frames(door: str) -> None:
             late[content] = await longest(lambda data=data: send(data))
         most = {content: WHOLE * ALLOWED if content.startswith(("1 MiB", "packed")) else ALLOWED for content in late}
         assert {key: took for key, took in late.items() if took > most[key]} == {}
+
+
+PLAIN = {
+    "hexadecimal": random.Random(1).randbytes(LARGEST // 2).hex().encode(),
+    "one letter": b"x" * LARGEST,
+    "numbers": ",".join(map(str, random.Random(1).choices(range(10**6), k=LARGEST // 7))).encode(),
+}
+
+
+@pytest.mark.parametrize("window", [9, 15])
+@pytest.mark.parametrize("content", PLAIN)
+def test_what_is_compressed_is_short(content: str, window: int) -> None:
+    """Who asked for a megabyte of history over a compressed WebSocket had it compressed at once: 8 to 15 ms."""
+    socket = BayeuxSocket(cast(Any, None), limit=1, interval=1.0, window=window)
+    for size in (DEFLATE_FROM, DEFLATE_TO // 2, DEFLATE_TO, DEFLATE_TO + 1, LARGEST):
+        payload = PLAIN[content][:size]
+        took = min(timeit.repeat(lambda data=payload: socket._frame(data), time.thread_time, number=1))
+        assert took < ALLOWED
+        assert (socket._frame(payload)[0] == 0xC1) is (size <= DEFLATE_TO)
 
 
 @pytest.mark.parametrize("content", WORST)

@@ -432,6 +432,9 @@ def deflate(payload: bytes, window: int = zlib.MAX_WBITS) -> bytes:
     return (packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
+#: The narrowest window that zlib compresses with.
+SMALLEST = 9
+
 #: Characters of a Sec-WebSocket-Extensions header that are read. Browsers offer one extension in 50.
 MAX_OFFERS = 1024
 
@@ -450,7 +453,7 @@ def negotiate_deflate(header: str, smallest: int = zlib.MAX_WBITS) -> str | None
         if name.strip().lower() != "permessage-deflate":
             continue
         window = _check_params(params)
-        if window is None or 0 < window < max(9, smallest):
+        if window is None or 0 < window < max(SMALLEST, smallest):
             continue
         answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
         return f"{answer}; server_max_window_bits={window}" if window else answer
@@ -458,9 +461,13 @@ def negotiate_deflate(header: str, smallest: int = zlib.MAX_WBITS) -> str | None
 
 
 def window_bits(answer: str) -> int:
-    """The window that an answer of `negotiate_deflate` binds us to, for `deflate`."""
+    """The window to compress with, for `deflate`, by an answer of `negotiate_deflate`, which names the largest.
+
+    The smallest will do for whoever asks for less than all: a client that opened a socket for each of seven windows had
+    every publication compressed seven times.
+    """
     _, named, bits = answer.partition("server_max_window_bits=")
-    return int(bits) if named else zlib.MAX_WBITS
+    return zlib.MAX_WBITS if not named or int(bits) == zlib.MAX_WBITS else SMALLEST
 
 
 def _check_params(params: list[str]) -> int | None:

@@ -357,7 +357,9 @@ def test_compression_is_agreed_on() -> None:
 def test_a_small_window_is_for_who_can_keep_it() -> None:
     data = asking("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10")
     assert (accepted(data).deflate, accepted(data).window) == (None, 0)
-    assert accepted(data, smallest=9).window == 10
+    # Whatever they ask for, two forms of a publication are enough.
+    assert accepted(data, smallest=9).window == 9
+    assert accepted(data, smallest=9).deflate.endswith("server_max_window_bits=10")  # type: ignore[union-attr]  # above
 
 
 def test_one_of_the_subprotocols_offered_is_answered() -> None:

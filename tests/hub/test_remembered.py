@@ -31,6 +31,7 @@ COUNTED = {
     "hub/origins.py _is_host": "a host of 300 characters",
     "hub/publisher.py _watch_process": "one",
     "hub/transports/answers.py _fields": "our own fields, and an origin of 300 characters",
+    "hub/transports/publish.py _told": "numbers",
 }
 
 
@@ -137,7 +138,8 @@ async def test_nothing_of_a_head_s_field_that_is_too_long_is_remembered() -> Non
     """4,096 Hosts of 30 KB were 115 MiB that stayed; as many of X-Forwarded-For, where a client writes what counts."""
     async with serving(proxies=1, hosts=("a.example",)) as (url, _):
         # The usual ones are.
-        await say(url, request("GET /poll?channel=a", "X-Forwarded-For: 192.0.2.1", host="a.example"))
+        for line in ("X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: unknown"):
+            await say(url, request("GET /poll?channel=a", line, host="a.example"))
         caches = (origins._is_host, origins._origin, forwarded._network_of, forwarded._is_near)
         before = [each.cache_info().currsize for each in caches]
         for number in range(3):
@@ -166,3 +168,24 @@ def _cached() -> Iterator[str]:
                         yield f"{path.relative_to(HUB.parent)} {node.name}"
             elif isinstance(node, ast.Call) and "lru_cache(" in ast.unparse(node.func):
                 yield f"{path.relative_to(HUB.parent)} {ast.unparse(node.args[0]).removeprefix('self.')}"
+
+
+async def test_ids_of_publications_are_remembered_in_few_bytes() -> None:
+    """200,000 are, of 128 letters of four bytes each."""
+    async with serving(client_publish=("/open/*",)) as (url, hub):
+
+        async def tell(*messages: dict[str, object]) -> list[dict[str, object]]:
+            answer = await say(url, request("POST /bayeux", body=json.dumps(messages).encode()))
+            replies: list[dict[str, object]] = json.loads(answer.body)
+            return replies
+
+        shake = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["long-polling"]}
+        client = (await tell(shake))[0]["clientId"]
+        ids = [1, "1", "a" * 128, "a" * 127 + "b", "\U0001f600" * 128, "\u00e9"]
+        for number in (*ids, *ids):
+            [reply] = await tell({"channel": "/open/a", "clientId": client, "id": number, "data": 1})
+            assert (reply["successful"], reply["id"]) == (True, number)
+        # The number is its digits, as before.
+        assert hub.node.counters.published >= len(ids)
+        assert (await hub.node.broker.position("/open/a")).offset == len(ids) - 1
+        assert max(map(len, hub.node.broker._keys)) <= 81  # type: ignore[attr-defined]  # the memory's

@@ -148,7 +148,7 @@ MENDS: dict[str, tuple[Any, str, Any, range]] = {
     "another's token, or one with less": (Access, "check_newer", lambda *_: None, range(30)),
     "an expiry": (Node, "_grant_due", lambda *_: None, range(30)),
     "a kick": (Node, "_kicked", lambda *_: None, range(30)),
-    "a kick that a worker never read of": (Node, "_learn_kicks_again", _learn_only, range(710, 720)),
+    "a kick that a worker never read of": (Node, "_learn_kicks_again", _learn_only, range(5470, 5476)),
 }
 
 

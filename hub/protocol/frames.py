@@ -54,8 +54,8 @@ INFLATE_STEP = 128 * 1024
 _PART = 16 * 1024
 
 #: Text shrinks tenfold. What is longer than this, and was packed tighter than a hundredfold, is a bomb.
-_BOMB_BYTES = 1024 * 1024
-_BOMB_RATIO = 100
+BOMB_BYTES = 1024 * 1024
+BOMB_RATIO = 100
 
 #: Bytes of a read that `read_short` takes: above a handshake and below any sensible limit.
 _SHORT = 1031
@@ -385,7 +385,7 @@ class Reader:
             raise FrameError(INVALID_DATA, "not deflate") from None
         self._inflated += len(chunk)
         size = self._size + len(chunk)
-        if len(chunk) >= room or size > max(_BOMB_BYTES, _BOMB_RATIO * self._wire):
+        if len(chunk) >= room or size > max(BOMB_BYTES, BOMB_RATIO * self._wire):
             raise FrameError(TOO_BIG, "message too big when inflated")
         # A block marked as the last is allowed, with the padding of RFC 7692 §7.2.3.4 after it.
         if inflater.eof and inflater.unused_data not in (b"", b"\x00"):

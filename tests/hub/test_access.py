@@ -709,3 +709,16 @@ def test_names_are_compared_with_a_token_s_patterns_as_rules_do_it(rule: list[st
     grant = Grant((), (pattern,), NOW)
     by_token = Access((), parse_rules('[[rule]]\nchannels = ["**"]\npublish = "token"\n'))
     assert by_token.decide("publish", asked, Who(None, grant)).allowed is by_rule
+
+
+@pytest.mark.parametrize("made", [NOW * 1000, NOW + 31, 1e300, float("nan"), float("inf"), True, str(NOW)])
+def test_token_that_was_made_later_than_now_does_not_outlive_a_kick(made: object) -> None:
+    """A site that wrote `iat` in milliseconds could send nobody away: such a token was newer than any kick."""
+    access = Access((), (), realm=REALM, keys=[KEY], leeway=30.0)
+    shown = tokens.sign(REALM, KEY, NOW, sub="alice", channels=["a"], iat=made)
+    assert access.grant(shown, NOW).made is None
+    access.revoke("alice", NOW)
+    with pytest.raises(BadToken, match="revoked"):
+        access.grant(shown, NOW)
+    # A clock that is a little ahead is none of its user's making.
+    assert access.grant(tokens.sign(REALM, KEY, NOW, sub="alice", iat=NOW + 30), NOW).made == NOW + 30

@@ -7,6 +7,7 @@ import base64
 import gzip
 import io
 import json
+import random
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -250,6 +251,16 @@ async def test_whatever_bytes_are_unpacked_or_refused(data: bytes, encoding: str
     for body in (data, gzip.compress(data), zlib.compress(data)[: len(data)]):
         with suppress(BadMessage, TooLarge):
             assert len(await _unpack(body, encoding, 250, Turns())) <= 250
+
+
+async def test_what_was_packed_more_than_a_hundredfold_is_unpacked_to_a_megabyte(api: Api) -> None:
+    """8 kB that were 8 MB cost a hundred times what they cost their sender, as they do not over a WebSocket."""
+    headers = bearer() | {"Content-Encoding": "deflate"}
+    bomb = zlib.compress(b" " * 8_000_000, 9)
+    assert await api.refusal(bomb, headers=headers) == (413, "Body is longer than 1048576 bytes")
+    assert (await api.post(bomb, "/bayeux", headers={"Content-Encoding": "deflate"})).status == 413
+    long = b"{" + b" " * 2_000_000 + random.Random(1).randbytes(20_000).hex().encode() + b"}"
+    assert await api.refusal(zlib.compress(long), headers=headers) == (400, "Body is not valid JSON.")
 
 
 async def test_a_bomb_is_unpacked_no_further_than_it_may_be(api: Api) -> None:

@@ -8,8 +8,9 @@ from aiohttp import web
 
 #: Seconds that such a token is good for, and HUB_TOKEN_LEEWAY more. Nobody tells the hub who has signed out or lost a
 #: role, which the command does in another process, too: so the page asks again when its token is over, and who may ask
-#: is decided by the row of that moment. Its client only shakes hands again, once a minute, and misses nothing.
-SECONDS = 30.0
+#: is decided by the row of that moment. Its client only shakes hands again, about once a minute, and misses nothing. It
+#: takes a WebSocket that lived for less than 30 seconds, three times in a row, for one that something cuts.
+SECONDS = 45.0
 
 
 class Listening(Protocol):

@@ -166,7 +166,7 @@ async def test_the_token_hears_how_the_workers_are_and_nothing_else(manager: Sit
 @pytest.mark.parametrize("change", ["demoted", "signed out"])
 async def test_the_token_of_who_is_no_manager_any_more_is_soon_over(change: str, manager: Site) -> None:
     """Who was demoted, or had signed out, went on hearing how the workers are for an hour: so long did the token last,
-    and nobody asked again. Now it lasts for half a minute, the session that showed it ends with it, and what its page
+    and nobody asked again. Now it lasts for 45 seconds, the session that showed it ends with it, and what its page
     asks for then is refused.
     """
     token = await (await manager.browser.fetch("/manage/hub/token")).text()

@@ -60,4 +60,4 @@ def test_long_agents_are_not_remembered() -> None:
     kinds = Kinds()
     for number in range(10):
         kinds.of("x" * 2000 + str(number))
-    assert kinds._known == {}
+    assert kinds.known == {}

@@ -96,7 +96,8 @@ class Kinds:
     def __init__(self, clock: Callable[[], float] = time.monotonic, closely: int = _CLOSELY) -> None:
         self._clock = clock
         self._closely = closely
-        self._known: dict[str, Kind] = {}
+        #: Those that are known by now: looked up before `of` is called, where every call counts.
+        self.known: dict[str, Kind] = {}
         self._second = 0
         self._looks = 0
         #: Agents that were looked at no closer than at a glance.
@@ -104,7 +105,7 @@ class Kinds:
 
     def of(self, agent: str) -> Kind:
         """As `kind_of`; at a glance where too many new agents come in a second."""
-        found = self._known.get(agent)
+        found = self.known.get(agent)
         return self._look(agent) if found is None else found
 
     def _look(self, agent: str) -> Kind:
@@ -117,7 +118,7 @@ class Kinds:
             return roughly(agent)
         found = kind_of(agent)
         if len(agent) <= 4 * MAX_AGENT:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[agent] = found
+            if len(self.known) >= _REMEMBERED:
+                self.known.clear()
+            self.known[agent] = found
         return found

@@ -95,7 +95,7 @@ class Views:
             # All at once: a request raises and catches an error for each key that it is asked for and does not have.
             marks = set(request)
             agent = headers.get(hdrs.USER_AGENT, "")
-            kind = self.kinds.of(agent)
+            kind = self.kinds.known.get(agent) or self.kinds.of(agent)
             title = request[TITLE] if TITLE in marks else None
             method = request.method
             if title is None and (kind == _BROWSER or method == hdrs.METH_OPTIONS):
@@ -119,17 +119,20 @@ class Views:
             if quiet:
                 self.counting.add(View(at, "", name, status, micros, kind, ""))
                 return
-            known = ""
-            if KEY in marks:
-                known = f"key {request[KEY]}"
-            elif USER in marks:
-                known = f"user {request[USER].id}"
-            elif is_of_realm and status < 400:
-                # The hub's API lets nobody in without the realm's key.
-                known = f"key {request.match_info.get('realm', '')[:64]}"
             proxies = self._proxies
             lines = tuple(headers.getall(proxies.header, ())) if proxies.count else ()
-            self._count(at, name, status, micros, kind, agent, request.remote or "", lines, known, title)
+            stranger = self._strangers.name(at, request.remote or "", lines, agent)
+            caller = stranger
+            if KEY in marks:
+                caller = f"key {request[KEY]}"
+            elif USER in marks:
+                caller = f"user {request[USER].id}"
+            elif is_of_realm and status < 400:
+                # The hub's API lets nobody in without the realm's key.
+                caller = f"key {request.match_info.get('realm', '')[:64]}"
+            self.counting.add(View(at, "", name, status, micros, kind, caller))
+            if self.senders and (title is not None or kind in self._sends):
+                self._tell(View(at, "", name, status, micros, kind, stranger, title, agent))
         except Exception:
             # A bug of ours is no reason to answer with 500.
             logger.exception("view not counted")
@@ -147,32 +150,18 @@ class Views:
             proxies = self._proxies
             lines = tuple(_lines(head, proxies.field)) if proxies.count else ()
             who = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-            self._count(at, again.name, again.status, -1, again.kind, again.agent, who, lines, "", None)
+            stranger = self._strangers.name(at, who, lines, again.agent)
+            self.counting.add(View(at, "", again.name, again.status, -1, again.kind, stranger))
+            if self.senders and again.kind in self._sends:
+                self._tell(View(at, "", again.name, again.status, -1, again.kind, stranger, None, again.agent))
         except Exception:
             # A bug of ours is no reason to answer with 500.
             logger.exception("view not counted")
             self.counting.counts["dropped"] += 1
 
-    def _count(
-        self,
-        at: float,
-        name: str,
-        status: int,
-        micros: int,
-        kind: str,
-        agent: str,
-        peer: str,
-        lines: tuple[str, ...],
-        known: str,
-        title: str | None,
-    ) -> None:
-        is_told = bool(self.senders) and (kind in self._sends or title is not None)
-        stranger = self._strangers.name(at, peer, lines, agent) if is_told or not known else ""
-        self.counting.add(View(at, "", name, status, micros, kind, known or stranger))
-        if is_told:
-            told = View(at, "", name, status, micros, kind, stranger, title, agent)
-            for sender in self.senders:
-                sender.add(told)
+    def _tell(self, view: View) -> None:
+        for sender in self.senders:
+            sender.add(view)
 
     def note_answered(
         self, method: str, route: str, status: int, seconds: float, agent: str, address: str, quiet: bool, realm: str

@@ -94,11 +94,14 @@ def test_what_is_planted_is_found_with_line_and_loader_and_nothing_else_is(
     assert f"{len(planted)} failed, 6 passed" in said
 
 
-def test_report_says_it_at_the_end_and_fails_nothing() -> None:
-    said = run(EXAMPLES / "django", "--n-plus-one=report")
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "workers"])
+def test_report_says_it_at_the_end_and_fails_nothing(workers: tuple[str, ...]) -> None:
+    """Workers that found something told nobody: `--n-plus-one=report -n 2` said that all was well."""
+    said = run(EXAMPLES / "django", "--n-plus-one=report", *workers)
     assert "11 passed" in said
     assert "rows asked for one by one" in said
     assert ".select_related('artist')" in said
+    assert sorted(re.findall(r" in GET /(\w+): ", said)) == sorted(DJANGO)
 
 
 def written(folder: Path, body: str) -> Path:

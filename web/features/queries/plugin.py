@@ -8,7 +8,7 @@ what a file says. SQLAlchemy, sync and async, and Django.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,6 @@ class _Session:
         self.used: set[str] = set()
         skipped = tuple(config.getini("n_plus_one_skip"))
         self.project = Project(config.rootpath, config.getini("python_files"), skipped)
-        self.found: list[tuple[str, finding.Finding]] = []
         self.budgets = QueryBudgets(
             config.rootpath / config.getini("query_budgets"), writes=bool(config.getoption("--write-budgets"))
         )
@@ -100,6 +99,8 @@ class _Session:
 
 
 _SESSION = pytest.StashKey[_Session]()
+#: Of a test that is not failed for it.
+_FOUND = pytest.StashKey[list[str]]()
 
 
 def _ignored(line: str) -> str:
@@ -124,16 +125,27 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     found = session.judge(units)
     if found and session.mode == "on":
         pytest.fail(finding.as_text(found), pytrace=False)
-    session.found += [(item.nodeid, each) for each in found]
+    item.stash[_FOUND] = [str(each) for each in found]
     return done
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
+    """Put what was found beside the test's outcome: with pytest-xdist that alone gets to who tells the user."""
+    report = yield
+    if call.when == "call":
+        report.n_plus_one = item.stash.get(_FOUND, [])
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what was found, what is let pass for nothing, and which budgets can be smaller."""
     session = config.stash[_SESSION]
-    if session.found:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    found = [(report.nodeid, each) for report in reports for each in getattr(report, "n_plus_one", ())]
+    if found:
         terminalreporter.section("rows asked for one by one")
-        for test, each in session.found:
+        for test, each in found:
             terminalreporter.line(f"{test}\n{each}")
     if session.budgets.below and not session.budgets.writes:
         count = len(session.budgets.below)

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import views
 
+
 @pytest.mark.long
 def test_there_are_as_many_views_as_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = asyncio.run(views.ledger(tmp_path, f"sqlite:///{tmp_path / 'site.db'}", requests=600, kills=1))

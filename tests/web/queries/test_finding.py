@@ -53,6 +53,36 @@ def test_line_of_a_template_is_named_with_the_line_that_renders_it() -> None:
     assert words.startswith("templates/songs.html:7, from shop/views.py:12 asks 3 times")
 
 
+def lists(*sizes: int) -> list[Asked]:
+    """A question for each of these numbers of values."""
+    many = [", ".join(map(str, range(size))) for size in sizes]
+    return [asked(statement=f"SELECT a.name FROM artists a WHERE a.id IN ({each})", why=Why()) for each in many]
+
+
+def test_a_long_list_in_parts_is_no_loop() -> None:
+    """What a push of a thousand commits has told already was said to be asked for row by row."""
+    assert not found(*lists(100, 100, 100, 7))
+    assert not found(*lists(100, 100, 100))
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (12, 15, 11), (10, 10, 20), (1, 1, 1)])
+def test_a_list_for_each_row_is_a_loop(sizes: tuple[int, ...]) -> None:
+    (words,) = found(*lists(*sizes))
+    assert "asks 3 times" in words
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT name FROM (SELECT * FROM sqlite_master UNION ALL SELECT * FROM sqlite_temp_master) WHERE name = '{}'",
+        "SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relname = '{}'",
+        "SELECT column_name FROM information_schema.columns WHERE table_name = '{}'",
+    ],
+)
+def test_what_a_migration_asks_of_each_table_is_no_loop(statement: str) -> None:
+    assert not found(*(asked(number, statement=statement, why=Why()) for number in range(6)))
+
+
 def test_two_are_no_loop_yet() -> None:
     assert not found(asked(1), asked(2))
 

@@ -1,8 +1,9 @@
 """Many questions of one shape from one line: each row is asked for by itself, where one question would do for all.
 
 Two questions are of one loop if they have the same shape, the same lines led to them, and one transaction of one
-request has them. What a loader asks for the rows of many, and what goes through a table page by page, is none. Nor is
-what is asked between two writes of a transaction: rows are written one by one.
+request has them. What a loader asks for the rows of many, and what goes through a table page by page or through a long
+list part by part, is none. Nor is what is asked between two writes of a transaction, as rows are written one by one,
+nor what a migration asks of each table.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 from .asked import Asked, Relation, Unit
 from .places import Place
-from .shapes import is_page, reads, short, writes
+from .shapes import asks_for, is_of_catalogue, is_page, reads, short, writes
 
 _COUNTS = re.compile(r"select count\(", re.IGNORECASE)
 
@@ -22,6 +23,10 @@ _ORDERED = re.compile(r"\border by\b", re.IGNORECASE)
 
 #: Questions of one shape from which on they are too many.
 TIMES = 3
+
+#: Values of a list from which on it is a part of a longer one, if the next is as long. What belongs to one row, such as
+#: the songs of a list, is as many by chance alone.
+_PART = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def find(units: Iterable[Unit], is_test: Callable[[Place], bool], times: int = T
             since = 0 if asked.why.relation is not None else written[asked.transaction]
             loops.setdefault((asked.shape, asked.stack, asked.transaction, since), []).append(asked)
         for loop in loops.values():
-            if len(loop) >= times and not _is_paging(loop):
+            if len(loop) >= times and not (_is_paging(loop) or _is_in_parts(loop) or is_of_catalogue(loop[0].shape)):
                 found.append(_finding(unit, loop))
     return found
 
@@ -65,6 +70,12 @@ def _is_paging(loop: Sequence[Asked]) -> bool:
     # Django's get() asks for 21 at most, in no order; and sqlite3 does not say how many there were.
     is_ordered = _ORDERED.search(loop[0].shape) is not None
     return all(is_ordered if each.rows is None else each.rows != 1 for each in loop[:-1])
+
+
+def _is_in_parts(loop: Sequence[Asked]) -> bool:
+    """Whether a long list is asked for in parts of one length, as databases take so many values and no more."""
+    first, *between, last = (asks_for(each.statement) for each in loop)
+    return first >= _PART and all(each == first for each in between) and 0 < last <= first
 
 
 def _finding(unit: Unit, loop: Sequence[Asked]) -> Finding:

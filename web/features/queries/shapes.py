@@ -22,14 +22,31 @@ _LISTS = re.compile(r"\(\s*\?(?:\s*,\s*\?)*\s*\)")
 _COLUMNS = re.compile(r"^(select(?: distinct)?) .*? (from) ", re.IGNORECASE)
 _READS = re.compile(r"^\s*(?:select\b|with\b(?!.*\b(?:insert into|update|delete from)\b))", re.IGNORECASE | re.DOTALL)
 _WRITES = re.compile(r"^\s*(?:insert|update|delete|replace|merge|with)\b", re.IGNORECASE)
+_IN = re.compile(r"\bin \((\?(?:, \?)*)\)", re.IGNORECASE)
+_CATALOGUES = re.compile(
+    r"\b(?:sqlite_(?:temp_)?(?:master|schema)|pg_catalog\.pg_\w+|information_schema\.\w+)\b", re.IGNORECASE
+)
 _PAGES = re.compile(r"\blimit \?|\bfetch (?:first|next) \?", re.IGNORECASE)
 
 
 @lru_cache(maxsize=2000)
 def shape(statement: str) -> str:
     """The statement on one line, `?` for each value, and one `(…)` for any number of them."""
-    found = _VALUES.sub("?", _COMMENTS.sub(" ", statement))
-    return _LISTS.sub("(…)", _SPACE.sub(" ", found).strip())
+    return _LISTS.sub("(…)", _without_values(statement))
+
+
+def _without_values(statement: str) -> str:
+    return _SPACE.sub(" ", _VALUES.sub("?", _COMMENTS.sub(" ", statement))).strip()
+
+
+def asks_for(statement: str) -> int:
+    """For how many values at once it asks: those of the longest list that a column is to be in."""
+    return max((found.count("?") for found in _IN.findall(_without_values(statement))), default=0)
+
+
+def is_of_catalogue(shape: str) -> bool:
+    """Whether it asks what tables there are, and not for their rows."""
+    return _CATALOGUES.search(shape) is not None
 
 
 @lru_cache(maxsize=2000)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -27,15 +28,22 @@ _ENTRY_BYTES = 180
 
 
 class Room:
-    """What caches share. used: bytes that they have, most: that they may have."""
+    """What caches share. used: bytes that they have, most: that they may have. caches: who they are."""
 
-    __slots__ = ("lock", "most", "used")
+    __slots__ = ("caches", "lock", "most", "used")
 
     def __init__(self, most: int = ROOM_BYTES) -> None:
         self.most = most
         self.used = 0
         # Publishers in other threads share the names.
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.caches: list[weakref.ref[Remembered[Any, Any]]] = []
+
+    def largest(self) -> Remembered[Any, Any] | None:
+        """The cache that has the most bytes, None if no cache has more than it may in any case."""
+        caches = [cache for each in tuple(self.caches) if (cache := each()) is not None]
+        found = max(caches, key=lambda cache: cache.bytes, default=None)
+        return None if found is None or found.bytes <= LEAST_BYTES else found
 
 
 #: The process's.
@@ -45,6 +53,8 @@ ROOM = Room()
 class Remembered(OrderedDict[K, V]):
     """`remembered[key]` is `find(key)`, which is called again only for what was forgotten: the oldest goes first.
 
+    Where there is no room it goes from the cache that has the most, or who fills one of them would leave the others
+    with LEAST_BYTES each for good.
     What is there is found as fast as in any dictionary, with no call. size: bytes of a key and its value. Whatever
     `find` raises is raised, and not remembered. A key whose length is not bounded is not for this.
     """
@@ -56,7 +66,9 @@ class Remembered(OrderedDict[K, V]):
         self._find = find
         self._size = size
         self._room = room
-        self._bytes = 0
+        self.bytes = 0
+        with room.lock:
+            room.caches.append(weakref.ref(self, self._forget(room)))
 
     def __missing__(self, key: K) -> V:
         value = self._find(key)
@@ -66,14 +78,26 @@ class Remembered(OrderedDict[K, V]):
             if key not in self:
                 self[key] = value
                 self._take(size)
-                while room.used > room.most and self._bytes > LEAST_BYTES:
-                    old, gone = self.popitem(last=False)
-                    self._take(-self._size(old, gone) - _ENTRY_BYTES)
+                while room.used > room.most and (largest := room.largest()) is not None:
+                    largest._shrink()
         return value
 
     def __del__(self) -> None:
-        self._room.used -= self._bytes
+        self._room.used -= self.bytes
+
+    @staticmethod
+    def _forget(room: Room) -> Callable[[weakref.ref[Remembered[Any, Any]]], None]:
+        def forget(own: weakref.ref[Remembered[Any, Any]]) -> None:
+            with room.lock:
+                room.caches.remove(own)
+
+        return forget
+
+    def _shrink(self) -> None:
+        """Forget the oldest."""
+        old, gone = self.popitem(last=False)
+        self._take(-self._size(old, gone) - _ENTRY_BYTES)
 
     def _take(self, size: int) -> None:
-        self._bytes += size
+        self.bytes += size
         self._room.used += size

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import math
 import os
 import random
+import re
 import sys
 import time
 import zlib
@@ -413,6 +415,29 @@ async def long_forwarded(line: Line) -> tuple[str, int]:
     return await line.say(SHAKE, more=field), 1
 
 
+async def long_host(line: Line) -> tuple[str, int]:
+    once = b"%060x" % random.getrandbits(240)
+    field = random.choice([b"Host: %b\r\n", b"Host: hub\r\nX-Forwarded-For: %b\r\n"]) % (once * 120)
+    line.writer.write(b"GET /poll?channel=a HTTP/1.1\r\n%b\r\n" % field)
+    return (await line.answer())[0], 1
+
+
+async def long_names(line: Line) -> tuple[str, int]:
+    client = await line.shake()
+    await line.upgrade()
+    for number in range(10):
+        name = f"/{random.getrandbits(60):x}" + "n" * 200_000
+        say = {"channel": "/meta/subscribe", "clientId": client, "subscription": name, "id": str(number)}
+        line.writer.write(frame(0x81, json.dumps([say]).encode()))
+    line.writer.write(frame(0x88, b"\x03\xe8"))
+    codes = set()
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(10):
+            while chunk := await line.reader.read(65536):
+                codes |= set(re.findall(rb'"error":"(\d+):', chunk))
+    return ", ".join(sorted(code.decode() for code in codes)) or "taken", 10
+
+
 async def dashes(line: Line) -> tuple[str, int]:
     name = f"room-{random.getrandbits(24):06x}" + "-" * 238
     line.writer.write(b"GET /poll?channel=%b HTTP/1.1\r\nHost: hub\r\n\r\n" % name.encode())
@@ -479,6 +504,8 @@ ATTACKS = {
     "halves": Attack("1 MB of half surrogate pairs", half_pairs, 4),
     "forwarded": Attack("8 KB of forwarded addresses", long_forwarded),
     "stars": Attack("names of 249 characters for a rule of five stars", dashes),
+    "long-hosts": Attack("Hosts and forwarded addresses of 7,200 bytes, no two alike", long_host),
+    "long-names": Attack("names of 200,000 characters over a WebSocket, no two alike", long_names, kept=False),
     "publishes": Attack("a flood of publishes", publish_much),
 }
 

@@ -26,6 +26,9 @@ LEAST_BYTES = 32 * 1024
 #: Bytes of an entry beside its name: its places in the dictionary and in the order.
 _ENTRY_BYTES = 180
 
+#: Entries that are forgotten in one go.
+_AT_ONCE = 32
+
 
 class Room:
     """What caches share. used: bytes that they have, most: that they may have. caches: who they are."""
@@ -39,11 +42,15 @@ class Room:
         self.lock = threading.RLock()
         self.caches: list[weakref.ref[Remembered[Any, Any]]] = []
 
-    def largest(self) -> Remembered[Any, Any] | None:
-        """The cache that has the most bytes, None if no cache has more than it may in any case."""
-        caches = [cache for each in tuple(self.caches) if (cache := each()) is not None]
-        found = max(caches, key=lambda cache: cache.bytes, default=None)
-        return None if found is None or found.bytes <= LEAST_BYTES else found
+    def shrink(self) -> None:
+        """Forget the oldest of the cache that has the most, some at a time: to look for that costs as much as ten."""
+        while self.used > self.most:
+            caches = [cache for each in tuple(self.caches) if (cache := each()) is not None]
+            largest = max(caches, key=lambda cache: cache.bytes)
+            if largest.bytes <= LEAST_BYTES:
+                return
+            for _ in range(min(_AT_ONCE, len(largest))):
+                largest.forget_oldest()
 
 
 #: The process's.
@@ -78,8 +85,8 @@ class Remembered(OrderedDict[K, V]):
             if key not in self:
                 self[key] = value
                 self._take(size)
-                while room.used > room.most and (largest := room.largest()) is not None:
-                    largest._shrink()
+                if room.used > room.most:
+                    room.shrink()
         return value
 
     def __del__(self) -> None:
@@ -93,8 +100,8 @@ class Remembered(OrderedDict[K, V]):
 
         return forget
 
-    def _shrink(self) -> None:
-        """Forget the oldest."""
+    def forget_oldest(self) -> None:
+        """Give back the bytes of the entry that came first; the room's lock is held."""
         old, gone = self.popitem(last=False)
         self._take(-self._size(old, gone) - _ENTRY_BYTES)
 

@@ -496,7 +496,13 @@ class Lean(asyncio.Protocol):
             poll.node.abandon(poll)
             return
         self._poll = None
-        over = poll.is_counted and (bool(self._ended) or self._transport is None or sends_no_more(self._transport))
+        transport = self._transport
+        over = poll.is_counted and (
+            bool(self._ended)
+            or transport is None
+            # A fan-out to thousands need not ask for each: the loop has read their ends a slice ago.
+            or (not poll.node.delivery.has_read and sends_no_more(transport))
+        )
         body = join(parts)
         head = self._desk.writer.head(poll.status, plan.headers, len(body))
         if self._written(head + body) and not over:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 from conversation import Wire
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -18,6 +22,7 @@ from hub.bayeux import LONG_POLLING, WEBSOCKET
 from hub.node import Node
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
+from hub.sessions import Batch
 
 CROWD, FEW = "/crowd", "/few"
 
@@ -320,3 +325,52 @@ def test_whatever_goes_first_each_session_gets_each_channel_in_its_order(script:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hub.delivery, "SLICE", 2)
         asyncio.run(act())
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("late", [0.0, 0.2])
+def test_sockets_are_read_between_slices(new_loop: Callable[[], asyncio.AbstractEventLoop], late: float) -> None:
+    """After two of them nobody asks whether a client of a poll is there still, which is a system call each.
+
+    late: seconds that the process stands still before, with a fan-out due as it goes on.
+    """
+
+    async def fan_out() -> list[tuple[bool, int]]:
+        loop, sent, seen = asyncio.get_running_loop(), [0, 0], []
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+
+        def read() -> None:
+            sent[1] += len(ours.recv(1000))
+
+        class Watched(Wire):
+            def offer(self, batch: Batch) -> None:
+                seen.append((node.delivery.has_read, sent[0] - sent[1]))
+                sent[0] += theirs.send(b".")
+                super().offer(batch)
+
+        with ours, theirs:
+            async with new_node() as node:
+                loop.add_reader(ours, read)
+                crowd = started(node, 20, CROWD)
+                for client in crowd:
+                    client.wire.__class__ = Watched
+                if late:
+                    loop.call_later(late / 2, say, node, CROWD, 1)
+                    time.sleep(late)  # noqa: ASYNC251  # as a process that is stopped
+                    sent[0] += theirs.send(b".")
+                    await asyncio.sleep(0)
+                else:
+                    say(node, CROWD, 1)
+                while waiting(crowd):
+                    await asyncio.sleep(0)
+                assert not node.delivery.has_read
+                loop.remove_reader(ours)
+        return seen
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        seen = runner.run(fan_out())
+    assert len(seen) == 20
+    assert not seen[0][0]
+    assert sum(has_read for has_read, _ in seen) >= 12
+    assert all(unread < 4 for has_read, unread in seen if has_read), "what was sent two slices ago has been read"

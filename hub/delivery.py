@@ -44,9 +44,8 @@ LATER = 0.001
 #: keeps pings, publishes and other channels waiting for about 0.8 ms at the most.
 SLICE = 128
 
-#: Slices after which the loop has read its sockets. It looks at them between two, but the first may come straight from
-#: a timer in a process that stood still, and asyncio's own loop calls the second before what it has just found.
-READ_SLICES = 2
+#: Seconds for which it counts that the loop has read its sockets: a process that was stopped since then has not.
+READ_SECONDS = 0.05
 
 #: Publications waiting for fan-out beyond which publishers wait too.
 BACKLOG = 20_000
@@ -138,11 +137,10 @@ class Delivery:
         self._sizes: dict[int, deque[_Job]] = {}
         # Whether the last turn was given to what came meanwhile.
         self._gave_way = False
-        #: Whether the loop has read its sockets since this fan-out began, two slices ago at the most: then nobody asks
-        #: whether a client is there still.
-        self.has_read = False
-        # How many slices were written without a pause.
-        self._slices = 0
+        # When the slice before the last one was written, and the last; 0 for none without a pause.
+        self._ends = (0.0, 0.0)
+        # Until when what the loop has read of its sockets is taken for how they are.
+        self._read_until = 0.0
         self._new_backlog = backlogs
         # Who waits to publish, first come, first served, until it has gone on; and whether they are being let in.
         self._publishers: deque[asyncio.Future[None]] = deque()
@@ -186,6 +184,11 @@ class Delivery:
             del self._publishers[0]
         if self.waiting <= BACKLOG:
             self._let_in()
+
+    @property
+    def has_read(self) -> bool:
+        """Whether the loop has just read its sockets, amid a large fan-out: nobody asks then if a client has left."""
+        return time.monotonic() < self._read_until
 
     def stop(self) -> None:
         """Deliver no more."""
@@ -317,7 +320,10 @@ class Delivery:
                 self._loop.call_soon(self._work)
                 return
         self._gave_way = False
-        self.has_read = self._slices >= READ_SLICES
+        if self._ends[0]:
+            # The loop looks at its sockets between two slices, but the first may come straight from a timer when a
+            # process stood still, and asyncio's own loop calls the second before what it has found.
+            self._read_until = self._ends[0] + READ_SECONDS
         left, done = SLICE, False
         while left and self._sizes:
             size, jobs = next(iter(self._sizes.items()))
@@ -332,16 +338,16 @@ class Delivery:
             del self._sizes[size]
             if jobs:
                 self._sizes[size] = jobs
-        self.has_read = False
+        self._read_until = 0.0
         if self._jobs:
-            self._slices += 1
+            self._ends = (self._ends[1], time.monotonic())
             self._loop.call_soon(self._work)
             if done:
                 self._advance()
             if self.waiting <= BACKLOG // 2:
                 self._let_in()
             return
-        self._slices = 0
+        self._ends = (0.0, 0.0)
         self._quiet()
         if self.pending and self._call is None:
             self._call = self._loop.call_later(self._tick, self.flush)

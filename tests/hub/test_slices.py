@@ -374,3 +374,25 @@ def test_sockets_are_read_between_slices(new_loop: Callable[[], asyncio.Abstract
     assert not seen[0][0]
     assert sum(has_read for has_read, _ in seen) >= 12
     assert all(unread < 4 for has_read, unread in seen if has_read), "what was sent two slices ago has been read"
+
+
+async def test_what_was_read_before_a_process_stood_still_does_not_count() -> None:
+    """It was stopped amid a slice, and its clients had hung up when it went on."""
+    seen = []
+
+    class Watched(Wire):
+        def offer(self, batch: Batch) -> None:
+            seen.append(node.delivery.has_read)
+            if len(seen) == 11:
+                time.sleep(2 * hub.delivery.READ_SECONDS)
+            super().offer(batch)
+
+    async with new_node() as node:
+        crowd = started(node, 20, CROWD)
+        for client in crowd:
+            client.wire.__class__ = Watched
+        say(node, CROWD, 1)
+        await settled(node)
+    assert seen[8:11] == [True] * 3
+    assert not any(seen[11:14]), "not before the loop has read its sockets, and called who waits for them"
+    assert all(seen[14:])

@@ -248,6 +248,12 @@ class Book:
             if others and not self._asked_again(exchange, id):
                 begun = (exchange.arrived or 0.0) - OWNERS_SECONDS
                 found.update(self.books.store.accepted_between(begun, when + OWNERS_SECONDS))
+        for exchange, id in self.connects if self.polled_twice else ():
+            # The owner died with the answer to one of two polls, and the other's id says that it came.
+            begun, ended = exchange.arrived or 0.0, exchange.answered or _END
+            died = [each for each in self.books.deaths if begun <= each <= ended]
+            if died and not self._asked_again(exchange, id):
+                found.update(self.books.store.accepted_between(begun - OWNERS_SECONDS, max(died)))
         return found
 
     def _asked_again(self, lost: Exchange, id: object) -> bool:

@@ -230,7 +230,7 @@ ALIKE: dict[str, str] = {
 }
 
 #: Of these, those that may be longer a minute later all the same: the walk is counted too.
-BY_THE_CLOCK = {"/manage/views/now"}
+BY_THE_CLOCK = {"/manage/views/now", _STATS}
 
 #: Routes that are no pages, and why.
 FILES: dict[str, str] = {

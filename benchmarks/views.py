@@ -341,7 +341,7 @@ async def note(folder: Path, requests: int, pairs: int) -> float:
             "SITE_FEATURES": ",".join(features),
             "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
             "SEARCH_DIR": "memory",
-            # It writes when it is told to.
+            # Writing is called below, so that the timer must not do it in between.
             "VIEWS_FLUSH": "60s",
         }
         await migrate(environ["DATABASE_URL"])

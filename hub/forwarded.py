@@ -83,7 +83,7 @@ class Proxies:
                 break
             # What our own proxies wrote is at the end, and short. 30 KB of commas, which mean nothing, took 12 ms.
             if len(line) > room:
-                # Without the one that is cut.
+                # The first entry of what is left is cut in two: leave it out.
                 line = line[-room:].partition(",")[2]
             room -= len(line) + 1
             for each in split(line, left):

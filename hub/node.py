@@ -1662,7 +1662,7 @@ class Node:
     def _hold_due(self, session: Session) -> None:
         now = self.time()
         if session.is_awaited(now):
-            # It was to be looked at earlier, and was.
+            # Another entry of the wheel comes later, and looks then.
             return
         hold = session.hold
         if hold is None:
@@ -1689,7 +1689,7 @@ class Node:
 
     def _grant_due(self, entry: tuple[ref[Session], float]) -> None:
         session, when = entry[0](), entry[1]
-        # One that is not the last was to be earlier than this, and was.
+        # Only the newest entry of a session counts: an earlier look has replaced the others.
         if session is not None and not session.ended and self._looks.get(session) == when:
             del self._looks[session]
             self._check_grant(session)

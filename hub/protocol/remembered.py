@@ -43,7 +43,7 @@ class Room:
         self.caches: list[weakref.ref[Remembered[Any, Any]]] = []
 
     def shrink(self) -> None:
-        """Forget the oldest of the cache that has the most, some at a time: to look for that costs as much as ten."""
+        """Forget the oldest entries of the largest cache, in batches: finding it costs as much as ten of them."""
         while self.used > self.most:
             caches = [cache for each in tuple(self.caches) if (cache := each()) is not None]
             largest = max(caches, key=lambda cache: cache.bytes)

@@ -72,7 +72,7 @@ def response(answer: Answer) -> web.Response:
 
 
 class Writer:
-    """Makes answers into the bytes that aiohttp would have written. Whose headers it was given must not change them."""
+    """Makes answers into the bytes that aiohttp would have written. Headers passed to it must not change later."""
 
     __slots__ = ("_begun", "_date", "_headers", "_last", "_status", "_tail", "_whole")
 

@@ -242,7 +242,7 @@ class Endpoint:
         if self._ordering.waiting:
             self._ordering.came(items)
         if len(items) == 1 and not as_json and not dropped:
-            # Most are so.
+            # Most bodies have one item.
             return _told(self._node.subscribers(items[0].channel), True, self._alone)
         counts = {item.channel: 0 for item in items}
         for channel in counts:

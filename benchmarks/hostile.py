@@ -25,10 +25,11 @@ import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from aiohttp import ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from hub.bench import Server
 from hub.memory import KEPT_BYTES
@@ -590,20 +591,6 @@ class Quiet:
             async with self._http.post(f"{self.url}/publish/", json={"items": items}, headers=headers) as response:
                 response.raise_for_status()
 
-    def read_feed(self) -> None:
-        """Read the publishers' feed of the names that are heard, from now on."""
-        self._tasks.append(asyncio.create_task(self._read_feed()))
-
-    async def _read_feed(self) -> None:
-        url = f"{self.url}/realm/{self._realm}/subscriptions/stream/"
-        patience = ClientTimeout(total=None)
-        while True:
-            headers = {"Authorization": f"Bearer {self._token}"}
-            async with self._http.get(url, headers=headers, timeout=patience) as response:
-                async for _ in response.content.iter_any():
-                    pass
-            await asyncio.sleep(0.1)
-
     async def take(self, seconds: float) -> list[float]:
         """The waits of the next so many seconds, sorted."""
         self.waits.clear()
@@ -616,17 +603,44 @@ def share(waits: Sequence[float], part: float) -> float:
     return 1000 * waits[min(len(waits) - 1, int(part * len(waits)))] if waits else float("inf")
 
 
-async def watch(server: Server, peak: list[int]) -> None:
+async def read_feed(port: int, subject: Fanfare) -> None:
+    """Read the publishers' feed of the names that are heard, for good."""
+    url = f"http://{HOST}:{port}/realm/{subject.realm}/subscriptions/stream/"
+    headers = {"Authorization": f"Bearer {tokens.sign(subject.realm, subject.key, time.time(), life=86_400)}"}
+    async with ClientSession(headers=headers, timeout=ClientTimeout(total=None)) as http:
+        while True:
+            with contextlib.suppress(ClientError):
+                async with http.get(url) as response:
+                    async for _ in response.content.iter_any():
+                        pass
+            await asyncio.sleep(0.1)
+
+
+class Memory:
+    """What a server holds, read in 20 µs: whose reading takes longer makes the quiet clients of its process wait.
+
+    To look for a server's processes takes 3 ms, so that is done once; a hub of one worker starts none later.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._files = [Path(f"/proc/{pid}/statm") for pid in server.processes()]
+
+    def resident(self) -> int:
+        """Bytes, pages that are shared counted in each process."""
+        return sum(int(file.read_text().split()[1]) for file in self._files) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def watch(memory: Memory, peak: list[int]) -> None:
     """Keep the largest resident memory."""
     while True:
-        peak[0] = max(peak[0], server.resident())
+        peak[0] = max(peak[0], memory.resident())
         await asyncio.sleep(0.05)
 
 
-async def given_back(server: Server, most: int) -> float:
+async def given_back(memory: Memory, most: int) -> float:
     """Seconds until no more than so many bytes are resident; infinite when that takes longer than BACK_SECONDS."""
     began = time.monotonic()
-    while server.resident() > most:
+    while memory.resident() > most:
         if time.monotonic() - began > BACK_SECONDS:
             return math.inf
         await asyncio.sleep(0.1)
@@ -638,27 +652,31 @@ def leave_to_others() -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-async def turn(
-    name: str, port: int, quiet: Quiet, server: Server, seconds: float, core: int, behave: Callable[[], object]
-) -> dict[str, Any]:
-    """One attack's turn: its figures."""
-    calm = await quiet.take(seconds / 2)
-    before = server.resident()
-    peak = [before]
-    watching = asyncio.create_task(watch(server, peak))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.hostile", "--attack", name, "--port", str(port)),
-        *("--seconds", str(seconds)),
+async def helper(core: int, behave: Callable[[], object], *arguments: str) -> asyncio.subprocess.Process:
+    """This program once more, on a core; behave: called by that process first of all."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.hostile", *arguments),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         preexec_fn=lambda: (os.sched_setaffinity(0, {core}), behave()),
     )
+
+
+async def turn(
+    name: str, port: int, quiet: Quiet, memory: Memory, seconds: float, core: int, behave: Callable[[], object]
+) -> dict[str, Any]:
+    """One attack's turn: its figures."""
+    before = memory.resident()
+    peak = [before]
+    watching = asyncio.create_task(watch(memory, peak))
+    calm = await quiet.take(seconds / 2)
+    process = await helper(core, behave, "--attack", name, "--port", str(port), "--seconds", str(seconds))
     # Python starts for a second of it.
     await asyncio.sleep(1)
     waits = await quiet.take(seconds)
     output, _ = await process.communicate()
     watching.cancel()
-    back, _ = await asyncio.gather(given_back(server, before + MORE_BYTES), asyncio.sleep(AFTER))
+    back, _ = await asyncio.gather(given_back(memory, before + MORE_BYTES), asyncio.sleep(AFTER))
     return {
         **json.loads(output),
         "p50": share(waits, 0.5),
@@ -667,7 +685,7 @@ async def turn(
         "ratio": share(waits, 0.99) / share(calm, 0.99),
         "before": before,
         "peak": peak[0],
-        "after": server.resident(),
+        "after": memory.resident(),
         "back": back,
     }
 
@@ -684,15 +702,19 @@ async def run(
     with subject.running(first) as (server, port):
         os.sched_setaffinity(0, {core})
         try:
-            async with Quiet(port, subject) as quiet:
+            async with contextlib.AsyncExitStack() as ends, Quiet(port, subject) as quiet:
                 if any(name.startswith("unread") for name in names):
                     await quiet.fill()
                 if "heard" in names:
-                    quiet.read_feed()
+                    # In a process of its own: what is read in the quiet clients' makes them late.
+                    reading = await helper(core, lambda: os.nice(19), "--feed", "--port", str(port))
+                    ends.push_async_callback(reading.wait)
+                    ends.callback(reading.kill)
+                memory = Memory(server)
                 await quiet.take(2)
                 for number in range(rounds):
                     for name in names:
-                        figures = await turn(name, port, quiet, server, seconds, core, behave)
+                        figures = await turn(name, port, quiet, memory, seconds, core, behave)
                         found[name].append(figures)
                         print(f"{number + 1}/{rounds} {name:14} {json.dumps(figures)}", file=sys.stderr)
         finally:
@@ -746,11 +768,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--write", action="store_true", help="put the table into docs/hostile.md")
     parser.add_argument("--attack", choices=list(ATTACKS), help=argparse.SUPPRESS)
+    parser.add_argument("--feed", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.attack:
         print(json.dumps(asyncio.run(attack(args.attack, args.port, args.seconds))))
         return 0
+    if args.feed:
+        asyncio.run(read_feed(args.port, Subject()))
     results = asyncio.run(run(args.only or list(ATTACKS), args.seconds, args.rounds))
     about = report.circumstances([])
     rounds = "one round" if args.rounds == 1 else f"medians of {args.rounds} rounds"

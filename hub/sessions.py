@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 
 from .backlog import Backlog, Numbered
 from .errors import BadMessage, ProtocolError, SlowSession
+from .parted import Parted
 from .peers import Peer
 from .protocol.access import NOBODY, Access, Grant, Who
 from .protocol.channels import is_wild, patterns_of, wild_ones
@@ -39,10 +40,9 @@ LATE_CONNECT = 1.0
 #: Ids of ended sessions remembered, so that what a client sends again under one is understood.
 MAX_TOMBSTONES = 10_000
 
-#: Patterns from which on the table of audiences is made anew when it has become so many times smaller: a dict keeps the
-#: room that it once took, 20 MiB after half a million names.
-MANY_PATTERNS = 16_384
-SHRUNK = 32
+#: Patterns up to which sessions share one copy of a name. Python's table of shared strings is a dict, copied as a whole
+#: when it grows, so a flood of names must not go into it.
+MANY_PATTERNS = 65_536
 
 #: Bytes that a subscription counts beside its name: its positions in the session's record, a quarter of them.
 BESIDE = 24
@@ -782,7 +782,7 @@ class Registry:
         #: no entry, and one of which all sleep an empty one. Those of one session alone share one frozen set
         #: (`Session.alone`): of a flood of names each costs a reference, not a set that is made, kept, and walked for
         #: garbage.
-        self.audiences: dict[str, AbstractSet[Session]] = {}
+        self.audiences: Parted[str, AbstractSet[Session]] = Parted()
         #: Who sleeps, by pattern; a pattern that nobody sleeps on has no entry.
         self.asleep: dict[str, Sleepers] = {}
         #: How many sessions sleep.
@@ -803,8 +803,6 @@ class Registry:
         self.attendance: Attendance | None = None
         # Patterns in `audiences` that stand for more than one name.
         self._wild = 0
-        # The most patterns since `audiences` was made.
-        self._most_patterns = 0
         self._tombstones: OrderedDict[str, str | None] = OrderedDict()
 
     def add(self, session: Session) -> None:
@@ -831,8 +829,9 @@ class Registry:
         if audience is not None:
             if session in audience or (session.slept is not None and self._sleeps(session, pattern)):
                 return False
-            # Every request brings its own copy of a name; thousands of sessions share one.
-            pattern = sys.intern(pattern)
+            if len(self.audiences) <= MANY_PATTERNS:
+                # Every request brings its own copy of a name; thousands of sessions share one.
+                pattern = sys.intern(pattern)
         if isinstance(audience, set):
             audience.add(session)
         else:
@@ -854,19 +853,12 @@ class Registry:
         """Add subscriptions that are new to a session (`news`), each once. A thousand take 0.2 ms."""
         if not patterns:
             return
-        audiences, shared, first = self.audiences, [], []
         if session.alone is None:
             session.alone = frozenset((session,))
-        alone = session.alone
-        for pattern in patterns:
-            if pattern in audiences:
-                shared.append(pattern)
-            else:
-                audiences[pattern] = alone
-                first.append(pattern)
+        first, shared = self.audiences.fill(patterns, session.alone)
         for pattern in shared:
-            self._join(session, pattern, audiences[pattern])
-        if shared:
+            self._join(session, pattern, self.audiences[pattern])
+        if shared and len(self.audiences) <= MANY_PATTERNS:
             interned = {pattern: sys.intern(pattern) for pattern in shared}
             patterns = [interned.get(pattern, pattern) for pattern in patterns]
         self._wild += len(wild_ones(first))
@@ -1205,26 +1197,18 @@ class Registry:
         if not patterns:
             return
         self.subscribed -= size_of(patterns)
-        audiences, alone, last = self.audiences, session.alone, []
-        self._most_patterns = max(self._most_patterns, len(audiences))
         if session.slept is not None:
             for pattern in patterns:
                 if self._sleeps(session, pattern):
                     self._rise(session, pattern)
-        asleep = self.asleep
-        for pattern in patterns:
-            # Most are its alone, those of a flood above all.
-            if audiences[pattern] is not alone:
-                heard = bool(self._part(session, pattern)) or pattern in asleep
-            elif heard := pattern in asleep:
-                self._part(session, pattern)
-            if not heard:
+        audiences, asleep = self.audiences, self.asleep
+        # Most are its alone, those of a flood above all. What somebody sleeps on keeps its place.
+        last, others = audiences.drop(patterns, session.alone, asleep)
+        for pattern in others:
+            if not self._part(session, pattern) and pattern not in asleep:
                 del audiences[pattern]
                 last.append(pattern)
         self._wild -= len(wild_ones(last))
-        if self._most_patterns > MANY_PATTERNS and len(audiences) < self._most_patterns // SHRUNK:
-            self.audiences = dict(audiences)
-            self._most_patterns = len(audiences)
         if last and self.on_change is not None:
             self.on_change(last, False)
 

@@ -211,6 +211,9 @@ LONG = {
     "prose": '"' + "a, b [c] {d} " * 75_000 + '"',
     "too many values": "[" + "1," * 500_000 + "1]",
     "brackets": "[" * (LARGEST - 200),
+    "clientIds": '"' + "clientId" * 130_000 + '"',
+    "clientIds of nobody": "{" + '"clientId":"x",' * 4000 + '"a":"' + r"\"clientId\":" * 70_000 + '"}',
+    "clientId without end": '{"clientId"' + " " * (LARGEST - 200) + ":1}",
 }
 #: Times ALLOWED that decoding 1 MiB may take: 0.5 to 3 ms on a quiet machine, most for 30,000 keys. There is no decoder
 #: that stops in its midst: who sends so much waits for a turn, of which a round of the loop has one, and what there may

@@ -51,7 +51,14 @@ MAX_HALVES = 1_000
 #: Messages of a batch whose client is looked for.
 _HEAD = 16
 #: A clientId of ours in a text that nobody has decoded: JSON, or JSON in a form.
-_CLIENT = re.compile(rb"""clientId(?:"|%22)(?:[\s+]|%20)*(?::|%3[Aa])(?:[\s+]|%20)*(?:"|%22)([0-9a-f]{40})(?:"|%22)""")
+_BLANKS = rb"(?:[\s+]|%20){0,16}"
+_CLIENT = re.compile(
+    rb"""clientId(?:"|%22)""" + _BLANKS + rb"(?::|%3[Aa])" + _BLANKS + rb"""(?:"|%22)([0-9a-f]{40})(?:"|%22)"""
+)
+#: Bytes at the beginning of a text, and at its end, in which a clientId is looked for, and how many that are none: all
+#: of 1 MiB of them took 35 ms. Clients name it before the data or behind.
+_NEAR = 16 * 1024
+_NEAR_MOST = 32
 _CLIENT_CHARS = 40
 
 
@@ -113,18 +120,23 @@ def client_of(messages: Sequence[object]) -> str | None:
 
 
 def client_in(text: bytes | bytearray, start: int = 0, end: int | None = None) -> str | None:
-    """As `client_of`, for a body that is not decoded yet: a guess, right unless the data quotes such a message.
+    """As `client_of`, for a body that is not decoded yet: a guess, right unless the data quotes such a message,
+    or is long and on both sides.
 
     start, end: where in the text the body is.
     """
     end = len(text) if end is None else end
-    # The expression alone would look at each byte, `find` does not.
-    at = text.find(b"clientId", start, end)
-    while at >= 0:
-        match = _CLIENT.match(text, at, end)
-        if match is not None:
-            return match[1].decode()
-        at = text.find(b"clientId", at + 8, end)
+    near = min(end, start + _NEAR)
+    for at, until in ((start, near), (max(near, end - _NEAR), end)):
+        for _ in range(_NEAR_MOST):
+            # The expression alone would look at each byte, `find` does not.
+            at = text.find(b"clientId", at, until)
+            if at < 0:
+                break
+            match = _CLIENT.match(text, at, end)
+            if match is not None:
+                return match[1].decode()
+            at += 8
     return None
 
 

@@ -83,12 +83,12 @@ class Polling:
             self._door.count("bodies")
             return response(_text(408, "Body did not arrive in time.", cors, close=True))
         # What is costly waits for its turn, in its client's order.
-        is_costly = len(body) > SMALL_BYTES
-        client = client_in(body) if is_costly else None
+        is_costly, is_large = len(body) > SMALL_BYTES, len(body) > self._message_bytes
+        # What is refused has no order.
+        client = client_in(body) if is_costly and not is_large else None
         if is_costly:
             await self._node.lanes.wait(client)
         try:
-            is_large = len(body) > self._message_bytes
             messages = self.read(skimmed(body) if is_large else body, cors)
             if isinstance(messages, Answer):
                 return response(messages)

@@ -139,6 +139,11 @@ def test_client_of_a_body_is_found_without_decoding_it(body: bytes) -> None:
     assert client_in(body % ANN.encode(), 0, 30) is None
 
 
+def test_client_is_found_before_long_data_and_behind_it() -> None:
+    body, data = b'[{"clientId":"%s"}]' % ANN.encode(), b'"clientId":"x",' * 20 + b"x" * 1_000_000
+    assert client_in(body + data) == client_in(data + body) == ANN
+
+
 def test_client_of_a_batch_is_the_first_it_names() -> None:
     assert client_of([1, {}, {"clientId": 7}, {"clientId": "x"}, {"clientId": BOB}, {"clientId": ANN}]) == BOB
     assert client_of([]) is None

@@ -410,6 +410,46 @@
   /** A name for what is sent, so that what is sent twice is one comment. */
   const newKey = () => `own-${[...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 
+  // Work that is asked for a comment, where one is: ALTCHA 2, of which the form carries challenge and solution.
+
+  const toBytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+  const toHex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+  /** A solved challenge, as the form carries it, and when it ends; the browser derives keys beside this thread. */
+  async function solve(path) {
+    const challenge = await (await get(path, "application/json")).json();
+    const { nonce, salt, cost, keyLength, keyPrefix, expiresAt } = challenge.parameters;
+    const password = new Uint8Array(nonce.length / 2 + 4);
+    password.set(toBytes(nonce));
+    const options = { name: "PBKDF2", hash: "SHA-256", salt: toBytes(salt), iterations: cost };
+    for (let counter = 0; ; counter += 1) {
+      new DataView(password.buffer).setUint32(nonce.length / 2, counter);
+      const key = await crypto.subtle.importKey("raw", password, "PBKDF2", false, ["deriveBits"]);
+      const derivedKey = toHex(new Uint8Array(await crypto.subtle.deriveBits(options, key, keyLength * 8)));
+      if (!derivedKey.startsWith(keyPrefix)) continue;
+      return { expiresAt, text: btoa(JSON.stringify({ challenge, solution: { counter, derivedKey } })) };
+    }
+  }
+
+  /** Works for a form from its first letter on. `take` gives the work done, once; "" where a browser can't. */
+  function worker(form) {
+    const path = form.dataset.work;
+    let work = null;
+    // Without it a moderator looks at the comment, who is told why.
+    const begin = () => path && (work ??= solve(path).catch(() => ({ expiresAt: Infinity, text: "" })));
+    form.addEventListener("input", begin);
+    return async function take() {
+      if (!path) return "";
+      let done = await begin();
+      work = null;
+      if (done.expiresAt * 1000 < Date.now() + 10_000) {
+        done = await begin();
+        work = null;
+      }
+      return done.text;
+    };
+  }
+
   function takeForm(form, done = () => {}) {
     const notice = form.querySelector(".notice");
     const button = form.querySelector("button");
@@ -420,6 +460,13 @@
     key.name = "key";
     key.value = newKey();
     form.append(key);
+    const work = form.dataset.work ? key.cloneNode() : null;
+    const takeWork = worker(form);
+    if (work) {
+      work.name = "work";
+      work.value = "";
+      form.append(work);
+    }
     if (!name.value) name.value = remembered("name");
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
@@ -428,6 +475,11 @@
       notice.textContent = "";
       clearErrors(form);
       try {
+        if (work) {
+          notice.textContent = "Sending…";
+          work.value = await takeWork();
+          notice.textContent = "";
+        }
         const { response, answer } = await sendOwn(form);
         if (!response.ok) {
           for (const [field, message] of Object.entries(answer.fields ?? {})) showError(form, field, message);
@@ -465,7 +517,7 @@
     const link = row.querySelector(".comment-reply");
     const form = main.cloneNode(true);
     form.id = "reply-form";
-    form.querySelector("input[name=key]").remove();
+    for (const each of form.querySelectorAll("input[name=key], input[name=work]")) each.remove();
     clearErrors(form);
     for (const each of form.querySelectorAll("[id]")) each.id = `reply-${each.id}`;
     for (const label of form.querySelectorAll("label")) label.htmlFor = `reply-${label.htmlFor}`;

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
 from axe import Axe
 from playwright.async_api import Browser, BrowserContext, Page, expect
+from sqlalchemy import select
 from talking import PAGE, fill
 from visiting import HINTS, Calendar
 
 from hub.app import Hub, running
 from hub.publisher import RecordingPublisher
 from hub.settings import Settings as HubSettings
-from web.app import create_app
+from web.app import create_app, read_settings
 from web.db.database import Database
 from web.features.comments.models import Comment, Status, Thread
 from web.features.comments.saving import change_status
@@ -272,3 +274,48 @@ async def test_what_is_published_can_do_no_harm(readers: Readers, site: Site) ->
     row = page.locator("#comments .comment-text")
     await expect(row).to_have_text("Hia")
     assert await row.evaluate("(each) => each.innerHTML") == "<p>Hi<a>a</a></p>"
+
+
+class TestWork:
+    """A site that asks for work before a comment is sent."""
+
+    @pytest.fixture
+    def settings(self, site_url: str, tmp_path: Path) -> Settings:
+        return read_settings(
+            {
+                "DATABASE_URL": site_url,
+                "HUB_VAR": str(tmp_path / "var"),
+                "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
+                "JOBS_SERVE": "false",
+                "SITE_COMMENT_WORK": "20",
+            }
+        )
+
+    async def test_page_works_from_the_first_letter_on(self, readers: Readers, site: Site) -> None:
+        page = await readers.open()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await page.locator("#name").focus()
+        assert not any("/comments/work" in url for url in asked)
+        async with page.expect_response("**/comments/work"):
+            await page.locator("#text").type("B")
+        await write(page, "By hand and head")
+        await expect(page.locator("#comment-form .notice")).to_have_text("Posted.")
+        await page.locator("article", has_text="By hand and head").get_by_role("link", name="Reply").click()
+        await page.locator("#reply-text").fill("And an answer")
+        await page.get_by_role("button", name="Post reply").click()
+        await expect(page.locator("article", has_text="And an answer")).to_be_visible()
+        # Each has work of its own.
+        assert sum("/comments/work" in url for url in asked) == 2
+        async with site.database.reading() as session:
+            found = list(await session.scalars(select(Comment.status).order_by(Comment.id)))
+        assert found == [Status.PUBLISHED, Status.PUBLISHED]
+
+    async def test_browser_that_can_not_work_is_told_that_it_has_to_wait(self, readers: Readers) -> None:
+        """Over plain HTTP browsers have no crypto.subtle."""
+        page = await readers.new()
+        await page.add_init_script("Object.defineProperty(Crypto.prototype, 'subtle', { value: undefined })")
+        await page.goto(PAGE)
+        await write(page, "Without")
+        await expect(page.locator("#comment-form .notice")).to_have_text("A moderator will look at it first.")
+        await expect(page.locator("article", has_text="Without")).to_contain_text("moderator")

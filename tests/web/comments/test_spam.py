@@ -336,4 +336,4 @@ def test_a_clear_moderator_can_turn_a_rule_round() -> None:
 
 
 def test_the_checks_are_a_row() -> None:
-    assert [check.__name__ for check in CHECKS][:3] == ["hidden_field", "form_age", "rate"]
+    assert [check.__name__ for check in CHECKS][:4] == ["hidden_field", "work", "form_age", "rate"]

@@ -41,6 +41,7 @@ ROUTES = {
     "POST /events/{slug}/comments": COMMENT,
     "GET /comments/{id}": READ,
     "GET /comments/{id}/reply": READ,
+    "GET /comments/work": COMMENT,
     "GET /comments/{id}/edit": COMMENT,
     "POST /comments/{id}/edit": COMMENT,
     "POST /comments/{id}/delete": COMMENT,

@@ -34,6 +34,7 @@ FEATURE = Feature(
         ),
         *allow(
             Permission.COMMENT,
+            web.get("/comments/work", views.show_work),
             web.get(f"/comments/{_ID}/edit", own.show_edit),
             web.post(f"/comments/{_ID}/edit", own.post_edit),
             web.post(f"/comments/{_ID}/delete", own.post_delete),

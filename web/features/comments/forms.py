@@ -11,6 +11,7 @@ from ...pages.markdown import TextError, render_comment
 from ...pages.requests import clean_line, clean_long
 from ...services.mail.addresses import MAX_ADDRESS, BadAddress, parse_address
 from .models import MAX_COMMENT, MAX_NAME
+from .work import MAX_SOLUTION
 
 #: The field that people don't see. A program that fills in all there are fills it in too.
 HIDDEN = "website"
@@ -27,7 +28,8 @@ class CommentForm:
     """What someone wrote, and by field what is wrong with it; what is wrong with none is of the field "".
 
     parent: the comment that it answers, 0 for none. form: what the page's form carried. key: a name that a script gave
-    it, so that what is sent twice is one comment. mail: where answers are to be sent, or "".
+    it, so that what is sent twice is one comment. mail: where answers are to be sent, or "". work: what the browser has
+    computed for it.
     """
 
     name: str = ""
@@ -37,6 +39,7 @@ class CommentForm:
     form: str = ""
     key: str = ""
     mail: str = ""
+    work: str = ""
     errors: tuple[tuple[str, str], ...] = ()
 
     @classmethod
@@ -67,6 +70,7 @@ class CommentForm:
             fields.get("form", "")[:100],
             key if _OWN_KEY.fullmatch(key) else "",
             mail,
+            fields.get("work", "")[: MAX_SOLUTION + 1],
             tuple(errors),
         )
 

@@ -33,9 +33,9 @@ learned: web.AppKey[Kept[spam.Learned]] = web.AppKey("learned words", Kept)
 
 
 async def judge(
-    app: web.Application, session: AsyncSession, form: CommentForm, sender: Sender, age: float | None
+    app: web.Application, session: AsyncSession, form: CommentForm, sender: Sender, age: float | None, work: str
 ) -> spam.Verdict:
-    """The verdict on a comment that came in. age: of its form, in seconds."""
+    """The verdict on a comment that came in. age: of its form, in seconds. work: what is wrong with that, or ""."""
     settings = app[keys.settings][CommentSettings]
     blocked = await _block(session, sender)
     if blocked is not None:
@@ -47,6 +47,7 @@ async def judge(
         text=form.text,
         hidden=form.hidden,
         age=age,
+        work=work,
         recent=list(await session.scalars(select(Comment.text).order_by(Comment.id.desc()).limit(_RECENT))),
         **await _counts(session, sender, by_address=settings.rate > 0),
     )

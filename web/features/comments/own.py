@@ -17,7 +17,7 @@ from .models import MAX_COMMENT, Comment, Record, Status
 from .owners import Owner, find_owner
 from .queries import place_of
 from .saving import NoThread, change_status, edit, lock_thread
-from .views import kept_text, sender_of, window
+from .views import kept_text, sender_of, window, works
 
 _GONE = "That comment is not there any more."
 
@@ -47,6 +47,7 @@ async def reply(request: web.Request) -> web.StreamResponse:
         "owner": owner,
         "form": form,
         "form_seal": request.app[seals].form(),
+        "asks_work": request.app[works].rounds > 0,
         "takes_mail": mails.origin(request.app) is not None,
     }
     return render(request, "comments/reply.html", context)

@@ -59,6 +59,15 @@ class CommentSettings:
         minimum=86400,
         maximum=3650 * 86400,
     )
+    work: int = setting(
+        "SITE_COMMENT_WORK",
+        COUNT,
+        0,
+        "work that a browser does before it sends a comment, in rounds of PBKDF2 a try, some 256 tries; 5000 takes a "
+        "second or so; a comment without it is held; 0: none",
+        minimum=0,
+        maximum=100_000,
+    )
     judges: bool = setting(
         "SITE_COMMENT_CHECKS", FLAG, True, "judge comments, and hold or refuse what looks like spam; off takes all"
     )

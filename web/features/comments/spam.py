@@ -33,6 +33,8 @@ class Sent:
     link: str = ""
     #: What came in the field that people don't see.
     hidden: str = ""
+    #: What is wrong with the work that its browser was asked for; "" if nothing is, or none was asked.
+    work: str = ""
     #: Seconds from the page's making to the sending of its form.
     age: float | None = None
     #: Comments in the last hour from the same address, and of the same visitor, without this one.
@@ -109,6 +111,12 @@ def _seen(sent: Sent) -> _Seen:
 def hidden_field(seen: _Seen) -> Iterator[Reason]:
     if seen.sent.hidden.strip():
         yield Reason(REFUSE, "A field that people don't see was filled in.")
+
+
+def work(seen: _Seen) -> Iterator[Reason]:
+    # Who runs no scripts is no spammer for it, but has to wait.
+    if seen.sent.work:
+        yield Reason(HOLD, seen.sent.work)
 
 
 def form_age(seen: _Seen) -> Iterator[Reason]:
@@ -492,6 +500,7 @@ def shouting(seen: _Seen) -> Iterator[Reason]:
 #: In the order in which they look. Another check is another line.
 CHECKS: tuple[Callable[[_Seen], Iterator[Reason]], ...] = (
     hidden_field,
+    work,
     form_age,
     rate,
     good_before,

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ...db.tables import now
 from ...identity.settings import IdentitySettings
+from ...identity.visitors import derive
 from ...pages import keys
 from ...pages.kept import Reading
 from ...pages.limits import Limiter
@@ -38,8 +39,10 @@ from .saving import NoThread, NotTaken, Sender, create, find_sent, lock_thread
 from .seals import Seals
 from .settings import CommentSettings
 from .spam import Reason
+from .work import Work
 
 limiter = web.AppKey("comment limiter", Limiter)
+works = web.AppKey("comment work", Work)
 
 
 def setup(app: web.Application) -> None:
@@ -49,7 +52,11 @@ def setup(app: web.Application) -> None:
     app[owners.finders] = []
     app[judging.learned] = kept_beside_pages(app)
     mails.setup(app)
-    app[seals] = Seals(settings[IdentitySettings].secret or b"")
+    secret = settings[IdentitySettings].secret or b""
+    app[seals] = Seals(secret)
+    comments = settings[CommentSettings]
+    # Where nobody judges, nobody asks what was found.
+    app[works] = Work(derive(secret, b"comment work"), comments.work if comments.judges else 0)
 
 
 def page_of(request: web.Request) -> Page:
@@ -152,16 +159,25 @@ async def posted(
     return redirect(f"{page}#comment-{comment.id}")
 
 
+async def show_work(request: web.Request) -> web.Response:
+    """What a browser has to compute before it sends a comment, as JSON."""
+    work = request.app[works]
+    if not work.rounds:
+        raise web.HTTPNotFound(text="No work is asked for comments.")
+    return json_response(work.challenge())
+
+
 async def _save(request: web.Request, thread_id: int, form: CommentForm) -> tuple[Comment, tuple[Reason, ...]]:
     app, sender = request.app, sender_of(request)
     key = form.named(thread_id, sender.address)
     age = app[seals].form_age(form.form) if form.form and not form.key else None
+    wrong = await app[works].wrong(form.work) if app[works].rounds else None
     try:
         async with app[keys.database].saving() as session:
             await lock_thread(session, thread_id)
             if (found := await find_sent(session, key)) is not None:
                 return found, ()
-            verdict = await judging.judge(app, session, form, sender, age)
+            verdict = await judging.judge(app, session, form, sender, age, wrong or "")
             comment, record = await create(session, thread_id, form, sender, verdict, key)
             if form.mail and comment.status is not Status.REFUSED:
                 await mails.subscribe(app, session, comment, record, form.mail, sender.address)
@@ -220,6 +236,7 @@ def talk(request: web.Request, discussion: Discussion, form: CommentForm, path: 
         "form": form,
         "page": path,
         "form_seal": request.app[seals].form(),
+        "asks_work": request.app[works].rounds > 0,
         "takes_mail": mails.origin(request.app) is not None,
         "editable_since": now() - window(request.app),
     }

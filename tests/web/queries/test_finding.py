@@ -65,6 +65,18 @@ def test_a_long_list_in_parts_is_no_loop() -> None:
     assert not found(*lists(100, 100, 100))
 
 
+@pytest.mark.parametrize("form", ["(VALUES {})", "({})"])
+def test_a_long_list_of_rows_in_parts_is_no_loop(form: str) -> None:
+    """What is known by two columns, as SQLite and PostgreSQL write it: endpoints of a page view were said to be."""
+    loops = []
+    for sizes in ((100, 100, 100, 7), (3, 3, 3)):
+        many = [", ".join(f"('site', 'name {number}')" for number in range(size)) for size in sizes]
+        text = "SELECT v.id FROM views v WHERE (v.source, v.name) IN "
+        loops.append(found(*(asked(statement=text + form.format(each), why=Why()) for each in many)))
+    assert not loops[0]
+    assert "asks 3 times" in loops[1][0]
+
+
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (12, 15, 11), (10, 10, 20), (1, 1, 1)])
 def test_a_list_for_each_row_is_a_loop(sizes: tuple[int, ...]) -> None:
     (words,) = found(*lists(*sizes))

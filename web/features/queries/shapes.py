@@ -19,10 +19,13 @@ _VALUES = re.compile(
 )
 _SPACE = re.compile(r"\s+")
 _LISTS = re.compile(r"\(\s*\?(?:\s*,\s*\?)*\s*\)")
+# Of rows: SQLite has VALUES there, PostgreSQL has not.
+_ROWS = re.compile(r"\(\s*(?:values )?\(…\)(?:\s*,\s*\(…\))*\s*\)", re.IGNORECASE)
 _COLUMNS = re.compile(r"^(select(?: distinct)?) .*? (from) ", re.IGNORECASE)
 _READS = re.compile(r"^\s*(?:select\b|with\b(?!.*\b(?:insert into|update|delete from)\b))", re.IGNORECASE | re.DOTALL)
 _WRITES = re.compile(r"^\s*(?:insert|update|delete|replace|merge|with)\b", re.IGNORECASE)
 _IN = re.compile(r"\bin \((\?(?:, \?)*)\)", re.IGNORECASE)
+_IN_ROWS = re.compile(r"\bin \((?:values )?(\([?, ]+\)(?:, \([?, ]+\))*)\)", re.IGNORECASE)
 _CATALOGUES = re.compile(
     r"\b(?:sqlite_(?:temp_)?(?:master|schema)|pg_catalog\.pg_\w+|information_schema\.\w+)\b", re.IGNORECASE
 )
@@ -32,7 +35,7 @@ _PAGES = re.compile(r"\blimit \?|\bfetch (?:first|next) \?", re.IGNORECASE)
 @lru_cache(maxsize=2000)
 def shape(statement: str) -> str:
     """The statement on one line, `?` for each value, and one `(…)` for any number of them."""
-    return _LISTS.sub("(…)", _without_values(statement))
+    return _ROWS.sub("(…)", _LISTS.sub("(…)", _without_values(statement)))
 
 
 def _without_values(statement: str) -> str:
@@ -40,8 +43,11 @@ def _without_values(statement: str) -> str:
 
 
 def asks_for(statement: str) -> int:
-    """For how many values at once it asks: those of the longest list that a column is to be in."""
-    return max((found.count("?") for found in _IN.findall(_without_values(statement))), default=0)
+    """For how many values, or rows of them, at once it asks: those of the longest list that something is to be in."""
+    text = _without_values(statement)
+    values = [found.count("?") for found in _IN.findall(text)]
+    rows = [found.count("(") for found in _IN_ROWS.findall(text)]
+    return max(values + rows, default=0)
 
 
 def is_of_catalogue(shape: str) -> bool:

@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 
 from ...pages import keys
 from ...pages.kept import Reading
+from ...pages.origin import origin_of
 from ...pages.page import answer
 from ...pages.sitemaps import Place
 from ..comments.hints import comments_channel
@@ -20,7 +21,6 @@ from ..comments.queries import published, read_discussion
 from . import websub
 from .addresses import FEEDS, ListAddress, post_path
 from .hints import POSTS, post_channel
-from .origin import origin_of
 from .page import find, get
 from .queries import Listed, read_categories, read_list
 from .settings import BlogSettings

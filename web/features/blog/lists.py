@@ -6,6 +6,7 @@ from aiohttp import web
 
 from ...pages import keys
 from ...pages.kept import Reading
+from ...pages.origin import origin_of
 from ...pages.page import answer
 from ...pages.templating import Positions, render
 from ..comments.hints import COUNTS, comments_channel
@@ -13,7 +14,6 @@ from ..comments.queries import count_comments
 from . import feeds
 from .addresses import TOO_FAR, ListAddress, NoAddress, parse_list
 from .hints import POSTS
-from .origin import origin_of
 from .queries import offered, read_categories, read_list
 
 

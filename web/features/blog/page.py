@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...pages import keys
 from ...pages.kept import Kept, Reading
+from ...pages.origin import origin_of
 from ...pages.page import answer, kept_beside_pages, pages
 from ...pages.templating import machine_time, render
 from ..comments.forms import CommentForm
@@ -22,7 +23,6 @@ from ..comments.views import kept_text, listed, page_of, posted, shown_with, tal
 from .addresses import post_path
 from .hints import CATEGORIES, post_channel
 from .models import OldSlug, Post
-from .origin import origin_of
 from .queries import Listed, public, read_post
 
 

@@ -19,6 +19,7 @@ from ...db.tables import now
 from ...pages import keys
 from ...pages.kept import Reading
 from ...pages.limits import Limiter
+from ...pages.origin import origin_of
 from ...pages.page import Page, pages
 from ...pages.requests import address_of, read_fields
 from ...services.jobs.kinds import Every, GiveUp, Job, Kind, TryAgain
@@ -27,7 +28,6 @@ from ...services.outbound import Fetched, Forbidden, Limits, OutboundError
 from . import feeds, websub
 from .jobs import DELIVER
 from .models import Subscription
-from .origin import origin_of
 from .queries import read_categories
 from .settings import BlogSettings
 from .websub import Ask, BadAsk

@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from ...identity.roles import Permission
 from ...pages.charts import Chart, bars, scatter
 from ...pages.kept import Reading
+from ...pages.origin import origin_of
 from ...pages.page import answer
 from ...pages.requests import json_response, may, read_fields, redirect
 from ...pages.templating import render
@@ -112,7 +113,7 @@ async def show_summary(request: web.Request) -> web.StreamResponse:
 
 async def show(request: web.Request) -> web.StreamResponse:
     """GET /lab/redis, with ?payload= and ?line= in megabits a second."""
-    payload, line = _payload(request), _line(request)
+    payload, line, origin = _payload(request), _line(request), origin_of(request)
     here = request.app[lab]
 
     async def make(reading: Reading) -> web.Response:
@@ -122,6 +123,7 @@ async def show(request: web.Request) -> web.StreamResponse:
             "positions": positions,
             "channels": channels,
             "path": f"{PATH}?payload={payload}&line={line}",
+            "origin": origin,
             "payload": payload,
             "about": payloads.ABOUT[payload],
             "may_reset": may(request, Permission.RUN_LABS),
@@ -146,7 +148,7 @@ async def show(request: web.Request) -> web.StreamResponse:
             context["why"] = f"{error}. What was measured is shown again once it answers."
         return render(request, "redislab/page.html", context | _cache(here))
 
-    return await answer(request, ("redislab", payload, line), make)
+    return await answer(request, ("redislab", payload, line, origin), make)
 
 
 async def post_reset(request: web.Request) -> web.StreamResponse:

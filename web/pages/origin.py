@@ -6,8 +6,8 @@ import re
 
 from aiohttp import hdrs, web
 
-from ...pages import keys
-from ...pages.settings import PageSettings
+from . import keys
+from .settings import PageSettings
 
 #: A host as browsers send it; anything else is not repeated.
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")

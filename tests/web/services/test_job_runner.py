@@ -413,6 +413,39 @@ async def test_a_kind_that_came_first_does_not_take_all_the_places(saves: Databa
         gate.set()
 
 
+async def test_a_slow_kind_has_its_share_beside_a_quick_one_that_has_thousands(
+    saves: Database, queue: Queue, work: Work
+) -> None:
+    """Mails, which took half a second each, went at 11 a second for as long as there were pushes to be looked at: those
+    that waited for a place in a worker counted as if they had it, and slow ones are not fetched before there is one.
+    """
+    count = {"quick": 0, "slow": 0}
+    most = 0
+
+    async def quick(job: Job) -> None:
+        await asyncio.sleep(0.004)
+        count["quick"] += 1
+
+    async def slow(job: Job) -> None:
+        nonlocal most
+        count["slow"] += 1
+        running.append(job.id)
+        most = max(most, len(running))
+        await asyncio.sleep(0.4)
+        running.remove(job.id)
+
+    running: list[int] = []
+    async with saves.saving() as session:
+        await queue.add_many(session, [rows.New("quick", None) for _ in range(5000)])
+        ids = await queue.add_many(session, [rows.New("slow", None) for _ in range(12)])
+    await work(kind(quick, "quick"), kind(slow, "slow"), at_once=4)
+    for id in ids:
+        await until_ended(saves, id)
+    assert count["slow"] == 12
+    assert count["quick"] < 5000, "the slow ones came last"
+    assert most == 2, "of four places"
+
+
 async def test_what_waits_behind_a_slow_one_is_given_back_to_others(saves: Database, queue: Queue, work: Work) -> None:
     gate = asyncio.Event()
 

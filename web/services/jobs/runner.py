@@ -370,7 +370,8 @@ class Runner:
             logger.error("no jobs are taken: threads of jobs hang", extra={"threads": self.threads.left_behind})
             return self.options.poll
         free = self._free()
-        if not (may := [name for name, line in self._lines.items() if line.room(free)]):
+        may = [name for name, line in self._lines.items() if line.room(free) or self._owed(line, self._busy(line))]
+        if not may:
             return self.options.poll
         times = await self._read(rows.peek, may)
         now = self.clock()
@@ -390,14 +391,31 @@ class Runner:
         """Places that nobody has, nor waits for here."""
         return self.options.at_once - self._running - sum(len(line.queued) for line in self._lines.values())
 
+    def _busy(self, *more: _Line) -> int:
+        """Kinds that have jobs here, and these."""
+        return sum(bool(line.running or line.queued) or line in more for line in self._lines.values())
+
+    def _owed(self, line: _Line, busy: int) -> int:
+        """How many of a kind to have waiting, of so many kinds that share the places, though none is free.
+
+        A place that becomes free goes to the kind with fewest that has one waiting here. Where quick ones wait by the
+        dozen, slow ones, of which none is taken ahead, would else have no turn before those are all done. Only where
+        a place is free soon: what waits for long is given back.
+        """
+        frees = sum(each.running / each.usual for each in self._lines.values() if each.usual)
+        if frees * AHEAD < 1:
+            return 0
+        return max(min(line.places, max(self.options.at_once // busy, 1)) - line.running - len(line.queued), 0)
+
     def _shares(self, due: Mapping[str, float]) -> dict[str, int]:
         """How many jobs to take of each kind that has some: they share the free places, who has fewest comes first."""
         names = sorted(due, key=lambda name: (self._lines[name].running, due[name]))
         free = self._free()
+        busy = self._busy(*(self._lines[name] for name in names))
         found = {}
         for place, name in enumerate(names):
             share = max(-(-free // (len(names) - place)), 0)
-            found[name] = self._lines[name].room(share)
+            found[name] = max(self._lines[name].room(share), self._owed(self._lines[name], busy))
             free -= min(found[name], share)
         return {name: count for name, count in found.items() if count > 0}
 

@@ -1089,7 +1089,8 @@ class Bayeux:
 
     def _encoded(self, channel: str, value: object) -> bytes:
         """What a client publishes, as JSON; raises TooLarge or TooDeep."""
-        data = dumps(value)
+        # Code of the site may have put in what no text has.
+        data = dumps(value, was_read=not self.incoming)
         if len(data) > self.limits.message_bytes:
             raise TooLarge(channel)
         depth = self.limits.max_depth

@@ -226,10 +226,12 @@ def _closed(formats: dict[str, Any], number: int) -> dict[str, tuple[int, str]]:
         code, reason = formats["ws-message"].get("code", 1000), formats["ws-message"].get("reason", "")
         if not may_close_with(code):
             raise _bad("ws-message object contains 'code' which no close frame may have", number)
-        if not isinstance(reason, str) or not reason.isprintable():
+        if not isinstance(reason, str):
             raise _bad("ws-message object contains 'reason' with wrong type", number)
-        if len(reason.encode()) > MAX_REASON_BYTES:
+        if len(reason) > MAX_REASON_BYTES or len(reason.encode()) > MAX_REASON_BYTES:
             raise _bad(f"ws-message object contains 'reason' longer than {MAX_REASON_BYTES} bytes", number)
+        if not reason.isprintable():
+            raise _bad("ws-message object contains 'reason' with wrong type", number)
         closed["ws-message"] = (code, reason)
     return closed
 
@@ -282,9 +284,14 @@ def _content(where: str, field: str, value: dict[str, Any], number: int) -> str 
 
 
 def _data(value: object, channel: str, limits: Limits) -> bytes:
-    if isinstance(value, dict | list) and messages.is_deeper(value, limits.depth):
-        raise TooDeep(text=f"Nested more than {limits.depth} deep")
-    data = messages.dumps(value)
+    too_deep = TooDeep(text=f"Nested more than {limits.depth} deep")
+    try:
+        data = messages.dumps(value, was_read=True)
+    except TooDeep:
+        raise too_deep from None
+    # Few values open so many brackets at all.
+    if data.count(b"[") + data.count(b"{") > limits.depth and messages.is_deeper(value, limits.depth):
+        raise too_deep
     if len(data) > limits.bytes:
         raise TooLarge(channel, text=f"Longer than {limits.bytes} bytes")
     return data

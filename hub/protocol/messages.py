@@ -61,6 +61,9 @@ _NEAR = 16 * 1024
 _NEAR_MOST = 32
 _CLIENT_CHARS = 40
 
+#: What has no values in it: most of what a text is made of, and passed over at once.
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
 
 def loads(text: bytes | str, halves: int = MAX_HALVES) -> Any:
     """Decode one JSON value. Raises BadMessage for what is not JSON, NaN and nesting over 1,024 included.
@@ -179,9 +182,11 @@ def without_strings(text: bytes) -> bytes:
     bare = text
     # A backslash that is escaped escapes no quote.
     for escape in (b"\\\\", b'\\"') if b"\\" in text else ():
-        if _few(bare, escape) == _FEW:
+        # To count them first was the same work once more.
+        less = bare.replace(escape, b"", _FEW)
+        if len(bare) - len(less) == _FEW * len(escape):
             return text
-        bare = bare.replace(escape, b"")
+        bare = less
     return text if _few(bare, b'"') == _FEW else b"".join(bare.split(b'"')[::2])
 
 
@@ -220,10 +225,12 @@ def _few(text: bytes, mark: bytes) -> int:
     return (len(text) - len(text.replace(mark, b"", _FEW))) // len(mark)
 
 
-def dumps(value: object) -> bytes:
+def dumps(value: object, *, was_read: bool = False) -> bytes:
     """Encode one JSON value; raise BadMessage for what JSON can't say.
 
     Half a surrogate pair goes out as U+FFFD. orjson's nesting bound (254) is ours.
+
+    was_read: it is what `loads` gave, so no NaN is looked for, which takes 10 ms for a text of 49,000 nulls.
     """
     try:
         text = orjson.dumps(value)
@@ -238,7 +245,7 @@ def dumps(value: object) -> bytes:
             raise BadMessage(text="Not JSON") from None
         return encoded
     # orjson writes null for NaN and Infinity, which only our own callers can hand in.
-    if b"null" in text and _has_no_number(value):
+    if not was_read and b"null" in text and _has_no_number(value):
         raise BadMessage(text="Not JSON: NaN and Infinity are no values of it")
     # A copy of the right size. orjson's own lies in a buffer of 4 KiB that is cut to size but leaves a hole
     # which nothing fills: each publication that a history keeps would take a page of memory.
@@ -258,11 +265,14 @@ def dumps_all(values: Sequence[Message]) -> bytes:
 
 def looks_like_json(body: bytes) -> bool:
     """Whether a request body is JSON rather than a form, whatever its Content-Type says."""
-    return body.lstrip(_BOM + b" \t\r\n").startswith(_JSON_STARTS)
+    # Of blanks alone: where they are named each byte is looked up, and a megabyte of them took 2 ms.
+    return body.removeprefix(_BOM).lstrip().startswith(_JSON_STARTS)
 
 
-def parse_batch(text: bytes | str, most: int = MAX_VALUES) -> list[Any]:
-    """The messages of a body: an array's elements, or the one object it is. most: values it may have.
+def parse_batch(text: bytes | str, most: int = MAX_VALUES, halves: int = MAX_HALVES) -> list[Any]:
+    """The messages of a body: an array's elements, or the one object it is.
+
+    most, halves: values that it may have, and halves of surrogate pairs that are replaced in it.
 
     Elements that aren't objects are kept, for each gets its own error. Raises BadMessage for
     anything else, TooDense among it; an empty array is returned as such (old Faye clients send it to keep alive).
@@ -270,7 +280,7 @@ def parse_batch(text: bytes | str, most: int = MAX_VALUES) -> list[Any]:
     if isinstance(text, bytes) and text.startswith(_BOM):
         text = text[len(_BOM) :]
     check_values(text, most)
-    value = loads(text)
+    value = loads(text, halves)
     if isinstance(value, list):
         return value
     if isinstance(value, dict):
@@ -286,7 +296,13 @@ def is_deeper(value: object, limit: int) -> bool:
         depth += 1
         if depth > limit:
             return True
-        level = [child for each in containers for child in (each.values() if isinstance(each, dict) else each)]
+        level = [
+            child
+            for each in containers
+            for child in (each.values() if isinstance(each, dict) else each)
+            # A fifth of the time of `isinstance`, and most are scalars: 49,000 numbers took 5 ms.
+            if type(child) not in _SCALARS
+        ]
     return False
 
 
@@ -299,8 +315,10 @@ def _has_no_number(value: object) -> bool:
     """Whether there is a NaN or an Infinity in a value that orjson took, so nested 254 deep at the most."""
     if isinstance(value, float):
         return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(map(_has_no_number, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_has_no_number, value))
+    if isinstance(value, dict | list | tuple):
+        inside = value.values() if isinstance(value, dict) else value
+        # A call for each scalar took 10 ms for 49,000 nulls.
+        if not all(map(math.isfinite, [each for each in inside if type(each) is float])):
+            return True
+        return any(_has_no_number(each) for each in inside if type(each) not in _SCALARS)
     return False

@@ -17,8 +17,18 @@ from ..bayeux import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadEncoding, BadMessage, TooLarge
 from ..peers import Peer
 from ..polls import Poll
-from ..protocol.escapes import unescaped
-from ..protocol.messages import MAX_VALUES, client_in, dumps, join, looks_like_json, parse_batch, skimmed
+from ..protocol import escapes
+from ..protocol.messages import (
+    MAX_HALVES,
+    MAX_VALUES,
+    check_values,
+    client_in,
+    dumps,
+    join,
+    looks_like_json,
+    parse_batch,
+    skimmed,
+)
 from .answers import NO_STORE, Answer, response, script, text
 from .bodies import SMALL_BYTES, read_body
 from .browsers import browser_of
@@ -30,6 +40,9 @@ from .origins import PREFLIGHT
 #: Faye's callback grammar; CometD bounds the length at 64, we at 128.
 _CALLBACK = re.compile(r"[a-z_$][a-z0-9_$]*(\.[a-z_$][a-z0-9_$]*)*", re.IGNORECASE)
 _MAX_CALLBACK = 128
+
+#: A blank, as forms have it. `replace` takes 5 ns for each that it finds, 5 ms for a megabyte of them.
+_PLUS = bytes.maketrans(b"+", b" ")
 
 #: Fields of a form; each of its messages may have one.
 MAX_FIELDS = 1000
@@ -152,7 +165,7 @@ class Polling:
             return response(_text(400, "Bad request: jsonp is not the name of a function", {}))
         try:
             most = self._node.bayeux.limits.max_values
-            messages = [message for each in texts for message in parse_batch(each, most)]
+            messages = _parse_all(texts, most)
         except BadMessage as error:
             return response(_text(400, error.wire(), {}))
         if not messages:
@@ -229,7 +242,7 @@ def replied(cors: dict[str, str]) -> dict[str, str]:
 
 
 def parse_body(body: bytes, most: int = MAX_VALUES) -> list[object]:
-    """The messages of a POST body; raises BadMessage. most: values that a text in it may have.
+    """The messages of a POST body; raises BadMessage. most: values that it may have.
 
     JSON if it looks like it (python-bayeux sends no Content-Type, Faye's cross-origin transport
     text/plain), else a form whose `message` fields, each a message or an array, count in order.
@@ -244,7 +257,17 @@ def parse_body(body: bytes, most: int = MAX_VALUES) -> list[object]:
         raise BadMessage(text="Neither JSON nor a form") from None
     if not texts:
         raise BadMessage("message", text="Missing field")
-    return [message for each in texts for message in parse_batch(each, most)]
+    return _parse_all(texts, most)
+
+
+def _parse_all(texts: list[str], most: int) -> list[object]:
+    """The messages of several texts. They may have as much in all as one: 999 fields of a form, each with as much as a
+    text may have, were one piece of 160 ms.
+    """
+    if len(texts) > 1:
+        check_values(",".join(texts), most)
+    halves = max(1, MAX_HALVES // len(texts))
+    return [message for each in texts for message in parse_batch(each, most, halves)]
 
 
 def messages_of_form(body: bytes) -> list[str]:
@@ -254,21 +277,31 @@ def messages_of_form(body: bytes) -> list[str]:
     if len(parts) > MAX_FIELDS:
         raise ValueError("too many fields")
     texts = []
+    slow = 0
+
+    def unescaped(text: bytes) -> bytes:
+        nonlocal slow
+        text = text.translate(_PLUS)
+        found = escapes.quickly(text)
+        if found is None:
+            slow += len(text)
+            # Of all fields together: 128 of 8 KiB with a sign that escapes nothing took 80 ms.
+            if slow > escapes.SHORT:
+                raise ValueError("a % that escapes nothing")
+            found = escapes.unescaped(text)
+        return found
+
     for part in parts:
         name, equals, value = part.partition(b"=")
         if not equals:
             raise ValueError("a field without =")
         if value:
             # Bad UTF-8 in any of them makes it no form.
-            name, value = _unescaped(name), _unescaped(value)
+            name, value = unescaped(name), unescaped(value)
             text = value.decode()
             if name.decode() == "message":
                 texts.append(text)
     return texts
-
-
-def _unescaped(text: bytes) -> bytes:
-    return unescaped(text.replace(b"+", b" "))
 
 
 def _text(status: int, words: str, headers: dict[str, str], *, close: bool = False) -> Answer:

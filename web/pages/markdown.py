@@ -23,7 +23,8 @@ DEPTH = 20
 
 # What the parser stops at, each a few microseconds.
 _MARKS = "*_`~<>|!&\\[]:@"
-_DELIMITERS = re.compile(r"^[ >\t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t:-]*)?$", re.MULTILINE)
+# Brackets, and what begins an address.
+_ADDRESSES = ("[", "://", "www.", "@", "mailto:", "xmpp:")
 # Markers without a space between them are text, but a parser has to find that out.
 _PREFIX = re.compile(r"^(?:[ \t]*(?:>|[-+*](?=[ \t]|$)|\d{1,9}[.)](?=[ \t]|$)))+", re.MULTILINE)
 _MARKER = re.compile(r"[>+*.)-]")
@@ -69,7 +70,7 @@ def check(text: str, bounds: Bounds) -> None:
     least("characters", len(text), bounds.characters)
     least("lines", text.count("\n") + 1, bounds.lines)
     least("signs of Markdown (such as * _ ` < |)", sum(text.count(mark) for mark in _MARKS), bounds.marks)
-    least("brackets and addresses", sum(text.count(each) for each in ("[", "://", "www.", "@")), bounds.brackets)
+    least("brackets and addresses", sum(text.count(each) for each in _ADDRESSES), bounds.brackets)
     least("signs of tags (<)", text.count("<"), bounds.tags)
     if any(len(_MARKER.findall(found[0])) > DEPTH for found in _PREFIX.finditer(text)):
         raise TextError(_TOO_DEEP)

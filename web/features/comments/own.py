@@ -10,7 +10,7 @@ from ...pages import keys
 from ...pages.requests import VISITOR, clean_long, json_response, read_fields, redirect, wants_json
 from ...pages.templating import render
 from . import mails
-from .forms import CommentForm, text_error
+from .forms import CommentForm, rendered
 from .hints import as_data
 from .mails import seals
 from .models import MAX_COMMENT, Comment, Record, Status
@@ -66,12 +66,12 @@ async def show_edit(request: web.Request) -> web.StreamResponse:
 async def post_edit(request: web.Request) -> web.StreamResponse:
     """POST /comments/{id}/edit: other words."""
     text = await clean_long((await read_fields(request)).get("text", ""), MAX_COMMENT)
-    wrong = text_error(text)
+    html, wrong = await rendered(text)
     try:
         async with request.app[keys.database].saving() as session:
             comment, owner = await _own(request, session, lock=True)
             if wrong is None:
-                edit(comment, text, now())
+                edit(comment, text, html, now())
     except web.HTTPException as error:
         return await kept_text(request, error)
     if wrong is None:

@@ -81,6 +81,7 @@ async def create(
         answers_id=None if parent is None or parent.id == root else parent.id,
         name=form.name,
         text=form.text,
+        html=form.html or shown(form.text),
         status=_STATUS[verdict.decision],
         posted_at=now(),
         edition=1,
@@ -121,10 +122,10 @@ async def _count_reply(session: AsyncSession, comment: Comment, by: int) -> None
             parent.edition += 1
 
 
-def edit(comment: Comment, text: str, when: datetime) -> None:
-    """Give a comment other words."""
+def edit(comment: Comment, text: str, html: str, when: datetime) -> None:
+    """Give a comment other words. html: what they become (`forms.rendered`)."""
     if comment.text != text:
-        comment.text, comment.html, comment.html_version = text, shown(text), VERSION
+        comment.text, comment.html, comment.html_version = text, html, VERSION
         comment.edited_at = when
         comment.edition += 1
 

@@ -21,7 +21,8 @@ from web.features.headsup.forges.signatures import BadSignature
 from web.features.headsup.payloads import claims_of
 from web.features.headsup.recipients import parse_recipients
 from web.features.podcasts.addresses import BadUrl, canonical
-from web.features.podcasts.mine import MOST_IMPORTED
+from web.features.podcasts.mine import MOST_IMPORTED, _entries
+from web.features.podcasts.names import plain
 from web.features.podcasts.opml import BadOpml, read_opml
 from web.pages.markdown import COMMENT, TextError, check
 from web.pages.requests import MAX_FORM
@@ -128,3 +129,43 @@ def test_lists_of_other_players(outline: str) -> None:
     """3,000 hosts in other alphabets were 68 ms, and then the list was refused for its length."""
     body = f"<opml>{outline * (MAX_FORM // len(outline.encode()) - 1)}</opml>".encode()
     assert took(lambda: read_opml(body, MOST_IMPORTED)) < 2 * ALLOWED
+
+
+@pytest.mark.parametrize("digit", ["\u0661", "\u06f1", "a\u0661"])
+def test_domains_of_digits_in_other_alphabets(digit: str) -> None:
+    """At each of 250 Arabic digits all others were looked at: 5 ms for an address of mail, or of a feed."""
+    domain = digit * (250 // len(digit))
+    assert took(lambda: parse_address(f"a@{domain}")) < ALLOWED / 4
+    assert took(lambda: parse_address(f"a@{'.'.join([digit * 20] * 5)}")) < ALLOWED / 2
+    with pytest.raises(BadUrl):
+        canonical(f"http://{domain}.example/")
+
+
+@pytest.mark.parametrize("most", [80, 500])
+def test_names_with_beginnings_of_comments(most: int) -> None:
+    """The end of each was looked for: 5 to 24 ms for one name, 150 for the list of another player."""
+    for piece in ("<!--", "<!-- ", "<a", "</", "<!-->"):
+        assert took(lambda piece=piece: plain(piece * 5_000, most)) < ALLOWED / 4
+    assert plain("<!-- a --><b>b</b> <!-- c <i>d</i> <!-- --> e <!-- f", 80) == "b e <!-- f"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<opml>" + f"<outline xmlurl='x:{'&lt;!--' * 250}'/>" * 100 + "</opml>",
+        "<!DOCTYPE opml [<!ATTLIST a "
+        + " ".join(f"b{number:x} CDATA ''" for number in range(7_000))
+        + ">]><opml>"
+        + "<a/>" * 1_900
+        + "</opml>",
+    ],
+    ids=["comments", "defaults"],
+)
+def test_lists_that_are_made_to_take_long(body: str) -> None:
+    """7,000 attributes that an element has by default were given to each of 1,900 elements: 1.2 s."""
+    assert took(lambda: read_opml(body.encode()[:MAX_FORM], MOST_IMPORTED)) < 4 * ALLOWED
+
+
+async def test_lists_of_other_players_are_read_while_others_have_their_turn() -> None:
+    hosts = "".join(f"<outline xmlurl='http://{'é.' * 30}a/{number}'/>" for number in range(100))
+    assert await longest(lambda: asyncio.create_task(_entries({"opml": f"<opml>{hosts}</opml>"}))) < ALLOWED

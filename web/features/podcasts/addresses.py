@@ -6,13 +6,10 @@ import ipaddress
 import re
 from urllib.parse import parse_qsl, quote, urljoin, urlsplit, urlunsplit
 
-import idna
+from ...services.domains import MAX_DOMAIN, to_ascii
 
 #: Characters of a feed's URL.
 MAX_URL = 2000
-
-#: Characters of a host (RFC 1035 §3.1).
-_MAX_HOST = 253
 
 #: Schemes of players, for `http`.
 _SCHEMES = {"feed": "http", "itpc": "http", "pcast": "http", "podcast": "http", "itms-podcast": "http"}
@@ -138,12 +135,12 @@ def without_query(url: str) -> str:
 
 
 def _ascii(host: str) -> str:
-    if len(host) > _MAX_HOST:
+    if len(host) > MAX_DOMAIN:
         # What is in other alphabets is composed first, in time with the square of how many marks stand on a letter.
         raise BadUrl("this is no URL: its host is none")
     if ":" in host:
         return f"[{host}]"
     try:
-        return host.lower() if host.isascii() else idna.encode(host, uts46=True).decode()
-    except idna.IDNAError:
+        return host.lower() if host.isascii() else to_ascii(host)
+    except ValueError:
         raise BadUrl("this is no URL: its host is none") from None

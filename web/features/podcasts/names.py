@@ -8,7 +8,7 @@ import unicodedata
 
 MAX_SLUG = 80
 
-_TAG = re.compile(r"<!--.*?-->|</?[A-Za-z][^<>]*>", re.DOTALL)
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 #: Controls, and what turns the direction of the text after it: an element with dir="auto" sets it apart instead.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
@@ -22,9 +22,19 @@ def plain(text: str | None, most: int) -> str:
         found = " ".join(text[: most * 8 + 1000].split())
         return found if len(found) <= most else found[: most - 1].rstrip() + "…"
     # Tags and entities may make it longer; the rest of it is not looked at.
-    found = _TAG.sub(" ", text[: most * 8 + 1000])
+    found = _untagged(text[: most * 8 + 1000])
     found = " ".join(_UNFIT.sub("", html.unescape(found)).split())
     return found if len(found) <= most else found[: most - 1].rstrip() + "…"
+
+
+def _untagged(text: str) -> str:
+    """A text with blanks for its tags and comments."""
+    kept = []
+    # An expression would look for the end of a comment at each beginning of one that has none.
+    while (begin := text.find("<!--")) >= 0 and (end := text.find("-->", begin + 4)) >= 0:
+        kept.append(text[:begin])
+        text = text[end + 3 :]
+    return " ".join(_TAG.sub(" ", each) for each in (*kept, text))
 
 
 def folded(text: str) -> str:

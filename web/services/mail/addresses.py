@@ -6,8 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-import idna
-
+from ..domains import to_ascii
 from .headers import CONTROLS, DIRECTIONS, NO_CHARACTERS, header_text, phrase
 
 #: Of an address in all, in octets, and of what is before the @ (RFC 5321 4.5.3.1).
@@ -68,8 +67,8 @@ def parse_address(text: str) -> Address:
     if not local.isascii() and not all(_is_word(letter) for letter in local if not letter.isascii()):
         raise BadAddress("what is before the @ has no letters of an alphabet")
     try:
-        ascii_domain = idna.encode(domain, uts46=True).decode().lower()
-    except (idna.IDNAError, UnicodeError):
+        ascii_domain = to_ascii(domain)
+    except ValueError:
         raise BadAddress("what is after the @ is no domain") from None
     top = ascii_domain.rpartition(".")[2]
     if "." not in ascii_domain or ascii_domain.startswith(".") or top.isdigit() or ascii_domain.endswith("."):

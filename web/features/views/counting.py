@@ -26,8 +26,8 @@ from .totals import Totals
 
 logger = logging.getLogger(__name__)
 
-#: Views added up before the loop gets its turn: some 2 ms.
-_TURN = 500
+#: Views added up before the loop gets its turn: up to 8 µs each.
+_TURN = 100
 
 #: Seconds before midnight from which on the next day's salt is asked for.
 _EARLY = 600.0

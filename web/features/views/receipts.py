@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from .callers import hashed
@@ -40,7 +41,7 @@ def judge(event: Any, *, source: str, now: float, salts: Mapping[int, bytes], ki
     id = given if isinstance(given, str) and 0 < len(given) <= MAX_ID else None
     if given is not None and id is None:
         return Judged(None, f"id: is text of 1 to {MAX_ID} characters")
-    if unknown := sorted(str(name)[:30] for name in event if name not in FIELDS):
+    if unknown := sorted(islice((str(name)[:30] for name in event if name not in FIELDS), 20)):
         return Judged(None, f"{unknown[0]}: is no field; there are {', '.join(sorted(FIELDS))}", id)
     problem, view = _read(event, source, now, salts, kinds)
     if view is None:
@@ -53,8 +54,8 @@ def _read(
     event: Mapping[str, Any], source: str, now: float, salts: Mapping[int, bytes], kinds: Kinds
 ) -> tuple[str, View | None]:
     name = event.get("endpoint")
-    match = _ENDPOINT.fullmatch(name) if isinstance(name, str) else None
-    if match is None or match[1] not in METHODS or len(match[0]) > MAX_ENDPOINT or not match[0].isprintable():
+    match = _ENDPOINT.fullmatch(name) if isinstance(name, str) and len(name) <= MAX_ENDPOINT else None
+    if match is None or match[1] not in METHODS or not match[0].isprintable():
         return "endpoint: is a method and a route, without a query, such as GET /api/songs/{id}", None
     status = event.get("status", 200)
     if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:

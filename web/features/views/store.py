@@ -6,10 +6,13 @@ that no two workers wait for each other.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from heapq import merge
+from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import Table, func, select, tuple_
@@ -25,6 +28,9 @@ from .totals import HOUR, Endpoint, Totals
 #: took 18 ms.
 ROWS = 100
 
+#: Sums that are looked at in one go.
+_TURN = 500
+
 Ids = dict[Endpoint, int]
 T = TypeVar("T")
 
@@ -35,51 +41,76 @@ def moment(seconds: float) -> datetime:
 
 
 async def write(session: AsyncSession, totals: Totals, ids: Ids) -> None:
-    """Add sums to the tables. ids: of endpoints, remembered by the caller; forget them if the transaction fails."""
+    """Add sums to the tables. ids: of endpoints, remembered by the caller; forget them if the transaction fails.
+
+    totals: nobody may add to them meanwhile.
+    """
     known = await _find(session, totals.seen, ids)
     counts: Counter[tuple[Any, ...]] = Counter()
     micros: Counter[tuple[Any, ...]] = Counter()
-    for count, calls in totals.calls.items():
+    async for count, calls in _in_turns(totals.calls.items()):
         for seconds in (HOUR, DAY):
             key = (seconds, count.hour // seconds * seconds, known[count.endpoint], count.kind, count.status)
             counts[key] += calls
             micros[key] += totals.micros[count]
     times: Counter[tuple[Any, ...]] = Counter()
-    for time, calls in totals.times.items():
+    async for time, calls in _in_turns(totals.times.items()):
         for seconds in (HOUR, DAY):
             times[seconds, time.hour // seconds * seconds, known[time.endpoint], time.bucket] += calls
     await _add(
         session,
         ViewCount,
         ("seconds", "start", "endpoint_id", "kind", "status"),
-        {key: {"calls": calls, "micros": micros[key]} for key, calls in counts.items()},
+        ((key, (calls, micros[key])) for key, calls in counts.items()),
+        ("calls", "micros"),
     )
     await _add(session, ViewTime, ("seconds", "start", "endpoint_id", "bucket"), _calls(times))
-    callers = {
-        (call.day, known[call.endpoint], call.kind, call.caller): number for call, number in totals.callers.items()
-    }
-    await _add(session, ViewCaller, ("start", "endpoint_id", "kind", "caller"), _calls(callers))
+    callers = (
+        ((call.day, known[call.endpoint], call.kind, call.caller), (number,)) for call, number in totals.callers.items()
+    )
+    await _add(session, ViewCaller, ("start", "endpoint_id", "kind", "caller"), callers)
     await _add(session, ViewMinute, ("start", "kind"), _calls(totals.minutes))
 
 
-def _calls(sums: Mapping[Any, int]) -> dict[tuple[Any, ...], dict[str, int]]:
-    return {key: {"calls": calls} for key, calls in sums.items()}
+#: Of one sum the key of its row, and what is added to that row.
+_Sum = tuple[tuple[Any, ...], tuple[int, ...]]
+
+
+def _calls(sums: Mapping[Any, int]) -> Iterator[_Sum]:
+    return ((key, (calls,)) for key, calls in sums.items())
+
+
+async def _in_turns(all: Iterable[T]) -> AsyncIterator[T]:
+    """All, while others are served in between."""
+    for number, each in enumerate(all, 1):
+        yield each
+        if number % _TURN == 0:
+            await asyncio.sleep(0)
 
 
 async def _add(
-    session: AsyncSession, model: type[Base], key: tuple[str, ...], sums: Mapping[tuple[Any, ...], Mapping[str, int]]
+    session: AsyncSession,
+    model: type[Base],
+    key: tuple[str, ...],
+    sums: Iterable[_Sum],
+    names: tuple[str, ...] = ("calls",),
 ) -> None:
-    """Add to the rows with these keys, or make them."""
-    rows = []
-    for values in sorted(sums):
-        row = dict(zip(key, values, strict=True))
-        row["start"] = moment(row["start"])
-        rows.append(row | dict(sums[values]))
-    if not rows:
+    """Add to the rows with these keys, or make them, in the order of the keys."""
+    # Who calls may be another each time: to sort 100,000 callers, and to make their rows, took 0.4 s in one go.
+    runs: list[list[_Sum]] = []
+    left = iter(sums)
+    while run := sorted(islice(left, _TURN)):
+        runs.append(run)
+        await asyncio.sleep(0)
+    if not runs:
         return
-    statement = _adding(_dialect(session), model, key, tuple(sums[next(iter(sums))]))
-    for part in in_parts(rows):
-        await session.execute(statement, part)
+    statement = _adding(_dialect(session), model, key, names)
+    ordered = merge(*runs)
+    while part := list(islice(ordered, ROWS)):
+        rows = [dict(zip(key, values, strict=True)) | dict(zip(names, added, strict=True)) for values, added in part]
+        for row in rows:
+            row["start"] = moment(row["start"])
+        await session.execute(statement, rows)
 
 
 # A statement is for any number of rows: made of their values it would be compiled anew each time, for 20 ms. They are
@@ -133,8 +164,8 @@ async def _find(session: AsyncSession, seen: Mapping[Endpoint, tuple[float, floa
 
 async def add_crowds(session: AsyncSession, crowds: Mapping[tuple[datetime, int, str], int]) -> None:
     """Add numbers of callers, by day, endpoint and kind."""
-    sums = {(start.timestamp(), id, kind): {"callers": count} for (start, id, kind), count in crowds.items()}
-    await _add(session, ViewCrowd, ("start", "endpoint_id", "kind"), sums)
+    sums = (((start.timestamp(), id, kind), (count,)) for (start, id, kind), count in crowds.items())
+    await _add(session, ViewCrowd, ("start", "endpoint_id", "kind"), sums, ("callers",))
 
 
 def _dialect(session: AsyncSession) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -232,6 +233,8 @@ class Finder:
                 first = next((each for each in made if not each.is_part), made[0])
                 parts = tuple(each for each in made if each is not first)[:PARTS]
                 results.append(replace(first, parts=parts))
+            # Each may have as many texts as it shows, of which the longest takes a millisecond.
+            await asyncio.sleep(0)
         return results, gone
 
     async def _look(self, stored: Any) -> dict[tuple[str, int], Shown]:

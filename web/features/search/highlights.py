@@ -18,8 +18,10 @@ from .tokens import TWO, Token, fold_in_place, stem, tokens
 #: Characters of a piece, and of a text that are looked at.
 PIECE = 200
 _LOOKED = 20_000
-#: Places that are looked for in one text.
+#: Places that are looked for in one text, and those that are looked at for that, some microseconds each: of a word of
+#: one or two letters each other word may be one.
 _MOST = 100
+_TRIED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ def places(text: str, wanted: Wanted) -> Iterator[Place]:
     text = text[:_LOOKED]
     looked = fold_in_place(text)
     may_be = _may_be(wanted)
-    at = found = 0
-    while found < _MOST and (begun := may_be.search(looked, at)) is not None:
+    at = found = tried = 0
+    while found < _MOST and tried < _TRIED and (begun := may_be.search(looked, at)) is not None:
         # The whole run of letters around it, taken apart as it was for the index.
         start = begun.start()
         while start > 0 and not text[start - 1].isspace() and start > at and begun.start() - start < 80:
@@ -90,6 +92,7 @@ def places(text: str, wanted: Wanted) -> Iterator[Place]:
                 yield from _narrowed(text, start + token.start, start + token.end, token, wanted)
                 found += 1
         at = max(end, at + 1)
+        tried += 1
 
 
 def runs(text: str, found: Sequence[Place]) -> list[tuple[str, ...]]:

@@ -6,10 +6,8 @@ Lucene suggester's: 1 - edits / length. A wrong first letter counts as two edits
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Literal
 
 from rapidfuzz.distance import OSA
@@ -221,27 +219,31 @@ def _combined(words: Sequence[str], changes: Collection[Change], found: Lookups)
     places = sorted(by_place)
     if not places:
         return
-    number = count()
-    # (-score, tie, place reached, index in places, changes)
-    heap: list[tuple[float, int, int, int, tuple[Change, ...]]] = [(-1.0, next(number), 0, 0, ())]
-    made = 0
-    while heap and made < 2 * MOST:
-        cost, _, reached, index, chosen = heapq.heappop(heap)
-        if index == len(places):
-            if chosen:
-                made += 1
-                yield Spelling(round(-cost, 3), _changed(words, chosen), chosen)
-            continue
-        place = places[index]
-        if place < reached:
-            heapq.heappush(heap, (cost, next(number), reached, index + 1, chosen))
-            continue
-        for change in by_place[place]:
-            after = place + change.count
-            heapq.heappush(heap, (cost * change.score, next(number), after, index + 1, (*chosen, change)))
+    # The best by where they may go on; what is none of the best there becomes none later. To follow the best of all
+    # first looked at most combinations: 10 words with six changes each were 4 s, 11 words 18.
+    most = 2 * MOST + 1
+    readings: dict[int, list[tuple[float, tuple[Change, ...]]]] = {0: [(1.0, ())]}
+    for place in places:
+        longer: dict[int, list[tuple[float, tuple[Change, ...]]]] = {}
         # A word that is nowhere finds nothing as it is; one that is there may well be meant.
         stays = 0.5 if is_unknown(words[place], found.known) else 0.97
-        heapq.heappush(heap, (cost * stays, next(number), reached, index + 1, chosen))
+        for reached, some in readings.items():
+            if place < reached:
+                longer.setdefault(reached, []).extend(some)
+                continue
+            for score, chosen in some:
+                for change in by_place[place]:
+                    after = place + change.count
+                    longer.setdefault(after, []).append((score * change.score, (*chosen, change)))
+                longer.setdefault(place + 1, []).append((score * stays, chosen))
+        readings = {reached: sorted(some, key=_worst)[:most] for reached, some in longer.items()}
+    whole = sorted((each for some in readings.values() for each in some if each[1]), key=_worst)
+    for score, chosen in whole[: 2 * MOST]:
+        yield Spelling(round(score, 3), _changed(words, chosen), chosen)
+
+
+def _worst(reading: tuple[float, tuple[Change, ...]]) -> float:
+    return -reading[0]
 
 
 def _changed(words: Sequence[str], changes: Sequence[Change]) -> tuple[str, ...]:

@@ -25,6 +25,10 @@ PROMPT = 1024 * 1024
 #: Bytes from which on that is done in a thread.
 SMALL = 32 * 1024
 
+#: Lists and objects of a body from which on it is too: each commit of a list costs 3 µs, whatever is in it. 10,900
+#: empty ones are 32 kB, and took 36 ms; a megabyte of them a second.
+_FEW = 300
+
 #: Commits without a remark that are kept for the log, of each rule.
 _MISSED = 50
 
@@ -37,6 +41,11 @@ class Judged:
     push: Push
     found: Found
     missed: int = 0
+
+
+def is_small(body: bytes) -> bool:
+    """Whether a body is parsed in a moment."""
+    return len(body) <= SMALL and body.count(b"{") + body.count(b"[") <= _FEW
 
 
 def pack(body: bytes) -> bytes:

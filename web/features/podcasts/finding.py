@@ -5,7 +5,7 @@ Behind `Names.find`, so that a search of the whole site can take its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz, process
@@ -22,6 +22,9 @@ MAX_QUESTION = 100
 _ALIKE = 78.0
 #: The same for a part of it.
 _ALIKE_PART = 80.0
+
+#: Names that are looked at in one go: up to 2 µs each, and anybody may add podcasts.
+_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,8 @@ class Names:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def find(self, question: str, most: int = MOST) -> tuple[list[int], int]:
-        """Ids of podcasts, the best first, and how many there are in all.
+    def find(self, question: str, most: int = MOST) -> Generator[None, None, tuple[list[int], int]]:
+        """Ids of podcasts, the best first, and how many there are in all; in steps, between which others are served.
 
         First those in whose names the words stand side by side, the last one perhaps only begun; then those that have
         all of the words somewhere; if there is none, those that are spelt alike.
@@ -60,7 +63,9 @@ class Names:
         side: list[int] = []
         some: list[int] = []
         words = [f" {word}" for word in wanted.split()]
-        for id, name in zip(self._ids, self._folded, strict=True):
+        for number, (id, name) in enumerate(zip(self._ids, self._folded, strict=True), 1):
+            if number % _AT_ONCE == 0:
+                yield
             at = name.find(begun)
             if at == 0:
                 (exact if len(name) == len(begun) + 1 else first).append(id)
@@ -70,16 +75,21 @@ class Names:
                 some.append(id)
         found = exact + first + side + some
         if not found and len(wanted) >= 3:
-            found = self._alike(wanted, most)
+            found = yield from self._alike(wanted, most)
         return found[:most], len(found)
 
-    def _alike(self, wanted: str, most: int) -> list[int]:
+    def _alike(self, wanted: str, most: int) -> Generator[None, None, list[int]]:
         best: dict[int, float] = {}
         # The name may go on where the question ends; a short name within a long question is no match.
         for scorer, cutoff, part in ((fuzz.ratio, _ALIKE, 1.0), (fuzz.partial_ratio, _ALIKE_PART, 0.98)):
-            found = process.extract(wanted, self._bare, scorer=scorer, processor=None, limit=50, score_cutoff=cutoff)
-            for name, score, place in found:
-                if part == 1.0 or len(name) >= len(wanted):
-                    best[place] = max(best.get(place, 0.0), score * part)
+            found: list[tuple[float, int]] = []
+            for begin in range(0, len(self._bare), _AT_ONCE):
+                some = self._bare[begin : begin + _AT_ONCE]
+                alike = process.extract(wanted, some, scorer=scorer, processor=None, limit=50, score_cutoff=cutoff)
+                found += ((-score, begin + place) for _, score, place in alike)
+                yield
+            for score, place in sorted(found)[:50]:
+                if part == 1.0 or len(self._bare[place]) >= len(wanted):
+                    best[place] = max(best.get(place, 0.0), -score * part)
         ranked = sorted(best, key=lambda place: (-best[place], place))
         return [self._ids[place] for place in ranked[:most]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -37,13 +39,20 @@ async def by_name(request: web.Request, question: str, most: int = MOST) -> tupl
     async def make(reading: Reading) -> Names:
         reading.follow(PODCASTS)
         async with request.app[keys.database].reading() as session:
-            rows = await session.execute(
-                select(Podcast.id, Podcast.name, Podcast.times_picked).where(Podcast.is_listed)
-            )
-            return Names(Name(*row) for row in rows)
+            asked = select(Podcast.id, Podcast.name, Podcast.times_picked).where(Podcast.is_listed)
+            rows = (await session.execute(asked)).all()
+        # 3 µs each.
+        return await asyncio.to_thread(lambda: Names(Name(*row) for row in rows))
 
     found, _ = await request.app[names].get("names", make)
-    return found.find(question, most)
+    steps = found.find(question, most)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: tuple[list[int], int] = end.value
+            return value
+        await asyncio.sleep(0)
 
 
 def as_url(question: str) -> str | None:

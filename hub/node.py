@@ -57,7 +57,7 @@ from .session_store import SessionStore
 from .sessions import Answers, Batch, Hold, Link, Registry, Session
 from .tentative import Tentative
 from .tops import Tops
-from .turns import PIECE, Turns
+from .turns import FEW, PIECE, Turns
 from .usual import Usual
 from .wheel import Wheel
 
@@ -562,9 +562,7 @@ class Node:
             logger.debug("kicks not read")
             self.wheel.add(self.time() + KICKS_AGAIN_SECONDS, self._kicks_due, None)
             return
-        for session in list(self.registry.sessions.values()):
-            if self._was_sent_away(session):
-                self.end_session(session, "kicked")
+        self._send_away([session for session in self.registry.sessions.values() if self._was_sent_away(session)])
 
     def _kicks_due(self, _: None) -> None:
         self.spawn(self._learn_kicks_again())
@@ -581,9 +579,24 @@ class Node:
             told = loads(publication.data)
             user = told["user"]
             self.bayeux.access.revoke(user, told["at"])
-            for session in list(self.registry.sessions.values()):
-                if session.user == user or (session.grant is not None and session.grant.user == user):
-                    self.end_session(session, "kicked")
+            theirs = [
+                session
+                for session in self.registry.sessions.values()
+                if session.user == user or (session.grant is not None and session.grant.user == user)
+            ]
+            self._send_away(theirs)
+
+    def _send_away(self, sessions: list[Session]) -> None:
+        """End these sessions: a few at once, more in pieces. Ten thousand of one user took 56 ms."""
+
+        def end_some() -> bool:
+            for session in sessions[-FEW:]:
+                self.end_session(session, "kicked")
+            del sessions[-FEW:]
+            return bool(sessions)
+
+        if end_some():
+            self.turns.begin(end_some)
 
     def subscribers(self, channel: str) -> int:
         """How many sessions of this process a publication of the channel reaches."""

@@ -14,6 +14,10 @@ from aiohttp import hdrs, web
 #: Characters of a Content-Type that is looked at; a browser's longest, of a form in parts, has 80.
 MAX_TYPE = 200
 
+#: Cookies of a line that are looked at; browsers keep 180 of a site. A head of 30,000 semicolons took 1.2 ms for each
+#: of ours that was looked for.
+_MOST_COOKIES = 500
+
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~\-]+"
 # RFC 9110 §8.3.1.
 _TYPE = re.compile(rf"[ \t]*({_TOKEN}/{_TOKEN})[ \t]*(;.*)?", re.DOTALL)
@@ -33,10 +37,10 @@ def charset(request: web.BaseRequest) -> str:
 
 
 def cookie(request: web.BaseRequest, name: str) -> str:
-    """The value of a cookie, "" without one. Of several that have the name, the last."""
+    """The value of a cookie, "" without one. Of several that have the name, the last; of many the last count."""
     value, begins = "", f"{name}="
     for line in request.headers.getall(hdrs.COOKIE, ()):
-        for part in line.split(";") if begins in line else ():
+        for part in line.rsplit(";", _MOST_COOKIES)[-_MOST_COOKIES:] if begins in line else ():
             if begins in part and (part := part.strip(" \t")).startswith(begins):
                 value = part[len(begins) :]
     return value

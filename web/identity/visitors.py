@@ -35,6 +35,10 @@ _DEVICE_AUDIENCE = "fanfare-device"
 DEVICE_LIFE = 400 * 24 * 3600
 
 
+#: Characters of a cookie of ours.
+_MAX_COOKIE = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """One browser. id: random, changed when it signs in. expires and began (its first cookie): seconds since 1970."""
@@ -72,7 +76,8 @@ class Signer:
     def read(self, request: web.Request) -> Visitor | None:
         """The visitor a request's cookie names; None without one, or with one that is not ours or too old."""
         text = heads.cookie(request, self.cookie)
-        if not text:
+        # Ours have some 200 characters; to take one of 30,000 apart, whoever made it, takes more than a millisecond.
+        if not text or len(text) > _MAX_COOKIE:
             return None
         try:
             claims = jwt.decode(

@@ -789,8 +789,11 @@ class Node:
 
     def receive(self, publications: Sequence[Publication]) -> None:
         """Take what the broker accepted, and deliver it."""
-        if self.broker.keeps_sessions and self._streamed and self.broker.life != self._life:
-            self._hold_streams_back()
+        if self.broker.keeps_sessions and self._streamed:
+            life = self.broker.life
+            # Where nothing came since the last lease began, the one before it is all that was seen here.
+            if life != self._life or not life:
+                self._hold_streams_back()
         self.counters.received += len(publications)
         if self.published:
             heard, publications = publications, self._pass_out(publications)
@@ -1142,8 +1145,11 @@ class Node:
 
         One that was carried is the business of the worker that it came through: that may have had it done elsewhere
         while this one stood still, and answered. Done again, a subscribe would undo what its client asked for since.
+        Nor is it that of a link that has gone: its client asks again where it is now.
         """
         link = request.link
+        if link is not None and link not in self.links:
+            return
         if isinstance(request.to, Carried):
             self.carrier.elsewhere(request.to)
             return

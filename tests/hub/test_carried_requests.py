@@ -28,6 +28,7 @@ from fleet import (
 from test_access import NOW, new_access, token
 
 from hub.bayeux import CALLBACK_POLLING, EVENTSOURCE, WEBSOCKET, Bayeux, Limits
+from hub.brokers.redis import RedisBroker
 from hub.errors import BrokerUnavailable
 from hub.node import Node, new_id
 from hub.presence import Pace
@@ -544,6 +545,60 @@ class TestLinks:
             await arrive()
             assert held.is_held
             assert owners(nodes, client_id) == [one]
+
+    async def test_what_a_socket_brings_from_before_its_client_went_on_elsewhere_undoes_nothing(
+        self, redis_url: str
+    ) -> None:
+        """A worker stood still with a subscribe unread. Its client went to another worker, and unsubscribed there; the
+        one that woke took the session back and subscribed (the simulator, seed 2166261).
+        """
+        async with fleet(redis_url) as nodes:
+            one, two = nodes
+            client_id = await start(one, "/a")
+            wire = Wire()
+            one.attach(wire)
+            one.accept([connect(client_id) | {"connectionType": WEBSOCKET}], WEBSOCKET, wire, wire)
+            await rest(one)
+            await halt(one)
+            assert (await say(two, unsubscribe(client_id, "/b")))[0]["successful"]
+            wake(one)
+            one.accept([subscribe(client_id, "/b")], WEBSOCKET, wire, wire)
+            # The end of the connection is read with it.
+            one.detach(wire, one.registry.get(client_id))
+            await rest(one)
+            await arrive()
+            assert owners(nodes, client_id) == [two]
+            session = two.registry.get(client_id)
+            assert session is not None
+            assert session.patterns == ["/a"]
+
+    async def test_stream_of_a_worker_that_stood_still_waits_though_nothing_had_come_before(
+        self, redis_url: str
+    ) -> None:
+        """It was not held back where the worker had received nothing in its last lease: what had come in none counted
+        as the same (the simulator, seed 2131996).
+        """
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            session = await one.session(client_id)
+            assert session is not None
+            stream = Wire()
+            one.attach(stream)
+            one.move(session, stream, "")
+            await rest(one)
+            assert one.counters.received == 0
+            await halt(one)
+            assert (await say(two, unsubscribe(client_id, "/a")))[0]["successful"]
+            await two.publish([Draft("/a", b"1")])
+            broker = one.broker
+            assert isinstance(broker, RedisBroker)
+            broker._tasks.append(asyncio.create_task(broker._read_on()))
+            async with asyncio.timeout(20):
+                while not one.counters.received or stream.left is None:
+                    await asyncio.sleep(0.01)
+            assert stream.data() == []
+            wake(one)
 
     async def test_poll_held_at_another_worker_gives_way_to_a_websocket(self, redis_url: str) -> None:
         async with fleet(redis_url) as (one, two):

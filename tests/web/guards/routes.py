@@ -234,6 +234,7 @@ BY_THE_CLOCK = {"/manage/views/now", _STATS}
 
 #: Routes that are no pages, and why.
 FILES: dict[str, str] = {
+    "/comments/work": "a challenge, for which no database is asked",
     "/pictures/{hash}/{form}": "a file, for which no database is asked",
     "/lab/redis/random": "a measurement of Redis, for which no database is asked",
     "/lab/redis/summary": "a text of what is in Redis",

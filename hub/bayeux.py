@@ -16,7 +16,7 @@ import hashlib
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -647,7 +647,7 @@ class Bayeux:
         """A session with an id of its own, not remembered yet."""
         return Session(self._new_id(), now, visitor, 0.0 if visitor is None else self.wall(), address)
 
-    def check_room(self, session: Session, patterns: Iterable[str]) -> list[str]:
+    def check_room(self, session: Session, patterns: Collection[str]) -> list[str]:
         """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
         new = self.registry.news(session, patterns)
         if len(session.patterns) + len(new) > self.limits.max_subscriptions:

@@ -2,7 +2,7 @@
 
 A dict is copied as a whole when it needs more room: 5 ms at 87,000 entries, 29 ms at 700,000, in which nobody is
 served. Of 256 small ones each is copied at a time of its own, as no two have equally many. A look-up costs 0.1 µs
-more than a dict's; what is done to many keys at once goes through `fill` and `drop`.
+more than a dict's; what is done to many keys at once goes through `among`, `fill` and `drop`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ class Parted(MutableMapping[K, V]):
 
     def __sizeof__(self) -> int:
         return object.__sizeof__(self) + sum(map(sys.getsizeof, (self._parts, *self._parts)))
+
+    def among(self, keys: Iterable[K]) -> list[K]:
+        """Those of some keys that are there."""
+        parts = self._parts
+        return [key for key in keys if key in parts[hash(key) >> _SHIFT & _MASK]]
 
     def fill(self, keys: Iterable[K], value: V) -> tuple[list[K], list[K]]:
         """Give a value to those of some keys that have none; returns these, and the others."""

@@ -937,10 +937,12 @@ class Registry:
             for pattern in patterns:
                 self.attendance.went(session, pattern)
 
-    def news(self, session: Session, patterns: Iterable[str]) -> list[str]:
+    def news(self, session: Session, patterns: Collection[str]) -> list[str]:
         """The patterns that a session does not subscribe to."""
         audiences = self.audiences
-        new = [pattern for pattern in patterns if session not in audiences.get(pattern, ())]
+        # Of a thousand names most are nobody's yet.
+        heard = {pattern for pattern in audiences.among(patterns) if session in audiences[pattern]}
+        new = [pattern for pattern in patterns if pattern not in heard] if heard else list(patterns)
         return new if session.slept is None else [pattern for pattern in new if not self._sleeps(session, pattern)]
 
     def listens(self, session: Session, pattern: str) -> bool:

@@ -18,8 +18,12 @@ from .halves import Handler
 TakeBack = Callable[[Handler, asyncio.Transport, bytes], None]
 
 _BODILESS = (b"GET ", b"HEAD ", b"OPTIONS ")
-#: What says that more than the head belongs to a request, or changes the connection; and bare line feeds.
-_MORE = re.compile(rb"(?<!\r)\n|\n(?:content-length|transfer-encoding|upgrade|expect)[ \t]*:", re.IGNORECASE)
+#: Fields that say that more than the head belongs to a request, or that change the connection, in small letters. As one
+#: expression, which has no beginning of its own to look for, they took 18 ns a byte: a third of what a flood of long
+#: heads cost.
+_MORE = tuple(
+    re.compile(rb"\n%b[ \t]*:" % name) for name in (b"content-length", b"transfer-encoding", b"upgrade", b"expect")
+)
 
 
 class Lent(asyncio.Protocol):
@@ -84,7 +88,14 @@ class Lent(asyncio.Protocol):
 
 def _is_whole(data: bytes) -> bool:
     """Whether this is one request, all of it and nothing else."""
-    return data.startswith(_BODILESS) and data.find(b"\r\n\r\n") == len(data) - 4 and _MORE.search(data) is None
+    if not data.startswith(_BODILESS) or data.find(b"\r\n\r\n") != len(data) - 4:
+        return False
+    if data.count(b"\n") != data.count(b"\r\n"):
+        # A line feed alone may end a line as well.
+        return False
+    small = data.lower()
+    length, coding, upgrade, expect = _MORE
+    return not (length.search(small) or coding.search(small) or upgrade.search(small) or expect.search(small))
 
 
 def _is_idle(handler: Handler) -> bool:

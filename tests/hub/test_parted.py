@@ -59,6 +59,10 @@ class AsDict(RuleBasedStateMachine):
         for key in gone:
             del self.model[key]
 
+    @rule(keys=st.lists(KEYS, max_size=60))
+    def among(self, keys: list[str]) -> None:
+        assert self.table.among(keys) == [key for key in keys if key in self.model]
+
     @rule()
     def clear(self) -> None:
         self.table.clear()

@@ -249,7 +249,8 @@ async def _asked(http: aiohttp.ClientSession, url: str) -> float:
 async def run(found: argparse.Namespace) -> int:
     book, broken = Book(), Counter[str]()
     with tempfile.TemporaryDirectory(prefix="fanfare-readers-") as name:
-        fleet = Fleet(Path(name), 1 if found.fault == "none" else found.workers)
+        workers = 1 if found.fault == "none" else found.workers
+        fleet = Fleet(Path(name), workers, f"sqlite:///{name}/site.db")
         fleet.redis = RedisProcess(Path(name) / "redis", "--appendonly", "yes", "--appendfsync", "always")
         cores = sorted(os.sched_getaffinity(0))
         try:

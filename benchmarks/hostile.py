@@ -617,9 +617,9 @@ async def read_feed(port: int, subject: Fanfare) -> None:
 
 
 class Memory:
-    """What a server holds, read in 20 µs: whose reading takes longer makes the quiet clients of its process wait.
+    """A server's resident memory, read in 20 µs, as a slower read would delay the quiet clients of this process.
 
-    To look for a server's processes takes 3 ms, so that is done once; a hub of one worker starts none later.
+    Finding a server's processes takes 3 ms and is done once; a hub of one worker starts none later.
     """
 
     def __init__(self, server: Server) -> None:
@@ -706,7 +706,7 @@ async def run(
                 if any(name.startswith("unread") for name in names):
                     await quiet.fill()
                 if "heard" in names:
-                    # In a process of its own: what is read in the quiet clients' makes them late.
+                    # In its own process: reading it in this one would delay the quiet clients.
                     reading = await helper(core, lambda: os.nice(19), "--feed", "--port", str(port))
                     ends.push_async_callback(reading.wait)
                     ends.callback(reading.kill)

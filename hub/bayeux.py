@@ -1089,7 +1089,7 @@ class Bayeux:
 
     def _encoded(self, channel: str, value: object) -> bytes:
         """What a client publishes, as JSON; raises TooLarge or TooDeep."""
-        # Code of the site may have put in what no text has.
+        # An extension of the site may have put in NaN, which JSON read by us can't have.
         data = dumps(value, was_read=not self.incoming)
         if len(data) > self.limits.message_bytes:
             raise TooLarge(channel)

@@ -791,7 +791,7 @@ class Node:
         """Take what the broker accepted, and deliver it."""
         if self.broker.keeps_sessions and self._streamed:
             life = self.broker.life
-            # Where nothing came since the last lease began, the one before it is all that was seen here.
+            # 0: the lease is over. `_life` may be 0 too, if nothing was received during the last lease.
             if life != self._life or not life:
                 self._hold_streams_back()
         self.counters.received += len(publications)

@@ -36,7 +36,7 @@ class Parted(MutableMapping[K, V]):
     def __init__(self) -> None:
         self._parts: list[dict[K, V]] = [{} for _ in range(PARTS)]
         self._count = 0
-        # The most since the parts were made, and how many of them are made anew.
+        # The most entries since the parts were last rebuilt; and how many parts of this rebuild are done.
         self._most = self._anew = 0
 
     @overload
@@ -109,11 +109,11 @@ class Parted(MutableMapping[K, V]):
         return gone, left
 
     def _lost(self, count: int) -> None:
-        """So many are deleted."""
+        """Count so many deleted entries, and rebuild parts if few are left."""
         self._most = max(self._most, self._count)
         self._count -= count
         if self._most > MANY and self._count < self._most // SHRUNK:
-            # A few at a time, as giving their room back takes 3 ms in all; all are done before all entries are deleted.
+            # Rebuilt a few at a time, as all of them take 3 ms; the last one before the last entry is deleted.
             some = max(PARTS // 16, PARTS * count // (count + self._count))
             for number in range(self._anew, min(self._anew + some, PARTS)):
                 self._parts[number] = dict(self._parts[number])

@@ -940,7 +940,7 @@ class Registry:
     def news(self, session: Session, patterns: Collection[str]) -> list[str]:
         """The patterns that a session does not subscribe to."""
         audiences = self.audiences
-        # Of a thousand names most are nobody's yet.
+        # Of a thousand names most have no subscriber yet.
         heard = {pattern for pattern in audiences.among(patterns) if session in audiences[pattern]}
         new = [pattern for pattern in patterns if pattern not in heard] if heard else list(patterns)
         return new if session.slept is None else [pattern for pattern in new if not self._sleeps(session, pattern)]
@@ -1204,7 +1204,7 @@ class Registry:
                 if self._sleeps(session, pattern):
                     self._rise(session, pattern)
         audiences, asleep = self.audiences, self.asleep
-        # Most are its alone, those of a flood above all. What somebody sleeps on keeps its place.
+        # Most have no other subscriber. Patterns that sessions sleep on keep their entry.
         last, others = audiences.drop(patterns, session.alone, asleep)
         for pattern in others:
             if not self._part(session, pattern) and pattern not in asleep:

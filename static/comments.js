@@ -410,12 +410,12 @@
   /** A name for what is sent, so that what is sent twice is one comment. */
   const newKey = () => `own-${[...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 
-  // Work that is asked for a comment, where one is: ALTCHA 2, of which the form carries challenge and solution.
+  // Proof of work (ALTCHA 2), where the site asks for it: the form carries challenge and solution.
 
   const toBytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
   const toHex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-  /** A solved challenge, as the form carries it, and when it ends; the browser derives keys beside this thread. */
+  /** Fetch and solve a challenge: the form field's text, and when it expires. Keys are derived off the main thread. */
   async function solve(path) {
     const challenge = await (await get(path, "application/json")).json();
     const { nonce, salt, cost, keyLength, keyPrefix, expiresAt } = challenge.parameters;
@@ -431,11 +431,11 @@
     }
   }
 
-  /** Works for a form from its first letter on. `take` gives the work done, once; "" where a browser can't. */
+  /** Solve a challenge from the first input on. The function returned gives its text, once; "" if the browser can't. */
   function worker(form) {
     const path = form.dataset.work;
     let work = null;
-    // Without it a moderator looks at the comment, who is told why.
+    // The comment is then held for a moderator, with the reason.
     const begin = () => path && (work ??= solve(path).catch(() => ({ expiresAt: Infinity, text: "" })));
     form.addEventListener("input", begin);
     return async function take() {

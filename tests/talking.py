@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientResponse
 from sqlalchemy import select
 from visiting import Browser
 
+from web.app import read_settings
 from web.db.database import Database
 from web.features.comments.models import Comment, Record, Status
 from web.features.events.models import Event
+from web.settings import Settings
 
 PAGE = "/events/brass-on-the-quay"
 POST = PAGE + "/comments"
@@ -47,6 +50,19 @@ class Writer:
     async def send(self, path: str, **fields: str) -> ClientResponse:
         """As a script does."""
         return await self.browser.send(path, fields, headers={"Accept": "application/json"})
+
+
+def working_settings(site_url: str, folder: Path, rounds: int) -> Settings:
+    """Those of a site that judges comments and asks for work."""
+    return read_settings(
+        {
+            "DATABASE_URL": site_url,
+            "HUB_VAR": str(folder / "var"),
+            "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
+            "JOBS_SERVE": "false",
+            "SITE_COMMENT_WORK": str(rounds),
+        }
+    )
 
 
 async def comments(database: Database) -> list[Comment]:
@@ -85,4 +101,16 @@ async def fill(database: Database, event: Event, count: int) -> None:
                 root = comment
 
 
-__all__ = ["JSON", "PAGE", "POST", "Status", "Writer", "comments", "fill", "listed", "records", "set_columns"]
+__all__ = [
+    "JSON",
+    "PAGE",
+    "POST",
+    "Status",
+    "Writer",
+    "comments",
+    "fill",
+    "listed",
+    "records",
+    "set_columns",
+    "working_settings",
+]

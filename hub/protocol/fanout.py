@@ -289,7 +289,7 @@ def _data(value: object, channel: str, limits: Limits) -> bytes:
         data = messages.dumps(value, was_read=True)
     except TooDeep:
         raise too_deep from None
-    # Few values open so many brackets at all.
+    # With fewer brackets than the limit it can't be nested deeper.
     if data.count(b"[") + data.count(b"{") > limits.depth and messages.is_deeper(value, limits.depth):
         raise too_deep
     if len(data) > limits.bytes:

@@ -182,7 +182,7 @@ def without_strings(text: bytes) -> bytes:
     bare = text
     # A backslash that is escaped escapes no quote.
     for escape in (b"\\\\", b'\\"') if b"\\" in text else ():
-        # To count them first was the same work once more.
+        # Removing them counts them as well.
         less = bare.replace(escape, b"", _FEW)
         if len(bare) - len(less) == _FEW * len(escape):
             return text
@@ -265,7 +265,7 @@ def dumps_all(values: Sequence[Message]) -> bytes:
 
 def looks_like_json(body: bytes) -> bool:
     """Whether a request body is JSON rather than a form, whatever its Content-Type says."""
-    # Of blanks alone: where they are named each byte is looked up, and a megabyte of them took 2 ms.
+    # lstrip() without an argument is four times as fast: naming the blanks took 2 ms for a megabyte of them.
     return body.removeprefix(_BOM).lstrip().startswith(_JSON_STARTS)
 
 
@@ -300,7 +300,7 @@ def is_deeper(value: object, limit: int) -> bool:
             child
             for each in containers
             for child in (each.values() if isinstance(each, dict) else each)
-            # A fifth of the time of `isinstance`, and most are scalars: 49,000 numbers took 5 ms.
+            # Five times as fast as isinstance: 49,000 numbers took 5 ms.
             if type(child) not in _SCALARS
         ]
     return False

@@ -18,8 +18,8 @@ from .halves import Handler
 TakeBack = Callable[[Handler, asyncio.Transport, bytes], None]
 
 _BODILESS = (b"GET ", b"HEAD ", b"OPTIONS ")
-#: Fields that say that more than the head belongs to a request, or that change the connection, in small letters. As one
-#: expression, which has no beginning of its own to look for, they took 18 ns a byte: a third of what a flood of long
+#: Fields of requests with a body, and of those that change the connection; for heads in lower case. Each has a literal
+#: prefix, which `re` searches quickly; as one alternation they took 18 ns a byte, 43 % of what a flood of long
 #: heads cost.
 _MORE = tuple(
     re.compile(rb"\n%b[ \t]*:" % name) for name in (b"content-length", b"transfer-encoding", b"upgrade", b"expect")
@@ -91,11 +91,11 @@ def _is_whole(data: bytes) -> bool:
     if not data.startswith(_BODILESS) or data.find(b"\r\n\r\n") != len(data) - 4:
         return False
     if data.count(b"\n") != data.count(b"\r\n"):
-        # A line feed alone may end a line as well.
+        # A bare line feed ends a line too (RFC 9112 §2.2).
         return False
-    small = data.lower()
+    lowered = data.lower()
     length, coding, upgrade, expect = _MORE
-    return not (length.search(small) or coding.search(small) or upgrade.search(small) or expect.search(small))
+    return not (length.search(lowered) or coding.search(lowered) or upgrade.search(lowered) or expect.search(lowered))
 
 
 def _is_idle(handler: Handler) -> bool:

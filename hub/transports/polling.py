@@ -97,7 +97,7 @@ class Polling:
             return response(_text(408, "Body did not arrive in time.", cors, close=True))
         # What is costly waits for its turn, in its client's order.
         is_costly, is_large = len(body) > SMALL_BYTES, len(body) > self._message_bytes
-        # What is refused has no order.
+        # A refused body needs no order.
         client = client_in(body) if is_costly and not is_large else None
         if is_costly:
             await self._node.lanes.wait(client)
@@ -285,7 +285,7 @@ def messages_of_form(body: bytes) -> list[str]:
         found = escapes.quickly(text)
         if found is None:
             slow += len(text)
-            # Of all fields together: 128 of 8 KiB with a sign that escapes nothing took 80 ms.
+            # The bound is for all fields together: 128 fields of 8 KiB with a bad escape took 80 ms.
             if slow > escapes.SHORT:
                 raise ValueError("a % that escapes nothing")
             found = escapes.unescaped(text)

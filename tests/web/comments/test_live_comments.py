@@ -12,13 +12,13 @@ from argon2 import PasswordHasher
 from axe import Axe
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
-from talking import PAGE, fill
+from talking import PAGE, fill, working_settings
 from visiting import HINTS, Calendar
 
 from hub.app import Hub, running
 from hub.publisher import RecordingPublisher
 from hub.settings import Settings as HubSettings
-from web.app import create_app, read_settings
+from web.app import create_app
 from web.db.database import Database
 from web.features.comments.models import Comment, Status, Thread
 from web.features.comments.saving import change_status
@@ -281,15 +281,7 @@ class TestWork:
 
     @pytest.fixture
     def settings(self, site_url: str, tmp_path: Path) -> Settings:
-        return read_settings(
-            {
-                "DATABASE_URL": site_url,
-                "HUB_VAR": str(tmp_path / "var"),
-                "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
-                "JOBS_SERVE": "false",
-                "SITE_COMMENT_WORK": "20",
-            }
-        )
+        return working_settings(site_url, tmp_path, 20)
 
     async def test_page_works_from_the_first_letter_on(self, readers: Readers, site: Site) -> None:
         page = await readers.open()

@@ -11,9 +11,8 @@ import altcha
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from talking import POST, Writer, comments, records
+from talking import POST, Writer, comments, records, working_settings
 
-from web.app import read_settings
 from web.db.database import Database
 from web.features.comments.models import Status
 from web.features.comments.work import LIFE, MAX_SOLUTION, MISSING, Work
@@ -117,15 +116,7 @@ class TestSite:
 
     @pytest.fixture
     def settings(self, site_url: str, tmp_path: Path) -> Settings:
-        return read_settings(
-            {
-                "DATABASE_URL": site_url,
-                "HUB_VAR": str(tmp_path / "var"),
-                "SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA==",
-                "JOBS_SERVE": "false",
-                "SITE_COMMENT_WORK": str(ROUNDS),
-            }
-        )
+        return working_settings(site_url, tmp_path, ROUNDS)
 
     async def test_a_comment_with_work_is_published_and_one_without_waits_and_says_why(
         self, ada: Writer, database: Database

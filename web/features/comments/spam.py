@@ -114,7 +114,7 @@ def hidden_field(seen: _Seen) -> Iterator[Reason]:
 
 
 def work(seen: _Seen) -> Iterator[Reason]:
-    # Who runs no scripts is no spammer for it, but has to wait.
+    # A browser without scripts is no sign of spam, so this alone only holds the comment.
     if seen.sent.work:
         yield Reason(HOLD, seen.sent.work)
 

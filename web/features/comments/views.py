@@ -55,7 +55,7 @@ def setup(app: web.Application) -> None:
     secret = settings[IdentitySettings].secret or b""
     app[seals] = Seals(secret)
     comments = settings[CommentSettings]
-    # Where nobody judges, nobody asks what was found.
+    # Without checks its result would not be used.
     app[works] = Work(derive(secret, b"comment work"), comments.work if comments.judges else 0)
 
 

@@ -69,7 +69,7 @@ class Work:
             return "The work that came with it is too old."
         if not found.verified:
             return "The work that came with it is not right."
-        # Of two that came at once one may have been taken meanwhile.
+        # Checked after the await: the same solution may have been accepted meanwhile.
         if name in self._used:
             return "The work that came with it was done for another comment."
         self._used[name] = ends

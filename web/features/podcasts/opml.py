@@ -77,7 +77,7 @@ def read_opml(body: bytes, most: int = MOST) -> tuple[list[Entry], list[str]]:
         raise BadOpml("it declares entities")
 
     def defaults(*rest: object) -> None:
-        # 7,000 of an element are 7,000 attributes of each such element: a second for 160 kB.
+        # Each element gets all defaults: 7,000 of them on 1,900 elements took 1.2 s (160 kB).
         raise BadOpml("it declares attributes")
 
     parser = expat.ParserCreate()

@@ -219,8 +219,8 @@ def _combined(words: Sequence[str], changes: Collection[Change], found: Lookups)
     places = sorted(by_place)
     if not places:
         return
-    # The best by where they may go on; what is none of the best there becomes none later. To follow the best of all
-    # first looked at most combinations: 10 words with six changes each were 4 s, 11 words 18.
+    # The best readings by the place where they go on: one that is not among the best there can't become one later. A
+    # best-first search over all of them visited most combinations: 10 words with six changes each took 4 s, 11 took 18.
     most = 2 * MOST + 1
     readings: dict[int, list[tuple[float, tuple[Change, ...]]]] = {0: [(1.0, ())]}
     for place in places:

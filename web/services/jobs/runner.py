@@ -392,15 +392,15 @@ class Runner:
         return self.options.at_once - self._running - sum(len(line.queued) for line in self._lines.values())
 
     def _busy(self, *more: _Line) -> int:
-        """Kinds that have jobs here, and these."""
+        """The number of kinds that have jobs here, these included."""
         return sum(bool(line.running or line.queued) or line in more for line in self._lines.values())
 
     def _owed(self, line: _Line, busy: int) -> int:
-        """How many of a kind to have waiting, of so many kinds that share the places, though none is free.
+        """How many jobs of a kind to fetch although no place is free, where `busy` kinds share the places.
 
-        A place that becomes free goes to the kind with fewest that has one waiting here. Where quick ones wait by the
-        dozen, slow ones, of which none is taken ahead, would else have no turn before those are all done. Only where
-        a place is free soon: what waits for long is given back.
+        A free place goes to the kind with the fewest running jobs among those with a job fetched. Slow kinds are not
+        fetched ahead, so without this they would wait until no quick job is due. Only if a place is free soon: jobs
+        that wait for long are given back.
         """
         frees = sum(each.running / each.usual for each in self._lines.values() if each.usual)
         if frees * AHEAD < 1:

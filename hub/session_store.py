@@ -30,6 +30,11 @@ logger = logging.getLogger(__name__)
 #: Seconds until a record is saved again that could not be.
 AGAIN_SECONDS = 1.0
 
+#: Seconds for which a request waits for this worker's lease, and between two looks at it. One that wakes up renews it
+#: within milliseconds; with Redis back from a fault it takes up to a second.
+LEASE_WAIT_SECONDS = 5.0
+LEASE_LOOK_SECONDS = 0.05
+
 #: Numbers of batches that are left out when a session goes on here. Its last owner may have given them to batches that
 #: the record does not know of: a client that acknowledges one of those would acknowledge another, and miss it. For an
 #: owner that died, whose last saves may have failed; and for one that gave it up. Some clients read 31 bits only.
@@ -181,8 +186,26 @@ class SessionStore:
     async def locate(self, session_id: str, *, against: int = 0) -> Claim | None:
         """Who owns a session, None if that is decided here: it is this node's now, or is no more, or never was.
 
-        against: the fence of an owner that is not alive. Raises BrokerUnavailable.
+        It is this node's for certain: claimed without a lease, as by a process that stood still, another could take it,
+        and change what it hears, before the broker's word is here. against: the fence of an owner that is not alive.
+        Raises BrokerUnavailable.
         """
+        until = self._time() + LEASE_WAIT_SECONDS
+        while True:
+            claim = await self._locate(session_id, against)
+            session = self._registry.get(session_id)
+            if claim is not None or session is None or self.is_mine(session):
+                return claim
+            against = 0
+            while True:
+                if self._time() > until:
+                    raise BrokerUnavailable("this worker's lease was not renewed")
+                if self._broker.life:
+                    break
+                await asyncio.sleep(LEASE_LOOK_SECONDS)
+
+    async def _locate(self, session_id: str, against: int) -> Claim | None:
+        """As `locate`, by a claim that may have been made without a lease."""
         session = self._registry.get(session_id)
         if session is not None and self.is_mine(session):
             return None

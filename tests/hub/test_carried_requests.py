@@ -949,6 +949,50 @@ class TestOwnersThatGo:
             assert data(await held.answer()) == [1]
             assert owners(nodes, client_id) == [one]
 
+    async def test_owner_without_a_lease_answers_nothing_for_a_session_that_it_loses_meanwhile(
+        self, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It stood still, and its lease was not renewed yet when the broker said that the session was its own. Before
+        that word was there another worker had taken the session, and its client had unsubscribed."""
+        async with fleet(redis_url) as (one, two):
+            client_id = await start(one, "/a", "/b")
+            await say(one, connect(client_id))
+            await two.publish([Draft("/b", b"1")])
+            await arrive()
+            await halt(one)
+            claim_session = one.broker.claim_session
+
+            async def lose_it_meanwhile(*arguments: Any, **options: Any) -> Any:
+                claim = await claim_session(*arguments, **options)
+                if one.broker.claim_session is lose_it_meanwhile:
+                    monkeypatch.undo()
+                    assert (await say(two, unsubscribe(client_id, "/a")))[0]["successful"]
+                    await two.publish([Draft("/a", b"2")])
+                    wake(one)
+                    async with asyncio.timeout(20):
+                        while one.delivered_up_to("/a") is None:
+                            await asyncio.sleep(0.01)
+                return claim
+
+            monkeypatch.setattr(one.broker, "claim_session", lose_it_meanwhile)
+            assert data(await say(one, connect(client_id, 5000))) == [1]
+
+    async def test_request_at_a_worker_whose_lease_is_not_renewed_is_refused(
+        self, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hub.session_store.LEASE_WAIT_SECONDS", 0.1)
+        async with fleet(redis_url) as (one, _):
+            client_id = await start(one, "/a")
+            await say(one, connect(client_id))
+            await halt(one)
+            (reply,) = await say(one, subscribe(client_id, "/b"))
+            assert (reply["successful"], reply["error"][:4]) == (False, "503:")
+            wake(one)
+            async with asyncio.timeout(20):
+                while not one.broker.life:
+                    await asyncio.sleep(0.01)
+            assert (await say(one, subscribe(client_id, "/b")))[0]["successful"]
+
     async def test_stopped_owner_does_not_say_that_a_session_ended(self, redis_url: str) -> None:
         """Its own clock says that the session expired, and a record that says so would end it for all."""
         async with fleet(redis_url) as nodes:

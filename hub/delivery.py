@@ -57,6 +57,10 @@ class Keeper(Protocol):
     def put_aside(self, session: Session, publications: Iterable[Publication]) -> None:
         """Keep publications for a session that can't be written to now."""
 
+    @property
+    def told_first(self) -> Sequence[str]:
+        """Meta channels of which it is told before anything is delivered that came with them."""
+
     def forgot(self, session: Session) -> None:
         """More came for a session while it slept than may wait for one."""
 
@@ -238,6 +242,9 @@ class Delivery:
             self._reached = 0
         self._counters.flushes += 1
         left = SLICE
+        for channel in self._keeper.told_first:
+            if channel in pending:
+                self._keeper.told(channel, pending.pop(channel))
         told: list[tuple[str, list[Publication]]] = []
         for channel, publications in pending.items():
             audience = registry.audience(channel)

@@ -27,6 +27,7 @@ from hub.node import KICK
 from hub.protocol import tokens
 from hub.protocol.access import Access, Grant, Rule, Who, covers, parse_rules
 from hub.protocol.channels import matches
+from hub.protocol.publications import Draft
 from hub.sessions import Registry
 
 NOW = 1_800_000_000.0
@@ -549,6 +550,32 @@ class TestKicking:
                 while hub.node.registry.sessions:
                     await asyncio.sleep(0.01)
             await close()
+
+    async def test_user_of_many_sessions_hears_nothing_while_they_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The last of ten thousand ended a tenth of a second after the first, and heard what came meanwhile."""
+        pieces: list[Callable[[], bool]] = []
+        now = time.time()
+        async with serving() as (_, hub):
+            node = hub.node
+            wires = [Wire() for _ in range(50)]
+            for wire in wires:
+                node.attach(wire)
+                grant = node.bayeux.access.grant(token(now, channels=["private-1"], sub="alice"), now)
+                await node.subscribe(node.open_session(wire, Who(grant=grant)), {"/private-1": None})
+            await node.publish([Draft("/private-1", b"1")])
+            await node.delivered()
+            assert [wire.data() for wire in wires] == [[1]] * 50
+            monkeypatch.setattr("hub.turns.Turns.begin", lambda _, work: pieces.append(work))
+            await node.kick("alice")
+            await node.publish([Draft("/private-1", b"2")])
+            await node.delivered()
+            assert 0 < len(node.registry.sessions) < 50
+            assert [wire.data() for wire in wires] == [[]] * 50
+            while pieces[0]():
+                pass
+            assert not node.registry.sessions
+            assert [wire.data() for wire in wires] == [[]] * 50
+            assert all(wire.left is not None for wire in wires)
 
     async def test_session_of_a_worker_that_died_does_not_come_back_for_who_was_sent_away(self, redis_url: str) -> None:
         """Its record was continued as if it had been allowed now: a kicked user, or one with an old token, heard on."""

@@ -34,8 +34,8 @@ _DEVICE_AUDIENCE = "fanfare-device"
 #: Seconds that a browser is known as one in which a user has signed in: the longest that browsers keep a cookie.
 DEVICE_LIFE = 400 * 24 * 3600
 
-
-#: Characters of a cookie of ours.
+#: Characters of a cookie of ours. They have some 200; to take one of 30,000 apart, whoever made it, takes more than a
+#: millisecond.
 _MAX_COOKIE = 1000
 
 
@@ -75,9 +75,8 @@ class Signer:
 
     def read(self, request: web.Request) -> Visitor | None:
         """The visitor a request's cookie names; None without one, or with one that is not ours or too old."""
-        text = heads.cookie(request, self.cookie)
-        # Ours have some 200 characters; to take one of 30,000 apart, whoever made it, takes more than a millisecond.
-        if not text or len(text) > _MAX_COOKIE:
+        text = _cookie(request, self.cookie)
+        if not text:
             return None
         try:
             claims = jwt.decode(
@@ -126,7 +125,7 @@ class Signer:
         """The name of the request's browser, if this user has signed in with it before."""
         try:
             claims = jwt.decode(
-                heads.cookie(request, self._device_cookie),
+                _cookie(request, self._device_cookie),
                 self._device_key,
                 algorithms=["HS256"],
                 audience=_DEVICE_AUDIENCE,
@@ -165,3 +164,9 @@ class Signer:
 def derive(key: bytes, use: bytes) -> bytes:
     """A key of its own for a use of a secret."""
     return hmac.digest(key, use, hashlib.sha256)
+
+
+def _cookie(request: web.Request, name: str) -> str:
+    """A cookie's value; "" without one, or with one that is too long to be ours."""
+    text = heads.cookie(request, name)
+    return text if len(text) <= _MAX_COOKIE else ""

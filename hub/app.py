@@ -36,7 +36,7 @@ from .follower import Followers
 from .forwarded import HEADERS, Proxies, is_near
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
-from .hosts import Hosts, names_of
+from .hosts import Hosts, names_of, siblings_of
 from .inside.insider import Inside
 from .memory import give_back, keep_memory
 from .metrics import CONTENT_TYPE, HubMetrics, labelled
@@ -526,16 +526,21 @@ def check_realms(settings: Settings) -> tuple[Entry, ...]:
 
 
 def new_hosts(settings: Settings, entries: Iterable[Entry]) -> Hosts:
-    """Which hosts are ours, as the settings and the realms' entries say: any, unless they are named."""
-    if not settings.hosts:
+    """Which hosts are ours, as the settings and the realms' entries say.
+
+    Those of HUB_HOSTS; without it the one of SITE_URL, and what no stranger's DNS can make lead here; without both any.
+    """
+    if not settings.hosts and settings.site_url is None:
         return Hosts(None if settings.is_bare else ["*"])
+    own = [urlsplit(url).netloc for url in (settings.site_url, settings.hub_url) if url is not None]
     return Hosts(
         names_of(
             settings.hosts,
-            own=[urlsplit(url).netloc for url in (settings.site_url, settings.hub_url) if url is not None],
+            own=own if settings.hosts else [each for host in own for each in siblings_of(host)],
             realms=[settings.realm, *(entry.name for entry in entries)],
             realm_hosts=[host for entry in entries for host in entry.hosts],
-        )
+        ),
+        inner=not settings.hosts,
     )
 
 

@@ -19,8 +19,15 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 #: Names that lead to this machine only, whatever a DNS says (RFC 6761 §6.3).
 LOOPBACK = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 
+#: Last labels that no public DNS gives away: for networks of one's own (RFC 6762, RFC 8375, ICANN 2024) and tests
+#: (RFC 6761).
+INNER = ("local", "internal", "home.arpa", "test", "localhost")
+
 #: The answer with 421, by how the names were decided. Nothing of the request is in it.
 NOT_NAMED = "This host is not in HUB_HOSTS"
+NOT_SITE = (
+    "This host is not the one of SITE_URL: HUB_HOSTS says by which names else the hub may be reached, or * for any"
+)
 NOT_LOCAL = "Set up for this machine only: HUB_HOSTS says by which names else the hub may be reached"
 
 
@@ -49,12 +56,16 @@ def _spell(host: Host) -> str:
 
 
 class Hosts:
-    """Which hosts are ours. names: of `parse_host`; None for every address and LOOPBACK, but no other name."""
+    """Which hosts are ours. names: of `parse_host`; None for every address and LOOPBACK, but no other name.
 
-    __slots__ = ("_knows", "_local", "_names", "_tails")
+    inner: every address too, and what only a network of one's own knows: names of one label, and those of INNER.
+    """
 
-    def __init__(self, names: Iterable[str] | None) -> None:
+    __slots__ = ("_inner", "_knows", "_local", "_names", "_tails")
+
+    def __init__(self, names: Iterable[str] | None, *, inner: bool = False) -> None:
         self._local = names is None
+        self._inner = inner
         found = list(LOOPBACK if names is None else names)
         parsed = [read_host(name) for name in found if "*" not in name]
         self._names = {(host.name, host.port and _port(host.port)) for host in parsed if host is not None}
@@ -68,22 +79,37 @@ class Hosts:
         text = host or ""
         # What is too long to be a host is not looked for: it would be remembered.
         known = len(text) <= MAX_ORIGIN and self._knows(text)
-        if known or path in OPEN_PATHS or (host is None and self._local):
+        if known or path in OPEN_PATHS or (host is None and (self._local or self._inner)):
             return None
-        return NOT_LOCAL if self._local else NOT_NAMED
+        return NOT_LOCAL if self._local else NOT_SITE if self._inner else NOT_NAMED
 
     def _is_ours(self, text: str) -> bool:
         host = read_host(text)
         if host is None:
             # What is no host is refused as such. Without any, a client of HTTP/1.0 asks by address.
             return False
-        if self._local and _is_address(host.name):
+        if (self._local or self._inner) and _is_address(host.name):
+            return True
+        if self._inner and is_inner(host.name):
             return True
         # A port that is not named may be any: (name, None) stands for all.
         port = _port(host.port)
         if (host.name, None) in self._names or (host.name, port) in self._names:
             return True
         return any(host.name.endswith(tail) and wanted in (None, port) for tail, wanted in self._tails)
+
+
+def is_inner(name: str) -> bool:
+    """Whether no public DNS has a name: it has one label, or ends as those of a network of one's own do."""
+    return "." not in name or any(name.endswith(f".{tail}") for tail in INNER)
+
+
+def siblings_of(name: str) -> list[str]:
+    """A host, with a port or without, with and without `www.`: whoever has the one name has the other."""
+    host = read_host(name)
+    if host is None or _is_address(host.name) or is_inner(host.name):
+        return [name]
+    return [name, name[4:] if name.lower().startswith("www.") else f"www.{name}"]
 
 
 def _port(port: int | None) -> int:

@@ -493,7 +493,8 @@ class Settings:
         HOSTS,
         (),
         "names that requests may be sent to, with a port for that one only; *.example.org for whatever ends so, * for"
-        " any, which it is unless nothing is set up: then localhost and addresses only",
+        " any. Unset: the one of SITE_URL, addresses, and names that no public DNS has; without SITE_URL any, or where"
+        " nothing is set up localhost and addresses",
     )
     jsonp: bool = setting("HUB_JSONP", FLAG, True, "let pages poll by scripts, for browsers without CORS")
     site_url: str | None = site_url_setting()

@@ -11,7 +11,7 @@ from wire import request, say
 
 from hub.app import new_hosts
 from hub.errors import SettingsError
-from hub.hosts import NOT_LOCAL, NOT_NAMED, Hosts, names_of, parse_host
+from hub.hosts import NOT_LOCAL, NOT_NAMED, NOT_SITE, Hosts, names_of, parse_host, siblings_of
 from hub.realms import Entry
 from hub.settings import Settings
 
@@ -110,17 +110,64 @@ class TestSettings:
             ({"key": KEY, "key_kept": True}, False),
             ({"key": KEY}, True),
             ({"host": "0.0.0.0"}, True),
-            ({"site_url": "https://example.org"}, True),
+            ({"site_url": "https://example.org"}, False),
             ({"proxies": 1}, True),
             ({"realms": Path("realms.toml")}, True),
             ({"hosts": ("*",)}, True),
             ({"hosts": ("hub.example.org",), "key": KEY}, False),
         ],
     )
-    def test_any_host_is_ours_unless_named_or_nothing_is_set_up(self, given: dict[str, object], is_any: bool) -> None:
+    def test_any_host_is_ours_unless_named_or_the_site_is_or_nothing_is_set_up(
+        self, given: dict[str, object], is_any: bool
+    ) -> None:
         hosts = new_hosts(Settings(**given), ())  # type: ignore[arg-type]
         assert (hosts.refuse("evil.example", "/") is None) is is_any
         assert hosts.refuse("localhost:8000", "/") is None
+
+    @pytest.mark.parametrize(
+        ("host", "is_ours"),
+        [
+            ("www.example.org", True),
+            ("www.example.org:8000", True),
+            ("example.org", True),
+            ("tenant.www.example.org", True),
+            ("a.example", True),
+            ("hub:8000", True),
+            ("hub.default.svc.cluster.local", True),
+            ("hub.internal", True),
+            ("localhost", True),
+            ("10.0.0.1:8000", True),
+            ("[fe80::1]", True),
+            (None, True),
+            ("evil.example", False),
+            ("evil.example.org", False),
+            ("localhost.evil.example", False),
+            ("local.example", False),
+            ("xlocal.com", False),
+            ("10.0.0.1.evil.example", False),
+            ("", False),
+        ],
+    )
+    def test_site_s_host_and_what_no_public_dns_has_are_ours_where_none_is_named(
+        self, host: str | None, is_ours: bool
+    ) -> None:
+        """With SITE_URL set any host was taken, and a page whose name was made to lead here read and published."""
+        settings = Settings(key=KEY, realm="tenant", site_url="https://www.example.org")
+        hosts = new_hosts(settings, [Entry("other", hosts=("a.example",))])
+        assert hosts.refuse(host, "/bayeux") == (None if is_ours else NOT_SITE)
+
+    @pytest.mark.parametrize(
+        ("host", "both"),
+        [
+            ("example.org", ["example.org", "www.example.org"]),
+            ("WWW.example.org:8000", ["WWW.example.org:8000", "example.org:8000"]),
+            ("127.0.0.1:8000", ["127.0.0.1:8000"]),
+            ("[::1]:8000", ["[::1]:8000"]),
+            ("hub:8000", ["hub:8000"]),
+        ],
+    )
+    def test_www_is_the_same_owner_s(self, host: str, both: list[str]) -> None:
+        assert siblings_of(host) == both
 
     def test_kept_key_is_known_as_such(self, tmp_path: Path) -> None:
         assert Settings(var=tmp_path).with_key().is_bare

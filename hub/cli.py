@@ -476,7 +476,11 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "about", nargs="*", metavar="channel NAME", help="say instead which rule decides about a channel or a pattern"
     )
-    parser.add_argument("--token", help="with `channel NAME`: what this token changes")
+    parser.add_argument(
+        "--token",
+        help="with `channel NAME`: what this token changes; - reads it from standard input, as everybody on the machine"
+        " may read arguments",
+    )
     _realm_argument(parser)
     parser.add_argument("--url", help="the running hub to ask (HUB_URL, else HOST and PORT say it)")
 
@@ -490,7 +494,8 @@ def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> C
         if found.about:
             if len(found.about) != 2 or found.about[0] != "channel":
                 raise Wrong("check what? `check` alone, or `check channel NAME`")
-            for line in _explain(settings, found.about[1], found.token, listed=settings.realm != default.realm):
+            token = sys.stdin.readline().strip() if found.token == "-" else found.token
+            for line in _explain(settings, found.about[1], token, listed=settings.realm != default.realm):
                 print(line)
             return DONE
         findings: list[Finding] = [("settings", True, "every variable is known and parses")]

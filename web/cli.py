@@ -95,7 +95,12 @@ def _pictures(found: argparse.Namespace, environ: Environ) -> int:
 
 
 def _database_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--database", metavar="URL", help="another database than the site's (DATABASE_URL)")
+    parser.add_argument(
+        "--database",
+        metavar="URL",
+        help="another database than the site's (DATABASE_URL, or DATABASE_URL_FILE for a URL with a password: everybody"
+        " on the machine may read arguments)",
+    )
 
 
 def _watch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,9 +143,9 @@ def _outbox(found: argparse.Namespace, environ: Environ) -> int:
 
 
 def _check_database(environ: Environ) -> list[Finding]:
-    from .commands import check_database, check_mail
+    from .commands import check_cookies, check_database, check_mail
 
-    return [*check_database(environ), *check_mail(environ)]
+    return [*check_database(environ), *check_mail(environ), *check_cookies(environ)]
 
 
 def _tables() -> list[tuple[str, type[Any]]]:

@@ -109,6 +109,7 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         shown = url.replace("//127.0.0.1:", "//localhost:")
         known = banner.facts(hub_settings, shown, kept_key=given.key is None)
         known["database"] = _shown_database(settings)
+        known["cookies"] = "sent over https only" if settings[PageSettings].is_https else _OVER_HTTP
         known["publish"] = (
             f"`{banner.publishing(hub_settings, shown, kept_key=given.key is None)}`, or POST "
             f"{shown}/realm/{hub_settings.realm}/publish/"
@@ -287,6 +288,19 @@ def check_mail(environ: Environ) -> list[Finding]:
     except JobError as error:
         return [("mail", False, str(error))]
 
+
+def check_cookies(environ: Environ) -> list[Finding]:
+    """Whether the cookies of who signs in are kept from those who listen on the way."""
+    site = read_settings(environ)[PageSettings]
+    if site.is_https:
+        return [("cookies", True, "sent over https only")]
+    if site.url is None and HubSettings.from_environ(environ).development:
+        return [("cookies", True, f"{_OVER_HTTP}: for a trial on this machine")]
+    return [("cookies", False, f"{_OVER_HTTP}: set SITE_URL to the https address that browsers see")]
+
+
+#: What is said of cookies without an address with https.
+_OVER_HTTP = "sent over http too, as SITE_URL has no https"
 
 #: What a database says, and what to change.
 _MENDS = (

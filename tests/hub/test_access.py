@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fnmatch
+import io
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -717,6 +720,19 @@ def test_check_explains_which_rule_decides(
     path.write_text("[[rule", encoding="utf-8")
     assert main(["check", "channel", "x"]) == 2
     assert "not TOML" in capsys.readouterr().err
+
+
+def test_check_reads_a_token_where_nobody_else_sees_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Arguments are everybody's on the machine to read."""
+    monkeypatch.setenv("FANOUT_REALM", REALM)
+    monkeypatch.setenv("FANOUT_KEY", base64.b64encode(KEY).decode())
+    monkeypatch.setattr("sys.stdin", io.StringIO(token(time.time(), channels=["private-1"]) + "\n"))
+    assert main(["check", "channel", "private-1", "--token", "-"]) == 0
+    assert re.search(r"^subscribe +yes ", capsys.readouterr().out, re.MULTILINE)
+    assert main(["check", "channel", "private-1"]) == 0
+    assert re.search(r"^subscribe +no ", capsys.readouterr().out, re.MULTILINE)
 
 
 @given(

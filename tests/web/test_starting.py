@@ -21,6 +21,7 @@ from hub.checkup import fingerprint
 from hub.errors import SettingsError
 from hub.transports.static import Static
 from web import app as site_app
+from web.commands import check_cookies
 from web.features.events import calendar
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -159,3 +160,29 @@ async def test_every_5xx_is_in_the_log(
     [record] = [each for each in caplog.records if each.name == "web.middleware.errors"]
     assert (record.message, record.__dict__["status"]) == ("view refused", error.status)
     assert (record.exc_info is not None) is traced
+
+
+class TestCookies:
+    """Without SITE_URL cookies went over http in production, and nothing said so."""
+
+    def test_start_says_where_cookies_go(self, shell: Shell) -> None:
+        for environ, where in (
+            ({}, "sent over http too, as SITE_URL has no https"),
+            ({"SITE_URL": "https://www.example.org"}, "sent over https only"),
+        ):
+            with shell.serving("serve", "--no-demo", HUB_LOG_FORMAT="json", **environ):
+                assert json.loads(shell.said.splitlines()[-1])["cookies"] == where
+
+    @pytest.mark.parametrize(
+        ("environ", "is_well", "words"),
+        [
+            ({"SITE_URL": "https://www.example.org"}, True, "sent over https only"),
+            ({"SITE_URL": "http://www.example.org"}, False, "set SITE_URL to the https address that browsers see"),
+            ({"HOST": "0.0.0.0", "FANOUT_KEY": KEY}, False, "set SITE_URL to the https address that browsers see"),
+            ({}, True, "for a trial on this machine"),
+        ],
+    )
+    def test_check_does_too(self, environ: dict[str, str], is_well: bool, words: str) -> None:
+        [(name, found, text)] = check_cookies(environ)
+        assert (name, found) == ("cookies", is_well)
+        assert words in text

@@ -1,5 +1,6 @@
 """The article's page, its comments, and two ways to change them."""
 
+from django.contrib.admin.views.decorators import staff_member_required
 from django.http import JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
@@ -28,6 +29,7 @@ def post_comment(request, pk):
     return redirect(f"/{pk}/")
 
 
+@staff_member_required
 @require_POST
 def approve_all(request, pk):
     """Django sends no signal for `QuerySet.update()`; the helper tells in its place."""

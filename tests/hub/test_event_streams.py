@@ -13,8 +13,10 @@ from aiohttp import ClientResponse, ClientSession
 from hypothesis import given
 from hypothesis import strategies as st
 from listening import KEY, REALM, serving
+from services import RedisFactory
 
 from hub.app import Hub
+from hub.node import new_id
 from hub.protocol import events, tokens
 
 SHAKE = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["eventsource"]}
@@ -228,6 +230,45 @@ class TestComingBack:
             assert (await raw(url, head.replace("text/event-stream", "*/*"))).startswith(b"HTTP/1.1 503 ")
             assert hub.node.bayeux.limited["connections"] == 2
             await socket.close()
+
+    async def test_stream_opens_while_redis_is_away_and_goes_on_when_it_is_back(self, new_redis: RedisFactory) -> None:
+        redis = await asyncio.to_thread(lambda: new_redis(persist=True))
+        async with serving(redis_url=redis.url) as (url, hub), ClientSession() as http:
+            own = await session_of(http, url, "/a")
+            last = str(await hub.publisher.publish("a", 1))
+            await hub.publisher.publish("a", 2)
+            await asyncio.to_thread(redis.kill)
+            # Of the last a worker can't say while Redis is away whether there is such a session.
+            paths = ["/sse?channel=a", f"/r/{REALM}/sse?channel=a", "/test/sse", f"/bayeux/{new_id()}"]
+            for path in paths:
+                for headers in (ACCEPT, ACCEPT | {"Last-Event-ID": last}):
+                    async with http.get(url + path, headers=headers) as stream:
+                        assert (stream.status, stream.content_type) == (200, "text/event-stream")
+                        text = await asyncio.wait_for(stream.text(), 60)
+                        # It ends with nothing that would move its client's place on, or give it up.
+                        assert re.match(r"retry: \d+\n\n", text), path
+                        assert not re.search("^(id|data|event):", text, re.MULTILINE), path
+            async with http.get(f"{url}/bayeux/{own}", headers=ACCEPT) as stream:
+                assert stream.status == 200
+                assert re.match(rb"retry: \d+\n", await stream.content.readline())
+            assert not [each for each in hub.node.registry.sessions if each != own]
+            await asyncio.to_thread(redis.start)
+            async with asyncio.timeout(60):
+                while not hub.node.health.well:
+                    await asyncio.sleep(0.05)
+            async with http.get(f"{url}/sse?channel=a", headers=ACCEPT | {"Last-Event-ID": last}) as stream:
+                (_, state), (_, event) = await taken(stream, 2)
+                assert json.loads(state)["a"]["recovered"] is True
+                assert json.loads(event)["data"] == 2
+
+    async def test_publishers_feed_is_refused_for_a_second_while_redis_is_away(self, new_redis: RedisFactory) -> None:
+        """It is no EventSource that reads it: pubcontrol comes again upon any status."""
+        redis = await asyncio.to_thread(new_redis)
+        async with serving(redis_url=redis.url) as (url, hub), ClientSession() as http:
+            bearer = {"Authorization": f"Bearer {tokens.sign(REALM, KEY, hub.node.bayeux.wall())}"}
+            await asyncio.to_thread(redis.kill)
+            async with http.get(f"{url}/realm/{REALM}/subscriptions/stream/", headers=bearer) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
 
     @pytest.mark.parametrize(
         ("query", "status"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -175,6 +179,81 @@ def test_an_unreachable_database_is_one_line_with_its_address(
     assert (code, said.count("\n")) == (1, 1)
     assert url.rpartition("@")[2].partition("/")[0] in said
     assert "hunter2" not in said
+
+
+class _Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b'{"ready": true}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def check(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[[str], tuple[int, list[str]]]]:
+    """`fanfare check` with a database and with a hub that is well: its exit code, and the lines that are not ok."""
+
+    def run(url: str) -> tuple[int, list[str]]:
+        environ = {"DATABASE_URL": url, "FANOUT_KEY": base64.b64encode(b"k" * 32).decode()}
+        code, printed, said = shell.call(
+            COMMANDS, "check", "--url", hub, monkeypatch=monkeypatch, capsys=capsys, **environ
+        )
+        assert said == ""
+        return code, [line for line in printed.splitlines() if not line.startswith("ok    ")]
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ready) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        hub = f"http://127.0.0.1:{server.server_address[1]}"
+        yield run
+        server.shutdown()
+        thread.join()
+
+
+def test_check_of_a_postgresql_that_is_not_there_fails_with_its_address(
+    check: Callable[[str], tuple[int, list[str]]],
+) -> None:
+    place = f"127.0.0.1:{free_port()}"
+    code, (line,) = check(f"postgresql://someone:hunter2@{place}/site")
+    assert code == 1
+    assert line.startswith(f"FAIL  database: DATABASE_URL: {place}: ")
+    assert line.endswith("; nothing listens there")
+    assert "hunter2" not in line
+
+
+def test_check_of_a_database_that_its_server_has_not_fails_with_the_mend(
+    check: Callable[[str], tuple[int, list[str]]], postgres_server: Postgres
+) -> None:
+    code, (line,) = check(postgres_server.url("nowhere"))
+    assert code == 1
+    assert line.startswith(f"FAIL  database: DATABASE_URL: 127.0.0.1:{postgres_server.port}: ")
+    assert line.endswith('database "nowhere" does not exist; make it, or name another in DATABASE_URL')
+
+
+def test_check_of_a_database_without_its_tables_fails_and_makes_none(
+    check: Callable[[str], tuple[int, list[str]]],
+    shell: Shell,
+    new_postgres_database: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = new_postgres_database()
+    for _ in range(2):
+        code, (line,) = check(url)
+        assert code == 1
+        assert re.fullmatch(
+            rf"FAIL  database: .*{re.escape(url.partition('@')[2])}: \d+ migrations are missing;"
+            " `fanfare migrate` makes them",
+            line,
+        )
+    assert shell.call(COMMANDS, "migrate", monkeypatch=monkeypatch, capsys=capsys, DATABASE_URL=url)[0] == 0
+    assert check(url) == (0, [])
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,131 @@ class TestCounts:
             assert await counted(http, url, "subscriptions") == 1
 
 
+@pytest.mark.parametrize("bounds", [{"queue_count": 25}, {"queue_bytes": 30_000}], ids=["count", "bytes"])
+class TestRecoveries:
+    """What is recovered waits until it is written: a history that is longer than what may wait is lost, and told so."""
+
+    @staticmethod
+    async def missed(hub: Hub) -> dict[str, str]:
+        """Where channels were, of which the second has more since then than may wait for anybody."""
+        since = {}
+        for name, count in (("a", 20), ("b", 30)):
+            since[name] = str(await hub.publisher.position(name))
+            for number in range(count):
+                await hub.publisher.publish(name, {"n": number, "text": "x" * 1000})
+        return since
+
+    async def test_over_a_socket(self, bounds: dict[str, int]) -> None:
+        async with limited(**bounds) as (url, hub, http), http.ws_connect(f"{url}/ws") as socket:
+            since = await self.missed(hub)
+            place = ",".join(f"{name}@{position}" for name, position in since.items())
+            await socket.send_json({"subscribe": ["a", "b"], "position": place})
+            state = (await socket.receive_json())["subscribed"]
+            assert {name: each["recovered"] for name, each in state.items()} == {"a": True, "b": False}
+            heard = [await socket.receive_json() for _ in range(20)]
+            assert [(each["channel"], each["data"]["n"]) for each in heard] == [("a", n) for n in range(20)]
+            await hub.publisher.publish("b", "on from there")
+            assert (await socket.receive_json())["data"] == "on from there"
+            assert hub.node.counters.oversized == 1
+
+    async def test_over_an_event_stream(self, bounds: dict[str, int]) -> None:
+        async with limited(**bounds) as (url, hub, http):
+            since = await self.missed(hub)
+            place = ",".join(f"{name}@{position}" for name, position in since.items())
+            query = "/sse?channel=a&channel=b"
+            async with http.get(url + query, headers={"Last-Event-ID": place}) as stream:
+                state, lost, *heard = await events(stream, 22)
+                assert {name: each["recovered"] for name, each in json.loads(state["data"]).items()} == {
+                    "a": True,
+                    "b": False,
+                }
+                assert (lost["event"], lost["data"]) == ("lost", '["b"]')
+                messages = [json.loads(each["data"]) for each in heard]
+                assert [(each["channel"], each["data"]["n"]) for each in messages] == [("a", n) for n in range(20)]
+                await hub.publisher.publish("b", "on from there")
+                (event,) = await events(stream, 1)
+                assert json.loads(event["data"])["data"] == "on from there"
+            # Who comes back has been told: it is not lost again.
+            async with http.get(url + query, headers={"Last-Event-ID": event["id"]}) as stream:
+                (state,) = await events(stream, 1)
+                assert all(each["recovered"] for each in json.loads(state["data"]).values())
+            assert hub.node.counters.oversized == 1
+
+    async def test_by_a_poll(self, bounds: dict[str, int]) -> None:
+        async with limited(**bounds) as (url, hub, http):
+            since = await self.missed(hub)
+            place = ",".join(f"{name}@{position}" for name, position in since.items())
+            asked = [("channel", "a"), ("channel", "b")]
+            async with http.get(f"{url}/poll", params=[*asked, ("position", place)]) as response:
+                answer = await response.json()
+            assert answer["recovered"] is False
+            heard = answer["messages"]
+            assert [(each["channel"], each["data"]["n"]) for each in heard] == [("a", n) for n in range(20)]
+            await hub.publisher.publish("b", "on from there")
+            async with http.get(f"{url}/poll", params=[*asked, ("position", answer["position"])]) as response:
+                answer = await response.json()
+            assert (answer["recovered"], answer["messages"][0]["data"]) == (True, "on from there")
+            assert hub.node.counters.oversized == 1
+
+    async def test_by_fanouts_own_feed(self, bounds: dict[str, int]) -> None:
+        """It has one word for it, upon which its client begins anew: 404."""
+        async with limited(**bounds) as (url, hub, http):
+            async with http.post(f"{url}/fpp/subscribe/", data=[("ci", "name=a"), ("ci", "name=b")]) as response:
+                sid = (await response.json())["sid"]
+            since = await self.missed(hub)
+
+            async def feed(*names: str) -> tuple[int, Any]:
+                asked = [("ci", f"name={name}&since=cursor:{since[name]}") for name in names]
+                async with http.get(f"{url}/fpp/feed/", params=[("sid", sid), *asked]) as response:
+                    body = await response.text()
+                return response.status, json.loads(body)["channels"] if response.status == 200 else body
+
+            for names in (("b",), ("a", "b")):
+                assert await feed(*names) == (404, "Cursor not known.\n")
+            status, channels = await feed("a")
+            assert (status, [each["n"] for each in channels["a"]["items"]]) == (200, list(range(20)))
+            async with http.post(f"{url}/fpp/subscribe/", data=[("sid", sid), ("ci", "name=b")]) as response:
+                since["b"] = (await response.json())["channels"]["b"]["last_cursor"]
+            await hub.publisher.publish("b", "on from there")
+            assert (await feed("b"))[1]["b"]["items"] == ["on from there"]
+            assert hub.node.counters.oversized == 2
+
+    @pytest.mark.parametrize("replay", ["all", "id"])
+    async def test_by_replay(self, bounds: dict[str, int], replay: str) -> None:
+        async with limited(**bounds) as (url, hub, http):
+            since = await self.missed(hub)
+            client = await shake(http, url)
+            asked = {f"/{name}": -2 if replay == "all" else position for name, position in since.items()}
+            subscribe = {"channel": "/meta/subscribe", "clientId": client, "subscription": list(asked)}
+            connect = {"channel": "/meta/connect", "clientId": client, "connectionType": "long-polling"}
+            [reply] = await say(http, url, subscribe | {"ext": {"replay": asked}})
+            assert reply["ext"]["recovered"] == {"/a": True, "/b": False}
+            *heard, _ = await say(http, url, connect)
+            assert [(each["channel"], each["data"]["n"]) for each in heard] == [("/a", n) for n in range(20)]
+            await hub.publisher.publish("b", "on from there")
+            *heard, _ = await say(http, url, connect)
+            assert [each["data"] for each in heard] == ["on from there"]
+            assert hub.node.counters.oversized == 1
+
+
+async def events(stream: ClientResponse, count: int) -> list[dict[str, str]]:
+    """The next events that have data, as their fields."""
+    found: list[dict[str, str]] = []
+    fields: dict[str, str] = {}
+    async with asyncio.timeout(60):
+        while len(found) < count:
+            line = await stream.content.readline()
+            assert line, "the stream ended"
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name:
+                fields[name] = value
+                continue
+            if "data" in fields:
+                found.append(fields)
+            fields = {}
+    return found
+
+
 def turned_away(stream: str) -> str:
     """Why a stream ended at once: any status but 200 would end an EventSource for good."""
     found = re.fullmatch(r"retry: (\d+)\n\n: (.*)\n\n", stream)

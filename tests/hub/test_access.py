@@ -457,6 +457,39 @@ class TestServed:
             async with http.post(f"{url}/publish/", json=body, headers=bearer) as response:
                 assert response.status == 200
 
+    @pytest.mark.parametrize(
+        "path",
+        [
+            f"/realm/{REALM}/presence/?channel=team/a",
+            f"/realm/{REALM}/position/?channel=team/a",
+            *(f"{base}/subscriptions/{what}/" for base in ("", f"/realm/{REALM}") for what in ("items", "stream")),
+        ],
+    )
+    async def test_listener_s_token_does_not_open_what_servers_ask(self, path: str, tmp_path: Path) -> None:
+        """Who is in a channel, where it is and which channels anybody hears is for who holds the key."""
+        rules = tmp_path / "rules.toml"
+        rules.write_text('[[rule]]\nchannels = ["team/*"]\nsubscribe = "open"\npresence = "token"\n', encoding="utf-8")
+        listeners: list[dict[str, Any]] = [{"sub": "alice"}, {"sub": None}, {"sub": "alice", "channels": ["team/a"]}]
+        async with serving(rules=rules) as (url, _), ClientSession() as http:
+            for claims in listeners:
+                bearer = {"Authorization": f"Bearer {token(time.time(), **claims)}"}
+                async with http.get(url + path, headers=bearer) as response:
+                    assert response.status == 401, claims
+                    assert "alice" not in await response.text()
+            async with http.get(url + path, headers={"Authorization": f"Bearer {token(time.time())}"}) as response:
+                assert response.status == 200
+
+    async def test_name_alone_does_not_open_who_is_in_a_channel(self, tmp_path: Path) -> None:
+        rules = tmp_path / "rules.toml"
+        rules.write_text('[[rule]]\nchannels = ["team/*"]\nsubscribe = "open"\npresence = "token"\n', encoding="utf-8")
+        async with serving(rules=rules) as (url, _), ClientSession() as http:
+            for claims, status in (({"sub": "alice"}, 403), ({"sub": "alice", "channels": ["team/a"]}, 200)):
+                shown = token(time.time(), **claims)
+                async with http.get(f"{url}/presence", params={"channel": "team/a", "token": shown}) as response:
+                    assert response.status == status
+                async with http.ws_connect(f"{url}/ws?channel=presence/team/a&token={shown}") as socket:
+                    assert ("subscribed" in await socket.receive_json()) is (status == 200)
+
     async def test_session_that_hears_by_token_ends_when_it_expires(self, rules: Path) -> None:
         async with serving(rules=rules, token_leeway=0.0) as (url, hub), ClientSession() as http:
             shown = token(time.time(), channels=["team/a"], life=2)

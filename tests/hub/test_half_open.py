@@ -20,6 +20,7 @@ from stopwatch import Stopwatch
 
 from hub.protocol import tokens
 from hub.transports.half_open import bound_silence
+from hub.transports.lean import Lean
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the options are Linux's")
 
@@ -160,6 +161,70 @@ async def test_who_vanished_without_a_word_is_gone_alike_on_every_way_in(tmp_pat
         assert await there() == stay
         for wire in [*wires.values(), *kept.values()]:
             wire.sock.close()
+
+
+async def test_who_acknowledges_and_reads_nothing_is_gone_alike_on_every_way_in() -> None:
+    # Nothing else of the hub's ends them before the test does, but pings: those end the WebSocket.
+    times = {"ping_interval": 3.0, "session_ttl": 600.0, "connect_timeout": 600.0, "idle_timeout": 600.0}
+    async with serving(**times) as (url, hub):
+        wires = {way: Wire(url, way.__name__) for way in WAYS}
+        for way, wire in wires.items():
+            wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await wire.open()
+            await way(wire)
+        async with asyncio.timeout(60):
+            while len(hub.node.registry.audiences["/room"]) < len(wires):
+                await asyncio.sleep(0.01)
+        await hub.publisher.publish("room", "x" * 900_000)
+        with Stopwatch() as watch:
+            async with asyncio.timeout(120):
+                while hub.door.clients:
+                    await asyncio.sleep(0.05)
+        assert watch.seconds > 1, "they were given time"
+        for wire in wires.values():
+            wire.sock.close()
+
+
+def _poll(client: str, position: str) -> str:
+    return f"GET /poll?channel=a&position={position} HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def _replay(client: str, position: str) -> str:
+    messages = [
+        {"channel": "/meta/subscribe", "clientId": client, "subscription": "/a", "ext": {"position": {"/a": position}}},
+        {"channel": "/meta/connect", "clientId": client, "connectionType": "long-polling", "advice": {"timeout": 0}},
+    ]
+    body = json.dumps(messages)
+    return f"POST /bayeux HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+
+
+@pytest.mark.parametrize("request_of", [_poll, _replay])
+async def test_one_answer_waits_for_who_reads_none(request_of: Callable[[str, str], str]) -> None:
+    """However much it asks for in one breath: here 12 MB, of which the kernel takes up to four by itself."""
+    async with serving(idle_timeout=600.0) as (url, hub), ClientSession() as http:
+        position = str(await hub.publisher.position("a"))
+        await hub.publisher.publish("a", "x" * 300_000)
+        wire = Wire(url, "deaf")
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await wire.open()
+        client = await wire.bayeux("long-polling")
+        await asyncio.get_running_loop().sock_sendall(wire.sock, 40 * request_of(client, position).encode())
+
+        def waits() -> int:
+            """Bytes that the kernel has not taken, of whoever serves the connection by now."""
+            peer = next(iter(hub.door._peers))
+            transport = peer._transport if isinstance(peer, Lean) else peer.transport
+            return int(transport.get_write_buffer_size())
+
+        async with asyncio.timeout(60):
+            while waits() < 64 * 1024:
+                await asyncio.sleep(0.01)
+        for _ in range(20):
+            # Others are served meanwhile.
+            async with http.get(f"{url}/poll?channel=b") as response:
+                assert response.status == 200
+            assert waits() < 64 * 1024 + 301_000
+        wire.sock.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

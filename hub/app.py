@@ -263,6 +263,7 @@ class Hub:
             head_bytes=settings.head_bytes,
             max_connections=settings.max_connections or _open_files(logs),
             address_connections=settings.address_connections,
+            address_unread=settings.address_unread,
             proxies=Proxies(settings.proxies, settings.proxy_header),
             local=settings.development,
             hosts=new_hosts(settings, entries),

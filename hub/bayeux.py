@@ -117,6 +117,7 @@ LIMITS = {
     "heads": "connections ended because a request's head was too long or did not come in time",
     "bodies": "requests refused because the body did not come in time",
     "connections": "connections refused because there were too many",
+    "unread": "connections ended because too much waited for their address, whose clients did not read",
 }
 
 #: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.

@@ -696,6 +696,14 @@ class Settings:
         "connections one address may have at a worker; 0 for no limit",
         minimum=0,
     )
+    address_unread: int = setting(
+        "HUB_ADDRESS_UNREAD",
+        SIZE,
+        # A thousand sockets of an office whose line has stopped, or 64 answers as long as they may be.
+        64 * 1024**2,
+        "bytes that may wait at a worker for clients of one address that don't read; 0 for no limit",
+        minimum=0,
+    )
     handshake_rate: int = setting(
         "HUB_HANDSHAKE_RATE",
         COUNT,

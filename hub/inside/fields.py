@@ -41,7 +41,7 @@ ENDINGS: Mapping[str, str] = {
 #: Which refusals belong together: the names are those of `bayeux.LIMITS`.
 REFUSALS: Mapping[str, Sequence[str]] = {
     "refused_rate": ("handshakes", "publishes"),
-    "refused_many": ("sessions", "subscriptions", "connections", "claims"),
+    "refused_many": ("sessions", "subscriptions", "connections", "claims", "unread"),
     "refused_large": ("messages", "large", "deep", "values", "channels"),
     "refused_late": ("heads", "bodies"),
 }

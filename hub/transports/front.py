@@ -46,6 +46,7 @@ from .halves import Handler
 from .lent import Lent
 from .origins import Origins
 from .repeats import Repeat, Repeating, Repeats
+from .unread import Unread
 from .websocket import Connection
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ class Door:
     """What every new connection shares, whichever realm it is for.
 
     entrances: of the realms; set before the first connection. addresses: how many connections an address has.
+    address_unread: bytes that may wait for an address whose clients don't read.
     turns: where costly work waits. idle_timeout: seconds that a connection is kept between requests. repeats: answers
     that are given again.
     watch: is told of what is answered here, past the application's middlewares.
@@ -147,6 +149,7 @@ class Door:
     head_bytes: int = HEAD_BYTES
     max_connections: int = 0
     address_connections: int = 0
+    address_unread: int = 0
     proxies: Proxies = field(default_factory=Proxies)
     local: bool = False
     hosts: Hosts = field(default_factory=lambda: Hosts(["*"]))
@@ -158,6 +161,7 @@ class Door:
     turns: Turns = field(default_factory=Turns)
     idle_timeout: float = 75.0
     repeats: Repeats = field(init=False)
+    unread: Unread = field(init=False)
     entrances: Directory[Entrance] = field(init=False)
     # HTTP connections, with their addresses, empty for those that are not counted by it.
     _peers: dict[object, str] = field(default_factory=dict, init=False)
@@ -169,6 +173,7 @@ class Door:
 
     def __post_init__(self) -> None:
         self.repeats = Repeats(time.time, behind_proxies=self.proxies.count > 0)
+        self.unread = Unread(self.address_unread, lambda: self.count("unread"))
 
     @property
     def node(self) -> Node:
@@ -295,7 +300,13 @@ class Door:
     def handler(self) -> Handler:
         """aiohttp's handler for one connection."""
         assert self.server is not None, "the door is open before there is a server behind it"
-        return self.server()
+        handler = self.server()
+        handler.stopped, handler.went_on = self.stopped, self.unread.went_on
+        return handler
+
+    def stopped(self, peer: object, transport: asyncio.Transport | None) -> None:
+        """An HTTP connection's client does not read what waits for it."""
+        self.unread.stopped(peer, self._peers.get(peer, ""), transport)
 
     def lend(self, transport: asyncio.Transport, address: str, buffer: bytes) -> asyncio.Protocol:
         """Have aiohttp serve a connection that has sent `buffer`, until it comes back; returns what serves it.
@@ -370,6 +381,7 @@ class Door:
 
     def leave(self, peer: object) -> str:
         """It has gone, if it was there, or is to be counted as something else; returns its address."""
+        self.unread.went_on(peer)
         address = self._peers.pop(peer, "")
         if address:
             self.node.count_address(address, -1)
@@ -473,6 +485,7 @@ class Door:
         visitor = entrance.visitor_of(head)
         if address or visitor is not None:
             connection.peer = Peer(address, visitor)
+        connection.unread = self.unread
         if address:
             entrance.node.count_address(address, 1)
         if self.watch is not None:

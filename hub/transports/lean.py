@@ -316,9 +316,11 @@ class Lean(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._blocked = True
+        self._desk.door.stopped(self, self._transport)
 
     def resume_writing(self) -> None:
         self._blocked = False
+        self._desk.door.unread.went_on(self)
         if not self.busy:
             self._serve()
 

@@ -236,7 +236,7 @@ class PlainSocket(Connection):
         return True
 
     def pause_writing(self) -> None:
-        self.blocked = True
+        super().pause_writing()
         if self.session is not None:
             self.session.settle()
 

@@ -32,6 +32,7 @@ from ..protocol.frames import (
 )
 from ..protocol.messages import dumps, join, parse_batch, skimmed
 from ..sessions import Batch, Session
+from .unread import Unread
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class Connection(asyncio.Protocol):
         "peer",
         "seen",
         "transport",
+        "unread",
         "window",
     )
 
@@ -111,6 +113,7 @@ class Connection(asyncio.Protocol):
         self.blocked = False
         self.closing = False
         self.peer = UNKNOWN
+        self.unread: Unread | None = None
         self.on_closed: Callable[[], None] | None = None
         self._reader: Reader | None = None
         self._corked: list[bytes] | None = None
@@ -292,6 +295,8 @@ class Connection(asyncio.Protocol):
         self.closing = True
         self._reader = self._rest = None
         self.node.sockets -= 1
+        if self.unread is not None:
+            self.unread.went_on(self)
         if self.peer.address:
             self.node.count_address(self.peer.address, -1)
         self.closed()
@@ -300,9 +305,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.blocked = True
+        if self.unread is not None:
+            self.unread.stopped(self, self.peer.address, self.transport)
 
     def resume_writing(self) -> None:
         self.blocked = False
+        if self.unread is not None:
+            self.unread.went_on(self)
         if self._deaf:
             self._deaf = False
             self._listen()
@@ -472,7 +481,7 @@ class BayeuxSocket(Connection):
         return False
 
     def pause_writing(self) -> None:
-        self.blocked = True
+        super().pause_writing()
         if self.session is not None:
             self.session.settle()
 

@@ -15,6 +15,9 @@ from .stories import shorten, tell, write, write_rights
 #: Seeds a process takes at a time.
 _PIECE = 250
 
+#: Seeds after which it is said how far they are.
+_TELL = 10_000
+
 
 def _run(piece: tuple[int, int, int, int, bool]) -> tuple[int, Counter[str], list[tuple[int, str]]]:
     first, count, steps, workers, rights = piece
@@ -62,6 +65,10 @@ def many(first: int, seeds: int, steps: int, workers: int, jobs: int, most: int,
         results: Iterable[tuple[int, Counter[str], list[tuple[int, str]]]]
         results = pool.imap_unordered(_run, pieces) if jobs > 1 else map(_run, pieces)
         for count, more, failures in results:
+            if (done + count) // _TELL > done // _TELL and done + count < seeds:
+                rate = (done + count) / (time.perf_counter() - began)
+                left = (seeds - done - count) / rate
+                print(f"{done + count:,} of {seeds:,}, {rate:.0f} a second, {left:.0f} s to go", file=sys.stderr)
             done += count
             counts.update(more)
             for seed, words in failures:

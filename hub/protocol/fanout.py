@@ -283,15 +283,18 @@ def _content(where: str, field: str, value: dict[str, Any], number: int) -> str 
     return text
 
 
+def _too_deep(limits: Limits) -> TooDeep:
+    return TooDeep(text=f"Nested more than {limits.depth} deep")
+
+
 def _data(value: object, channel: str, limits: Limits) -> bytes:
-    too_deep = TooDeep(text=f"Nested more than {limits.depth} deep")
     try:
         data = messages.dumps(value, was_read=True)
     except TooDeep:
-        raise too_deep from None
+        raise _too_deep(limits) from None
     # With fewer brackets than the limit it can't be nested deeper.
     if data.count(b"[") + data.count(b"{") > limits.depth and messages.is_deeper(value, limits.depth):
-        raise too_deep
+        raise _too_deep(limits)
     if len(data) > limits.bytes:
         raise TooLarge(channel, text=f"Longer than {limits.bytes} bytes")
     return data

@@ -59,7 +59,7 @@ class Keeper(Protocol):
 
     @property
     def told_first(self) -> Sequence[str]:
-        """Meta channels of which it is told before anything is delivered that came with them."""
+        """Meta channels whose publications take effect before the rest of a flush is delivered."""
 
     def forgot(self, session: Session) -> None:
         """More came for a session while it slept than may wait for one."""

@@ -141,7 +141,7 @@ Passing = Callable[[Publication], Publication | None]
 class Node:
     """One realm of the hub in one process. Made inside a running loop; `start` before use, `stop` at the end."""
 
-    # Who was sent away hears nothing more, not what came in the same moment either.
+    # A kick takes effect before what was published in the same tick is delivered.
     told_first = (KICK,)
 
     def __init__(

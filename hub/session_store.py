@@ -197,12 +197,15 @@ class SessionStore:
             if claim is not None or session is None or self.is_mine(session):
                 return claim
             against = 0
-            while True:
-                if self._time() > until:
-                    raise BrokerUnavailable("this worker's lease was not renewed")
-                if self._broker.life:
-                    break
-                await asyncio.sleep(LEASE_LOOK_SECONDS)
+            await self._wait_for_lease(until)
+
+    async def _wait_for_lease(self, until: float) -> None:
+        """Wait until this worker has a lease; raises BrokerUnavailable after `until` (loop time), lease or not."""
+        while self._time() <= until:
+            if self._broker.life:
+                return
+            await asyncio.sleep(LEASE_LOOK_SECONDS)
+        raise BrokerUnavailable("this worker's lease was not renewed")
 
     async def _locate(self, session_id: str, against: int) -> Claim | None:
         """As `locate`, by a claim that may have been made without a lease."""

@@ -301,12 +301,12 @@ class Door:
         """aiohttp's handler for one connection."""
         assert self.server is not None, "the door is open before there is a server behind it"
         handler = self.server()
-        handler.stopped, handler.went_on = self.stopped, self.unread.went_on
+        handler.when_paused, handler.when_resumed = self.paused, self.unread.resumed
         return handler
 
-    def stopped(self, peer: object, transport: asyncio.Transport | None) -> None:
-        """An HTTP connection's client does not read what waits for it."""
-        self.unread.stopped(peer, self._peers.get(peer, ""), transport)
+    def paused(self, peer: object, transport: asyncio.Transport | None) -> None:
+        """An HTTP connection paused writing: its client does not read."""
+        self.unread.paused(peer, self._peers.get(peer, ""), transport)
 
     def lend(self, transport: asyncio.Transport, address: str, buffer: bytes) -> asyncio.Protocol:
         """Have aiohttp serve a connection that has sent `buffer`, until it comes back; returns what serves it.
@@ -381,7 +381,7 @@ class Door:
 
     def leave(self, peer: object) -> str:
         """It has gone, if it was there, or is to be counted as something else; returns its address."""
-        self.unread.went_on(peer)
+        self.unread.resumed(peer)
         address = self._peers.pop(peer, "")
         if address:
             self.node.count_address(address, -1)

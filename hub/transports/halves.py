@@ -47,7 +47,7 @@ def sends_no_more(transport: asyncio.BaseTransport) -> bool:
 class Handler(RequestHandler):
     """aiohttp's handler of a connection, which answers before it closes one whose client sends no more."""
 
-    __slots__ = ("_hurry", "_looks", "_payload", "asked", "has_ended", "repeats", "stopped", "went_on")
+    __slots__ = ("_hurry", "_looks", "_payload", "asked", "has_ended", "repeats", "when_paused", "when_resumed")
 
     def __init__(self, server: web.Server, misdirected: Misdirected = lambda host, path: None) -> None:
         super().__init__(server, misdirected)
@@ -59,9 +59,9 @@ class Handler(RequestHandler):
         #: The bytes of the request under way, where they are known to be its own and no other's; and who remembers.
         self.asked = b""
         self.repeats: Repeats | None = None
-        #: What is told when the client reads no more of what waits for it, and when it does again.
-        self.stopped: Callable[[object, asyncio.Transport | None], None] | None = None
-        self.went_on: Callable[[object], None] | None = None
+        #: Called when the transport pauses writing, and when it resumes.
+        self.when_paused: Callable[[object, asyncio.Transport | None], None] | None = None
+        self.when_resumed: Callable[[object], None] | None = None
 
     def renew(self) -> None:
         """A request on the connection was answered without this handler, which must not close it as idle."""
@@ -73,13 +73,13 @@ class Handler(RequestHandler):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.stopped is not None:
-            self.stopped(self, self.transport)
+        if self.when_paused is not None:
+            self.when_paused(self, self.transport)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.went_on is not None:
-            self.went_on(self)
+        if self.when_resumed is not None:
+            self.when_resumed(self)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio asks for it; aiohttp returns None only
         waiting = [payload for _, payload in self._messages]

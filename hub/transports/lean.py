@@ -316,11 +316,11 @@ class Lean(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._blocked = True
-        self._desk.door.stopped(self, self._transport)
+        self._desk.door.paused(self, self._transport)
 
     def resume_writing(self) -> None:
         self._blocked = False
-        self._desk.door.unread.went_on(self)
+        self._desk.door.unread.resumed(self)
         if not self.busy:
             self._serve()
 

@@ -197,13 +197,13 @@ class Repeating(asyncio.Protocol):
     def pause_writing(self) -> None:
         # Whoever reads no answers is asked for no more requests.
         self._blocked = True
-        self._door.stopped(self, self._transport)
+        self._door.paused(self, self._transport)
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._blocked = False
-        self._door.unread.went_on(self)
+        self._door.unread.resumed(self)
         if self._transport is not None:
             self._transport.resume_reading()
 

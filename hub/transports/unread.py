@@ -1,8 +1,8 @@
 """What waits for clients that don't read their answers, by the address that they come from.
 
 Each connection is bounded: an answer, or a session's queue, and nothing more is read from who doesn't read. But one
-address may have two thousand of them, each with a megabyte. Where more waits for an address than may, those are cut
-off that have not read for longest: others of the address, who read, have their answers.
+address may have two thousand of them, each with a megabyte. Where more waits for an address than may, the
+connections that have been paused for longest are aborted: others of the address, who read, have their answers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Unread:
     count: Callable[[], None]
     #: By address.
     bytes: dict[str, int] = field(default_factory=dict, init=False)
-    # By address too, who has not read for longest first: how much, and by what it is cut.
+    # By address, the longest paused first: bytes that wait, and the transport.
     _held: dict[str, dict[object, tuple[int, asyncio.Transport]]] = field(default_factory=dict, init=False)
     _addresses: dict[object, str] = field(default_factory=dict, init=False)
 
-    def stopped(self, connection: object, address: str, transport: asyncio.Transport | None) -> None:
-        """A connection takes no more for now. address: whose it is, empty where nothing is counted."""
+    def paused(self, connection: object, address: str, transport: asyncio.Transport | None) -> None:
+        """Its transport paused writing. address: whose connection it is, empty where nothing is counted."""
         if not self.most or not address or transport is None or connection in self._addresses:
             return
         size = transport.get_write_buffer_size()
@@ -38,14 +38,14 @@ class Unread:
         self._addresses[connection] = address
         self.bytes[address] = self.bytes.get(address, 0) + size
         while self.bytes.get(address, 0) > self.most:
-            oldest, (_, way_out) = next(iter(held.items()))
+            oldest, (_, slow) = next(iter(held.items()))
             self.count()
             # Later: this is called in the midst of a write.
-            asyncio.get_running_loop().call_soon(way_out.abort)
-            self.went_on(oldest)
+            asyncio.get_running_loop().call_soon(slow.abort)
+            self.resumed(oldest)
 
-    def went_on(self, connection: object) -> None:
-        """It takes more, or has gone."""
+    def resumed(self, connection: object) -> None:
+        """Its transport resumed writing, or the connection is closed."""
         address = self._addresses.pop(connection, None)
         if address is None:
             return

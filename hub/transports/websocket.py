@@ -296,7 +296,7 @@ class Connection(asyncio.Protocol):
         self._reader = self._rest = None
         self.node.sockets -= 1
         if self.unread is not None:
-            self.unread.went_on(self)
+            self.unread.resumed(self)
         if self.peer.address:
             self.node.count_address(self.peer.address, -1)
         self.closed()
@@ -306,12 +306,12 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.blocked = True
         if self.unread is not None:
-            self.unread.stopped(self, self.peer.address, self.transport)
+            self.unread.paused(self, self.peer.address, self.transport)
 
     def resume_writing(self) -> None:
         self.blocked = False
         if self.unread is not None:
-            self.unread.went_on(self)
+            self.unread.resumed(self)
         if self._deaf:
             self._deaf = False
             self._listen()

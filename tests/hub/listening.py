@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientResponse, ClientSession, web
 
 from hub.app import Hub, running
 from hub.settings import Settings
@@ -70,3 +71,21 @@ async def listening(url: str, *channels: str) -> AsyncIterator[Listener]:
         listener = Listener(url, http)
         await listener.subscribe(*channels)
         yield listener
+
+
+async def read_events(stream: ClientResponse, count: int) -> list[dict[str, str]]:
+    """The next events of an event stream that have data, as their fields."""
+    found: list[dict[str, str]] = []
+    fields: dict[str, str] = {}
+    async with asyncio.timeout(60):
+        while len(found) < count:
+            line = await stream.content.readline()
+            assert line, "the stream ended"
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name:
+                fields[name] = value
+                continue
+            if "data" in fields:
+                found.append(fields)
+            fields = {}
+    return found

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 from hypothesis import given
 from hypothesis import strategies as st
-from listening import KEY, REALM, serving
+from listening import KEY, REALM, read_events, serving
 from services import RedisFactory
 
 from hub.app import Hub
@@ -25,20 +25,7 @@ ACCEPT = {"Accept": "text/event-stream"}
 
 async def taken(response: ClientResponse, count: int) -> list[tuple[str, str]]:
     """The next events that have data, as (type, data)."""
-    found: list[tuple[str, str]] = []
-    fields: dict[str, str] = {}
-    async with asyncio.timeout(60):
-        while len(found) < count:
-            line = await response.content.readline()
-            assert line, "the stream ended"
-            name, _, value = line.decode().rstrip("\n").partition(": ")
-            if name:
-                fields[name] = value
-                continue
-            if "data" in fields:
-                found.append((fields.get("event", "message"), fields["data"]))
-            fields = {}
-    return found
+    return [(each.get("event", "message"), each["data"]) for each in await read_events(response, count)]
 
 
 async def raw(url: str, request: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, ClientSession, WSMsgType
 from conversation import TYPES, Talk, new_rules
-from listening import KEY, REALM, serving
+from listening import KEY, REALM, read_events, serving
 
 from hub.app import Hub
 from hub.bayeux import LIMITS
@@ -240,7 +240,7 @@ class TestRecoveries:
             place = ",".join(f"{name}@{position}" for name, position in since.items())
             query = "/sse?channel=a&channel=b"
             async with http.get(url + query, headers={"Last-Event-ID": place}) as stream:
-                state, lost, *heard = await events(stream, 22)
+                state, lost, *heard = await read_events(stream, 22)
                 assert {name: each["recovered"] for name, each in json.loads(state["data"]).items()} == {
                     "a": True,
                     "b": False,
@@ -249,11 +249,11 @@ class TestRecoveries:
                 messages = [json.loads(each["data"]) for each in heard]
                 assert [(each["channel"], each["data"]["n"]) for each in messages] == [("a", n) for n in range(20)]
                 await hub.publisher.publish("b", "on from there")
-                (event,) = await events(stream, 1)
+                (event,) = await read_events(stream, 1)
                 assert json.loads(event["data"])["data"] == "on from there"
             # Who comes back has been told: it is not lost again.
             async with http.get(url + query, headers={"Last-Event-ID": event["id"]}) as stream:
-                (state,) = await events(stream, 1)
+                (state,) = await read_events(stream, 1)
                 assert all(each["recovered"] for each in json.loads(state["data"]).values())
             assert hub.node.counters.oversized == 1
 
@@ -312,24 +312,6 @@ class TestRecoveries:
             *heard, _ = await say(http, url, connect)
             assert [each["data"] for each in heard] == ["on from there"]
             assert hub.node.counters.oversized == 1
-
-
-async def events(stream: ClientResponse, count: int) -> list[dict[str, str]]:
-    """The next events that have data, as their fields."""
-    found: list[dict[str, str]] = []
-    fields: dict[str, str] = {}
-    async with asyncio.timeout(60):
-        while len(found) < count:
-            line = await stream.content.readline()
-            assert line, "the stream ended"
-            name, _, value = line.decode().rstrip("\n").partition(": ")
-            if name:
-                fields[name] = value
-                continue
-            if "data" in fields:
-                found.append(fields)
-            fields = {}
-    return found
 
 
 def turned_away(stream: str) -> str:

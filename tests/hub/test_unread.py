@@ -48,11 +48,11 @@ def test_who_has_not_read_for_longest_is_cut(moves: list[tuple[int, bool, str, i
         gone = 0
         for connection, stops, address, size in moves:
             if not stops:
-                unread.went_on(connection)
+                unread.resumed(connection)
                 held.pop(connection, None)
             elif connection not in held:
                 held[connection] = address, (transport := Transport(size))
-                unread.stopped(connection, address, cast(asyncio.Transport, transport))
+                unread.paused(connection, address, cast(asyncio.Transport, transport))
                 await asyncio.sleep(0)
                 theirs = [(each, one) for each, (whose, one) in held.items() if whose == address]
                 while sum(one.size for _, one in theirs) > 100:
@@ -74,7 +74,7 @@ def test_without_a_limit_or_an_address_nothing_is_counted() -> None:
     transport: Any = Transport(1000)
     for most, address in ((0, "a"), (10, "")):
         unread = Unread(most, lambda: None)
-        unread.stopped(object(), address, transport)
+        unread.paused(object(), address, transport)
         assert unread.bytes == {}
 
 

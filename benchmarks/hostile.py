@@ -19,6 +19,7 @@ import math
 import os
 import random
 import re
+import socket
 import sys
 import time
 import zlib
@@ -329,24 +330,43 @@ async def long_origin(line: Line) -> tuple[str, int]:
     return await line.say(SHAKE, more=b"Origin: https://" + "a\u0301\u0327".encode() * 1500 + b"\r\n"), 1
 
 
-async def recover_unread(line: Line) -> tuple[str, int]:
-    """Ask for the whole history of twenty channels, and read nothing of it."""
-    query = "&".join(f"channel={name}" for name in FULL)
+async def ask_for_all(line: Line, kind: str, names: Sequence[str], more: bytes) -> bool:
+    """Ask for the whole history of channels of FULL, of which nothing will be read; False if their tops weren't told.
+
+    more: header lines of the question.
+    """
+    query = "&".join(f"channel={name}" for name in names)
     line.writer.write(f"GET /poll?{query} HTTP/1.1\r\nHost: hub\r\n\r\n".encode())
     _, body = await line.answer()
     tops = [
         each.rpartition("@")[2].partition(".") for each in json.loads(body or b'{"position":""}')["position"].split(",")
     ]
-    if len(tops) != len(FULL):
-        return "closed", 1
+    if len(tops) != len(names):
+        return False
     begins = [f"{epoch}.{int(offset) - FULL_COUNT}" for epoch, _, offset in tops]
-    place = ",".join(f"{name}@{begin}" for name, begin in zip(FULL, begins, strict=True))
-    kind = random.choice(["/poll", "/ws"])
+    place = ",".join(f"{name}@{begin}" for name, begin in zip(names, begins, strict=True))
     upgrade = UPGRADE.partition(b"\r\n")[2] if kind == "/ws" else b"Host: hub\r\n"
-    line.writer.write(f"GET {kind}?{query}&position={place} HTTP/1.1\r\n".encode() + upgrade + b"\r\n")
+    line.writer.write(f"GET {kind}?{query}&position={place} HTTP/1.1\r\n".encode() + upgrade + more + b"\r\n")
     transport: Any = line.writer.transport
     transport.pause_reading()
+    return True
+
+
+async def recover_unread(line: Line) -> tuple[str, int]:
+    """Ask for the whole history of twenty channels, and read nothing of it."""
+    if not await ask_for_all(line, random.choice(["/poll", "/ws"]), FULL, b""):
+        return "closed", 1
     await asyncio.sleep(0.5)
+    return "unread", 2
+
+
+async def hoard(line: Line) -> tuple[str, int]:
+    """Leave a history of 1 MiB unread on a WebSocket of one address, among hundreds that do the same."""
+    # As of a peer that acknowledges little: on loopback its kernel takes megabytes.
+    line.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    if not await ask_for_all(line, "/ws", FULL[:1], b"X-Forwarded-For: 203.0.115.9\r\n"):
+        return "closed", 1
+    await asyncio.sleep(2)
     return "unread", 2
 
 
@@ -498,6 +518,7 @@ ATTACKS = {
     "origin": Attack("Origins of 7,500 bytes to compose", long_origin, 4),
     "unread": Attack("recoveries of 20 MiB that nobody reads", recover_unread, 16, kept=False),
     "unread-bayeux": Attack("the same over Bayeux", recover_unread_by_bayeux, 16, kept=False),
+    "hoards": Attack("300 WebSockets of an address with 1 MiB each that nobody reads", hoard, 300, kept=False),
     "unacknowledged": Attack("acknowledgements that never come", never_acknowledge),
     "tokens": Attack("several tokens in turn", show_tokens, 4),
     "heard": Attack("names without end, while publishers ask who hears", hear_names, 4),
@@ -558,10 +579,10 @@ class Quiet:
         self._http = ClientSession(headers={"X-Forwarded-For": "192.0.2.1"})
 
     async def __aenter__(self) -> Quiet:
-        sockets = [await self._http.ws_connect(f"{self.url}/ws?channel=quiet") for _ in range(LISTENERS)]
-        for socket in sockets:
-            await socket.receive()
-            self._tasks.append(asyncio.create_task(self._listen(socket)))
+        listening = [await self._http.ws_connect(f"{self.url}/ws?channel=quiet") for _ in range(LISTENERS)]
+        for each in listening:
+            await each.receive()
+            self._tasks.append(asyncio.create_task(self._listen(each)))
         self._tasks.append(asyncio.create_task(self._publish()))
         return self
 
@@ -703,7 +724,7 @@ async def run(
         os.sched_setaffinity(0, {core})
         try:
             async with contextlib.AsyncExitStack() as ends, Quiet(port, subject) as quiet:
-                if any(name.startswith("unread") for name in names):
+                if any(name.startswith(("unread", "hoards")) for name in names):
                     await quiet.fill()
                 if "heard" in names:
                     # In its own process: reading it in this one would delay the quiet clients.

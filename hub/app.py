@@ -66,6 +66,7 @@ from .transports.polling import Polling
 from .transports.roster import Roster
 from .transports.routes import Handler, of_clients
 from .transports.static import Static
+from .transports.unread import bound_unsent
 from .transports.websocket import BayeuxSocket, intervals
 from .turns import Turns
 
@@ -675,6 +676,7 @@ async def running(
         try:
             for each in listener.sockets:
                 bound_silence(each.fileno(), hub.settings.ping_interval)
+                bound_unsent(each.fileno())
             bound = listener.sockets[0].getsockname()
             shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
             yield f"http://{shown}:{bound[1]}"

@@ -37,10 +37,12 @@ from .forwarded import HEADERS, Proxies, is_near
 from .hearing import Own, Shared
 from .histories import Histories, Retention, parse_histories
 from .hosts import Hosts, names_of, siblings_of
+from .ids import new_id
 from .inside.insider import Inside
+from .kicks import KICKS
 from .memory import give_back, keep_memory
 from .metrics import CONTENT_TYPE, HubMetrics, labelled
-from .node import KICKS, Bounds, Node, drain, new_id
+from .node import Bounds, Node, drain
 from .presence import Pace
 from .protocol import tokens
 from .protocol.access import Access, Rule, parse_rules

@@ -69,6 +69,16 @@ class Host(Protocol):
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Finish this whatever becomes of the request."""
 
+    def abandon(self, poll: Poll) -> None:
+        """A carried request's client is gone, or its answer was not written."""
+
+    def hurry(self, poll: Poll) -> None:
+        """Answer a poll that is held."""
+
+
+class Routes(Protocol):
+    """What is done with requests that come here from other workers, or come back."""
+
     def accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
         """Take what a client of this node's session sent to another worker."""
 
@@ -80,12 +90,6 @@ class Host(Protocol):
 
     def refuse_for_now(self, messages: Sequence[object], to: Poll) -> None:
         """Have a client try again."""
-
-    def abandon(self, poll: Poll) -> None:
-        """A carried request's client is gone, or its answer was not written."""
-
-    def hurry(self, poll: Poll) -> None:
-        """Answer a poll that is held."""
 
     def give_up(self, session_id: str, by: str, done: Callable[[bool], None]) -> None:
         """Let another worker have a session; then call `done`: whether the broker could be reached.
@@ -129,12 +133,14 @@ class Carrier:
     def __init__(
         self,
         host: Host,
+        routes: Routes,
         broker: Broker,
         counters: Counters,
         time: Callable[[], float],
         longest: float,
     ) -> None:
         self._host = host
+        self._routes = routes
         self._broker = broker
         self._counters = counters
         self._time = time
@@ -294,7 +300,7 @@ class Carrier:
         self._streaks.move_to_end(session_id)
         if len(self._streaks) > MAX_OWNERS:
             self._streaks.popitem(last=False)
-        return count >= OFFER_AFTER and self._host.may_move(session_id)
+        return count >= OFFER_AFTER and self._routes.may_move(session_id)
 
     def unconfirmed(self, session_id: str) -> bool:
         """Whether a session's last answer was carried, and nobody knows yet if it was written."""
@@ -443,19 +449,19 @@ class Carrier:
         assert sent.to is not None
         sent.to.carried = None
         if not sent.to.gone:
-            self._host.accept_again(sent.messages, sent.transport, sent.to, sent.tries + 1)
+            self._routes.accept_again(sent.messages, sent.transport, sent.to, sent.tries + 1)
 
     def _take_request(self, mail: Mail) -> None:
         key = (mail.sender, mail.number)
         poll = self._taken.get(key)
         if mail.kind == "move":
-            self._host.give_up(mail.session, mail.transport, partial(self._given_up, key))
+            self._routes.give_up(mail.session, mail.transport, partial(self._given_up, key))
         elif mail.kind == "request":
             poll = self._taken[key] = Carried(key, Peer(mail.address, browser=mail.browser), self._time())
             poll.hurried = mail.hurry
             poll.began = poll.since - (mail.age or 0.0)
             poll.when_sent(partial(self._answered, poll))
-            self._host.accept_carried(mail.session, loads(mail.body), mail.transport, poll)
+            self._routes.accept_carried(mail.session, loads(mail.body), mail.transport, poll)
         elif poll is None:
             return
         elif mail.kind == "written":
@@ -500,7 +506,7 @@ class Carrier:
                 # Not routed anew: it would take the place of a younger poll, and what waits for the client with it.
                 self._pop(number)
                 self.leave(sent.to)
-                self._host.refuse_for_now(sent.messages, sent.to)
+                self._routes.refuse_for_now(sent.messages, sent.to)
         for poll in list(self._taken.values()):
             if poll.since + self._longest < now:
                 self._lose(poll)

@@ -8,15 +8,16 @@ one costs nothing, and other clients' lanes delay nobody.
 
 A request has arrived when its last byte was read (a WebSocket's message: when its frame was parsed). A client is known
 by its clientId; of a request that names several, the first counts, and one that names none is in the order of its
-connection alone.
+connection alone. A WebSocket has a queue besides (`link_queues`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from .turns import Turns
 
@@ -99,6 +100,13 @@ class Lanes:
             self._order(client, lane.waiting.popleft())
         else:
             del self.taken[client]
+
+    async def finish(self, client: str | None, work: Coroutine[Any, Any, None]) -> None:
+        """Do what a held lane waits for, and free it, whatever becomes of the work."""
+        try:
+            await work
+        finally:
+            self.free(client)
 
     def _order(self, client: str, work: Callable[[], object]) -> None:
         # In a turn, though the lane is free: a client could else have any number of requests wait, and then have them

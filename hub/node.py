@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from .backlog import Backlog
 from .bayeux import (
@@ -38,37 +36,33 @@ from .bayeux import (
     Service,
 )
 from .brokers import Broker, Health
-from .carrier import CARRIED_BYTES, Carried, Carrier
 from .counters import Counters
+from .deadlines import Deadlines
 from .delivery import Delivery
 from .errors import BrokerUnavailable, Failed, LinkClosed, ProtocolError, SlowSession, Superseded, UnknownClient
 from .follower import FollowBounds, Followers
-from .histories import HistoryRule
+from .ids import new_id
+from .kicks import KICK, Kicks
 from .lanes import Lanes
+from .link_queues import LinkQueues
 from .notes import SERVER, Notes
 from .polls import Poll
 from .protocol.access import NOBODY, Grant, Who
 from .protocol.channels import home, is_meta, is_wild, matches
 from .protocol.dialects import wire
 from .protocol.messages import client_of, dumps, dumps_all, loads
-from .protocol.publications import Draft, History, Position, Publication, Published, conflate
-from .protocol.replay import NEW, replay_id, start_of
+from .protocol.publications import Draft, History, Position, Publication, Published
+from .recoveries import Recoveries
+from .routing import MAX_TRIES, Router
 from .session_store import SessionStore
-from .sessions import Answers, Batch, Hold, Link, Registry, Session
+from .sessions import Answers, Batch, Link, Registry, Session
 from .tentative import Tentative
 from .tops import Tops
-from .turns import FEW, PIECE, Turns
+from .turns import PIECE, Turns
 from .usual import Usual
 from .wheel import Wheel
 
 logger = logging.getLogger(__name__)
-
-#: Seconds a session that never sent a connect is kept. A client connects right after its handshake;
-#: what does not is a flood.
-UNCONNECTED_SECONDS = 10.0
-
-#: Seconds after which this node's reader has certainly passed what a history read returned.
-FLOOR_SECONDS = 5.0
 
 #: Links told to go a second while draining: a quarter of what one core was measured to accept, with
 #: handshake, subscribe and connect (docs/benchmarks.md); and how many of them at once.
@@ -78,41 +72,16 @@ DRAIN_SLICE = 100
 #: Seconds a service channel's answer may take; a client waits for 10 s (CometD's maxNetworkDelay) and more.
 SERVICE_SECONDS = 8.0
 
-#: Longest time between looks at a session whose token expires some day.
-GRANT_SECONDS = 60.0
-
-#: Nodes tell each other through the log whom to send away. Nobody else can publish to a meta channel.
-KICK = "/meta/kick"
-
-#: Seconds for which a user's being sent away is kept in the log, and how often that may be.
-KICK_SECONDS = 24 * 3600.0
-KICKS = HistoryRule((KICK,), {"count": 10_000, "seconds": KICK_SECONDS, "bytes": 4 * 1024 * 1024}, "hub")
-
-#: Seconds until these are asked for again, where the broker could not say.
-KICKS_AGAIN_SECONDS = 1.0
-
-#: Characters of a clientId that `new_id` made; nothing else is looked for in the broker.
-ID_CHARS = 40
-
 #: Messages of a request that are taken at once; and seconds for those of a larger one before other connections have
 #: their turn. Ten thousand that were refused kept the loop for 50 ms.
 FEW_MESSAGES = 16
 PIECE_SECONDS = 0.00025
-
-#: Times a request is routed, when its session moves under it.
-MAX_TRIES = 6
-
-#: Subscriptions of a session that moves to where its polls go: each costs a look at a history.
-MOVED_PATTERNS = 50
 
 #: Seconds at the end for giving sessions to other workers.
 RELEASE_SECONDS = 5.0
 
 #: Seconds until it is asked again whose a session is, where the broker could not say.
 SURE_AGAIN_SECONDS = 0.5
-
-#: Sessions one request may claim. Clients send their own; more is somebody guessing.
-MAX_CLAIMS = 4
 
 GOING_AWAY = 1001
 NORMAL = 1000
@@ -182,12 +151,24 @@ class Node:
         follow = FollowBounds(self.bounds.follower_count, self.bounds.follower_bytes)
         self.followers = Followers(self.tops, lambda: self.broker.hears, self._followed_history, follow)
         self.delivery = Delivery(self.registry, self.counters, self.bounds.tick, self._new_backlog, self, self.tops)
+        self.kicks = Kicks(self, broker, bayeux, self.turns, self.wheel, self.time)
+        self.recoveries = Recoveries(
+            broker,
+            self.registry,
+            self.counters,
+            self.turns,
+            self.wheel,
+            self.time,
+            self._passed,
+            self.bounds.queue_count,
+            self.bounds.queue_bytes,
+        )
         # Who waits until what came before a batch's number has been delivered.
         self._undelivered: list[tuple[int, asyncio.Future[None]]] = []
         #: Called when publications may have been missed.
         self.when_lost: list[Callable[[], None]] = []
         # What takes the publications of meta channels.
-        self._takers: dict[str, Callable[[Sequence[Publication]], None]] = {KICK: self._kicked}
+        self._takers: dict[str, Callable[[Sequence[Publication]], None]] = {KICK: self.kicks.take}
         # None where a session's record is kept before its replies go out, which takes waiting.
         self._usual = (
             None
@@ -198,8 +179,8 @@ class Node:
         self._closings: list[tuple[int, Publication]] = []
         self._leaving: WeakKeyDictionary[Session, tuple[int, str]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
-        # Links whose last batch is not done with, and what they sent meanwhile.
-        self._later: dict[Link, _Later] = {}
+        #: Links whose last batch is not done with, and what they sent meanwhile.
+        self.queues = LinkQueues()
         #: Extensions that see each publication once, before it is encoded for all.
         self.published: list[Passing] = []
         #: The name by which this node owns sessions.
@@ -214,7 +195,11 @@ class Node:
             # A held connect lasts longer than a session without one.
             self.bounds.session_ttl + bayeux.limits.timeout,
         )
-        self.carrier = Carrier(self, broker, self.counters, self.time, bayeux.limits.timeout)
+        self.router = Router(self, broker, bayeux, self.store, self.counters, self.lanes, self.queues, self.time)
+        self.carrier = self.router.carrier
+        self.deadlines = Deadlines(
+            self, bayeux, self.store, self.counters, self.wheel, self.time, self.bounds.session_ttl
+        )
         # Sessions of which is being found out whether they are still this node's.
         self._checking: set[Session] = set()
         # Sessions that went on on an event stream, those of them that wait until it is certain whose they are, and the
@@ -222,12 +207,6 @@ class Node:
         self._streamed: WeakKeyDictionary[Session, None] = WeakKeyDictionary()
         self._held_back: set[Session] = set()
         self._life = 0
-        # Bound once: an entry of the wheel then costs no method object.
-        self._hold_is_due = self._hold_due
-        self._session_is_due = self._session_due
-        self._grant_is_due = self._grant_due
-        # When the wheel looks at a session's token next.
-        self._looks: WeakKeyDictionary[Session, float] = WeakKeyDictionary()
 
     # Life
 
@@ -235,7 +214,7 @@ class Node:
         """Open the broker; raises BrokerUnavailable."""
         await self.broker.open(self)
         if self.broker.keeps_sessions:
-            await self._learn_kicks()
+            await self.kicks.learn()
             self.carrier.start()
         if self.registry.attendance is not None:
             self.registry.attendance.start()
@@ -254,7 +233,7 @@ class Node:
         self.draining = True
         for session in list(self.registry.sessions.values()):
             if session.hold is not None:
-                self._answer(session)
+                self.answer(session)
         self.carrier.hurry_all()
         return list(self.links)
 
@@ -310,22 +289,21 @@ class Node:
         in which they came here, or joined its lane; so they are if another worker owns its session,
         as far as they came to this one.
         """
-        queue = self._later.get(link) if self._later and link is not None else None
+        queue = self.queues.taken.get(link) if self.queues.taken and link is not None else None
         if link is not None and queue is not None:
             # A socket's batches keep their order: what comes before one is done with waits for it.
             queue.batches.append((messages, transport, size))
             queue.bytes += size
             if len(queue.batches) > self.bounds.queue_count or queue.bytes > self.bounds.queue_bytes:
                 # None of them is taken: that they are not answered tells the client so.
-                del self._later[link]
+                self.queues.drop(link)
                 self.bayeux.limited["claims"] += 1
                 link.leave(SLOW, "try again later")
             return
         if self.lanes.taken:
             client = client_of(messages)
             if client != lane and client in self.lanes.taken:
-                if link is not None:
-                    self._later[link] = _Later()
+                self.queues.hold(link)
                 self.lanes.add(client, partial(self._accept_late, messages, transport, to, link))
                 return
         if self._usual is not None and link is not None and len(messages) == 1 and not self.delivery.pending:
@@ -337,45 +315,35 @@ class Node:
 
     def _begin(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> bool:
         """Take a batch whose turn it is; whether that goes on in later turns of the loop."""
-        if self.broker.keeps_sessions and self._is_routed(messages, link):
-            if link is not None:
-                self._later.setdefault(link, _Later())
-            elif isinstance(to, Poll) and to.began is None:
+        if self.broker.keeps_sessions and self.router.is_routed(messages, link):
+            self.queues.hold(link)
+            if isinstance(to, Poll) and to.began is None:
                 to.began = self.time()
             client = client_of(messages)
             self.lanes.hold(client)
-            self.spawn(self._in_lane(client, self._route(messages, transport, to, link)))
+            self.spawn(self.lanes.finish(client, self.router.route(messages, transport, to, link)))
             return True
-        return self._accept(messages, transport, to, link)
-
-    async def _in_lane(self, client: str | None, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        finally:
-            self.lanes.free(client)
+        return self.take(messages, transport, to, link)
 
     def _accept_late(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None) -> None:
         """Take a batch that has waited in its client's lane."""
-        if link is not None and link not in self._later:
-            # The link has gone meanwhile.
+        if self.queues.is_gone(link):
             return
         goes_on = False
         try:
             goes_on = self._begin(messages, transport, to, link)
         finally:
-            if link is not None and not goes_on:
-                self._take_later(link, to)
+            if not goes_on:
+                self.free_link(link, to)
 
     def is_busy(self, link: Link, ready: Callable[[], None]) -> bool:
         """Whether what comes from this link now would wait; then calls `ready` when it would not any more."""
-        if not self._later or link not in self._later:
+        if link not in self.queues.taken:
             return False
-        self._later[link].ready = ready
+        self.queues.taken[link].ready = ready
         return True
 
-    def _accept(
-        self, messages: Sequence[object], transport: str, to: Answers, link: Link | None, tries: int = 0
-    ) -> bool:
+    def take(self, messages: Sequence[object], transport: str, to: Answers, link: Link | None, tries: int = 0) -> bool:
         """Take a batch; whether that goes on in later turns of the loop."""
         bayeux = self.bayeux
         request = bayeux.begin(messages, self.time(), transport, to, link)
@@ -384,8 +352,7 @@ class Node:
             request.began = to.began
         if len(messages) > FEW_MESSAGES or any(map(bayeux.is_long, messages)):
             # In pieces of PIECE_SECONDS, none in the turn of decoding it.
-            if link is not None:
-                self._later.setdefault(link, _Later())
+            self.queues.hold(link)
             client = client_of(messages)
             self.lanes.hold(client)
             if client is not None:
@@ -405,7 +372,7 @@ class Node:
         """Do another piece of a batch; whether there is more of it. client: whose lane it holds."""
         to, link = request.to, request.link
         # With a link that has gone meanwhile no session must go on: it would have nobody and never expire.
-        more = link is None or link in self._later
+        more = not self.queues.is_gone(link)
         try:
             more = more and self._take_some(request)
         except Exception:
@@ -420,8 +387,7 @@ class Node:
             if client is not None:
                 self.store.done(client)
             self.lanes.free(client)
-            if link is not None:
-                self._take_later(link, to)
+            self.free_link(link, to)
         return False
 
     def _take_some(self, request: Request) -> bool:
@@ -438,16 +404,16 @@ class Node:
                 return request.taken < len(messages) or len(messages) > FEW_MESSAGES
         return False
 
-    def _take_later(self, link: Link, to: Answers) -> None:
-        """Take what a link sent while its batch before was worked off."""
-        queue = self._later.pop(link, None)
+    def free_link(self, link: Link | None, to: Answers) -> None:
+        """A batch is done with: take what its link sent meanwhile."""
+        queue = None if link is None else self.queues.drop(link)
         if queue is None:
-            # It has gone meanwhile.
+            # A request of its own, or the link has gone meanwhile.
             return
         for messages, transport, size in queue.batches:
             self.accept(messages, transport, to, link, size)
-        if link in self._later:
-            self._later[link].ready = queue.ready
+        if link in self.queues.taken:
+            self.queues.taken[link].ready = queue.ready
         elif queue.ready is not None:
             queue.ready()
 
@@ -477,7 +443,7 @@ class Node:
                     # What its client sends next waits for all of them.
                     client = client_of(request.messages)
                     self.lanes.hold(client)
-                self.spawn(self._in_lane(client, self._finish(request, names, room)))
+                self.spawn(self.lanes.finish(client, self._finish(request, names, room)))
         else:
             self._respond(outcome, to, link)
 
@@ -513,7 +479,7 @@ class Node:
         session = poll.session
         if session is None or session.ended or session.hold is None or session.hold.to is not poll:
             return
-        self._answer(session)
+        self.answer(session)
         if self.registry.attendance is not None:
             self.registry.attendance.away(session)
 
@@ -546,71 +512,27 @@ class Node:
         """End a user's sessions on every node, and refuse the tokens they have; raises BrokerUnavailable.
 
         They come back with a token made later, if the site gives them one. With Redis a node that
-        starts later learns of it for KICK_SECONDS; tokens should not live for longer.
+        starts later learns of it for `kicks.KICK_SECONDS`; tokens should not live for longer.
         """
-        data = dumps({"user": user, "at": self.bayeux.wall()})
-        await self.publish([Draft(KICK, data)])
+        await self.publish([self.kicks.draft(user)])
 
-    async def _learn_kicks(self) -> None:
-        """Refuse the tokens of who was sent away before this node could hear of it. Raises BrokerUnavailable."""
-        for publication in (await self.broker.history(KICK, None)).publications:
-            told = loads(publication.data)
-            self.bayeux.access.revoke(told["user"], told["at"])
+    async def session(self, session_id: str) -> Session | None:
+        """As `Router.session`. Raises BrokerUnavailable."""
+        return await self.router.session(session_id)
 
-    async def _learn_kicks_again(self) -> None:
-        """As `_learn_kicks`, and end the sessions of who was sent away in what this node has missed."""
-        try:
-            await self._learn_kicks()
-        except BrokerUnavailable:
-            logger.debug("kicks not read")
-            self.wheel.add(self.time() + KICKS_AGAIN_SECONDS, self._kicks_due, None)
-            return
-        self._send_away([session for session in self.registry.sessions.values() if self._was_sent_away(session)])
-
-    def _kicks_due(self, _: None) -> None:
-        self.spawn(self._learn_kicks_again())
-
-    def _was_sent_away(self, session: Session) -> bool:
-        """Whether a session's user was sent away since they opened it, or got its token."""
-        access, grant = self.bayeux.access, session.grant
-        if access.is_revoked(session.user, session.opened):
-            return True
-        return grant is not None and access.is_revoked(grant.user, grant.made)
-
-    def _kicked(self, publications: Sequence[Publication]) -> None:
-        for publication in publications:
-            told = loads(publication.data)
-            user = told["user"]
-            self.bayeux.access.revoke(user, told["at"])
-            theirs = [
-                session
-                for session in self.registry.sessions.values()
-                if session.user == user or (session.grant is not None and session.grant.user == user)
-            ]
-            self._send_away(theirs)
-
-    def _send_away(self, sessions: list[Session]) -> None:
-        """End these sessions: a few at once, more in pieces. Ten thousand of one user took 56 ms.
-
-        None of them hears anything from now on, whichever piece it ends in.
-        """
-        for session in sessions:
-            session.begin_recovery()
-
-        def end_some() -> bool:
-            for session in sessions[-FEW:]:
-                self.end_session(session, "kicked")
-            del sessions[-FEW:]
-            return bool(sessions)
-
-        if end_some():
-            self.turns.begin(end_some)
+    async def session_still(self, session: Session) -> Session | None:
+        """As `Router.session_still`. Raises BrokerUnavailable."""
+        return await self.router.session_still(session)
 
     def subscribers(self, channel: str) -> int:
         """How many sessions of this process a publication of the channel reaches."""
         return self.registry.count(channel)
 
     # Links
+
+    def is_attached(self, link: Link) -> bool:
+        """Whether a link is still there."""
+        return link in self.links
 
     def attach(self, link: Link) -> None:
         """A link exists; it will be told when the node drains."""
@@ -619,7 +541,7 @@ class Node:
     def detach(self, link: Link, session: Session | None) -> None:
         """A link is gone. Its session lives on for `session_ttl`."""
         self.links.discard(link)
-        self._later.pop(link, None)
+        self.queues.drop(link)
         if session is not None and session.link is link:
             self._lose_link(session)
 
@@ -707,7 +629,7 @@ class Node:
         """A session for a client that speaks no Bayeux: it lives as long as its link. address: whose it is."""
         session = self.bayeux.new_session(self.time(), who.visitor, address)
         session.authorize(who.grant)
-        self._watch_grant(session)
+        self.deadlines.watch_grant(session)
         session.connect()
         session.track()
         self.registry.add(session)
@@ -718,7 +640,7 @@ class Node:
     def take_grant(self, session: Session, grant: Grant) -> None:
         """Let a plain session do what a newer token allows."""
         if self.bayeux.take_grant(session, grant):
-            self._watch_grant(session)
+            self.deadlines.watch_grant(session)
 
     def end_session(self, session: Session, reason: str) -> None:
         """End a session for a reason of the node's or a transport's."""
@@ -761,7 +683,7 @@ class Node:
         ask again from there. Ends the session if it may not hear one of them any more: the rules were asked before
         others had their turn.
         """
-        if self._was_sent_away(session):
+        if self.kicks.is_sent_away(session):
             self.end_session(session, "kicked")
         session.begin_recovery()
         if self.delivery.pending:
@@ -782,7 +704,7 @@ class Node:
                 if number % PIECE == 0:
                     await self.turns.wait()
                 if not is_wild(channel):
-                    found[channel] = await self._recover(session, channel, since)
+                    found[channel] = await self.recoveries.recover(session, channel, since)
             return found
         except BrokerUnavailable:
             for pattern in new:
@@ -826,6 +748,10 @@ class Node:
         self.counters.withheld += len(publications) - len(passed)
         return passed
 
+    def _passed(self, publications: Sequence[Publication]) -> Sequence[Publication]:
+        """As `_pass_out`, where there is such code."""
+        return self._pass_out(publications) if self.published else publications
+
     def _pass_one(self, publication: Publication) -> Publication | None:
         if is_meta(publication.channel):
             return publication
@@ -848,7 +774,7 @@ class Node:
         """Publications may have been missed: every subscriber is told to refetch, in its own way."""
         self.counters.lost += 1
         if self.broker.keeps_sessions and (channels is None or KICK in channels):
-            self.spawn(self._learn_kicks_again())
+            self.spawn(self.kicks.learn_again())
         self.tops.lost(channels)
         if self.followers.active:
             self.followers.lost(channels)
@@ -880,7 +806,7 @@ class Node:
             return
         session.mark_lost(channels)
         if session.hold is not None:
-            self._answer(session)
+            self.answer(session)
 
     # What delivery leaves to the node
 
@@ -914,7 +840,7 @@ class Node:
         if session.queue is not None:
             if session.hold is not None and (session.link is None or session.ack is not None):
                 if not session.recovering:
-                    self._answer(session)
+                    self.answer(session)
                 return
             self._flush_queue(session)
         elif session.floors is None:
@@ -1062,7 +988,7 @@ class Node:
                 await self._publish(outcome, room)
             for service, call, reply in outcome.calls:
                 await self._serve(service, call, reply, outcome.replies)
-            await self._recover_all(outcome.recoveries)
+            await self.recoveries.recover_all(outcome.recoveries)
             if self.broker.keeps_sessions and (outcome.changed or outcome.ended):
                 kept = await self._keep(request)
         finally:
@@ -1077,7 +1003,7 @@ class Node:
                 self._respond(outcome, request.to, request.link)
         # A link whose session goes on elsewhere was sent away.
         if not kept and not on_link:
-            self._accept_anew(request)
+            self.router.accept_anew(request)
         self._go_on_after(outcome.recoveries)
 
     def _go_on_after(self, recoveries: Iterable[Recovery]) -> None:
@@ -1089,7 +1015,7 @@ class Node:
         session.settle()
         is_due = session.has_ready or session.lost is not None
         if session.hold is not None and is_due and (session.link is None or session.ack is not None):
-            self._answer(session)
+            self.answer(session)
         else:
             self._flush_queue(session)
 
@@ -1148,222 +1074,13 @@ class Node:
         flips, change.flips = change.flips, ()
         return self.tentative.finish(change.session, flips, kept=kept)
 
-    def _accept_anew(self, request: Request) -> None:
-        """Take a request again whose session turned out to be another worker's.
-
-        One that was carried is the business of the worker that it came through: that may have had it done elsewhere
-        while this one stood still, and answered. Done again, a subscribe would undo what its client asked for since.
-        Nor is it that of a link that has gone: its client asks again where it is now.
-        """
-        link = request.link
-        if link is not None and link not in self.links:
-            return
-        if isinstance(request.to, Carried):
-            self.carrier.elsewhere(request.to)
-            return
-        if link is not None:
-            self._later.setdefault(link, _Later())
-        self.spawn(self._route(request.messages, request.transport, request.to, link, request.tries + 1))
-
-    def _is_routed(self, messages: Sequence[object], link: Link | None) -> bool:
-        """Whether somebody must be asked before this batch is taken.
-
-        Not for a session that this node owns for certain, or that goes on on this link: what its requests change is
-        refused by its fence if it is another's now.
-        """
-        store, carrier = self.store, self.carrier
-        for client_id in _client_ids(messages):
-            session = self.registry.get(client_id)
-            if session is not None and link is not None and session.link is link:
-                continue
-            if session is None or not store.is_mine(session):
-                return True
-            if store.is_busy(client_id) or carrier.unconfirmed(client_id):
-                return True
-            if link is None:
-                carrier.polled_here(client_id)
-            if session.arrived is not None and _resumes(messages, client_id) and not self._is_resumable(session):
-                return True
-        return False
-
-    async def _route(
-        self, messages: Sequence[object], transport: str, to: Answers, link: Link | None, tries: int = 0
-    ) -> None:
-        """Take a batch where its session is, here or elsewhere."""
-        goes_on = False
-        try:
-            client_ids = _client_ids(messages)
-            if len(client_ids) == 1 and isinstance(to, Poll):
-                await self._take_or_carry(client_ids[0], messages, transport, to, tries)
-                return
-            for client_id in client_ids:
-                await self.bring(client_id, resumes=_resumes(messages, client_id), link=link)
-            if link is None or link in self._later:
-                # Else it has gone meanwhile. A session that went on with it would have nobody and never expire.
-                goes_on = self._accept(messages, transport, to, link, tries)
-        except BrokerUnavailable:
-            self.refuse_for_now(messages, to)
-        except Exception:
-            # A bug. The client must not wait for ever; what is unknown here begins anew.
-            logger.exception("session not claimed")
-            if link is None or link in self._later:
-                goes_on = self._accept(messages, transport, to, link, tries)
-        finally:
-            if link is not None and not goes_on:
-                self._take_later(link, to)
-
-    def refuse_for_now(self, messages: Sequence[object], to: Answers) -> None:
-        """Have a client try again: whose its session is can't be found out now."""
-        logger.debug("session not claimed")
-        if isinstance(to, Poll):
-            # Faye repeats what gets another status, under the same id: of a connect that got an answer before, and
-            # lost it, another id would say that it had arrived.
-            to.status = 503
-        to.send([dumps(reply) for reply in self.bayeux.unavailable(messages)])
-
-    async def _take_or_carry(
-        self, client_id: str, messages: Sequence[object], transport: str, to: Poll, tries: int
-    ) -> None:
-        """Take a poll if its session is this node's, else send it to the owner. Raises BrokerUnavailable."""
-        store, carrier = self.store, self.carrier
-        async with store.turn(client_id):
-            against, sent = 0, None
-            for _ in range(MAX_TRIES):
-                owner = carrier.owner(client_id) if client_id not in self.registry.sessions else None
-                if owner is None:
-                    claim = await store.locate(client_id, against=against)
-                    if claim is None:
-                        await carrier.confirmed(client_id)
-                        if _resumes(messages, client_id):
-                            await store.recover(client_id)
-                        self._accept(messages, transport, to, None, tries)
-                        return
-                    owner, against = claim.owner, claim.fence
-                if to.gone:
-                    return
-                if tries > MAX_TRIES:
-                    break
-                if sent is None:
-                    sent = dumps(messages)
-                if len(sent) > CARRIED_BYTES or (carrier.is_offered(client_id) and _resumes(messages, client_id)):
-                    against = 0 if await carrier.ask_for(owner, client_id) else against
-                elif await carrier.carry(owner, client_id, messages, sent, transport, to, tries):
-                    return
-        raise BrokerUnavailable("the session's owner can't be found")
-
-    def accept_again(self, messages: Sequence[object], transport: str, to: Poll, tries: int) -> None:
-        self.spawn(self._route(messages, transport, to, None, tries))
-
-    def may_move(self, session_id: str) -> bool:
-        session = self.registry.sessions.get(session_id)
-        return (
-            session is not None
-            and session.link is None
-            and len(session.patterns) <= MOVED_PATTERNS
-            and not any(map(is_wild, session.patterns))
-        )
-
-    def accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
-        poll.counts = _resumes(messages, session_id)
-        if session_id in self.lanes.taken:
-            self.lanes.add(session_id, partial(self._begin_carried, session_id, messages, transport, poll))
-        else:
-            self._begin_carried(session_id, messages, transport, poll)
-
-    def _begin_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
-        session = self.registry.get(session_id)
-        if (
-            session is not None
-            and self.store.is_mine(session)
-            and not self.store.is_busy(session_id)
-            and not self.carrier.unconfirmed(session_id)
-            and not self.draining
-            and (session.arrived is None or not poll.counts or self._is_resumable(session))
-        ):
-            self._accept(messages, transport, poll, None)
-        else:
-            self.lanes.hold(session_id)
-            self.spawn(self._in_lane(session_id, self._accept_carried(session_id, messages, transport, poll)))
-
-    async def _accept_carried(self, session_id: str, messages: Sequence[object], transport: str, poll: Carried) -> None:
-        try:
-            async with self.store.turn(session_id):
-                if self.draining:
-                    await self.store.release(session_id)
-                    self.carrier.elsewhere(poll)
-                elif await self.store.locate(session_id) is None:
-                    await self.carrier.confirmed(session_id)
-                    if _resumes(messages, session_id):
-                        await self.store.recover(session_id)
-                    self._accept(messages, transport, poll, None)
-                else:
-                    self.carrier.elsewhere(poll)
-        except BrokerUnavailable:
-            self.refuse_for_now(messages, poll)
-
-    async def session(self, session_id: str) -> Session | None:
-        """The session with this id, for a stream, brought here if another worker has it. Raises BrokerUnavailable."""
-        session = self.registry.get(session_id)
-        if self.broker.keeps_sessions and len(session_id) == ID_CHARS:
-            is_here = session is not None and self.store.is_mine(session) and self._is_resumable(session)
-            if not is_here or self.store.is_busy(session_id) or self.carrier.unconfirmed(session_id):
-                await self.bring(session_id, resumes=True, by=EVENTSOURCE)
-            session = self.registry.get(session_id)
-        return session
-
-    async def session_still(self, session: Session) -> Session | None:
-        """As `session`, of one that it returned some turns of the loop ago. Raises BrokerUnavailable.
-
-        Another link may have come and gone meanwhile, with what can't be given again from here.
-        """
-        found: Session | None = session
-        while found is not None and not found.ended and not self._is_resumable(found):
-            found = await self.session(found.id)
-        return found
-
-    def _is_resumable(self, session: Session) -> bool:
-        """Whether another connection can go on with a session without asking the broker what the last one carried."""
-        return session.fence <= 0 or self.registry.is_resumable(session)
-
-    async def bring(self, session_id: str, *, resumes: bool, by: str = "", link: Link | None = None) -> None:
-        """Make this node the owner of a session, if there is one with this id. Raises BrokerUnavailable.
-
-        resumes: whether another connection is about to be its link. by: its transport, where the owner is to know.
-        link: what it is for. For one that has gone no session is taken from where its client is by now.
-        """
-        store, against = self.store, 0
-        async with store.turn(session_id):
-            for _ in range(MAX_TRIES):
-                if link is not None and link not in self._later:
-                    return
-                claim = await store.locate(session_id, against=against)
-                if claim is None:
-                    await self.carrier.confirmed(session_id)
-                    if resumes:
-                        await store.recover(session_id, by=by)
-                    return
-                against = 0 if await self.carrier.ask_for(claim.owner, session_id, by) else claim.fence
-        raise BrokerUnavailable("the session's owner can't be found")
-
-    def give_up(self, session_id: str, by: str, done: Callable[[bool], None]) -> None:
-        self.spawn(self._give_up(session_id, by, done))
-
-    async def _give_up(self, session_id: str, by: str, done: Callable[[bool], None]) -> None:
-        try:
-            async with self.store.turn(session_id):
-                await self.store.release(session_id, by=by)
-        except BrokerUnavailable:
-            done(False)
-        else:
-            done(True)
-
     # What the store leaves to the node
 
     async def recover_adopted(self, session: Session, channel: str, since: Position) -> bool:
-        return (await self._recover(session, channel, since))[1]
+        return (await self.recoveries.recover(session, channel, since))[1]
 
     def may_go_on(self, session: Session, patterns: Sequence[str]) -> bool:
-        if self._was_sent_away(session):
+        if self.kicks.is_sent_away(session):
             return False
         if session.grant is not None and session.grant.expires <= self.bayeux.wall():
             session.authorize(None)
@@ -1372,9 +1089,8 @@ class Node:
 
     def adopted(self, session: Session) -> None:
         self._note(session, "came from another worker")
-        self._watch_grant(session)
-        ttl = self.bounds.session_ttl if session.connected else UNCONNECTED_SECONDS
-        self.wheel.add(self.time() + ttl, self._session_is_due, session)
+        self.deadlines.watch_grant(session)
+        self.deadlines.watch_session(session)
         if self.registry.attendance is not None:
             self.registry.attendance.adopted(session)
 
@@ -1446,94 +1162,6 @@ class Node:
                 answer["id"] = reply["id"]
             replies.insert(replies.index(reply) + 1, answer)
 
-    async def _recover_all(self, recoveries: Sequence[Recovery]) -> None:
-        # Who asks for no history is told where its channels are before anything more is published there.
-        histories = [each for each in recoveries if each.since is not None or each.replay is not None]
-        for recovery in recoveries:
-            if recovery.since is None and recovery.replay is None:
-                await self._recover_for(recovery)
-        for number, recovery in enumerate(histories, 1):
-            if number % PIECE == 0:
-                await self.turns.wait()
-            await self._recover_for(recovery)
-
-    async def _recover_for(self, recovery: Recovery) -> None:
-        session, channel, ext = recovery.session, recovery.channel, recovery.reply["ext"]
-        try:
-            if recovery.replay is None:
-                top, complete = await self._recover(session, channel, recovery.since)
-            else:
-                top, complete = await self._replay(session, channel, recovery.replay)
-        except BrokerUnavailable:
-            top, complete = None, False
-        if top is not None:
-            ext["position"][channel] = str(top)
-        if recovery.since is not None or recovery.replay is not None:
-            ext["recovered"][channel] = complete
-        if recovery.replay is not None and top is not None:
-            ext.setdefault("replay", {})[channel] = replay_id(top)
-
-    async def _recover(self, session: Session, channel: str, since: Position | None) -> tuple[Position, bool]:
-        """Put what came after `since` at the head of the session's queue; the channel's top, and whether all came."""
-        if since is None:
-            top = await self.broker.position(channel)
-            self._place(session, channel, top)
-            return top, True
-        return self._recovered(session, channel, await self.broker.history(channel, since))
-
-    def _place(self, session: Session, channel: str, top: Position) -> None:
-        """A session begins here, unless it has unsubscribed meanwhile: it would begin here when it subscribes again."""
-        if self.registry.listens(session, channel):
-            session.began(channel, top)
-
-    async def _replay(self, session: Session, channel: str, replay: int | Position) -> tuple[Position, bool]:
-        """As `_recover`, by a replay id. What may have been missed counts as not recovered."""
-        top = await self.broker.position(channel)
-        if replay == NEW:
-            self._place(session, channel, top)
-            return top, True
-        start = start_of(replay, top)
-        top, complete = self._recovered(session, channel, await self.broker.history(channel, start.since))
-        return top, complete and start.sure
-
-    def _recovered(self, session: Session, channel: str, history: History) -> tuple[Position, bool]:
-        if session.ended:
-            return history.top, False
-        if not self.registry.listens(session, channel):
-            # It has unsubscribed meanwhile.
-            return history.top, history.recovered
-        publications = self._pass_out(history.publications) if self.published else history.publications
-        count, size = self.bounds.queue_count, self.bounds.queue_bytes
-        if not session.has_room(channel, publications, count, size):
-            # What waits for a session is bounded however it came there: a question of 700 bytes may be for 20 MiB.
-            publications = conflate(publications)
-            if not session.has_room(channel, publications, count, size):
-                history, publications = History((), history.top, False), ()
-                self.counters.oversized += 1
-        if not history.recovered and session.tracks and session.link is None and session.awaits(channel):
-            # An earlier subscribe was told that this comes, and whoever sent this one may have left before the answer.
-            session.mark_lost({channel})
-        first = history.publications[0].position if history.publications else None
-        session.begin(channel, history.top if first is None else Position(first.epoch, first.offset - 1))
-        session.recovered(channel, publications, history.top)
-        if history.recovered:
-            self.counters.recovered += 1
-        else:
-            self.counters.unrecovered += 1
-        if not session.tracks:
-            self.registry.unsure(session)
-        self.wheel.add(self.time() + FLOOR_SECONDS, self._drop_floor, (session, channel))
-        return history.top, history.recovered
-
-    def _drop_floor(self, entry: tuple[Session, str]) -> None:
-        session, channel = entry
-        if session.slept is not None:
-            # What it slept through is held to the floors when it wakes.
-            self.wheel.add(self.time() + FLOOR_SECONDS, self._drop_floor, entry)
-            return
-        if not session.ended:
-            session.drop_floor(channel)
-
     # Answers
 
     def _settle(self, outcome: Outcome) -> None:
@@ -1543,7 +1171,7 @@ class Node:
         for link in outcome.replaced:
             link.leave(NORMAL, "continued elsewhere")
         for session in outcome.granted:
-            self._watch_grant(session)
+            self.deadlines.watch_grant(session)
         if outcome.opened is not None:
             self._opened(outcome.opened)
         for session, reason in outcome.ended:
@@ -1552,8 +1180,7 @@ class Node:
 
     def _opened(self, session: Session) -> None:
         self.counters.opened += 1
-        first = min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
-        self.wheel.add(self.time() + first, self._session_is_due, session)
+        self.deadlines.watch_session(session)
 
     def _respond(self, outcome: Outcome, to: Answers, link: Link | None) -> None:
         parts: list[bytes] = []
@@ -1590,9 +1217,9 @@ class Node:
             hurried = poll is not None and poll.hurried
             if self.draining or hurried or (link is None and (session is None or session.has_ready)):
                 if hold.session.hold is hold:
-                    self._answer(hold.session)
+                    self.answer(hold.session)
             else:
-                self._watch_hold(hold)
+                self.deadlines.watch_hold(hold)
 
     def _encode(self, reply: dict[str, Any], who: Who) -> bytes:
         # What a service returned comes among the replies, and is none.
@@ -1606,7 +1233,7 @@ class Node:
                     await self.store.locate(session.id)
             self._checking.discard(session)
             if not session.ended:
-                self._answer(session, sure=True)
+                self.answer(session, sure=True)
         except BrokerUnavailable:
             # Its client comes again, and what waits for it stays.
             hold = session.end_hold()
@@ -1617,7 +1244,7 @@ class Node:
         finally:
             self._checking.discard(session)
 
-    def _answer(self, session: Session, *, sure: bool = False) -> None:
+    def answer(self, session: Session, *, sure: bool = False) -> None:
         """Answer the held connect with what waits for the session. sure: whether the broker said it is this node's."""
         hold = session.hold
         if hold is None:
@@ -1677,97 +1304,6 @@ class Node:
 
     # What is due
 
-    def _watch_hold(self, hold: Hold) -> None:
-        """Answer a connect when it is due.
-
-        The wheel has the session, once: each hold that was answered would keep its answer there until then, and who
-        polls often, or is sent much, had the hub keep 45 seconds of it.
-        """
-        if hold.session.await_due(hold.deadline):
-            self.wheel.add(hold.deadline, self._hold_is_due, hold.session)
-
-    def _hold_due(self, session: Session) -> None:
-        now = self.time()
-        if session.is_awaited(now):
-            # Another entry of the wheel comes later, and looks then.
-            return
-        hold = session.hold
-        if hold is None:
-            return
-        if hold.deadline <= now:
-            self._answer(session)
-        else:
-            self._watch_hold(hold)
-
-    def _watch_grant(self, session: Session) -> None:
-        """Look at a session again when its token expires, or earlier: the wheel must not keep it for years.
-
-        Nor what is over: a poll with a token lasts for a moment, and a client may show two in turn without end.
-        """
-        grant = session.grant
-        if grant is not None:
-            if self.registry.attendance is not None:
-                self.registry.attendance.renamed(session)
-            left = max(0.0, grant.expires - self.bayeux.wall())
-            when = self.time() + min(left, GRANT_SECONDS)
-            if not 0 < self._looks.get(session, 0.0) <= when:
-                self._looks[session] = when
-                self.wheel.add(when, self._grant_is_due, (ref(session), when))
-
-    def _grant_due(self, entry: tuple[ref[Session], float]) -> None:
-        session, when = entry[0](), entry[1]
-        # Only the newest entry of a session counts: an earlier look has replaced the others.
-        if session is not None and not session.ended and self._looks.get(session) == when:
-            del self._looks[session]
-            self._check_grant(session)
-
-    def _check_grant(self, session: Session) -> None:
-        """End a session whose token has expired, if it hears what it may not hear without one."""
-        grant = session.grant
-        if grant is None:
-            return
-        if self.bayeux.wall() < grant.expires:
-            self._watch_grant(session)
-            return
-        session.authorize(None)
-        access = self.bayeux.access
-        if not all(access.may_subscribe(pattern, session.who) for pattern in session.patterns):
-            self.end_session(session, "token expired")
-            return
-        self.registry.judge_again(session)
-        if self.registry.attendance is not None:
-            self.registry.attendance.renamed(session)
-
-    def _session_due(self, session: Session) -> None:
-        if session.ended:
-            return
-        now = self.time()
-        ttl = self.bounds.session_ttl if session.connected else min(self.bounds.session_ttl, UNCONNECTED_SECONDS)
-        if session.fence > 0 and not session.reachable and not self.store.is_mine(session):
-            # Perhaps it goes on elsewhere.
-            self.spawn(self._find_out(session))
-            self.wheel.add(now + ttl, self._session_is_due, session)
-            return
-        seen = max(session.seen, self.wheel.awake)
-        if session.reachable:
-            if session.fence > 0 and session.link is not None:
-                # It says nothing that would be saved, and its record must be there when its next request comes
-                # to another worker.
-                self.spawn(self.store.save_later(session))
-            self.wheel.add(now + ttl, self._session_is_due, session)
-        elif seen + ttl <= now:
-            self.counters.expired += 1
-            self.end_session(session, "expired")
-        else:
-            self.wheel.add(seen + ttl, self._session_is_due, session)
-
-    async def _find_out(self, session: Session) -> None:
-        """Forget a session that another worker has taken."""
-        with contextlib.suppress(BrokerUnavailable):
-            async with self.store.turn(session.id):
-                if not session.ended:
-                    await self.store.locate(session.id)
-
 
 async def drain(nodes: Iterable[Node]) -> None:
     """Drain the nodes of one process: as `Node.drain`, at the same rate for them all together."""
@@ -1781,60 +1317,5 @@ async def drain(nodes: Iterable[Node]) -> None:
         await asyncio.sleep(0)
 
 
-class _Later:
-    """The batches of a link that wait until the one before is done with."""
-
-    __slots__ = ("batches", "bytes", "ready")
-
-    def __init__(self) -> None:
-        self.ready: Callable[[], None] | None = None
-        self.batches: list[tuple[Sequence[object], str, int]] = []
-        self.bytes = 0
-
-
-def _client_ids(messages: Sequence[object]) -> list[str]:
-    """The sessions that a batch speaks of, MAX_CLAIMS at most."""
-    found: list[str] = []
-    for message in messages:
-        client_id = message.get("clientId") if isinstance(message, dict) else None
-        if isinstance(client_id, str) and len(client_id) == ID_CHARS and client_id not in found:
-            found.append(client_id)
-    return found[:MAX_CLAIMS]
-
-
-def _resumes(messages: Sequence[object], client_id: str) -> bool:
-    """Whether a batch makes its connection a session's only one. A poll beside an event stream does not."""
-    return any(
-        isinstance(each, dict)
-        and each.get("channel") == CONNECT
-        and each.get("clientId") == client_id
-        and each.get("connectionType") != EVENTSOURCE
-        for each in messages
-    )
-
-
 def _subscribes(message: object) -> bool:
     return isinstance(message, dict) and message.get("channel") == SUBSCRIBE
-
-
-class _Dice:
-    """Ids of the kernel's random bytes, made a hundred at a time: each fetch is a system call."""
-
-    def __init__(self) -> None:
-        self._ids: list[str] = []
-        # A forked process must not roll the same.
-        os.register_at_fork(after_in_child=self._ids.clear)
-
-    def roll(self) -> str:
-        if not self._ids:
-            digits = secrets.token_hex(100 * ID_CHARS // 2)
-            self._ids += (digits[at : at + ID_CHARS] for at in range(0, len(digits), ID_CHARS))
-        return self._ids.pop()
-
-
-_dice = _Dice()
-
-
-def new_id() -> str:
-    """A clientId: 160 random bits in ID_CHARS letters and digits (Bayeux asks for at least 128)."""
-    return _dice.roll()

@@ -21,7 +21,7 @@ from clients.driven import restartable
 from clients.private_ca import certify, terminating
 from listening import KEY, REALM, listening, serving
 
-from hub.node import new_id
+from hub.ids import new_id
 
 KEY64 = base64.b64encode(KEY).decode()
 

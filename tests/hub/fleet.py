@@ -12,7 +12,8 @@ from conversation import new_rules
 
 from hub.bayeux import LONG_POLLING, Bayeux
 from hub.brokers.redis import RedisBroker
-from hub.node import Bounds, Node, new_id
+from hub.ids import new_id
+from hub.node import Bounds, Node
 from hub.polls import Poll
 from hub.protocol.messages import join, loads
 

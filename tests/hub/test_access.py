@@ -26,7 +26,7 @@ from stopwatch import Stopwatch
 from hub.bayeux import Bayeux
 from hub.cli import main
 from hub.errors import BadToken, BrokerUnavailable, SettingsError
-from hub.node import KICK
+from hub.kicks import KICK
 from hub.protocol import tokens
 from hub.protocol.access import Access, Grant, Rule, Who, covers, parse_rules
 from hub.protocol.channels import matches

@@ -30,7 +30,8 @@ from test_access import NOW, new_access, token
 from hub.bayeux import CALLBACK_POLLING, EVENTSOURCE, WEBSOCKET, Bayeux, Limits
 from hub.brokers.redis import RedisBroker
 from hub.errors import BrokerUnavailable
-from hub.node import Node, new_id
+from hub.ids import new_id
+from hub.node import Node
 from hub.presence import Pace
 from hub.protocol.access import Access, parse_rules
 from hub.protocol.publications import Draft
@@ -631,7 +632,7 @@ class TestLinks:
             assert session is not None
             key = f"{one.broker._log._prefix}:c:{client_id}"  # type: ignore[attr-defined]  # a Redis broker's
             redis_server.command("DEL", key)
-            one._session_due(session)
+            one.deadlines._session_due(session)
             await rest(one)
             assert b":1" in redis_server.command("EXISTS", key)
             redis_server.command("DEL", key)
@@ -701,7 +702,7 @@ class TestLinks:
                 two.move(session, stream, "")
                 two.detach(stream, session)
             else:
-                await two.bring(client_id, resumes=True)
+                await two.router.bring(client_id, resumes=True)
             heard = data(await say(two, connect(client_id, id="2")))
             heard += data(await say(two, connect(client_id, id="3")))
             assert heard == [1, 2]
@@ -1004,7 +1005,7 @@ class TestOwnersThatGo:
             await halt(one)
             await say(two, connect(client_id))
             session.seen = -1000.0
-            one._session_due(session)
+            one.deadlines._session_due(session)
             await rest(one)
             assert owners(nodes, client_id) == [two]
             assert (await say(two, connect(client_id)))[0]["successful"]

@@ -15,7 +15,8 @@ from listening import KEY, REALM, listening, serving
 from test_plain import events
 
 from hub.brokers.memory import MemoryBroker
-from hub.node import Bounds, Node, new_id
+from hub.ids import new_id
+from hub.node import Bounds, Node
 from hub.protocol import tokens
 from hub.protocol.channels import close_channel
 from hub.protocol.publications import Draft

@@ -16,7 +16,7 @@ from listening import KEY, REALM, read_events, serving
 from services import RedisFactory
 
 from hub.app import Hub
-from hub.node import new_id
+from hub.ids import new_id
 from hub.protocol import events, tokens
 
 SHAKE = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["eventsource"]}

@@ -16,7 +16,7 @@ from hub import remote as remote_module
 from hub.app import Hub
 from hub.errors import BadMessage, BrokerUnavailable, ForbiddenChannel, InvalidChannel
 from hub.follower import FakeFollowers, Follower, Followers, Heard, Lost, check_pattern, wire_pattern
-from hub.node import new_id
+from hub.ids import new_id
 from hub.protocol import tokens
 from hub.protocol.publications import Position
 from hub.remote import RemoteHub

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from listening import KEY, REALM, serving
 
 from hub.app import Hub, running
-from hub.node import new_id
+from hub.ids import new_id
 from hub.protocol import tokens
 from hub.protocol.publications import Position
 from hub.settings import Settings

@@ -54,7 +54,7 @@ async def test_poll_that_was_answered_is_not_kept_until_it_was_due() -> None:
             await tell({"channel": "/open/a", "clientId": other, "data": number})
             assert [each["data"] for each in await held if "data" in each] == [number]
         assert alive(Poll) <= before + 1
-        assert waiting(hub, hub.node._hold_is_due) == 1
+        assert waiting(hub, hub.node.deadlines.hold_is_due) == 1
 
 
 async def test_held_poll_is_answered_when_it_is_due_whatever_was_due_before() -> None:
@@ -105,7 +105,7 @@ async def test_tokens_that_are_shown_in_turn_are_not_kept() -> None:
             await ws.send_json({"subscribe": ["private-0"], "token": two[number % 2]})
             assert "subscribed" in await ws.receive_json()
         assert alive(Grant) <= before + 2
-        assert waiting(hub, hub.node._grant_is_due) == 1
+        assert waiting(hub, hub.node.deadlines.grant_is_due) == 1
 
 
 async def test_newer_token_that_expires_sooner_is_watched_all_the_same() -> None:

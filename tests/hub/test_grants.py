@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 from hub.bayeux import Bayeux, Limits
 from hub.brokers.memory import MemoryBroker
+from hub.deadlines import Deadlines
 from hub.errors import ProtocolError
+from hub.kicks import Kicks
 from hub.node import Bounds, Node
 from hub.polls import Poll
 from hub.protocol import tokens
@@ -357,8 +359,8 @@ def test_what_is_allowed_is_heard(seal: Sealed, kind: str) -> None:
 MENDS: dict[str, tuple[type, str, Any]] = {
     "another's token, or one with less, is refused": (Access, "check_newer", lambda *_: None),
     "what waits is judged again": (Registry, "judge_again", lambda *_: None),
-    "an expiry is watched": (Node, "_grant_due", lambda *_: None),
-    "a kick ends sessions": (Node, "_kicked", lambda *_: None),
+    "an expiry is watched": (Deadlines, "_grant_due", lambda *_: None),
+    "a kick ends sessions": (Kicks, "take", lambda *_: None),
 }
 
 

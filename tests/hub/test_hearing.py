@@ -17,7 +17,7 @@ from test_feed import bearer, items
 
 from hub import hearing
 from hub.app import Hub
-from hub.node import new_id
+from hub.ids import new_id
 from hub.presence import Presence
 from hub.protocol.messages import loads
 

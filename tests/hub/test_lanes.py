@@ -23,7 +23,8 @@ from hub.app import Hub
 from hub.bayeux import CALLBACK_POLLING, LONG_POLLING
 from hub.brokers.memory import MemoryBroker
 from hub.lanes import Lanes
-from hub.node import Node, Poll
+from hub.node import Node
+from hub.polls import Poll
 from hub.protocol.messages import client_in, client_of
 from hub.protocol.publications import Draft, Publication, Published
 from hub.settings import Settings

@@ -75,7 +75,7 @@ async def test_inbox_of_a_worker_that_reads_nothing_is_bounded_by_bytes() -> Non
     clock = itertools.count()
     now = [0.0]
     inboxes = Inboxes()
-    carrier = Carrier(cast(Any, None), cast(Any, inboxes), Counters(), lambda: now[0], 45.0)
+    carrier = Carrier(cast(Any, None), cast(Any, None), cast(Any, inboxes), Counters(), lambda: now[0], 45.0)
     body = b"x" * 2**20
     for _ in range(MAILED_BYTES // len(body) - 1):
         assert await carrier._mail("b", "answer", next(clock), body=body)

@@ -19,7 +19,8 @@ from hub.brokers import Claim
 from hub.brokers.memory import MemoryBroker
 from hub.delivery import pause
 from hub.errors import LinkClosed
-from hub.node import Bounds, Node, new_id
+from hub.ids import new_id
+from hub.node import Bounds, Node
 from hub.polls import Poll
 from hub.protocol import tokens
 from hub.protocol.access import Access
@@ -911,16 +912,16 @@ class TestBounds:
             session = alice.session
             session.seen -= 40.0
             node.wheel.awake = node.time()
-            node._session_due(session)
+            node.deadlines._session_due(session)
             assert not session.ended
             node.wheel.awake -= 40.0
-            node._session_due(session)
+            node.deadlines._session_due(session)
             assert session.ended
 
     async def test_session_without_a_connect_is_a_flood_s_and_soon_forgotten(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hub.node.UNCONNECTED_SECONDS", 0.1)
+        monkeypatch.setattr("hub.deadlines.UNCONNECTED_SECONDS", 0.1)
         async with new_node() as node:
             alice, bob = Client(node, LONG_POLLING), Client(node, LONG_POLLING)
             alice.start("/a")

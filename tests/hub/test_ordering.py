@@ -16,7 +16,8 @@ from stopwatch import Stopwatch
 
 from hub.app import Hub
 from hub.brokers.memory import MemoryBroker
-from hub.node import Bounds, Node, new_id
+from hub.ids import new_id
+from hub.node import Bounds, Node
 from hub.ordering import RECHECK, Ordering
 from hub.protocol import tokens
 from hub.protocol.fanout import Item, parse

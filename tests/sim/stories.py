@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from hub.node import KICK, Node
+from hub.kicks import KICK
+from hub.node import Node
 from hub.protocol.publications import Draft
 
 from . import rights as bearing
@@ -479,7 +480,7 @@ class Stage:
                 "audiences": len(node.registry.audiences),
                 "sleepers": len(node.registry.asleep),
                 "tasks": len(node._tasks),
-                "batches of links": len(node._later),
+                "batches of links": len(node.queues.taken),
                 "links": len(node.links),
                 "publications": node.delivery.waiting,
                 "calls": host.broker.pending,

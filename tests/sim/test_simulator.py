@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 
 from hub.carrier import Carrier
+from hub.deadlines import Deadlines
 from hub.errors import BrokerUnavailable
 from hub.follower import Followers
+from hub.kicks import Kicks
 from hub.node import Node
 from hub.protocol.access import Access
 from hub.tops import Tops
@@ -137,18 +139,18 @@ def test_nothing_is_delivered_that_the_newest_token_does_not_allow(seal: Sealed,
     assert heard > 10 * number
 
 
-async def _learn_only(node: Node) -> None:
+async def _learn_only(kicks: Kicks) -> None:
     with contextlib.suppress(BrokerUnavailable):
-        await node._learn_kicks()
+        await kicks.learn()
 
 
 #: What asks for permission again, taken out, and seeds of which one finds that.
 MENDS: dict[str, tuple[Any, str, Any, range]] = {
     "a session that goes on at another worker": (Node, "may_go_on", lambda *_: True, range(70)),
     "another's token, or one with less": (Access, "check_newer", lambda *_: None, range(30)),
-    "an expiry": (Node, "_grant_due", lambda *_: None, range(30)),
-    "a kick": (Node, "_kicked", lambda *_: None, range(30)),
-    "a kick that a worker never read of": (Node, "_learn_kicks_again", _learn_only, range(5470, 5476)),
+    "an expiry": (Deadlines, "_grant_due", lambda *_: None, range(30)),
+    "a kick": (Kicks, "take", lambda *_: None, range(30)),
+    "a kick that a worker never read of": (Kicks, "learn_again", _learn_only, range(5470, 5476)),
 }
 
 

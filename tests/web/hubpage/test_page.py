@@ -185,7 +185,7 @@ async def test_the_token_of_who_is_no_manager_any_more_is_soon_over(change: str,
     assert listener.grant.expires <= node.bayeux.wall() + SECONDS + leeway
     later = node.bayeux.wall() + SECONDS + leeway
     node.bayeux.wall = lambda: later
-    node._check_grant(listener)
+    node.deadlines._check_grant(listener)
     while (message := await ws.receive()).type is WSMsgType.TEXT:
         pass
     assert message.extra == "token expired"

@@ -29,7 +29,7 @@ def main() -> int:
         "--server", action="append", metavar="NAME", choices=[s.name for s in SUBJECTS], help="a server; again for more"
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures here")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.* and the README's table")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.*")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a target is missed")
     args = parser.parse_args()
 

@@ -18,8 +18,8 @@ from .servers import ROOT, Subject
 
 SERVERS = ("Fanfare", "Faye", "Nchan", "send(2)")
 
-#: The pages whose part between the marks is written anew.
-PAGES = (ROOT / "docs/benchmarks.md", ROOT / "README.md")
+#: The page whose part between the marks is written anew.
+PAGE = ROOT / "docs/benchmarks.md"
 MARKS = ("<!-- benchmarks begin -->", "<!-- benchmarks end -->")
 
 RESULTS = ROOT / "docs/benchmarks.json"
@@ -135,8 +135,8 @@ def page(results: Results, about: Mapping[str, str]) -> str:
 
 
 def write_pages(text: str) -> list[Path]:
-    """Put `text` between the marks of every page that has them; returns those pages."""
-    return [path for path in PAGES if put(path, MARKS, text)]
+    """Put `text` between the marks of the page; returns the pages that were written."""
+    return [PAGE] if put(PAGE, MARKS, text) else []
 
 
 def put(path: Path, marks: tuple[str, str], text: str) -> bool:

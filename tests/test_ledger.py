@@ -1,6 +1,6 @@
 """A short run of the ledger: real workers, real Redis, real faults, and nothing lost without a word.
 
-`make chaos` runs every fault at full length; its table is in the README.
+`make chaos` runs every fault at full length; its table is in docs/promise.md.
 """
 
 from __future__ import annotations

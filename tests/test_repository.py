@@ -216,18 +216,45 @@ def test_settings_are_documented() -> None:
     assert read("docs/settings.md") == settings_table()
 
 
-def test_readme_names_only_settings_that_exist() -> None:
+#: What people read. CHANGELOG.md tells of settings that are gone.
+PAGES = sorted(
+    str(path.relative_to(ROOT)) for path in [ROOT / "README.md", ROOT / "SECURITY.md", *ROOT.glob("docs/*.md")]
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_name_only_settings_that_exist(page: str) -> None:
     known = {name for table in (hub_settings.Settings, *tables(FEATURES)) for name in hub_settings.variables(table)}
-    named = set(re.findall(r"`((?:HUB|FANOUT|SITE)_[A-Z_]+|[A-Z]+_URL)[`=]", read("README.md")))
-    assert named
+    known |= {
+        # What Django's settings module may have.
+        *("FANOUT_URL", "FANOUT_PUBLIC_URL", "FANOUT_REDIS_URL", "FANOUT_LISTEN", "FANOUT_INTEGRITY"),
+    }
+    named = set(re.findall(r"`((?:HUB|FANOUT|SITE)_[A-Z_]+[A-Z])(?:=[^`]*)?`", read(page)))
     assert named <= known
 
 
-def test_readme_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", read("README.md"))
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    """To files and folders that are there, pictures among them, and to headings that their pages have."""
+    for link in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", read(page)):
+        path, _, anchor = link.partition("#")
+        place = (ROOT / page).parent / path if path else ROOT / page
+        assert place.exists(), link
+        if anchor and place.suffix == ".md":
+            assert anchor in anchors(place.read_text(encoding="utf-8")), link
+
+
+def test_every_page_is_in_the_index() -> None:
+    named = set(re.findall(r"\]\(([\w-]+\.\w+)", read("docs/README.md")))
+    there = {path.name for path in ROOT.glob("docs/*") if path.suffix in {".md", ".json"}}
+    # The figures behind the table and the pictures.
+    assert there - named == {"README.md", "benchmarks.json"}
 
 
 def test_dependencies_are_not_older_than_their_known_faults() -> None:

@@ -124,7 +124,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="how long faults last, of their usual time")
     parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
     parser.add_argument("--histogram", action="store_true", help="print when clients came back")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/promise.md")
     found = parser.parse_args()
     lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     print("\n".join(lines), flush=True)
@@ -176,7 +176,7 @@ def main() -> int:
             f"`{command(sys.argv[1:])}`."
         )
         table = "\n".join(lines)
-        put(ROOT / "README.md", MARKS, f"{table}\n\n{textwrap.fill(text, 120)}\n")
+        put(ROOT / "docs/promise.md", MARKS, f"{table}\n\n{textwrap.fill(text, 120)}\n")
     return 1 if total.silent or total.strays or total.old else 0
 
 

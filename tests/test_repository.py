@@ -257,6 +257,12 @@ def test_every_page_is_in_the_index() -> None:
     assert there - named == {"README.md", "benchmarks.json"}
 
 
+def test_map_of_the_hub_has_every_module() -> None:
+    words = set(re.findall(r"[a-z_]+", read("hub/__init__.py")))
+    there = {path.stem for path in (ROOT / "hub").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert there - words == {"__init__", "__main__"}
+
+
 def test_dependencies_are_not_older_than_their_known_faults() -> None:
     """An installation that is allowed an older one may have it; each version is the first without the fault."""
     wanted = {"aiohttp": (3, 14, 3), "PyJWT": (2, 12), "idna": (3, 7), "Pillow": (12, 0)}

@@ -8,6 +8,7 @@ is given again what came after. A batch is kept once, whoever hears it: a delive
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
@@ -55,6 +56,8 @@ class Recent:
         # As `Kept`, but plain: to make one of its own class takes three times as long.
         self._batches: dict[str, deque[_Plain]] = {}
         self._order: deque[_Plain] = deque()
+        # The numbers of all these and of `_gone`, by the position each ended at: a client may ask for any.
+        self._ends: dict[Position, int] = {}
         # The newest batch of each channel that is kept no more, and the position it ended at; oldest number first.
         self._gone: dict[str, tuple[int, Position]] = {}
         self._floor = 0
@@ -86,6 +89,8 @@ class Recent:
             batches = self._batches[channel] = deque()
         kept = (number, publications, now, size, reach)
         batches.append(kept)
+        # Of channels that share an epoch, the older.
+        self._ends.setdefault(publications[-1].position, number)
         order = self._order
         order.append(kept)
         self._bytes += size
@@ -102,22 +107,28 @@ class Recent:
 
     def before(self, publication: Publication) -> int | None:
         """The number before the batch that this publication came in; None if it is not here."""
-        for number, publications, *_ in self._batches.get(publication.channel, ()):
-            if publication in publications:
-                return number - 1
-        return None
+        kept = self._find(publication.channel, publication.position)
+        return None if kept is None else kept[0] - 1
 
     def find(self, channel: str, position: Position) -> Kept | None:
-        """The batch with what stands at a position; None if it is not here. Looks from the newest back."""
-        for kept in reversed(self._batches.get(channel, ())):
-            publications = kept[1]
-            last = publications[-1].position
-            if last.epoch == position.epoch and last.offset < position.offset:
-                return None
-            for publication in publications:
-                if publication.position == position:
-                    return Kept(*kept)
-        return None
+        """The batch with what stands at a position; None if it is not here, or of an earlier epoch than the newest."""
+        kept = self._find(channel, position)
+        return None if kept is None else Kept(*kept)
+
+    def _find(self, channel: str, position: Position) -> _Plain | None:
+        # Any client may ask for any position, and of a busy channel tens of thousands of batches are kept.
+        batches = self._batches.get(channel)
+        if not batches or batches[-1][1][-1].position.epoch != position.epoch:
+            return None
+        # What came before this epoch sorts first.
+        wanted = (True, position.offset)
+        at = bisect_left(batches, wanted, key=lambda kept: _place_of(kept[1][-1], position.epoch))
+        if at == len(batches):
+            return None
+        kept = batches[at]
+        publications = kept[1]
+        number = bisect_left(publications, wanted, key=lambda each: _place_of(each, position.epoch))
+        return kept if publications[number].position == position else None
 
     def when(self, channel: str, position: str) -> float | None:
         """When what stands at this position, "epoch.offset", was handed over; None if it is not here."""
@@ -153,16 +164,10 @@ class Recent:
     def number(self, position: Position) -> int | None:
         """What has certainly arrived where the batch has that ended at a position; None if it is not known.
 
-        The batch's number, or the floor it had. Walks all of them.
+        The batch's number, or the floor it had.
         """
-        for batches in self._batches.values():
-            for number, publications, *_ in batches:
-                if publications[-1].position == position:
-                    return self._floors.get(number, number)
-        for number, last in self._gone.values():
-            if last == position:
-                return self._floors.get(number, number)
-        return None
+        number = self._ends.get(position)
+        return None if number is None else self._floors.get(number, number)
 
     def after(self, marks: Mapping[str, int], may_hear: Callable[[str], bool]) -> list[Publication] | None:
         """What came after the mark of each pattern, oldest first; None if some of it is forgotten.
@@ -224,11 +229,22 @@ class Recent:
             del self._batches[channel]
         before = self._gone.pop(channel, None)
         if before is not None:
-            self._floors.pop(before[0], None)
+            self._forget_end(*before)
         self._gone[channel] = (number, publications[-1].position)
         if len(self._gone) > MAX_CHANNELS:
-            self._floor, _ = self._gone.pop(next(iter(self._gone)))
-            self._floors.pop(self._floor, None)
+            self._floor, last = self._gone.pop(next(iter(self._gone)))
+            self._forget_end(self._floor, last)
+
+    def _forget_end(self, number: int, last: Position) -> None:
+        self._floors.pop(number, None)
+        if self._ends.get(last) == number:
+            del self._ends[last]
+
+
+def _place_of(publication: Publication, epoch: str) -> tuple[bool, int]:
+    """Where it stands among what is kept of its channel: of this epoch or before it, and the offset."""
+    position = publication.position
+    return position.epoch == epoch, position.offset
 
 
 def _number(batch: _Plain) -> int:

@@ -921,7 +921,7 @@ class Node:
     def _leave(self, session: Session) -> None:
         """Send a session away that was told to go, once it has what was published before."""
         link = session.link
-        if session.queue is not None or session.recovering or link is None:
+        if session.queue is not None or session.recovering or link is None or link.blocked:
             return
         code, words = self._leaving.pop(session)
         link.leave(code, words)

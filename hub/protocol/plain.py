@@ -117,16 +117,64 @@ def _read_digests(text: str, found: dict[str, Position | None]) -> None:
 
 def format_place(positions: Mapping[str, Position]) -> str:
     """The place of a listener with these positions, as `parse_place` reads it."""
-    if len(positions) == 1:
-        return str(next(iter(positions.values())))
-    if len(positions) * 12 < MAX_NAMED_PLACE:
-        place = ",".join(f"{_QUOTED[channel]}@{position}" for channel, position in positions.items())
-        if len(place) <= MAX_NAMED_PLACE:
-            return place
-    groups: dict[str, list[str]] = {}
-    for channel, position in positions.items():
-        groups.setdefault(position.epoch, []).append(f"{_DIGESTS[channel]}.{position.offset}")
-    return ",".join(f"{epoch}~{'.'.join(entries)}" for epoch, entries in groups.items())
+    return str(Place(positions))
+
+
+class Place:
+    """A place that is written again and again: what has not moved since is not spelled anew."""
+
+    __slots__ = ("_groups", "_parts", "_size", "positions")
+
+    def __init__(self, positions: Mapping[str, Position]) -> None:
+        self.positions = dict(positions)
+        # What is between the commas, by channel; or by epoch, with what is between its dots by channel.
+        self._parts: dict[str, str] = {}
+        self._groups: dict[str, dict[str, str]] | None = None
+        self._size = 0
+        if len(positions) * 12 >= MAX_NAMED_PLACE:
+            self._shorten()
+            return
+        self._parts = {channel: f"{_QUOTED[channel]}@{position}" for channel, position in positions.items()}
+        self._size = sum(map(len, self._parts.values())) + len(self._parts) - 1
+        if self._size > MAX_NAMED_PLACE:
+            self._shorten()
+
+    def move(self, channel: str, position: Position) -> None:
+        """One of the channels has come to this position."""
+        before = self.positions[channel]
+        self.positions[channel] = position
+        if self._groups is None:
+            part = f"{_QUOTED[channel]}@{position}"
+            self._size += len(part) - len(self._parts[channel])
+            self._parts[channel] = part
+            if self._size > MAX_NAMED_PLACE:
+                self._shorten()
+            return
+        if before.epoch != position.epoch:
+            group = self._groups[before.epoch]
+            del group[channel]
+            self._join(before.epoch, group)
+        group = self._groups.setdefault(position.epoch, {})
+        group[channel] = f"{_DIGESTS[channel]}.{position.offset}"
+        self._join(position.epoch, group)
+
+    def _shorten(self) -> None:
+        self._groups, self._parts = {}, {}
+        for channel, position in self.positions.items():
+            self._groups.setdefault(position.epoch, {})[channel] = f"{_DIGESTS[channel]}.{position.offset}"
+        for epoch, group in self._groups.items():
+            self._join(epoch, group)
+
+    def _join(self, epoch: str, group: dict[str, str]) -> None:
+        if group:
+            self._parts[epoch] = f"{epoch}~{'.'.join(group.values())}"
+        else:
+            del self._parts[epoch]
+
+    def __str__(self) -> str:
+        if len(self.positions) == 1:
+            return str(next(iter(self.positions.values())))
+        return ",".join(self._parts.values())
 
 
 # A stream writes its place with each publication.

@@ -90,17 +90,29 @@ class EventStream(ABC):
         with contextlib.suppress(LinkClosed):
             self.deliver(data)
 
-    def deliver(self, data: bytes) -> None:
-        """Write what must not get lost; raises LinkClosed."""
+    def deliver(self, data: bytes) -> int:
+        """Write what must not get lost; raises LinkClosed. Returns how many bytes are unsent."""
         transport = self._transport
         if self.closing or transport is None or transport.is_closing():
             raise LinkClosed
         transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
-        if not self.blocked and transport.get_write_buffer_size() > HIGH_WATER:
+        unsent = transport.get_write_buffer_size()
+        if not self.blocked and unsent > HIGH_WATER:
             self.blocked = True
             if self.session is not None:
                 self.session.settle()
-            self._node.wheel.add(self._node.time() + LOOK_SECONDS, _look_again, self)
+            self.look_again()
+        return unsent
+
+    def look_again(self) -> None:
+        """Have `drained` called once there is room again."""
+        self._node.wheel.add(self._node.time() + LOOK_SECONDS, _look_again, self)
+
+    def drained(self) -> None:
+        """What was written is on its way: there is room again."""
+        self.blocked = False
+        if self.session is not None:
+            self._node.writable(self.session)
 
     def comment(self) -> None:
         """Show the client, and whatever is between, that the stream lives."""
@@ -237,6 +249,4 @@ def _look_again(stream: EventStream) -> None:
     if transport.get_write_buffer_size() > HIGH_WATER // 2:
         stream._node.wheel.add(stream._node.time() + LOOK_SECONDS, _look_again, stream)
         return
-    stream.blocked = False
-    if stream.session is not None:
-        stream._node.writable(stream.session)
+    stream.drained()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import time
 from typing import Any
 
@@ -11,13 +13,15 @@ from aiohttp import ClientResponse, ClientSession, TCPConnector
 from hypothesis import given
 from hypothesis import strategies as st
 from listening import KEY, REALM, serving
+from rounds import pieces
 
 from hub.brokers.memory import MemoryBroker
 from hub.errors import ProtocolError
 from hub.protocol import tokens
-from hub.protocol.plain import UNKNOWN, format_place, parse_place
+from hub.protocol.plain import UNKNOWN, Place, format_place, parse_place
 from hub.protocol.publications import Position
 from hub.protocol.remembered import Remembered, Room
+from hub.publisher import Item
 from hub.transports.plain import MAX_ORDERS
 
 
@@ -42,6 +46,17 @@ def test_place_of_many_channels_fits_into_a_header(named: dict[str, tuple[str, i
     assert len(place) <= 4096
     assert place.isascii()
     assert parse_place(place, list(positions)) == positions
+
+
+@given(st.data())
+def test_place_that_moves_is_as_one_written_anew(data: st.DataObject) -> None:
+    position = st.builds(Position, st.sampled_from(["e1", "f2", "g3"]), st.integers(0, 2**53))
+    names = [f"/{number}{'x' * data.draw(st.integers(0, 40))}" for number in range(data.draw(st.integers(1, 100)))]
+    place = Place({name: data.draw(position) for name in names})
+    for name in data.draw(st.lists(st.sampled_from(names), max_size=20)):
+        place.move(name, data.draw(position))
+        assert parse_place(str(place), names) == place.positions
+    assert len(str(place)) <= 4096
 
 
 def test_place_of_other_channels_too_says_where_these_are() -> None:
@@ -366,3 +381,75 @@ class TestServerSentEvents:
                 assert event["data"].startswith('[{"channel":"/meta/connect","successful":false,"error":"402:')
             async with http.get(f"{url}/bayeux/nobody", headers=accept | {"Last-Event-ID": event["id"]}) as response:
                 assert response.status == 404
+
+    @pytest.mark.parametrize("others", [0, 2, 99])
+    async def test_stream_that_is_cut_in_a_long_batch_resumes_from_exactly_there(self, others: int) -> None:
+        names = ["a", *(f"{'x' * 60}-{number}" for number in range(others))]
+        asked = [("channel", name) for name in names]
+        async with serving() as (url, hub), ClientSession() as http:
+            last: dict[str, str] = {}
+            heard: list[int] = []
+            for count in (1, 37, 500):
+                async with http.get(url + "/sse", params=asked, headers=last) as response:
+                    await events(response, 1)
+                    if not last:
+                        await hub.publisher.publish_many([Item("a", number) for number in range(900)])
+                        await hub.publisher.publish_many([Item(names[-1], number) for number in range(900, 950)])
+                    found = await events(response, count)
+                    last = {"Last-Event-ID": found[-1]["id"]}
+                    heard += (json.loads(each["data"])["data"] for each in found)
+            async with http.get(url + "/sse", params=asked, headers=last) as response:
+                await events(response, 1)
+                found = await events(response, 950 - 538)
+                await hub.publisher.publish("a", 950)
+                found += await events(response, 1)
+                heard += (json.loads(each["data"])["data"] for each in found)
+                # Of different channels either may come first; nothing comes twice.
+                assert [number for number in heard if number < 900] == list(range(900))
+                assert [number for number in heard if number >= 900] == list(range(900, 951))
+
+    async def test_stream_of_a_hundred_channels_keeps_nobody_waiting(self) -> None:
+        """Each event said where all of the channels are, spelled anew: a thousand that were recovered were a piece of
+        38 ms, and a body of a hundred items one of 0.1 s for thirty such listeners, who may be strangers.
+        """
+        asked = [("channel", "a"), *(("channel", f"{'x' * 60}-{number}") for number in range(99))]
+        async with (
+            serving() as (url, hub),
+            ClientSession(connector=TCPConnector(limit=0)) as http,
+            contextlib.AsyncExitStack() as stack,
+        ):
+
+            async def listen(**headers: str) -> ClientResponse:
+                stream = await http.get(url + "/sse", params=asked, headers=headers)
+                stack.callback(stream.close)
+                return stream
+
+            streams = [await listen() for _ in range(30)]
+            [state] = [(await events(stream, 1))[0] for stream in streams][:1]
+            least = 1.0
+            for _ in range(4):
+                with pieces() as each:
+                    await hub.publisher.publish_many([Item("a", number) for number in range(100)])
+                    await asyncio.gather(*(events(stream, 100) for stream in streams))
+                least = min(least, max(each))
+            assert least < 0.02
+            least = 1.0
+            for _ in range(4):
+                stream = await listen(**{"Last-Event-ID": state["id"]})
+                with pieces() as each:
+                    await events(stream, 401)
+                least = min(least, max(each))
+            assert least < 0.008
+
+    async def test_stream_that_a_publisher_closes_has_had_all_that_came_before(self) -> None:
+        asked = [("channel", "a"), *(("channel", f"{'x' * 60}-{number}") for number in range(99))]
+        async with serving() as (url, _), ClientSession() as http:
+            async with http.get(url + "/sse", params=asked) as response:
+                await events(response, 1)
+                close = {"channel": "a", "formats": {"http-stream": {"action": "close"}}}
+                items = [*({"channel": "a", "json-object": number} for number in range(500)), close]
+                bearer = {"Authorization": f"Bearer {tokens.sign(REALM, KEY, time.time())}"}
+                async with http.post(f"{url}/realm/{REALM}/publish/", json={"items": items}, headers=bearer) as answer:
+                    assert answer.status == 200, await answer.text()
+                text = (await response.read()).decode()
+                assert text.count('"channel":"a","data"') == 500

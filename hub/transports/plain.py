@@ -296,7 +296,8 @@ class PlainStream(EventStream):
         # With several channels the id says where all of them are: no two listeners share it. What
         # came by a wildcard has no place in it, for there is no end to such channels.
         size = len(publications) * len(self.place) + sum(publication.size for publication in publications)
-        if len(publications) <= FEW_EVENTS and size <= FEW_BYTES:
+        # What waited for this stream has no number, and may be a thousand batches in a row.
+        if batch.number and len(publications) <= FEW_EVENTS and size <= FEW_BYTES:
             self.deliver(b"".join(map(self._event, publications)))
             return
         # A place of a hundred channels has 2 KB: of 30 such listeners a batch of 100 took 0.1 s at once.

@@ -22,7 +22,8 @@ from hub.protocol.plain import UNKNOWN, Place, format_place, parse_place
 from hub.protocol.publications import Position
 from hub.protocol.remembered import Remembered, Room
 from hub.publisher import Item
-from hub.transports.plain import MAX_ORDERS
+from hub.transports.eventsource import EventStream
+from hub.transports.plain import MAX_ORDERS, PlainStream
 
 
 def token(*channels: str) -> str:
@@ -440,6 +441,41 @@ class TestServerSentEvents:
                     await events(stream, 401)
                 least = min(least, max(each))
             assert least < 0.008
+
+    async def test_what_waited_for_a_stream_is_written_in_turns_however_channels_alternate(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A thousand publications of two channels in turn were a thousand batches of one, all written at once."""
+        names = ["a", *(f"{'x' * 60}-{number}" for number in range(99))]
+        written: list[int] = []
+
+        def deliver(stream: EventStream, data: bytes) -> int:
+            written.append(len(data))
+            return into(stream, data)
+
+        into = EventStream.deliver
+        monkeypatch.setattr(EventStream, "deliver", deliver)
+        async with serving() as (url, hub), ClientSession() as http:
+            async with http.get(url + "/sse", params=[("channel", name) for name in names]) as response:
+                await events(response, 1)
+                [session] = hub.node.registry.sessions.values()
+                link = session.link
+                assert isinstance(link, PlainStream)
+                link.blocked = True
+                session.settle()
+                for number in range(1000):
+                    await hub.publisher.publish(names[number % 2], number)
+                    await hub.node.delivered()
+                written.clear()
+                link.drained()
+                assert not written, "its turn comes"
+                found = [json.loads(each["data"])["data"] for each in await events(response, 1000)]
+                assert [number for number in found if number % 2] == list(range(1, 1000, 2))
+                assert [number for number in found if number % 2 == 0] == list(range(0, 1000, 2))
+                assert len(written) > 10
+                assert max(written) < 40 * 1024
+                await hub.publisher.publish("a", 1000)
+                assert json.loads((await events(response, 1))[0]["data"])["data"] == 1000
 
     async def test_stream_that_a_publisher_closes_has_had_all_that_came_before(self) -> None:
         asked = [("channel", "a"), *(("channel", f"{'x' * 60}-{number}") for number in range(99))]

@@ -43,6 +43,7 @@ from .kicks import KICKS
 from .memory import give_back, keep_memory
 from .metrics import CONTENT_TYPE, HubMetrics, labelled
 from .node import Bounds, Node, drain
+from .origins import read_host
 from .presence import Pace
 from .protocol import tokens
 from .protocol.access import Access, Rule, parse_rules
@@ -53,7 +54,7 @@ from .realms import PREFIX, Directory, Entry, read_realms
 from .recent import Recent
 from .reporter import Reporter
 from .sessions import EventName, Events, Registry, Watcher
-from .settings import Settings
+from .settings import HTTP_URL, Settings
 from .siblings import Siblings
 from .transports import feed, inside, publish, roster
 from .transports.answers import NO_STORE, harden
@@ -536,16 +537,35 @@ def new_hosts(settings: Settings, entries: Iterable[Entry]) -> Hosts:
     """
     if not settings.hosts and settings.site_url is None:
         return Hosts(None if settings.is_bare else ["*"])
-    own = [urlsplit(url).netloc for url in (settings.site_url, settings.hub_url) if url is not None]
+    # HOST may be an address with a zone, fe80::1%eth0, which no browser sends.
+    hub_url = None if settings.url is None and "%" in settings.host else settings.hub_url
+    own = [
+        _own_name("SITE_URL", settings.site_url),
+        _own_name("HOST" if settings.url is None else "HUB_URL", hub_url),
+    ]
     return Hosts(
         names_of(
             settings.hosts,
-            own=own if settings.hosts else [each for host in own for each in siblings_of(host)],
+            own=own if settings.hosts else [each for host in own if host for each in siblings_of(host)],
             realms=[settings.realm, *(entry.name for entry in entries)],
             realm_hosts=[host for entry in entries for host in entry.hosts],
         ),
         inner=not settings.hosts,
     )
+
+
+def _own_name(variable: str, url: str | None) -> str | None:
+    """The host of one of our own URLs, without its port; raises SettingsError.
+
+    Proxies drop the port, or send their own. Ignoring it is safe: DNS rebinding needs a name that is the attacker's.
+    """
+    if url is None:
+        return None
+    try:
+        host = read_host(urlsplit(HTTP_URL.parse(url)).netloc)
+    except ValueError as error:
+        raise SettingsError(f"{variable}: {error}") from None
+    return None if host is None else host.name
 
 
 def new_access(settings: Settings, *, listed: bool = False, counted: Sequence[str] = ()) -> Access:

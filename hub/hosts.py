@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from .origins import MAX_ORIGIN, Host, read_host
+from .origins import MAX_ORIGIN, Host, in_ascii, read_host
 
 #: The paths that tell strangers nothing, for balancers that ask by an address of their own choosing.
 OPEN_PATHS = frozenset({"/health", "/ready"})
@@ -45,6 +45,11 @@ def parse_host(word: str) -> str:
     if "*" in word[len(star) :]:
         raise ValueError("has a star in it that is not a first label; *.example.org is whatever ends so")
     found = read_host(word[len(star) :])
+    if found is None and not word.isascii():
+        spelled = in_ascii(word[len(star) :])
+        raise ValueError(
+            "is not in ASCII, as browsers send it" + ("" if spelled is None else f"; write {star}{spelled}")
+        )
     if found is None:
         hint = "; an IPv6 address is written in brackets" if word.count(":") > 1 else ""
         raise ValueError(f"is no host such as hub.example.org{hint}")
@@ -67,10 +72,10 @@ class Hosts:
         self._local = names is None
         self._inner = inner
         found = list(LOOPBACK if names is None else names)
-        parsed = [read_host(name) for name in found if "*" not in name]
-        self._names = {(host.name, host.port and _port(host.port)) for host in parsed if host is not None}
-        tails = [(name, read_host(name[2:])) for name in found if name.startswith("*.")]
-        self._tails = [("." + host.name, host.port and _port(host.port)) for _, host in tails if host is not None]
+        named = [_read(name) for name in found if "*" not in name]
+        self._names = {(host.name, host.port and _port(host.port)) for host in named}
+        tails = [_read(name[2:]) for name in found if name.startswith("*.")]
+        self._tails = [("." + host.name, host.port and _port(host.port)) for host in tails]
         # Each request asks, and clients repeat themselves.
         self._knows = (lambda _: True) if "*" in found else lru_cache(maxsize=1024)(self._is_ours)
 
@@ -97,6 +102,14 @@ class Hosts:
         if (host.name, None) in self._names or (host.name, port) in self._names:
             return True
         return any(host.name.endswith(tail) and wanted in (None, port) for tail, wanted in self._tails)
+
+
+def _read(name: str) -> Host:
+    """A host of ours; raises ValueError. If it were left out, it would be refused, and nobody would know why."""
+    host = read_host(name)
+    if host is None:
+        raise ValueError(f"{name!r} is no host")
+    return host
 
 
 def is_inner(name: str) -> bool:
@@ -130,7 +143,7 @@ def names_of(
 ) -> list[str]:
     """All names, given what HUB_HOSTS says: those of this machine, of the site and of the realms are always among them.
 
-    own: hosts with or without ports, as URLs have them. A realm is reached by its name before each of the names too.
+    own: the hosts of the site and of the hub. A realm is reached by its name before each of the names too.
     """
     found = [*hosts, *(name for name in own if name)]
     labels = [name.lower() for name in realms]
@@ -138,6 +151,7 @@ def names_of(
         f"{label}.{name}"
         for name in found
         for label in labels
-        if "*" not in name and (host := read_host(name)) is not None and not _is_address(host.name)
+        # A name that is too long for the DNS leads nowhere.
+        if "*" not in name and not _is_address(_read(name).name) and read_host(f"{label}.{name}") is not None
     ]
     return list(dict.fromkeys([*found, *realm_hosts, *below, *LOOPBACK]))

@@ -171,12 +171,17 @@ def _check_address(scheme: str, authority: str) -> None:
 
 
 def _in_ascii(scheme: str, authority: str) -> str:
+    found = in_ascii(authority)
+    return "" if found is None else f"; write {scheme}://{found}"
+
+
+def in_ascii(authority: str) -> str | None:
+    """A host, with or without a port, as browsers send it (IDNA, UTS 46); None if it can't be written so."""
     # Here, because only this mistake needs its tables.
     import idna
 
     name, colon, port = authority.partition(":")
     try:
-        found = idna.encode(name, uts46=True).decode("ascii")
+        return f"{idna.encode(name, uts46=True).decode('ascii')}{colon}{port}"
     except idna.IDNAError:
-        return ""
-    return f"; write {scheme}://{found}{colon}{port}"
+        return None

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from .errors import SettingsError
+from .origins import in_ascii
 from .settings import KEY, ORIGINS, PATTERNS, REALM, Kind, Settings
 
 T = TypeVar("T")
@@ -210,6 +211,9 @@ def _parsed(kind: Kind, text: str, where: str, *, show: bool) -> Any:
 
 
 def _parse_host(text: str) -> str:
+    if not text.isascii():
+        spelled = in_ascii(text)
+        raise ValueError("is not in ASCII, as browsers send it" + ("" if spelled is None else f"; write {spelled}"))
     host = text.lower().removesuffix(".")
     if _HOST.fullmatch(host) is None:
         raise ValueError("is not the name of a host such as hub.example.org")

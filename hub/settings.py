@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from .errors import SettingsError
 from .forwarded import HEADERS
 from .hosts import parse_host
-from .origins import parse_origin
+from .origins import in_ascii, parse_origin, read_host
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -201,7 +201,20 @@ def _parse_http_url(text: str) -> str:
     if "@" in parts.netloc:
         # It would be sent to nobody, and shown to many.
         raise ValueError("has a user or a password in it, which nothing here uses")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    if not parts.netloc.isascii():
+        # Host and Origin are in ASCII, so this spelling would never match.
+        spelled = in_ascii(parts.netloc)
+        raise ValueError(
+            "has a host that is not in ASCII, as browsers send it"
+            + ("" if spelled is None else f"; write {parts._replace(netloc=spelled).geturl()}")
+        )
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or read_host(parts.netloc) is None
+    ):
         raise ValueError("is not a URL such as https://hub.example.org")
     return text.rstrip("/")
 

@@ -82,7 +82,8 @@ class TestHosts:
             ("*.*.example.org", "star"),
             ("::1", "brackets"),
             ("hub.example.org:0", "no host"),
-            ("b\u00fccher.example", "no host"),
+            ("b\u00fccher.example", "not in ASCII.*write xn--bcher-kva.example$"),
+            ("*.b\u00fccher.example:80", r"write \*\.xn--bcher-kva.example:80$"),
             ("a b", "no host"),
             ("*.", "no host"),
         ],
@@ -169,6 +170,45 @@ class TestSettings:
     def test_www_is_the_same_owner_s(self, host: str, both: list[str]) -> None:
         assert siblings_of(host) == both
 
+    @pytest.mark.parametrize("name", ["www.example.org", "example.org", "tenant.www.example.org", "tenant.example.org"])
+    @pytest.mark.parametrize("port", ["", ":80", ":443", ":8443", ":8000"])
+    def test_port_of_the_site_is_no_reason_to_refuse_its_name(self, name: str, port: str) -> None:
+        """SITE_URL had a port and the proxy dropped it, as most do by default: every request was answered 421."""
+        settings = Settings(key=KEY, realm="tenant", site_url="https://www.example.org:8443")
+        assert new_hosts(settings, ()).refuse(name + port, "/bayeux") is None
+        assert new_hosts(settings, ()).refuse("evil.example:8443", "/bayeux") == NOT_SITE
+
+    @pytest.mark.parametrize("variable", ["SITE_URL", "HUB_URL"])
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            ("https://ex\u00e4mple.org:8443/x", r"write https://xn--exmple-cua\.org:8443/x$"),
+            ("https://stra\u00dfe.example", r"write https://xn--strae-oqa\.example$"),
+            ("https://ex\u00e4_mple.org", "not in ASCII, as browsers send it$"),
+            ("https://me@example.org", "user"),
+            ("https://ex ample.org", "is not a URL"),
+            ("https://example.org:0", "is not a URL"),
+        ],
+    )
+    def test_own_name_that_no_browser_sends_stops_the_start(self, variable: str, url: str, reason: str) -> None:
+        """A SITE_URL with an umlaut was ignored and `check` passed, but every request was answered 421."""
+        with pytest.raises(SettingsError, match=f"^{variable}: .*{reason}"):
+            Settings.from_environ({variable: url})
+        given = {"site_url": "https://example.org"} | {"site_url" if variable == "SITE_URL" else "url": url}
+        with pytest.raises(SettingsError, match=f"^{variable}: .*{reason}"):
+            new_hosts(Settings(key=KEY, **given), ())  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("host", ["fe80::1%eth0", "::", "", "0.0.0.0", "my_host", "fe80::1"])
+    def test_any_address_to_listen_on_will_do(self, host: str) -> None:
+        settings = Settings(host=host, key=KEY, site_url="https://example.org")
+        assert new_hosts(settings, ()).refuse("example.org", "/") is None
+
+    def test_bad_name_is_not_left_out_silently(self) -> None:
+        with pytest.raises(ValueError, match="is no host"):
+            Hosts(["ex\u00e4mple.org"])
+        long = "a" * 60 + "." + "b" * 190
+        assert names_of([long], own=[], realms=["r" * 64], realm_hosts=[])[0] == long
+
     def test_kept_key_is_known_as_such(self, tmp_path: Path) -> None:
         assert Settings(var=tmp_path).with_key().is_bare
         assert not Settings(var=tmp_path, key=KEY).with_key().is_bare
@@ -186,6 +226,9 @@ class TestSettings:
             ("127.0.0.1:8000", True),
             ("localhost", True),
             ("[::1]", True),
+            ("www.example.org", True),
+            ("inner", True),
+            ("tenant.inner:1", True),
             ("tenant.example.org", False),
             ("tenant.127.0.0.1", False),
             ("10.0.0.1", False),
@@ -197,7 +240,7 @@ class TestSettings:
             host="0.0.0.0",
             key=KEY,
             hosts=("hub.example.org",),
-            site_url="https://www.example.org",
+            site_url="https://www.example.org:8443",
             url="http://inner:8080",
         )
         hosts = new_hosts(settings, [Entry("Tenant", hosts=("a.example",))])

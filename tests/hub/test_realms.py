@@ -141,6 +141,7 @@ def test_everything_a_realm_may_say_is_read() -> None:
         (realm(old_keys=["c2hvcnQ="]), "HUB_REALMS f realm one: old_keys: is shorter"),
         (realm(key=None, key_file="a\0b"), "HUB_REALMS f realm one: key_file: 'a\\x00b' is not the path of a file"),
         (realm(rules=["a"]), "HUB_REALMS f realm one: rules is not a string"),
+        (realm(hosts=["b\u00fccher.example"]), "is not in ASCII, as browsers send it; write xn--bcher-kva.example"),
         (realm(hosts=["hub.example:80"]), "HUB_REALMS f realm one: hosts: 'hub.example:80' is not the name of a host"),
         (realm(hosts=["*.example"]), "HUB_REALMS f realm one: hosts: '*.example' is not"),
         (realm(hosts=["10.0.0.1"]), "HUB_REALMS f realm one: hosts: '10.0.0.1' is not"),

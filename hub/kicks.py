@@ -78,10 +78,11 @@ class Kicks:
 
     def is_sent_away(self, session: Session) -> bool:
         """Whether a session's user was sent away since they opened it, or got its token."""
-        access, grant = self._bayeux.access, session.grant
+        access, bearer = self._bayeux.access, session.bearer
         if access.is_revoked(session.user, session.opened):
             return True
-        return grant is not None and access.is_revoked(grant.user, grant.made)
+        # With an expired token it may still be subscribed to open channels.
+        return bearer is not None and access.is_revoked(*bearer)
 
     def take(self, publications: Sequence[Publication]) -> None:
         for publication in publications:
@@ -91,7 +92,7 @@ class Kicks:
             theirs = [
                 session
                 for session in self._registry.sessions.values()
-                if session.user == user or (session.grant is not None and session.grant.user == user)
+                if session.user == user or (session.bearer is not None and session.bearer[0] == user)
             ]
             self._send_away(theirs)
 

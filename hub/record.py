@@ -28,8 +28,9 @@ class SessionRecord:
     positions: by channel, up to where the client certainly has everything. sent: by channel, up to where the last
     answers went, which the next connect says to have arrived or not; answered: that connect's id; connects: the ids of
     the newest connects over HTTP, oldest first. ack: the number of the newest batch, None without CometD's extension.
-    grant: what the client's token allows. opened: when the session of a site's visitor was, in seconds since 1970.
-    ended: it is kept only so that other workers know that the session is no more.
+    grant: what the client's token allows. bearer: the session's, unless grant says it. opened: when the session
+    of a site's visitor was, in seconds since 1970. ended: it is kept only so that other workers know that the session
+    is no more.
     """
 
     user: str | None = None
@@ -44,6 +45,7 @@ class SessionRecord:
     connects: Sequence[object] = ()
     ack: int | None = None
     grant: Sequence[Any] | None = None
+    bearer: Sequence[Any] | None = None
     opened: float = 0.0
 
     @classmethod
@@ -69,6 +71,7 @@ class SessionRecord:
             connects=session.connects,
             ack=session.ack,
             grant=None if session.grant is None else astuple(session.grant),
+            bearer=None if session.grant is not None and session.grant.user is not None else session.bearer,
             opened=session.opened,
         )
 
@@ -107,12 +110,19 @@ class SessionRecord:
             if self.grant is not None:
                 channels, publish, expires, user, made = self.grant
                 grant = Grant(tuple(channels), tuple(publish), expires, user, made)
+            bearer = None
+            if self.bearer is not None:
+                user, made = self.bearer
+                if not isinstance(user, str) or not isinstance(made, float | int | None):
+                    raise BadWire("session record: bearer")
+                bearer = user, made
             delivered = {name: Position.parse(position) for name, position in self.positions.items()}
         except (BadMessage, TypeError, ValueError) as error:
             raise BadWire(f"session record: {error!r}") from None
         session = Session(session_id, now, self.user, self.opened)
         session.restore(
             grant=grant,
+            bearer=bearer,
             connected=self.connected,
             tracks=self.tracks,
             ack=self.ack,

@@ -159,8 +159,10 @@ class Session:
     seen: when the client last gave a sign of life (hub clock, seconds). connected: whether
     its first connect was answered. sink: the link to write batches to at once, None while
     they must be queued (no link, a full buffer, a recovery under way, acknowledgements).
-    user: the site's visitor, if it knows one. grant: what the client's token allows. slept: the
-    patterns that it sleeps on, None while it is awake. address: whose it is, empty where nothing is counted by it.
+    user: the site's visitor, if it knows one. grant: what the client's token allows. bearer: the user
+    of the last token that named one, and when that was made. It outlives the token, and serves kicks
+    only, never permissions. slept: the patterns that it sleeps on, None while it is awake.
+    address: whose it is, empty where nothing is counted by it.
 
     Its fields are read everywhere and assigned in this module alone: by its own methods, and by the
     registry's where the change is the registry's too (`Registry.subscribe`, `attach`, `sleep`, `wake`, `end`).
@@ -173,6 +175,7 @@ class Session:
         "alone",
         "answered",
         "arrived",
+        "bearer",
         "begun",
         "connected",
         "connects",
@@ -213,6 +216,7 @@ class Session:
         #: The audience of each pattern that nobody else subscribes to, None before there is one.
         self.alone: frozenset[Session] | None = None
         self.grant: Grant | None = None
+        self.bearer: tuple[str, float | None] | None = None
         # When that of a site's visitor was opened, in seconds since 1970: who is sent away may come again.
         self.opened = opened
         # The allowance of a client that publishes, None until it does.
@@ -310,6 +314,8 @@ class Session:
     def authorize(self, grant: Grant | None) -> None:
         """Let it do what a token allows, or no token any more."""
         self.grant = grant
+        if grant is not None and grant.user is not None:
+            self.bearer = grant.user, grant.made
 
     def keep_only(self, is_for: Callable[[str], bool]) -> None:
         """Drop what waits, or is not acknowledged, of channels that are not for it."""
@@ -662,6 +668,7 @@ class Session:
         self,
         *,
         grant: Grant | None,
+        bearer: tuple[str, float | None] | None = None,
         connected: bool,
         tracks: bool,
         ack: int | None,
@@ -670,7 +677,8 @@ class Session:
     ) -> None:
         """Be what another node remembered; its subscriptions, and what waits for it, come after."""
         self.connects = tuple(connects)
-        self.grant = grant
+        self.bearer = bearer
+        self.authorize(grant)
         self.connected = connected
         self.tracks = tracks
         self.ack = ack

@@ -587,6 +587,52 @@ class TestKicking:
                     await asyncio.sleep(0.01)
             await close()
 
+    @pytest.mark.parametrize("way", ["bayeux", "ws"])
+    async def test_user_whose_token_has_expired_is_sent_away_too(
+        self, way: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A session stays on open channels when its token expires. The hub forgot whose it was, so a kick missed it."""
+        async with serving() as (url, hub), ClientSession() as http:
+            say, close = await (bayeux_talk if way == "bayeux" else plain_talk)(http, url)
+            assert await say("open", token(time.time(), channels=[], sub="carol")) is None
+            [session] = hub.node.registry.sessions.values()
+            monkeypatch.setattr(hub.node.bayeux, "wall", lambda: time.time() + 3600)
+            hub.node.deadlines._check_grant(session)
+            assert (session.grant, session.ended) == (None, False)
+            if way == "ws":
+                # A token that names nobody doesn't hide the name either.
+                assert await say("lobby", token(time.time() + 3600, channels=["lobby"])) is None
+            assert await self.kick(http, url, {"user": "carol"}) == 200
+            async with asyncio.timeout(10):
+                while hub.node.registry.sessions:
+                    await asyncio.sleep(0.01)
+            assert session.ended
+            await close()
+
+    async def test_session_of_a_kicked_user_with_an_expired_token_is_not_taken_over(self, redis_url: str) -> None:
+        """The record of such a session did not name the user, so the next worker went on with it."""
+        now = time.time()
+        rules = [new_rules(timeout=5.0) for _ in range(2)]
+        for each in rules:
+            each.access = each.registry.access = new_access()
+            each.wall = time.time
+        async with fleet(redis_url, 2, rules=rules) as (one, two):
+            client = await start(one, "/open", ext={"token": token(now, channels=[], sub="carol")})
+            await say(one, connect(client))
+            one.bayeux.wall = lambda: time.time() + 3600
+            session = one.registry.get(client)
+            assert session is not None
+            one.deadlines._check_grant(session)
+            assert session.grant is None
+            await say(one, connect(client))
+            await halt(one)
+            await two.kick("carol")
+            async with asyncio.timeout(60):
+                while not two.bayeux.access.is_revoked("carol", now):
+                    await asyncio.sleep(0.01)
+            assert not (await say(two, connect(client)))[-1]["successful"]
+            assert not two.registry.sessions
+
     async def test_user_of_many_sessions_hears_nothing_while_they_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The last of ten thousand ended a tenth of a second after the first, and heard what came meanwhile."""
         pieces: list[Callable[[], bool]] = []

@@ -56,6 +56,36 @@ def test_record_is_bounded_by_the_names_of_its_subscriptions(length: int) -> Non
     assert len(SessionRecord.of(session).encode()) < 4 * size_of(session.patterns) + 400
 
 
+def test_record_names_the_user_of_an_expired_token() -> None:
+    """A worker that took such a session over did not know whose it was, so a kick missed it."""
+    session = Session("c" * 40, 1.0)
+    session.authorize(Grant(("/a",), (), 100.0, "carol", 50.0))
+    assert SessionRecord.of(session).bearer is None
+    session.authorize(None)
+    again = SessionRecord.parse(SessionRecord.of(session).encode()).session("c" * 40, 2.0)
+    assert (again.grant, again.name, again.bearer) == (None, None, ("carol", 50.0))
+    session.authorize(Grant((), (), 200.0, None, 150.0))
+    again = SessionRecord.parse(SessionRecord.of(session).encode()).session("c" * 40, 2.0)
+    assert (again.grant, again.bearer) == (session.grant, ("carol", 50.0))
+
+
+def test_records_of_other_releases_are_read() -> None:
+    """During an upgrade, each release reads the records of the other."""
+    session = Session("c" * 40, 1.0)
+    session.authorize(Grant(("/a",), (), 100.0, "carol", 50.0))
+    known = orjson.loads(SessionRecord.of(session).encode())
+    del known["bearer"]
+    assert SessionRecord.parse(orjson.dumps(known | {"newer": 1})).session("c" * 40, 2.0).bearer == ("carol", 50.0)
+
+
+@pytest.mark.parametrize("bearer", [1, [], ["carol"], ["carol", 1.0, 2.0], [None, 1.0], ["carol", "soon"]])
+def test_malformed_bearer_is_bad_wire(bearer: object) -> None:
+    known = orjson.loads(SessionRecord.of(Session("c" * 40, 1.0)).encode())
+    record = SessionRecord.parse(orjson.dumps(known | {"bearer": bearer}))
+    with pytest.raises(BadWire):
+        record.session("c" * 40, 1.0)
+
+
 def test_ended_session_keeps_its_user() -> None:
     record = SessionRecord.parse(SessionRecord.of_ended(Session("c" * 40, 1.0, "alice")).encode())
     assert (record.ended, record.user) == (True, "alice")

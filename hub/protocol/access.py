@@ -21,7 +21,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from ..errors import BadToken, ForbiddenChannel, SettingsError
 from . import tokens
@@ -251,12 +251,14 @@ class Access:
         if not isinstance(token, str):
             raise BadToken(text="Token must be a string")
         claims = tokens.verify(token, self._realm, self._keys, now, leeway=self._leeway)
-        user = claims.all.get("sub")
+        # Sites write "" for visitors who are not signed in, and no kick can name it.
+        user = None if claims.all.get("sub") == "" else claims.all.get("sub")
         if user is not None and not (isinstance(user, str) and len(user) <= MAX_CHARS and is_whole(user)):
             raise BadToken(text="sub of the token is not a short string")
         made = claims.all.get("iat")
-        # One that is made later than now says nothing: milliseconds, as JavaScript has them, would outlive every kick.
-        if isinstance(made, bool) or not isinstance(made, int | float) or not made <= now + self._leeway:
+        # An `iat` in the future is ignored: in milliseconds, as JavaScript has them, it would outlive every kick. So is
+        # one that a session's record can't hold: -1e400, or 2,500 digits. RFC 7519 §4.1.6 has no token refused for it.
+        if not _is_number(made) or not -tokens.MAX_SECONDS < made <= now + self._leeway:
             made = None
         if self.is_revoked(user, made):
             raise BadToken(text="Token revoked")
@@ -426,6 +428,10 @@ def _pattern(text: str, where: str) -> str:
     if _RULE_PATTERN.fullmatch(pattern) is None or "**" in pattern.removesuffix("/**"):
         raise SettingsError(f"{where}: {text!r} is not a pattern such as team-*, team/*/news or team/**")
     return pattern
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _claimed(claims: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ MAX_CHARS = 4096
 #: How long a token that we make is good for. Fanout's Python library takes an hour, its others ten minutes.
 LIFE_SECONDS = 600.0
 
+#: Seconds before or after 1970, the most that a claim may say: doubles tell single seconds apart up to there.
+MAX_SECONDS = 1e15
+
 _OPTIONS: Any = {
     "require": ["exp", "iss"],
     # These compare with the machine's clock, or with what a publisher has no reason to state.
@@ -99,6 +102,6 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadToken(text=f"{name} of the token is not a number")
     # NaN compares false with everything, and an int beyond float's range can't be compared.
-    if not -1e15 < value < 1e15:
+    if not -MAX_SECONDS < value < MAX_SECONDS:
         raise BadToken(text=f"{name} of the token is out of range")
     return float(value)

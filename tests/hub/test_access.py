@@ -31,7 +31,8 @@ from hub.protocol import tokens
 from hub.protocol.access import Access, Grant, Rule, Who, covers, parse_rules
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
-from hub.sessions import Registry
+from hub.record import SessionRecord
+from hub.sessions import Registry, Session
 
 NOW = 1_800_000_000.0
 
@@ -831,6 +832,32 @@ def test_names_are_compared_with_a_token_s_patterns_as_rules_do_it(rule: list[st
     grant = Grant((), (pattern,), NOW)
     by_token = Access((), parse_rules('[[rule]]\nchannels = ["**"]\npublish = "token"\n'))
     assert by_token.decide("publish", asked, Who(None, grant)).allowed is by_rule
+
+
+@pytest.mark.parametrize(
+    "made", [float("-inf"), -(10**2500), -1e15, 10**2500, float("nan"), float("inf"), -1e300, "x", [1], {}, None, False]
+)
+def test_record_of_a_session_can_hold_all_that_its_token_says(made: object) -> None:
+    """With an `iat` of -1e400 or of 2,500 digits the session's record could not be written to Redis: its client was
+    told that it was subscribed, and no other worker knew."""
+    access = Access((), (), realm=REALM, keys=[KEY])
+    grant = access.grant(tokens.sign(REALM, KEY, NOW, sub="alice", channels=["a"], iat=made), NOW)
+    assert grant.made is None
+    session = Session("c" * 40, 1.0)
+    session.authorize(grant)
+    record = SessionRecord.of(session).encode()
+    assert SessionRecord.parse(record).session("c" * 40, 1.0).grant == grant
+    access.revoke("alice", NOW)
+    assert access.is_revoked(grant.user, grant.made)
+
+
+def test_empty_sub_counts_as_none() -> None:
+    """Its sessions could not be kicked, as a kick of "" is refused."""
+    access = Access((), (), realm=REALM, keys=[KEY])
+    assert access.grant(tokens.sign(REALM, KEY, NOW, sub="", channels=["a"]), NOW).user is None
+    for user in (0, False, [], {}):
+        with pytest.raises(BadToken, match="sub"):
+            access.grant(tokens.sign(REALM, KEY, NOW, sub=user, channels=["a"]), NOW)
 
 
 @pytest.mark.parametrize("made", [NOW * 1000, NOW + 31, 1e300, float("nan"), float("inf"), True, str(NOW)])

@@ -175,8 +175,11 @@ def from_fanout_name(name: object) -> str:
 
 
 def to_fanout(channel: str) -> str:
-    """The Fanout name of a channel: without the leading slash."""
-    return channel[1:]
+    """The Fanout name of a channel, as `from_fanout` reads it: without the leading slash.
+
+    One that begins with two slashes keeps both: `/a` would be read as another channel's name.
+    """
+    return channel if channel.startswith("//") else channel[1:]
 
 
 def patterns_of(channel: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, ClientSession, TCPConnector
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from listening import KEY, REALM, serving
 from rounds import pieces
@@ -18,6 +18,7 @@ from rounds import pieces
 from hub.brokers.memory import MemoryBroker
 from hub.errors import ProtocolError
 from hub.protocol import tokens
+from hub.protocol.channels import from_fanout, is_wild, to_fanout
 from hub.protocol.plain import UNKNOWN, Place, format_place, parse_place
 from hub.protocol.publications import Position
 from hub.protocol.remembered import Remembered, Room
@@ -34,6 +35,36 @@ def token(*channels: str) -> str:
 def test_place_is_read_as_it_was_written(offsets: dict[str, int]) -> None:
     positions = {channel: Position("e1", offset) for channel, offset in offsets.items()}
     assert parse_place(format_place(positions), list(positions)) == positions
+
+
+#: Names as the Fanout API takes them, with characters that places are made of, and extra slashes.
+ODD_NAMES = st.text(
+    st.sampled_from("a/@,.~%*_-+ \u00e9\u200c") | st.characters(), min_size=1, max_size=12
+) | st.sampled_from(["/a", "//a", "a", "///a", "//", "/a/", "//meta/a", "%2Fa", "/*", "a/**"])
+
+
+def is_taken(name: str) -> bool:
+    try:
+        return bool(from_fanout(name))
+    except ProtocolError:
+        return False
+
+
+@given(
+    st.dictionaries(
+        ODD_NAMES.filter(is_taken).map(from_fanout),
+        st.builds(Position, st.sampled_from(["e1", "f2"]), st.integers(0, 2**53)),
+        min_size=1,
+    )
+)
+@example({"//a": Position("e1", 1), "/b": Position("e1", 2)})
+@example({"//": Position("e1", 1), "/b": Position("e1", 2)})
+def test_place_of_any_name_that_is_taken_is_read_as_it_was_written(positions: dict[str, Position]) -> None:
+    """The place of `//a` and `b` named `/a`: what came to `//a` meanwhile was lost, yet "recovered" was true."""
+    named = {channel: position for channel, position in positions.items() if not is_wild(channel)}
+    found = parse_place(format_place(named) if named else "", list(positions))
+    assert found == dict.fromkeys(positions) | named
+    assert [from_fanout(to_fanout(channel)) for channel in positions] == list(positions)
 
 
 LONG_NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/*"), min_size=20, max_size=80)
@@ -111,6 +142,16 @@ class TestPoll:
             assert [message["data"] for message in third["messages"]] == [3]
             assert third["recovered"]
             assert not hub.node.registry.sessions
+
+    async def test_channel_that_begins_with_two_slashes_misses_nothing(self) -> None:
+        """It was called by the name of another channel, asked for again as that, and what came meanwhile was lost."""
+        async with serving() as (url, hub), ClientSession() as http:
+            first = await poll(http, url, channel=["//a", "b"], timeout="0")
+            await hub.publisher.publish("//a", 1)
+            await hub.publisher.publish("/a", 2)
+            again = await poll(http, url, channel=["//a", "b"], position=first["position"], timeout="0")
+            assert [(item["channel"], item["data"]) for item in again["messages"]] == [("//a", 1)]
+            assert again["recovered"]
 
     async def test_a_hundred_channels_with_long_names_are_polled_again_and_again(self) -> None:
         """The first poll was answered, and each one that came with its position refused: the URL was too long."""

@@ -482,18 +482,23 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
         " may read arguments",
     )
     _realm_argument(parser)
-    parser.add_argument("--url", help="the running hub to ask (HUB_URL, else HOST and PORT say it)")
+    parser.add_argument("--url", help="the running hub to ask (HUB_URL, else HOST and PORT say it); not with `channel`")
 
 
 def check_command(others: Callable[[Environ], list[Finding]] | None = None) -> Command:
     """The command that looks whether everything this needs is there. others: more to look at."""
 
     def run(found: argparse.Namespace, environ: Environ) -> int:
+        if found.about and (len(found.about) != 2 or found.about[0] != "channel"):
+            raise Wrong("check what? `check` alone, or `check channel NAME`")
+        # If an option were ignored, it would seem to have been checked.
+        if found.token is not None and not found.about:
+            raise Wrong("--token: for which channel? say `check channel NAME --token …`")
+        if found.url is not None and found.about:
+            raise Wrong("--url: `check channel NAME` reads the settings here and asks no running hub")
         default = Settings.from_environ(environ)
         settings = settings_of(default, found.realm)
         if found.about:
-            if len(found.about) != 2 or found.about[0] != "channel":
-                raise Wrong("check what? `check` alone, or `check channel NAME`")
             token = sys.stdin.readline().strip() if found.token == "-" else found.token
             for line in _explain(settings, found.about[1], token, listed=settings.realm != default.realm):
                 print(line)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from sqlalchemy import Connection, inspect
@@ -31,6 +32,7 @@ from hub.orm.teller import Teller
 from hub.publisher import HttpPublisher, RecordingPublisher
 from hub.remote import RemoteHub
 from hub.settings import Settings as HubSettings
+from hub.settings import is_loopback
 
 from .app import all_hints_of, check_files, create_app, metrics_of_features, read_settings
 from .db.database import Database
@@ -294,9 +296,15 @@ def check_cookies(environ: Environ) -> list[Finding]:
     site = read_settings(environ)[PageSettings]
     if site.is_https:
         return [("cookies", True, "sent over https only")]
-    if site.url is None and HubSettings.from_environ(environ).development:
+    # Such an address leads here only from this machine, and HOST lets in nobody else.
+    here = site.url is None or _is_local(urlsplit(site.url).hostname or "")
+    if here and HubSettings.from_environ(environ).development:
         return [("cookies", True, f"{_OVER_HTTP}: for a trial on this machine")]
     return [("cookies", False, f"{_OVER_HTTP}: set SITE_URL to the https address that browsers see")]
+
+
+def _is_local(name: str) -> bool:
+    return is_loopback(name) or name.endswith(".localhost")
 
 
 #: What is said of cookies without an address with https.

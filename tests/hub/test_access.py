@@ -815,6 +815,24 @@ def test_check_reads_a_token_where_nobody_else_sees_it(
     assert re.search(r"^subscribe +no ", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--token", "-"], "--token: for which channel"),
+        (["--token", ""], "--token: for which channel"),
+        (["channel", "--token", "-"], "check what"),
+        (["channel", "a", "--url", "http://localhost:1"], "asks no running hub"),
+    ],
+)
+def test_check_refuses_options_that_it_would_ignore(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`check --token -` without a channel ignored the token, and seemed to have found it good."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("x\n"))
+    assert main(["check", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
 @given(
     st.lists(st.sampled_from(["a", "ab", "*", "a*", "*b", "a*b*", "*a*", "**"]), min_size=1, max_size=4),
     st.lists(st.sampled_from(["a", "ab", "b", "aab", "abab", "", "a.b"]), min_size=1, max_size=5),

@@ -180,9 +180,22 @@ class TestCookies:
             ({"SITE_URL": "http://www.example.org"}, False, "set SITE_URL to the https address that browsers see"),
             ({"HOST": "0.0.0.0", "FANOUT_KEY": KEY}, False, "set SITE_URL to the https address that browsers see"),
             ({}, True, "for a trial on this machine"),
+            ({"SITE_URL": "http://localhost:8000"}, True, "for a trial on this machine"),
+            ({"SITE_URL": "http://127.0.0.1:8000"}, True, "for a trial on this machine"),
+            ({"SITE_URL": "http://[::1]:8000/x"}, True, "for a trial on this machine"),
+            ({"SITE_URL": "http://shop.LOCALHOST"}, True, "for a trial on this machine"),
+            ({"SITE_URL": "HTTPS://www.example.org"}, True, "sent over https only"),
+            ({"SITE_URL": "http://localhost.example.org"}, False, "set SITE_URL to the https address"),
+            ({"SITE_URL": "http://192.168.1.4:8000"}, False, "set SITE_URL to the https address"),
+            (
+                {"SITE_URL": "http://localhost:8000", "HOST": "0.0.0.0", "FANOUT_KEY": KEY},
+                False,
+                "set SITE_URL to the https address that browsers see",
+            ),
         ],
     )
     def test_check_does_too(self, environ: dict[str, str], is_well: bool, words: str) -> None:
+        """It failed and asked for https with SITE_URL=http://localhost:8000, as developers set it."""
         [(name, found, text)] = check_cookies(environ)
         assert (name, found) == ("cookies", is_well)
         assert words in text

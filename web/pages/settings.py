@@ -48,4 +48,4 @@ class PageSettings:
     @property
     def is_https(self) -> bool:
         """Whether browsers reach the site by https, so that cookies may insist on it."""
-        return self.url is not None and self.url.startswith("https:")
+        return self.url is not None and self.url.lower().startswith("https:")

@@ -113,7 +113,10 @@ def _read(name: str) -> Host:
 
 
 def is_inner(name: str) -> bool:
-    """Whether no public DNS has a name: it has one label, or ends as those of a network of one's own do."""
+    """Whether no public DNS has a name: it has one label, or ends as those of a network of one's own do.
+
+    A bare number is one label: 2130706433 and 0x7f000001 are spellings of an address and never looked up in the DNS.
+    """
     return "." not in name or any(name.endswith(f".{tail}") for tail in INNER)
 
 

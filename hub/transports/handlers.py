@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from ..origins import is_host
 from .answers import NOSNIFF, SERVER
@@ -51,23 +52,19 @@ class RequestHandler(web.RequestHandler):
         """A request, as aiohttp's server makes it of what the parser read."""
         assert self._make is not None
         self._refusal = refusal_of(message)
+        if self._refusal is None and not message.path.startswith("/") and message.url.raw_authority:
+            message = _named_by_target(message)
+            if not is_host(message.url.raw_authority):
+                self._refusal = 400, "Bad request target"
         if self._refusal is not None:
             # Else the answer would be of a version that there is not.
             message = message._replace(version=HttpVersion10, should_close=True)
-        elif words := self._foreign(message):
+        elif words := self._misdirected(message.headers.get(hdrs.HOST), _path_of(message)):
             # RFC 9110 §15.5.20.
             self._refusal = 421, words
         elif not is_short(message.url.path_safe):
             self._refusal = 404, "Not found"
         return self._make(message, payload, *more)
-
-    def _foreign(self, message: Any) -> str | None:
-        """Why a request is not for us, None if it is. A target in absolute form names its host too, which counts."""
-        path = message.path.partition("?")[0]
-        words = self._misdirected(message.headers.get(hdrs.HOST), path)
-        if words or path.startswith("/") or not message.url.raw_authority:
-            return words
-        return self._misdirected(message.url.raw_authority, path)
 
     async def judged(self, request: web.BaseRequest) -> web.StreamResponse:
         """The application's answer, or a refusal."""
@@ -98,6 +95,22 @@ class RequestHandler(web.RequestHandler):
             status, words = 431, "Request head too large"
         logger.debug("request refused", extra={"status": status, "reason": type(exc).__name__})
         return _refused(status, words)
+
+
+def _named_by_target(message: Any) -> Any:
+    """The same request with the host of its absolute-form target in place of its Host field.
+
+    RFC 9112 §3.2.2. `heads.origin_form` does so for WebSockets, and both must agree on the host.
+    """
+    headers = CIMultiDict(message.headers)
+    headers[hdrs.HOST] = message.url.raw_authority
+    return message._replace(headers=CIMultiDictProxy(headers))
+
+
+def _path_of(message: Any) -> str:
+    """The path of a target, still escaped."""
+    path: str = message.path if message.path.startswith("/") else message.url.raw_path
+    return path.partition("?")[0]
 
 
 def _refused(status: int, words: str) -> web.Response:

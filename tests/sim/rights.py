@@ -181,9 +181,7 @@ class Rights:
                     (each.token.user, each.token.channels, each.token.expires - 1.7e9, each.taken) for each in newest
                 ]
                 self.world.accuse(f"{who} is given {channel} {message}, and its newest token does not allow it: {told}")
-        elif newest and all(
-            each.taken and self._is_kicked(each.token, now) and each.token.expires > wall(self.world) for each in newest
-        ):
+        elif newest and all(each.taken and self._is_kicked(each.token, now) for each in newest):
             self.world.accuse(f"{who} is given {channel} {message}, and its user was sent away")
 
     def publishes(self, who: str, session: object, channel: str, asked: float) -> None:

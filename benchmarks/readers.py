@@ -1,11 +1,12 @@
 """`make readers`: ten thousand readers of one page hear its comments, and nobody asks for one.
 
 Each reader is a WebSocket (`/ws`) with the position that the page's list had, as an open page is. Comments are posted
-by HTTP, two a second; a comment's time runs from the sending of its form, so the save itself is in it, until the socket
-of a reader has it; and from the time in its row, which is taken before its transaction is committed. The server has a core of its own, this program the rest. At the end the books are closed: every
-comment that was answered 201 has come to every reader once and in order, or the reader was told "lost" and found it in
-the list. What a reader gets twice is counted as doubled, unless it comes after a new connection, which may bring it
-again.
+by HTTP, two a second. A comment's time runs from the sending of its form, so the save itself is in it, until the socket
+of a reader has it; and from the time in its row, which is taken before its transaction is committed.
+
+The server has a core of its own, this program the rest. At the end the books are closed: every comment that was
+answered 201 has come to every reader once and in order, or the reader was told "lost" and found it in the list. What a
+reader gets twice is counted as doubled, unless it comes after a new connection, which may bring it again.
 
 Times are of one reader in fifty: they are read at once, and the others a few at a time in between, so that what reading
 ten thousand sockets costs this program is not taken for the server's.

@@ -985,7 +985,7 @@
 
       presence(channel, callback) {
         const name = channel.replace(/^\//, "");
-        const url = connection().url.replace(/[^/]*\/?$/, "presence?channel=" + encodeURIComponent(name));
+        const url = connection().url.replace(/[^/]*\/?$/, "presence?channel=" + encodeURIComponent(channel));
         let here = new Set();
         let early = null; // What comes while the state is on its way.
         let ended = false;

@@ -220,7 +220,7 @@ def of_earlier_release(table: str, kinds: int, arguments: bytes) -> Watch | None
     try:
         return Watch(
             table,
-            channel.removeprefix("/"),
+            channel if channel.startswith("//") else channel.removeprefix("/"),
             "{" + column + "}" if column else json.loads(data),
             on=tuple(kind for kind, bit in _BITS.items() if kinds & bit),
             fields=tuple(filter(None, fields.split(","))),

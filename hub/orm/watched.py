@@ -100,7 +100,8 @@ def no_value(column: str) -> str:
 
 def as_arguments(watch: Watch) -> str:
     """A watch as `fanfare watch` takes it, without the table."""
-    words = [shlex.quote(watch.channel.removeprefix("/"))]
+    name = watch.channel if watch.channel.startswith("//") else watch.channel.removeprefix("/")
+    words = [shlex.quote(name)]
     if watch.fields:
         words += ["--fields", shlex.quote(",".join(watch.fields))]
     elif watch.data is not True:

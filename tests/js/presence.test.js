@@ -8,7 +8,7 @@ const { makeWorld } = require("./world.js");
 const EVENTS = "/presence/rooms/1";
 
 /** A page that asks who is in rooms/1. `heard` is what its callback got; `answers` are taken one a request. */
-async function ask(answers, options = {}) {
+async function ask(answers, options = {}, channel = "rooms/1") {
   const w = makeWorld();
   const asked = [];
   const heard = [];
@@ -22,7 +22,7 @@ async function ask(answers, options = {}) {
   };
   const { Fanout } = w.make();
   Fanout.configure(options);
-  const watch = Fanout.presence("rooms/1", (here) => heard.push([here.users.join(), here.count]));
+  const watch = Fanout.presence(channel, (here) => heard.push([here.users.join(), here.count]));
   await w.clock.pass(100);
   return { ...w, Fanout, watch, asked, heard };
 }
@@ -42,6 +42,11 @@ test("the page is told who is there and who comes and goes", async () => {
   await clock.pass(100);
   assert.equal(Fanout.status, "idle");
   assert.equal(asked.length, 1);
+});
+
+test("a channel that begins with two slashes is asked for by its own name", async () => {
+  const { asked } = await ask([(at) => state(at, 1, "alice")], {}, "//rooms/1");
+  assert.match(asked[0], /\/presence\?channel=%2F%2Frooms%2F1$/);
 });
 
 test("a page that has a token shows it for the state too", async () => {

@@ -18,7 +18,7 @@ from services import Postgres
 
 from hub.orm import outbox
 from hub.orm.declarations import Kind
-from hub.orm.postgres import Watch, WatchError, install, look, remove, upgrade
+from hub.orm.postgres import Watch, WatchError, as_arguments, install, look, of_earlier_release, remove, upgrade
 
 
 @pytest.fixture
@@ -806,6 +806,15 @@ CREATE CONSTRAINT TRIGGER fanfare_aaaaaaaaaaaa AFTER INSERT OR UPDATE ON comment
 CREATE CONSTRAINT TRIGGER fanfare_bbbbbbbbbbbb AFTER DELETE ON comment DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION fanfare_tell('/f', 'true', '', 'body', 'body', 'id', '100');
 """
+
+
+def test_channel_that_begins_with_two_slashes_is_named_with_both() -> None:
+    assert as_arguments(Watch("shop", "//a")) == "//a"
+    assert as_arguments(Watch("shop", "/a")) == as_arguments(Watch("shop", "a")) == "a"
+    for told, channel in ((b"//a", "//a"), (b"/a", "a")):
+        watch = of_earlier_release("shop", 4, b"\0".join([told, b"true", b"", b"", b"", b"", b"100", b""]))
+        assert watch is not None
+        assert watch.channel == channel
 
 
 async def test_triggers_of_an_earlier_release_are_replaced(psql: asyncpg.Connection, dsn: str) -> None:

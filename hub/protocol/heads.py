@@ -29,6 +29,9 @@ MAX_FIELDS = 100
 #: RFC 6455 §1.3: proves that the server understood the upgrade.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
+#: Schemes that a target in absolute form may have.
+SCHEMES = frozenset({"http", "https", "ws", "wss"})
+
 #: How the key's field begins, as every browser spells it, and how long its value is.
 _KEY_FIELD = b"\r\nSec-WebSocket-Key: "
 _KEY_BYTES = 24
@@ -42,7 +45,7 @@ _TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL
 #: Control bytes but tab, which may stand in a value; CR and LF are looked at as pairs.
 _CONTROLS = bytes(byte for byte in (*range(32), 127) if byte not in b"\t\r\n")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
-_ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?#]+)([^#]*)", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]+)([^#]*)")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 
 
@@ -145,13 +148,14 @@ def read_head(buffer: bytes | bytearray, limit: int = HEAD_BYTES) -> tuple[Head,
 def origin_form(head: Head) -> Head:
     """The same request with a path for its target. One in absolute form, as for a proxy, names the host itself.
 
-    RFC 9112 §3.2.2. Raises HeadError 400 for an authority that is no host; a target in any other form stays as it is.
+    RFC 9112 §3.2.2. Raises HeadError 400 for another scheme than SCHEMES and for an authority that is no host; a target
+    in any other form stays as it is.
     """
     match = _ABSOLUTE.fullmatch(head.target)
     if match is None:
         return head
-    authority, target = match[1], match[2]
-    if b"@" in authority or not _is_host(authority):
+    scheme, authority, target = match[1], match[2], match[3]
+    if scheme.lower().decode() not in SCHEMES or b"@" in authority or not _is_host(authority):
         raise HeadError(400, "Bad request target")
     headers = [(name, value) for name, value in head.headers if name != b"host"]
     target = target if target.startswith(b"/") else b"/" + target

@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from ..origins import is_host
+from ..protocol.heads import SCHEMES
 from .answers import NOSNIFF, SERVER
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class RequestHandler(web.RequestHandler):
         self._refusal = refusal_of(message)
         if self._refusal is None and not message.path.startswith("/") and message.url.raw_authority:
             message = _named_by_target(message)
-            if not is_host(message.url.raw_authority):
+            if not (message.url.scheme in SCHEMES and is_host(message.url.raw_authority)):
                 self._refusal = 400, "Bad request target"
         if self._refusal is not None:
             # Else the answer would be of a version that there is not.
@@ -139,6 +140,7 @@ def refusal_of(message: Any) -> tuple[int, str] | None:
     """The status and words for a head that the parser took (a RawRequestMessage) and nobody should; None for any other.
 
     RFC 9112 §2.3 and §3: a version is there, and is one of ours. §3.2: a Host is a host. §6.1: no chunks in HTTP/1.0.
+    RFC 6454 §7.3: there is at most one Origin. Of two, a proxy might have looked at the other one.
     """
     version = message.version
     if version != HttpVersion11 and version != HttpVersion10:
@@ -146,6 +148,8 @@ def refusal_of(message: Any) -> tuple[int, str] | None:
     host = message.headers.get(hdrs.HOST)
     if host is not None and not is_host(host):
         return 400, "Bad Host"
+    if hdrs.ORIGIN in message.headers and len(message.headers.getall(hdrs.ORIGIN)) > 1:
+        return 400, "More than one Origin"
     if version == HttpVersion10 and hdrs.TRANSFER_ENCODING in message.headers:
         return 400, "Transfer-Encoding needs HTTP/1.1"
     return None

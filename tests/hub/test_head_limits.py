@@ -79,6 +79,16 @@ class TestAbsoluteForm:
             for first in ([], [request("GET /health")]):
                 assert (await say(url, *first, request(line, body=body))).status == 200
 
+    @pytest.mark.parametrize("scheme", ["ftp", "javascript", "x+y"])
+    async def test_other_schemes_are_refused_on_every_way_in(self, scheme: str) -> None:
+        """Pages were served for any scheme, and without SITE_URL it got into their links."""
+        async with serving() as (url, _):
+            target = f"{scheme}://hub/bayeux"
+            asked = request(f"GET {scheme}://hub/health"), request(f"POST {target}", body=SHAKE), upgrade(target)
+            for each in asked:
+                assert (await say(url, each)).status == 400
+                assert (await say(url, request("GET /health"), each)).status == 400
+
     async def test_host_of_the_target_is_the_host(self) -> None:
         """Two hosts in a request are two answers to whose page it is."""
         async with serving() as (url, _):

@@ -380,6 +380,18 @@ async def test_bad_origin_is_a_403_of_one_line_on_every_way_in(way: str) -> None
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_two_origins_are_refused_on_every_way_in(way: str) -> None:
+    """A WebSocket was refused with two; elsewhere the first was believed."""
+    own, other = "Origin: http://hub", "Origin: http://other.example"
+    async with serving() as (url, _):
+        for lines in ((own, other), (other, own), (own, own)):
+            reply = await say(url, *WAYS[way](*lines))
+            assert reply.status in {400, 403}
+            assert "Origin" in reply.body
+        assert "Origin" not in (await say(url, *WAYS[way](own))).body
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_bad_host_is_nobody_s_own(way: str) -> None:
     async with serving() as (url, _):
         for host in BAD_HOSTS:

@@ -42,6 +42,7 @@ class EventStream(ABC):
         "__weakref__",
         "_door",
         "_ended",
+        "_handler",
         "_is_chunked",
         "_node",
         "_transport",
@@ -63,6 +64,7 @@ class EventStream(ABC):
         self.response.force_close()
         self._is_chunked = True
         self._transport: asyncio.Transport | None = None
+        self._handler: object = None
         self._ended = asyncio.Event()
 
     async def start(self, request: web.Request, headers: dict[str, str]) -> None:
@@ -74,7 +76,7 @@ class EventStream(ABC):
             self.response.enable_chunked_encoding()
         await self.response.prepare(request)
         await self.response.write(events.retry(self._door.delay()) + events.PADDING + b"\n")
-        self._transport = request.transport
+        self._transport, self._handler = request.transport, request.protocol
         self._node.wheel.add(self._node.time() + COMMENT_SECONDS, _comment_due, self)
 
     async def ended(self) -> None:
@@ -99,6 +101,8 @@ class EventStream(ABC):
         unsent = transport.get_write_buffer_size()
         if not self.blocked and unsent > HIGH_WATER:
             self.blocked = True
+            # The transport may be paused still: it resumes at less than this stream does.
+            self._door.unread.grew(self._handler)
             if self.session is not None:
                 self.session.settle()
             self.look_again()
@@ -190,10 +194,10 @@ class Streams:
             # One that acknowledges gets its batches with its connects.
             return web.Response(status=404, text="402::Unknown client\n", headers=cors)
         try:
-            with self._entrance.door.streaming(request):
-                return await self._stream(request, cors, session)
+            self._entrance.door.count_stream(request)
         except TooMany as error:
             return come_back(self._entrance.door, error.wire(), cors)
+        return await self._stream(request, cors, session)
 
     def _was_told(self, request: web.Request) -> bool:
         """Whether it comes back for a session of which it has been told that there is none: no client needs that."""

@@ -9,11 +9,10 @@ Measured, that is what makes 15,000 idle sockets cost a tenth of aiohttp's own (
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, cast
@@ -173,7 +172,12 @@ class Door:
 
     def __post_init__(self) -> None:
         self.repeats = Repeats(time.time, behind_proxies=self.proxies.count > 0)
-        self.unread = Unread(self.address_unread, lambda: self.count("unread"))
+        self.unread = Unread(
+            self.address_unread,
+            lambda: self.count("unread"),
+            lambda: self.node.time(),
+            lambda look: self.node.wheel.add(self.node.time(), _call, look),
+        )
 
     @property
     def node(self) -> Node:
@@ -411,23 +415,19 @@ class Door:
         origins = (entrance or self.entrances.default).origins
         return origins.headers(_text(head.get(b"origin")), _text(head.get(b"host")))
 
-    @contextlib.contextmanager
-    def streaming(self, request: web.Request) -> Iterator[None]:
-        """Count an event stream by the address that a proxy of ours wrote; TooMany if that has too many.
+    def count_stream(self, request: web.Request) -> None:
+        """Count a connection by the address that a proxy of ours wrote, as it carries an event stream and nothing more.
 
-        Without proxies its connection is counted already.
+        Until it has gone, not until the stream has ended: what was written may wait. Without proxies it is counted
+        already. TooMany if the address has too many.
         """
         address = self.address_of(request) if self.proxies.count else ""
         if self.address_connections and self.addresses.get(address, 0) >= self.address_connections:
             self.count("connections")
             raise TooMany(text="Too many connections from one address")
-        if address:
-            self.node.count_address(address, 1)
-        try:
-            yield
-        finally:
-            if address:
-                self.node.count_address(address, -1)
+        if address and request.protocol in self._peers:
+            self.leave(request.protocol)
+            self.enter(request.protocol, address)
 
     def peer_address(self, transport: asyncio.BaseTransport) -> str:
         """Whose an HTTP connection is; empty behind proxies, whose connections carry everybody's requests."""
@@ -684,6 +684,10 @@ def _turned_away(milliseconds: int, reason: str, cors: dict[str, str]) -> bytes:
     fields = {**events.HEADERS, **cors, "Content-Length": str(len(body)), "Connection": "close"}
     lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def _call(function: Callable[[], None]) -> None:
+    function()
 
 
 def _heads_due(door: Door) -> None:

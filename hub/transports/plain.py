@@ -449,8 +449,8 @@ class Plain:
             if self._node.draining:
                 return come_back(door, "Going away", cors, events.SOON)
             self._node.bayeux.check_opening(door.address_of(request), self._node.time())
-            with door.streaming(request):
-                return await self._stream(request, cors, who, positions)
+            door.count_stream(request)
+            return await self._stream(request, cors, who, positions)
         except TooMany as error:
             self._node.bayeux.count(error)
             return come_back(door, error.wire(), cors)

@@ -331,6 +331,8 @@ class Connection(asyncio.Protocol):
         except RuntimeError:
             # uvloop's word for a closed handle, between the close and `connection_lost`.
             self.closing = True
+        if self.blocked and self.unread is not None:
+            self.unread.grew(self)
 
     def _uncork(self) -> None:
         corked, self._corked = self._corked, None
@@ -346,6 +348,8 @@ class Connection(asyncio.Protocol):
         except RuntimeError:
             self.closing = True
             raise LinkClosed from None
+        if self.blocked and self.unread is not None:
+            self.unread.grew(self)
 
     # Leaving
 

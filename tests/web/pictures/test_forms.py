@@ -11,7 +11,7 @@ from PIL import Image
 
 from web.features.pictures import making
 from web.features.pictures.forms import Shown, form_sizes
-from web.features.pictures.forms import file_of as form_of
+from web.features.pictures.forms import format_of as form_of
 from web.features.pictures.geometry import Size
 from web.features.pictures.making import hash_of, make_forms, make_thumb
 from web.features.pictures.placeholder import blurred
@@ -25,17 +25,22 @@ def test_forms_are_never_larger_than_the_picture() -> None:
 
 
 def test_row_comes_back_as_it_was() -> None:
-    shown = Shown("a" * 32, Size(4, 3), b"\x01\x02", True, (Size(4, 3),), ("webp", "png"), "Words “x”", "")
+    shown = Shown(
+        "a" * 32, Size(4, 3), b"\x01\x02", True, (Size(4, 3),), ("webp", "png"), "Words “x”", "", (30, 100), (0, 5)
+    )
     assert Shown.from_row(shown.as_row()) == shown
     assert shown.srcset("webp") == f"/pictures/{'a' * 32}/4.webp 4w"
     assert shown.src.endswith("/4.png")
 
 
-@pytest.mark.parametrize("name", ["../x.png", "5.gif", "5.png.exe", "x.png", "123456.png", ".png", "5.PNG"])
+@pytest.mark.parametrize(
+    "name", ["../x.png", "5.gif", "5.png.exe", "x.png", "123456.png", ".png", "5.PNG", "5x5.png", "5x5-1.png"]
+)
 def test_what_is_no_form(name: str) -> None:
     assert form_of("a" * 32, name) is None
     assert form_of("../" + "a" * 29, "5.png") is None
-    assert form_of("a" * 32, "348.avif") == (348, "avif")
+    assert form_of("a" * 32, "348.avif") == "avif"
+    assert form_of("a" * 32, "348x348-5-100.webp") == "webp"
 
 
 def test_picture_that_is_replaced_has_other_addresses() -> None:
@@ -87,11 +92,35 @@ def test_forms_are_files_and_made_twice_they_are_the_same(tmp_path: Path) -> Non
     made = make_forms("pillow", str(source), str(tmp_path / "forms"))
     assert (made.size, made.sizes, made.error) == (Size(800, 600), form_sizes(Size(800, 600)), "")
     names = sorted(os.listdir(tmp_path / "forms"))
-    assert names == sorted(f"{width}.{format}" for width in (348, 696, 800) for format in ("avif", "webp", "jpeg"))
+    stems = ("348", "696", "800", "174x174-50-50", "348x348-50-50")
+    assert names == sorted(f"{stem}.{format}" for stem in stems for format in ("avif", "webp", "jpeg"))
     before = {name: (tmp_path / "forms" / name).read_bytes() for name in names}
     assert make_forms("pillow", str(source), str(tmp_path / "forms")) == made
     assert {name: (tmp_path / "forms" / name).read_bytes() for name in names} == before
     assert len(make_thumb("pillow", str(source))) > 15
+
+
+@pytest.mark.usefixtures("unbounded")
+@pytest.mark.parametrize(("focus", "ground"), [((0, 50), 0), ((100, 50), 255)])
+def test_crops_keep_the_focus(tmp_path: Path, focus: tuple[int, int], ground: int) -> None:
+    """Of a picture whose left half is black; wide, low ones are cut from the whole of it."""
+    for size in ((1600, 400), (6000, 200), (30, 20)):
+        source, folder = tmp_path / "source", tmp_path / f"{size[0]}"
+        source.write_bytes(file_of(size))
+        made = make_forms("pillow", str(source), str(folder), focus, only_crops=True)
+        assert (made.size, made.cropped, made.error) == (Size(*size), focus, "")
+        side = min(348, size[1])
+        with Image.open(folder / f"{side}x{side}-{focus[0]}-50.webp") as crop:
+            assert crop.size == (side, side)
+            if size[0] > 30:
+                assert abs(crop.convert("L").getpixel((side // 2, side // 2)) - ground) < 9
+
+
+def test_row_of_before_there_were_crops_has_none() -> None:
+    data = Shown("a" * 32, Size(4, 3)).as_row()
+    del data["focus"], data["cropped"]
+    shown = Shown.from_row(data)
+    assert (shown.focus, shown.crops) == ((50, 50), ())
 
 
 @pytest.mark.usefixtures("unbounded")

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
+from axe import Axe
 from drawing import file_of
 from playwright.async_api import Browser, expect
 from sqlalchemy import select
-from visiting import HINTS, Calendar
+from visiting import HINTS, PASSWORD, Calendar
 
 from hub.app import Hub, running
 from hub.publisher import RecordingPublisher
@@ -20,13 +21,15 @@ from hub.settings import Settings as HubSettings
 from web.app import create_app
 from web.db.database import Database
 from web.db.settings import DatabaseSettings
+from web.features.accounts.people import create_user
 from web.features.events.models import Event
 from web.features.pictures import jobs
-from web.features.pictures.forms import Shown
+from web.features.pictures.forms import Shown, form_sizes
 from web.features.pictures.geometry import Size
 from web.features.pictures.keys import store
 from web.features.pictures.making import hash_of
 from web.features.pictures.settings import PictureSettings
+from web.identity.passwords import Passwords
 from web.pages import keys
 from web.services.jobs.settings import JobSettings
 from web.settings import Settings
@@ -91,3 +94,52 @@ async def test_picture_comes_into_the_open_page(shared_chromium: Browser, served
     await asyncio.sleep(0)
     assert await page.evaluate("[window.same, window.shift]") == [True, 0]
     await page.context.close()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_focus_is_pointed_at(
+    shared_chromium: Browser, served: tuple[str, object, Database], passwords: Passwords, axe: Axe, scripts: bool
+) -> None:
+    """By a mark that a key or a pointer moves, with the square as it will be; without scripts by a click."""
+    url, _, database = served
+    data = file_of((1200, 600))
+    async with database.saving() as session:
+        event = await session.scalar(select(Event))
+        assert event is not None
+        number = event.id
+        shown = Shown(hash_of(data), Size(1200, 600), ready=True, sizes=form_sizes(Size(1200, 600)))
+        event.picture = shown.as_row()
+    await create_user(database, passwords, "ada", PASSWORD)
+    context = await shared_chromium.new_context(base_url=url, java_script_enabled=scripts)
+    page = await context.new_page()
+    await page.goto("/login")
+    await page.get_by_label("Name").fill("ada")
+    await page.get_by_label("Password").first.fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in", exact=True).click()
+    await page.goto(f"/manage/events/{number}/picture")
+    image = page.locator("input[type=image]")
+    box = await image.bounding_box()
+    assert box is not None
+    assert (box["width"], box["height"]) == (240, 120)
+    if scripts:
+        mark = page.get_by_role("button", name="The point: 50 % from the left, 50 % from above.")
+        await mark.press("ArrowRight")
+        await page.get_by_role("button", name="The point: 51 %").press("Shift+ArrowUp")
+        assert await page.get_by_label("Per cent from above").input_value() == "40"
+        # The page has been scrolled to it.
+        box = await image.bounding_box()
+        assert box is not None
+        await page.mouse.click(box["x"] + 180, box["y"] + 30)
+        assert await page.get_by_label("Per cent from the left").input_value() == "75"
+        square = page.locator(".focus-square img")
+        assert await square.evaluate("(each) => each.style.objectPosition") == "100% 50%"
+        await axe.check(page)
+        await page.get_by_role("button", name="Save the point", exact=True).click()
+    else:
+        await image.click(position={"x": 180, "y": 30})
+    await expect(page.get_by_label("Per cent from the left")).to_have_value("75")
+    async with database.reading() as session:
+        after = (await session.get_one(Event, number)).shown_picture
+    assert after is not None
+    assert after.focus == (75, 25)
+    await context.close()

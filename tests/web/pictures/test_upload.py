@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from web.db.database import Database
 from web.db.settings import DatabaseSettings
 from web.features.events.models import Event
 from web.features.pictures import engines
+from web.features.pictures.forms import Shown
 from web.features.pictures.jobs import MAKING, Work
 from web.features.pictures.keys import store
+from web.features.pictures.making import make_forms
 from web.features.pictures.models import HasPicture, owner_of
 from web.features.pictures.settings import PictureSettings
 from web.services.jobs.kinds import GiveUp
@@ -149,6 +151,123 @@ async def test_alt_is_changed_alone_and_a_picture_is_taken_away(
     assert (shown.alt, shown.size.width) == ("Words", 80)
     await send(manager, concert, b"", name="", remove="1")
     assert (await row_of(database, concert)).picture is None
+
+
+async def sent(manager: Browser, event: Event, database: Database) -> Shown:
+    """The picture of an event, made ready."""
+    await send(manager, event, file_of((800, 600), "PNG"))
+    shown = (await row_of(database, event)).shown_picture
+    assert shown is not None
+    await make(manager, event, database, shown.hash)
+    ready = (await row_of(database, event)).shown_picture
+    assert ready is not None
+    return ready
+
+
+@pytest.mark.parametrize(
+    ("fields", "focus"),
+    [
+        ({"across": "30", "down": "100"}, (30, 100)),
+        ({"across": "29.6", "down": "0"}, (30, 0)),
+        # The picture that is clicked on is 240 × 180.
+        ({"at.x": "239", "at.y": "0", "across": "1", "down": "1"}, (100, 0)),
+        ({"at.x": "120", "at.y": "45"}, (50, 25)),
+    ],
+)
+async def test_focus_is_saved_cropped_and_told(
+    manager: Browser,
+    concert: Event,
+    database: Database,
+    publisher: RecordingPublisher,
+    fields: dict[str, str],
+    focus: tuple[int, int],
+) -> None:
+    shown = await sent(manager, concert, database)
+    await manager.look("/events")
+    assert f"/pictures/{shown.hash}/348x348-50-50.webp 348w" in manager.page
+    await manager.look(page_of(concert))
+    response = await manager.send(page_of(concert), {"csrf_token": await manager.token(), "of": shown.hash, **fields})
+    assert (response.status, response.headers["Location"]) == (303, f"{page_of(concert)}#focus")
+    after = (await row_of(database, concert)).shown_picture
+    # Pages show the old squares until the new ones are there.
+    assert after == replace(shown, focus=focus)
+    publisher.clear()
+    await make(manager, concert, database, shown.hash)
+    assert (await row_of(database, concert)).shown_picture == replace(shown, focus=focus, cropped=focus)
+    assert any("events" in str(each) for each in publisher.published)
+    await manager.look("/events")
+    crop = f"/pictures/{shown.hash}/348x348-{focus[0]}-{focus[1]}.webp"
+    assert f"{crop} 348w" in manager.page
+    assert (await manager.client.get(crop)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"across": "101", "down": "5"}, "both numbers from 0 to 100"),
+        ({"across": "-1", "down": "5"}, "both numbers from 0 to 100"),
+        ({"across": "50"}, "Say in two numbers"),
+        ({"across": "", "down": ""}, "Say in two numbers"),
+        ({"across": "nan", "down": "inf"}, "Say in two numbers"),
+        ({"across": "1e999", "down": "5"}, "Say in two numbers"),
+        ({"across": "٣", "down": "1_0"}, "Say in two numbers"),
+        ({"across": "<b>", "down": "5"}, "Say in two numbers"),
+        ({"at.x": "9999", "at.y": "5"}, "both numbers from 0 to 100"),
+        ({"at.x": "5"}, "Say in two numbers"),
+        ({"at.x": "0", "at.y": "0"}, "Click on the picture, or say in numbers"),
+    ],
+)
+async def test_focus_that_is_none_is_refused(
+    manager: Browser, concert: Event, database: Database, fields: dict[str, str], words: str
+) -> None:
+    shown = await sent(manager, concert, database)
+    await manager.look(page_of(concert))
+    response = await manager.send(page_of(concert), {"csrf_token": await manager.token(), **fields})
+    assert response.status == 422
+    assert words in manager.page
+    assert (await row_of(database, concert)).shown_picture == shown
+
+
+async def test_focus_of_a_picture_that_is_gone_is_not_that_of_the_next(
+    manager: Browser, concert: Event, database: Database
+) -> None:
+    shown = await sent(manager, concert, database)
+    await manager.look(page_of(concert))
+    form = {"csrf_token": await manager.token(), "of": shown.hash, "across": "5", "down": "5"}
+    await send(manager, concert, file_of((90, 60), "PNG"))
+    assert (await manager.send(page_of(concert), form)).status == 409
+    assert "This is another picture by now." in manager.page
+    await send(manager, concert, b"", name="", remove="1")
+    assert (await manager.send(page_of(concert), form)).status == 409
+    assert "The picture is gone" in manager.page
+    assert (await row_of(database, concert)).picture is None
+    assert (await manager.send("/manage/events/99999/picture", form)).status == 404
+
+
+async def test_focus_that_is_said_while_forms_are_made_gets_its_own_crops(
+    manager: Browser, concert: Event, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first job ends last, and must not say that its crops are those of the new focus."""
+    await send(manager, concert, file_of((800, 600), "PNG"))
+    shown = (await row_of(database, concert)).shown_picture
+    assert shown is not None
+    in_process, begun = Doing.in_process, []
+
+    async def slow(self: Doing, function: Any, *args: Any, limit: float | None = None) -> Any:
+        made = await in_process(self, function, *args)
+        if function is make_forms and not begun:
+            begun.append(1)
+            async with database.saving() as session:
+                row = await session.get_one(Event, concert.id)
+                row.picture = replace(shown, focus=(9, 9)).as_row()
+            await make(manager, concert, database, shown.hash)
+        return made
+
+    monkeypatch.setattr(Doing, "in_process", slow)
+    await make(manager, concert, database, shown.hash)
+    after = (await row_of(database, concert)).shown_picture
+    assert after is not None
+    assert (after.ready, after.focus, after.cropped) == (True, (9, 9), (9, 9))
 
 
 @pytest.mark.parametrize(

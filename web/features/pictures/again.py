@@ -29,7 +29,7 @@ async def make_again(database: Database, store: Store, name: str, bar: Bar) -> t
             rows += [(model, id, Shown.from_row(data)) for id, data in found]
     for number, (model, id, shown) in enumerate(rows, 1):
         source, folder = str(store.original(shown.hash)), str(store.forms(shown.hash))
-        made = await asyncio.to_thread(make_forms, name, source, folder, bounded=False)
+        made = await asyncio.to_thread(make_forms, name, source, folder, shown.focus, bounded=False)
         failed += bool(made.error)
         async with database.saving() as session:
             await jobs.tell(session, jobs.Work(model.__tablename__, id, shown.hash), made)

@@ -17,6 +17,13 @@ from .geometry import Size, Wanted, steps
 #: Widths that pages have use for, in pixels: of lists and of posts, on plain screens and on fine ones.
 WIDTHS = (348, 696, 1392)
 
+#: Sides of the squares that lists have use for.
+CROPS = (174, 348)
+
+#: What crops keep in sight: in per cent, from the left and from above.
+Focus = tuple[int, int]
+MIDDLE: Focus = (50, 50)
+
 #: The best first; the last is what every browser knows.
 PHOTO = ("avif", "webp", "jpeg")
 DRAWING = ("avif", "webp", "png")
@@ -24,13 +31,14 @@ DRAWING = ("avif", "webp", "png")
 PREFIX = "/pictures/"
 
 _HASH = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(r"([0-9]{1,5})\.(avif|webp|jpeg|png)")
+_NAME = re.compile(r"[0-9]{1,5}(?:x[0-9]{1,5}-[0-9]{1,3}-[0-9]{1,3})?\.(avif|webp|jpeg|png)")
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A picture as a row says it. thumb: its ThumbHash, b"" before it is known. ready: whether its forms are there.
-    sizes: of its forms, the smallest first. alt: what it shows, in words."""
+    sizes: of its forms, the smallest first. alt: what it shows, in words. focus: what its crops are to keep in sight;
+    cropped: of those that are there, None before."""
 
     hash: str
     size: Size
@@ -40,6 +48,8 @@ class Shown:
     formats: tuple[str, ...] = PHOTO
     alt: str = ""
     error: str = ""
+    focus: Focus = MIDDLE
+    cropped: Focus | None = None
 
     @classmethod
     def from_row(cls, data: Mapping[str, Any]) -> Shown:
@@ -53,6 +63,8 @@ class Shown:
             tuple(data["formats"]),
             data["alt"],
             data["error"],
+            _focus(data.get("focus")) or MIDDLE,
+            _focus(data.get("cropped")),
         )
 
     def as_row(self) -> dict[str, Any]:
@@ -66,6 +78,8 @@ class Shown:
             "formats": list(self.formats),
             "alt": self.alt,
             "error": self.error,
+            "focus": list(self.focus),
+            "cropped": None if self.cropped is None else list(self.cropped),
         }
 
     def srcset(self, format: str) -> str:
@@ -85,6 +99,19 @@ class Shown:
     def path(self, width: int, format: str) -> str:
         return f"{PREFIX}{self.hash}/{width}.{format}"
 
+    @property
+    def crops(self) -> tuple[int, ...]:
+        """The sides of its squares; none before they are there."""
+        return () if self.cropped is None else crop_sides(self.size)
+
+    def crop_path(self, side: int, format: str) -> str:
+        assert self.cropped is not None
+        return f"{PREFIX}{self.hash}/{crop_name(side, self.cropped, format)}"
+
+    def crop_srcset(self, format: str) -> str:
+        """The squares of a format, with their widths."""
+        return ", ".join(f"{self.crop_path(side, format)} {side}w" for side in self.crops)
+
 
 def form_sizes(size: Size, widths: Sequence[int] = WIDTHS) -> tuple[Size, ...]:
     """The sizes of a picture's forms: none is larger than the picture."""
@@ -92,9 +119,24 @@ def form_sizes(size: Size, widths: Sequence[int] = WIDTHS) -> tuple[Size, ...]:
     return tuple(sorted(found, key=lambda each: each.width))
 
 
-def file_of(hash: str, name: str) -> tuple[int, str] | None:
-    """The width and format of a form's file name; None for what is no form's address."""
+def crop_sides(size: Size) -> tuple[int, ...]:
+    """The sides of a picture's squares: none is larger than the picture."""
+    return tuple(sorted({min(side, size.width, size.height) for side in CROPS}))
+
+
+def crop_name(side: int, focus: Focus, format: str) -> str:
+    """A square's file: with its focus in it, so that another one is at another address."""
+    return f"{side}x{side}-{focus[0]}-{focus[1]}.{format}"
+
+
+def _focus(data: Any) -> Focus | None:
+    # Rows of before there were crops have none.
+    return None if data is None else (int(data[0]), int(data[1]))
+
+
+def format_of(hash: str, name: str) -> str | None:
+    """The format of a form's file name; None for what is no form's address."""
     match = _NAME.fullmatch(name)
     if _HASH.fullmatch(hash) is None or match is None:
         return None
-    return int(match[1]), match[2]
+    return match[1]

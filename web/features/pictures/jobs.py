@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,17 +40,39 @@ async def _make(job: Job) -> None:
     work: Work = job.data
     where, name = job.app[store], job.app[engine_name]
     source, folder = str(where.original(work.hash)), str(where.forms(work.hash))
+    async with job.app[keys.database].reading() as session:
+        row: Any = await session.get(owner_of(work.table), work.id)
+        shown: Shown | None = None if row is None else row.shown_picture
+    if shown is None or shown.hash != work.hash:
+        return
+    if shown.ready and shown.cropped != shown.focus:
+        await _crop(job, shown, source, folder)
+        return
     thumb = await job.in_process(make_thumb, name, source)
     if thumb:
         async with job.app[keys.database].saving() as session:
             await _put(session, work, lambda shown: replace(shown, thumb=thumb))
-    made: Forms = await job.in_process(make_forms, name, source, folder)
+    made: Forms = await job.in_process(make_forms, name, source, folder, shown.focus)
     if made.full:
         raise TryAgain(made.error)
     async with job.saving() as session:
         await tell(session, work, made)
     if made.error:
         raise GiveUp(made.error)
+
+
+async def _crop(job: Job, shown: Shown, source: str, folder: str) -> None:
+    """The squares alone, for another focus. The picture is there, whatever comes of them."""
+    work: Work = job.data
+    made: Forms = await job.in_process(
+        partial(make_forms, only_crops=True), job.app[engine_name], source, folder, shown.focus
+    )
+    if made.full:
+        raise TryAgain(made.error)
+    if made.error:
+        raise GiveUp(made.error)
+    async with job.saving() as session:
+        await _put(session, work, lambda shown: _cropped(shown, made))
 
 
 async def tell(session: AsyncSession, work: Work, made: Forms) -> None:
@@ -60,9 +83,15 @@ async def tell(session: AsyncSession, work: Work, made: Forms) -> None:
 def _with(shown: Shown, made: Forms) -> Shown:
     if made.size is None:
         return replace(shown, error=made.error)
+    shown = _cropped(shown, made)
     return replace(
         shown, size=made.size, thumb=made.thumb, sizes=made.sizes, formats=made.formats, ready=True, error=""
     )
+
+
+def _cropped(shown: Shown, made: Forms) -> Shown:
+    # Who has said another focus since has another job waiting.
+    return replace(shown, cropped=made.cropped) if made.cropped == shown.focus else shown
 
 
 async def _put(session: AsyncSession, work: Work, change: Callable[[Shown], Shown]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .engines import Engine, engine, make
-from .forms import DRAWING, PHOTO, WIDTHS, form_sizes
+from .forms import DRAWING, MIDDLE, PHOTO, WIDTHS, Focus, crop_name, crop_sides, form_sizes
 from .geometry import Size, Wanted
 from .sniffing import NoPicture
 from .thumbhash import encode
@@ -37,6 +37,7 @@ class Forms:
     formats: tuple[str, ...] = PHOTO
     error: str = ""
     full: bool = False
+    cropped: Focus | None = None
 
 
 def hash_of(data: bytes) -> str:
@@ -44,13 +45,16 @@ def hash_of(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def make_forms(name: str, source: str, folder: str, *, bounded: bool = True) -> Forms:
-    """All forms of the file at `source`, by an engine's name, as files in `folder`. bounded: the process is for this
-    alone, and gets no more memory than MEMORY from now on."""
+def make_forms(
+    name: str, source: str, folder: str, focus: Focus = MIDDLE, *, only_crops: bool = False, bounded: bool = True
+) -> Forms:
+    """All forms of the file at `source`, by an engine's name, as files in `folder`. focus: of its crops. only_crops:
+    the others are there. bounded: the process is for this alone, and gets no more memory than MEMORY from now on."""
     if bounded:
         _bound()
+    make_all = _crops if only_crops else _forms
     try:
-        return _forms(engine(name), Path(source).read_bytes(), Path(folder))
+        return make_all(engine(name), Path(source).read_bytes(), Path(folder), focus)
     except NoPicture as error:
         return Forms(error=str(error))
     except MemoryError:
@@ -70,12 +74,14 @@ def make_thumb(name: str, source: str) -> bytes:
         return b""
 
 
-def _forms(maker: Engine[Any], data: bytes, folder: Path) -> Forms:
+def _forms(maker: Engine[Any], data: bytes, folder: Path, focus: Focus) -> Forms:
     picture = maker.open(data, max(WIDTHS))
     size = maker.size(picture)
     formats = DRAWING if maker.has_alpha(picture) else PHOTO
     made_sizes = []
     folder.mkdir(parents=True, exist_ok=True)
+    # Of the whole of it: what is wide and low becomes too low for them below.
+    _put_crops(maker, picture, folder, focus, formats)
     # The largest first: the smaller ones are made of it, in a fraction of the time.
     for wanted in reversed(form_sizes(size, WIDTHS)):
         for format in formats:
@@ -85,7 +91,22 @@ def _forms(maker: Engine[Any], data: bytes, folder: Path) -> Forms:
             picture = maker.scale(picture, wanted)
         made_sizes.append(wanted)
     thumb = encode(*maker.colors(picture, THUMB_SIDE))
-    return Forms(size, thumb, tuple(reversed(made_sizes)), formats)
+    return Forms(size, thumb, tuple(reversed(made_sizes)), formats, cropped=focus)
+
+
+def _crops(maker: Engine[Any], data: bytes, folder: Path, focus: Focus) -> Forms:
+    picture = maker.open(data, max(WIDTHS))
+    folder.mkdir(parents=True, exist_ok=True)
+    _put_crops(maker, picture, folder, focus, DRAWING if maker.has_alpha(picture) else PHOTO)
+    return Forms(maker.size(picture), cropped=focus)
+
+
+def _put_crops(maker: Engine[Any], picture: Any, folder: Path, focus: Focus, formats: tuple[str, ...]) -> None:
+    across, down = focus[0] / 100, focus[1] / 100
+    for side in crop_sides(maker.size(picture)):
+        wanted = Wanted(side, side, crop=True, focus=(across, down))
+        for format in formats:
+            put(folder / crop_name(side, focus, format), make(maker, picture, wanted, format).data)
 
 
 def put(path: Path, data: bytes) -> None:

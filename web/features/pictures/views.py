@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from ...pages.templating import render
 from ...pages.uploads import read_file, takes_files
 from . import jobs
 from .engines import FORMATS
-from .forms import Shown, file_of
+from .focus import click_size, has_focus, read_focus
+from .forms import Shown, format_of
 from .keys import store
 from .making import hash_of, put
 from .settings import PictureSettings
@@ -30,7 +31,7 @@ MAX_ALT = 300
 async def show(request: web.Request) -> web.StreamResponse:
     """GET /pictures/{hash}/{form}: a form, for ever. Nothing is made here, and nothing opened but the file."""
     hash, name = request.match_info["hash"], request.match_info["form"]
-    found = file_of(hash, name)
+    found = format_of(hash, name)
     if found is None:
         raise web.HTTPNotFound(text="There is no such picture.")
     path = request.app[store].forms(hash) / name
@@ -39,7 +40,7 @@ async def show(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(
         path,
         headers={
-            hdrs.CONTENT_TYPE: FORMATS[found[1]],
+            hdrs.CONTENT_TYPE: FORMATS[found],
             hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable",
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cross-Origin-Resource-Policy": "cross-origin",
@@ -75,12 +76,15 @@ async def _page(
         "most": settings.bytes // 1024**2,
         "max_alt": MAX_ALT,
         "action": request.path,
+        "click_size": click_size,
     }
     return render(request, "pictures/page.html", context, status=status)
 
 
 async def _save(request: web.Request, model: type[Any], table: str, home: Callable[[Any], str]) -> web.StreamResponse:
     fields = await read_fields(request)
+    if has_focus(fields):
+        return await _point(request, model, table, home, fields)
     sent = await read_file(request, request.app[keys.settings][PictureSettings].bytes)
     alt = clean_line(fields.get("alt", ""), MAX_ALT)[:MAX_ALT]
     shown: Shown | None = None
@@ -102,6 +106,34 @@ async def _save(request: web.Request, model: type[Any], table: str, home: Callab
             row.picture = replace(row.shown_picture, alt=alt).as_row()
         where = home(row)
     return redirect(where)
+
+
+async def _point(
+    request: web.Request, model: type[Any], table: str, home: Callable[[Any], str], fields: Mapping[str, str]
+) -> web.StreamResponse:
+    """Take the focus that a form says; its crops are made by a job."""
+    async with request.app[keys.database].saving() as session:
+        row = await session.get(model, _id(request), with_for_update=True)
+        if row is None:
+            raise web.HTTPNotFound(text="There is no such thing.")
+        shown: Shown | None = row.shown_picture
+        error, status = "", 200
+        if shown is None:
+            error, status = "The picture is gone; there is nothing to point at.", 409
+        elif fields.get("of", shown.hash) != shown.hash:
+            error, status = "This is another picture by now. Look where its point is.", 409
+        else:
+            try:
+                focus = read_focus(fields, shown.shown)
+            except ValueError as wrong:
+                error, status = str(wrong), 422
+            else:
+                if focus != shown.focus:
+                    row.picture = replace(shown, focus=focus).as_row()
+                    await jobs.plan(session, request.app[keys.jobs], table, row.id, shown.hash)
+    if error:
+        return await _page(request, model, home, error, status)
+    return redirect(f"{request.path}#focus")
 
 
 def _keep(app: web.Application, data: bytes, alt: str) -> Shown:

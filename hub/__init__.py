@@ -41,6 +41,7 @@ node           the hub in one process: takes batches, answers, delivers, drains
 
 reporter       presence in a node: tells the others, and hears them
 hearing        which names somebody hears, over all workers
+counting       how many sessions a publication reaches
 ordering       publishing in the order that prev-id asks for
 transports/    how bytes reach the node
 publisher      the door for other code; caller is its HTTP connection to a hub in another process

@@ -27,7 +27,7 @@ from .backlog import Backlog, Numbered
 from .counters import Counters
 from .protocol.channels import META
 from .protocol.publications import Position, Publication
-from .sessions import Batch, Registry, Session
+from .sessions import ASKED, Batch, Registry, Session
 from .tops import Tops
 
 #: Fan-outs that a pause after one is as long as (`pause`).
@@ -43,6 +43,9 @@ LATER = 0.001
 #: Sessions written to before the loop gets its turn. A write is 3 to 6 µs on one core, so a slice
 #: keeps pings, publishes and other channels waiting for about 0.8 ms at the most.
 SLICE = 128
+
+#: A session that is to be asked about counts as so many: its token may name a hundred patterns.
+UNSURE = 8
 
 #: Seconds for which it counts that the loop has read its sockets: a process that was stopped since then has not.
 READ_SECONDS = 0.05
@@ -75,13 +78,18 @@ class Keeper(Protocol):
 
 
 class _Job:
-    """A batch that is written in slices. at: how many of its sessions have been reached. given: who has it already."""
+    """A batch that is written in slices. at: how many of its sessions have been reached.
 
-    __slots__ = ("_places", "at", "batch", "given", "sessions")
+    given: who has it already, or may not have it any more. sure: of how many sessions, the first, it is known that
+    they may hear it; of the others it is asked when they are reached.
+    """
 
-    def __init__(self, batch: Batch, sessions: list[Session]) -> None:
+    __slots__ = ("_places", "at", "batch", "given", "sessions", "sure")
+
+    def __init__(self, batch: Batch, sessions: list[Session], sure: int) -> None:
         self.batch = batch
         self.sessions = sessions
+        self.sure = sure
         self.at = 0
         self.given: set[Session] | None = None
         self._places: dict[Session, int] | None = None
@@ -92,6 +100,10 @@ class _Job:
             # Once for all that ask: a thousand may wake while 15,000 are written to.
             self._places = {each: place for place, each in enumerate(self.sessions)}
         return self._places.get(session, -1) >= self.at and (self.given is None or session not in self.given)
+
+    def is_sure(self, session: Session) -> bool:
+        """Whether it is known that this session, which is due, may hear it."""
+        return self._places is not None and self._places[session] < self.sure
 
     def pass_over(self, session: Session) -> None:
         """This session needs it no more."""
@@ -151,6 +163,7 @@ class Delivery:
         self._letting_in = False
         registry.on_wake = self._give
         registry.on_resume = self._resumed
+        registry.on_judge = self._judged
 
     @property
     def is_behind(self) -> bool:
@@ -241,28 +254,28 @@ class Delivery:
             self._pause_ends = self._began + self._tick
             self._reached = 0
         self._counters.flushes += 1
-        left = SLICE
+        left, asks = SLICE, ASKED
         for channel in self._keeper.told_first:
             if channel in pending:
                 self._keeper.told(channel, pending.pop(channel))
         told: list[tuple[str, list[Publication]]] = []
         for channel, publications in pending.items():
-            audience = registry.audience(channel)
+            audience, asked, asks = registry.reach(channel, asks)
             backlogs = registry.sleeps_on(channel) if registry.asleep else ()
-            if not audience and not backlogs:
+            if not audience and not asked and not backlogs:
                 if channel.startswith(META):
                     told.append((channel, publications))
                 continue
             floor = next(iter(self._jobs)) - 1 if self._jobs else None
-            recent.add(channel, publications, now, floor, len(audience))
+            recent.add(channel, publications, now, floor, len(audience) + len(asked))
             batch = Batch(channel, publications, recent.newest)
             for backlog in backlogs:
                 backlog.add(batch.number, publications, now)
-            if len(audience) <= left and channel not in self._lines:
+            if not asked and len(audience) <= left and channel not in self._lines:
                 left -= len(audience)
                 self._deliver(batch, list(audience))
             else:
-                self._add_job(_Job(batch, list(audience)))
+                self._add_job(_Job(batch, [*audience, *asked], len(audience)))
         # When all that came with them has its number.
         for channel, publications in told:
             self._keeper.told(channel, publications)
@@ -368,12 +381,19 @@ class Delivery:
         return bool(pending) and self._begin(pending)
 
     def _write(self, job: _Job, most: int) -> int:
-        """Write a job to so many of its sessions; returns how many it was."""
-        turn = job.sessions[job.at : job.at + most]
+        """Write a job to so many of its sessions; returns how many it was, or counts as."""
+        begin = job.at
+        is_sure = begin < job.sure
+        end = min(begin + most, job.sure) if is_sure else begin + max(1, most // UNSURE)
+        turn = job.sessions[begin:end]
         job.at += len(turn)
         given = job.given
-        self._deliver(job.batch, turn if given is None else [each for each in turn if each not in given])
-        return len(turn)
+        sessions = turn if given is None else [each for each in turn if each not in given]
+        if not is_sure:
+            may_hear, channel = self._registry.may_hear, job.batch.channel
+            sessions = [each for each in sessions if may_hear(each, channel)]
+        self._deliver(job.batch, sessions)
+        return len(turn) if is_sure else min(most, len(turn) * UNSURE)
 
     def _deliver(self, batch: Batch, sessions: Sequence[Session]) -> None:
         asleep = 0
@@ -443,16 +463,26 @@ class Delivery:
                 number = job.batch.number
                 if number in given:
                     job.pass_over(session)
-                elif number < newest and job.is_due(session):
+                elif number < newest and job.is_due(session) and self._is_for(job, session):
                     # It sleeps by a wildcard since something that went before this one.
                     given[number] = job.batch.publications
                     job.pass_over(session)
         return sorted(given.items())
 
+    def _is_for(self, job: _Job, session: Session) -> bool:
+        """Whether a session that a job is to reach may hear it."""
+        return job.is_sure(session) or self._registry.may_hear(session, job.batch.channel)
+
     def _resumed(self, session: Session) -> None:
         """A session was given again all that its last link may not have carried, what is on its way to it too."""
         for job in self._jobs.values():
             job.pass_over(session)
+
+    def _judged(self, session: Session) -> None:
+        """A session may hear less than before: what is on its way to it is not for it any more."""
+        for job in self._jobs.values():
+            if not self._registry.may_hear(session, job.batch.channel):
+                job.pass_over(session)
 
 
 def pause(tick: float, took: float) -> float:

@@ -22,6 +22,7 @@ from functools import lru_cache
 import orjson
 from aiohttp import hdrs, web
 
+from ..counting import Counting
 from ..errors import (
     BadEncoding,
     BadMessage,
@@ -39,6 +40,7 @@ from ..protocol.channels import from_fanout, is_whole, to_fanout
 from ..protocol.messages import loads
 from ..protocol.publications import Published
 from ..realms import Directory
+from ..sessions import ASKED
 from ..settings import Settings
 from .answers import Answer, response, text
 from .bodies import read_body
@@ -150,6 +152,7 @@ class Endpoint:
         self._ordering = Ordering(
             node, settings.order_wait, per_channel=settings.order_channel, in_all=settings.order_items
         )
+        self._counting = Counting(node.registry, node.turns)
         #: Whose key lets in.
         self.realm = settings.realm
         self._limits = fanout.Limits(
@@ -217,7 +220,8 @@ class Endpoint:
                 results = await self._ordering.publish(items)
                 kept = [item for item, result in zip(items, results, strict=True) if result is not None]
                 published = [each for result in results if result is not None for each in result]
-                return self._accepted(kept, published, as_json, dropped=len(items) - len(kept))
+                counts = await self._count(kept)
+                return self._accepted(kept, published, as_json, counts, dropped=len(items) - len(kept))
             published = await self._node.publish(fanout.drafts_of(items))
         except TooMany as error:
             # Before anything was published, and it passes: the same body may succeed soon.
@@ -227,26 +231,46 @@ class Endpoint:
             return _text(
                 503, "Not published: the hub has lost its broker. Try again.", **{hdrs.RETRY_AFTER: _RETRY_AFTER}
             )
-        return self._accepted(items, published, as_json)
+        return self._accepted(items, published, as_json, await self._count(items))
 
     def try_accept(self, items: list[fanout.Item], as_json: bool) -> Answer | None:
         """As `accept` if that needs no waiting, else None, and nothing was published."""
-        if _asks_for_order(items):
+        if _asks_for_order(items) or (self._node.registry.wild and not self._is_short(items)):
             return None
         published = self._node.try_publish(fanout.drafts_of(items))
-        return None if published is None else self._accepted(items, published, as_json)
-
-    def _accepted(
-        self, items: list[fanout.Item], published: list[Published], as_json: bool, dropped: int = 0
-    ) -> Answer:
+        if published is None:
+            return None
         if self._ordering.waiting:
             self._ordering.came(items)
+        return self._accepted(items, published, as_json)
+
+    def _is_short(self, items: list[fanout.Item]) -> bool:
+        if len(items) == 1:
+            return self._node.registry.cost(items[0].channel) <= ASKED
+        return self._counting.is_short(item.channel for item in items)
+
+    async def _count(self, items: list[fanout.Item]) -> dict[str, int] | None:
+        """Who hears published items, by channel; None if that may as well be counted at once."""
+        if self._ordering.waiting:
+            # Before anything is awaited: who asked may hang up.
+            self._ordering.came(items)
+        return None if self._is_short(items) else await self._counting.count(dict.fromkeys(i.channel for i in items))
+
+    def _accepted(
+        self,
+        items: list[fanout.Item],
+        published: list[Published],
+        as_json: bool,
+        counts: dict[str, int] | None = None,
+        dropped: int = 0,
+    ) -> Answer:
         if len(items) == 1 and not as_json and not dropped:
             # Most bodies have one item.
-            return _told(self._node.subscribers(items[0].channel), True, self._alone)
-        counts = {item.channel: 0 for item in items}
-        for channel in counts:
-            counts[channel] = self._node.subscribers(channel)
+            channel = items[0].channel
+            count = self._node.subscribers(channel) if counts is None else counts[channel]
+            return _told(count, True, self._alone)
+        if counts is None:
+            counts = {channel: self._node.subscribers(channel) for channel in {item.channel: 0 for item in items}}
         total = sum(counts[item.channel] for item in items)
         if not as_json:
             return _told(total, bool(items), self._alone, dropped)

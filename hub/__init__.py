@@ -14,6 +14,7 @@ backlog        what comes for sessions that nothing reaches
 tops           how far this process has heard each channel; what pages are kept by
 sessions       what the hub remembers of a client; who listens to what
 seen           how late publications are in browsers; pure
+renewals       tokens that take the place of others, or expire; pure
 notes          what was published here and by whom, and what became of sessions; pure
 tentative      subscriptions whose record is not saved yet, and how they are undone
 bayeux         the rules: messages in, an Outcome out; never waits

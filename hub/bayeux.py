@@ -39,12 +39,13 @@ from .errors import (
     UnknownClient,
     VersionMismatch,
 )
-from .protocol.access import Access, Action, Decision, Grant, Who, refusal
+from .protocol.access import Access, Action, Decision, Grant, Verdicts, Who, allows_all_of, refusal
 from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild, patterns_of
 from .protocol.dialects import SPEC, Dialect, wire
 from .protocol.messages import Message, dumps, is_deeper
 from .protocol.publications import Draft, Position
 from .protocol.replay import parse_replay
+from .renewals import Renewal
 from .seen import SEEN, Seen
 from .sessions import Answers, Bucket, Hold, Link, Registry, Session, size_of
 from .tentative import Flip, Tentative
@@ -93,9 +94,11 @@ MULTIPLE_INTERVAL = 2000
 #: Browsers whose held polls are known; beyond that the one that polled longest ago is forgotten.
 MAX_BROWSERS = 10_000
 
-#: Patterns of a message that are looked at in one go, by `Bayeux.check` in steps of so many: 1.5 µs each. And those of
-#: one message above which they are not remembered.
+#: Patterns of a message that are looked at in one go, by `Bayeux.check` in steps of so many: 1.5 µs each, or in smaller
+#: ones where each takes longer (`Access.piece`). And those of one message above which they are not remembered.
 FEW_PATTERNS = 100
+
+#: Names about which the rules are asked in one go whatever rules and claims there are.
 FEW_GRANTED = 10
 
 #: Messages of a request that are answered one by one, as a multiple of how many it may have; a client that
@@ -288,8 +291,8 @@ class Request:
     """One batch on its way through the rules: `Bayeux.step` takes its messages one by one.
 
     handshake: the first of a batch, beside which nothing else is taken. taken: messages that have been. patterns: that
-    were asked for so far. checked: of the next message. began: when it came to the worker that it reached, if that was
-    before now.
+    were asked for so far. checked, renewal: of the next message. began: when it came to the worker that it reached, if
+    that was before now.
     """
 
     messages: Sequence[object]
@@ -303,6 +306,7 @@ class Request:
     patterns: int = 0
     tries: int = 0
     checked: Checked | None = None
+    renewal: Renewal | None = None
     began: float | None = None
 
     @property
@@ -499,43 +503,72 @@ class Bayeux:
         except ProtocolError as error:
             self._refuse(message, reply, error)
             outcome.replies.append(reply)
-        request.checked = None
+        request.checked = request.renewal = None
         if self.outgoing and (sender := sender or outcome.opened) is not None:
             outcome.senders[id(reply)] = sender.who
         return True
 
     def is_long(self, message: object) -> bool:
-        """Whether a message subscribes to so much that `check` should look at it first, again and again."""
+        """Whether a message is about so much that `check` should look at it first, again and again."""
         if not isinstance(message, dict) or message.get("channel") != SUBSCRIBE:
             return False
+        return self._asks_much(message) or self._renews_much(message)
+
+    def _asks_much(self, message: Message) -> bool:
         asked = message.get("subscription")
-        return isinstance(asked, list) and FEW_PATTERNS < len(asked) <= self.limits.max_subscriptions
+        if not isinstance(asked, list) or not FEW_GRANTED < len(asked) <= self.limits.max_subscriptions:
+            return False
+        if len(asked) > FEW_PATTERNS or _shows_token(message):
+            return True
+        session = self.registry.peek(message.get("clientId"))
+        if session is None or self.access.is_short(len(asked), session.who):
+            return False
+        names = [each for each in asked if isinstance(each, str)]
+        return len(self.access.piece(names, 0, len(names), session.who)) < len(names)
+
+    def _renews_much(self, message: Message) -> bool:
+        if not _shows_token(message) or (session := self.registry.peek(message.get("clientId"))) is None:
+            return False
+        unacked = sum(len(items) for _, items in session.unacked or ())
+        return len(session.patterns) + len(session.queue or ()) + unacked > FEW_GRANTED
 
     def check(self, request: Request) -> bool:
-        """Look at some of what the next message subscribes to, if that is much; whether there is more to look at.
+        """Look at some of what the next message is about, if that is much; whether there is more to look at.
 
         Then `step` has less to do at once, and does the same: what was found counts if the message and whom it is from
         are as they were. Changes nothing, raises nothing.
         """
+        number = request.taken
+        if number >= min(len(request.messages), self.limits.max_messages):
+            return False
+        message = request.messages[number]
+        if not isinstance(message, dict) or message.get("channel") != SUBSCRIBE or request.handshake is not None:
+            return False
+        if request.renewal is None and self._renews_much(message):
+            request.renewal = self._begin_renewal(message)
+        if request.renewal is not None and request.renewal.ask_some():
+            return True
         checked = request.checked
         if checked is None:
-            checked = request.checked = self._begin_check(request)
+            checked = request.checked = self._begin_check(message, request.patterns)
         elif checked.refused is not None or checked.forbidden is not None:
             return False
         return checked is not None and self._check_some(checked, request)
 
-    def _begin_check(self, request: Request) -> Checked | None:
-        number = request.taken
-        if number >= min(len(request.messages), self.limits.max_messages):
+    def _begin_renewal(self, message: Message) -> Renewal | None:
+        session = self.registry.peek(message.get("clientId"))
+        try:
+            return None if session is None else self.renewal(session, message["ext"]["token"])
+        except ProtocolError:
+            # `step` meets it too.
             return None
-        message = request.messages[number]
+
+    def _begin_check(self, message: Message, patterns: int) -> Checked | None:
         # Nor what will be refused without a look at it.
         if (
-            not isinstance(message, dict)
-            or not self.is_long(message)
-            or request.handshake is not None
+            not self._asks_much(message)
             or self.registry.peek(message.get("clientId")) is None
-            or request.patterns + len(message["subscription"]) > 2 * self.limits.max_subscriptions
+            or patterns + len(message["subscription"]) > 2 * self.limits.max_subscriptions
         ):
             return None
         return Checked(tuple(message["subscription"]))
@@ -562,16 +595,15 @@ class Bayeux:
             return False
         if checked.who is None:
             try:
-                checked.who = self._asking(session, self._shown_grant(session, message))
+                checked.who = self._asking(session, self._shown_grant(session, message, request))
             except ProtocolError:
                 # `step` meets it too.
                 return False
-        # A token may name a hundred patterns, each of which is compared with each name.
-        few = FEW_PATTERNS if checked.who.grant is None else FEW_GRANTED
-        some = checked.names[checked.decided : checked.decided + few]
+        some = self.access.piece(checked.names, checked.decided, FEW_PATTERNS, checked.who)
+        decide = self.access.decide_once if len(checked.names) > FEW_PATTERNS else self.access.decide
         try:
             for pattern in some:
-                self._check_allowed(pattern, checked.who, self.access.decide_once)
+                self._check_allowed(pattern, checked.who, decide)
         except ForbiddenChannel as error:
             checked.forbidden = error
             return False
@@ -755,7 +787,7 @@ class Bayeux:
         self.check_opening(peer.address, request.now)
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
         session = self.new_session(request.now, peer.visitor, peer.address)
-        self._take_grant(session, self._shown_grant(session, message), request)
+        self._take_grant(session, self._shown_grant(session, message, request), request)
         reply["ext"] = self.ext.copy()
         ext = message.get("ext")
         if isinstance(ext, dict) and ext.get("ack") is True:
@@ -872,32 +904,37 @@ class Bayeux:
     def _milliseconds(self) -> int:
         return round(self.wall() * 1000)
 
-    def _shown_grant(self, session: Session, message: Message) -> Grant | None:
+    def _shown_grant(self, session: Session, message: Message, request: Request) -> Grant | None:
         """What the token of a message allows its session, None without one. Raises as `newer_grant`."""
-        ext = message.get("ext")
-        if not isinstance(ext, dict) or "token" not in ext:
+        if not _shows_token(message):
             return None
-        return self.newer_grant(session, ext["token"])
+        return self.newer_grant(session, message["ext"]["token"], _known(request))
 
     def _take_grant(self, session: Session, grant: Grant | None, request: Request) -> None:
-        if grant is not None and self.take_grant(session, grant):
+        if grant is not None and self.take_grant(session, grant, _known(request)):
             request.outcome.granted += (session,)
 
-    def newer_grant(self, session: Session, token: object) -> Grant:
+    def renewal(self, session: Session, token: object) -> Renewal:
+        """What is to be asked before a session may have this token, in pieces. Raises BadToken."""
+        return Renewal(self.access, session, self.access.grant(token, self.wall()))
+
+    def newer_grant(self, session: Session, token: object, known: Verdicts | None = None) -> Grant:
         """What a token allows that may take the place of the session's. Raises BadToken, or ForbiddenChannel if the
-        session subscribes to what an older token allowed and this one does not.
+        session subscribes to what an older token allowed and this one does not. known: of a `renewal`.
         """
         grant = self.access.grant(token, self.wall())
         if grant != session.grant:
-            self.access.check_newer(grant, session.grant, session.patterns, session.user)
+            self.access.check_newer(grant, session.grant, session.patterns, session.user, known)
         return grant
 
-    def take_grant(self, session: Session, grant: Grant) -> bool:
-        """Let a session do what a newer token allows, and nothing else; whether that is new."""
-        if grant == session.grant:
+    def take_grant(self, session: Session, grant: Grant, known: Verdicts | None = None) -> bool:
+        """Let a session do what a newer token allows, and nothing else; whether that is new. known: of a `renewal`."""
+        older = session.grant
+        if grant == older:
             return False
         session.authorize(grant)
-        self.registry.judge_again(session)
+        if not allows_all_of(grant, older):
+            self.registry.judge_again(session, known)
         return True
 
     def _acknowledge(self, session: Session, message: Message, request: Request) -> None:
@@ -964,7 +1001,7 @@ class Bayeux:
         session = self._session(message)
         # All are checked before any is added, so that a refused message has changed nothing.
         patterns = self._patterns(message, request)
-        grant = self._shown_grant(session, message)
+        grant = self._shown_grant(session, message, request)
         who = self._asking(session, grant)
         self._check_all_allowed(patterns, who, request)
         asked, is_allowed = self._positions(message, patterns, who, request)
@@ -1192,6 +1229,15 @@ _HANDLERS: dict[str, _Handler] = {
     DISCONNECT: Bayeux._disconnect,
     SEEN: Bayeux._see,
 }
+
+
+def _shows_token(message: Message) -> bool:
+    ext = message.get("ext")
+    return isinstance(ext, dict) and "token" in ext
+
+
+def _known(request: Request) -> Verdicts | None:
+    return None if request.renewal is None else request.renewal.known
 
 
 def _channel_of(message: object) -> object:

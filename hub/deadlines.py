@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 from .bayeux import Bayeux
 from .counters import Counters
 from .errors import BrokerUnavailable
+from .protocol.access import Grant
+from .renewals import Renewal
 from .session_store import SessionStore
 from .sessions import Hold, Registry, Session
+from .turns import Turns
 from .wheel import Wheel
 
 #: Seconds a session that never sent a connect is kept. A client connects right after its handshake;
@@ -48,6 +52,7 @@ class Deadlines:
         store: SessionStore,
         counters: Counters,
         wheel: Wheel,
+        turns: Turns,
         time: Callable[[], float],
         ttl: float,
     ) -> None:
@@ -57,6 +62,7 @@ class Deadlines:
         self._store = store
         self._counters = counters
         self._wheel = wheel
+        self._turns = turns
         self._time = time
         self._ttl = ttl
         # When the wheel looks at a session's token next.
@@ -123,12 +129,29 @@ class Deadlines:
         if self._bayeux.wall() < grant.expires:
             self.watch_grant(session)
             return
+        renewal = Renewal(self._bayeux.access, session, None)
+        if renewal.ask_some():
+            # It keeps the token till then: one that is shown meanwhile must allow all that this one did.
+            self._turns.begin(partial(self._ask, session, grant, renewal))
+        else:
+            self._expire(session, renewal)
+
+    def _ask(self, session: Session, grant: Grant, renewal: Renewal) -> bool:
+        """Ask what a session may hear without its token; whether there is more to ask."""
+        if session.ended or session.grant is not grant:
+            return False
+        if renewal.ask_some():
+            return True
+        self._expire(session, renewal)
+        return False
+
+    def _expire(self, session: Session, renewal: Renewal) -> None:
+        known = renewal.known
         session.authorize(None)
-        access = self._bayeux.access
-        if not all(access.may_subscribe(pattern, session.who) for pattern in session.patterns):
+        if not all(known[pattern] for pattern in session.patterns):
             self._host.end_session(session, "token expired")
             return
-        self._registry.judge_again(session)
+        self._registry.judge_again(session, known)
         if self._registry.attendance is not None:
             self._registry.attendance.renamed(session)
 

@@ -47,7 +47,7 @@ from .lanes import Lanes
 from .link_queues import LinkQueues
 from .notes import SERVER, Notes
 from .polls import Poll
-from .protocol.access import NOBODY, Grant, Who
+from .protocol.access import NOBODY, Grant, Verdicts, Who
 from .protocol.channels import home, is_meta, is_wild, matches
 from .protocol.dialects import wire
 from .protocol.messages import client_of, dumps, dumps_all, loads
@@ -198,7 +198,7 @@ class Node:
         self.router = Router(self, broker, bayeux, self.store, self.counters, self.lanes, self.queues, self.time)
         self.carrier = self.router.carrier
         self.deadlines = Deadlines(
-            self, bayeux, self.store, self.counters, self.wheel, self.time, self.bounds.session_ttl
+            self, bayeux, self.store, self.counters, self.wheel, self.turns, self.time, self.bounds.session_ttl
         )
         # Sessions of which is being found out whether they are still this node's.
         self._checking: set[Session] = set()
@@ -637,9 +637,9 @@ class Node:
         self.counters.opened += 1
         return session
 
-    def take_grant(self, session: Session, grant: Grant) -> None:
-        """Let a plain session do what a newer token allows."""
-        if self.bayeux.take_grant(session, grant):
+    def take_grant(self, session: Session, grant: Grant, known: Verdicts | None = None) -> None:
+        """Let a plain session do what a newer token allows. known: as `Bayeux.take_grant`."""
+        if self.bayeux.take_grant(session, grant, known):
             self.deadlines.watch_grant(session)
 
     def end_session(self, session: Session, reason: str) -> None:

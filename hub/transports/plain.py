@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -145,14 +145,22 @@ class PlainSocket(Connection):
     def _subscribe(self, names: list[str], place: str, token: object) -> None:
         async def subscribe(session: Session) -> None:
             try:
-                grant = session.grant if token is None else self.node.bayeux.newer_grant(session, token)
+                grant, known = session.grant, None
+                if token is not None:
+                    renewal = self.node.bayeux.renewal(session, token)
+                    while renewal.ask_some():
+                        await self.node.turns.wait()
+                    known = renewal.known
+                    grant = self.node.bayeux.newer_grant(session, token, known)
                 who = Who(session.user, grant)
                 positions = await _allowed(self.node, self._access, names, place, who)
+                # Before anything may be delivered: nothing comes between that and the answer.
+                hidden = await self._hidden(positions, who)
                 if self.session is None:
                     return
                 self.node.bayeux.check_room(session, positions)
                 if token is not None and grant is not None:
-                    self.node.take_grant(session, grant)
+                    self.node.take_grant(session, grant, known)
                 found = await self.node.subscribe(session, positions)
             except BrokerUnavailable:
                 self._say({"error": "503::Positions not known - ask again"})
@@ -161,14 +169,29 @@ class PlainSocket(Connection):
                 self._refuse(error)
                 return
             state = _state(positions, found)
-            for pattern in filter(is_wild, positions):
-                if self._access.hides(pattern, session.who):
-                    # Whoever follows what it stands for would take silence for news that there is none.
-                    state[to_fanout(pattern)]["hidden"] = True
+            if session.who != who:
+                # The token has expired meanwhile.
+                hidden = [
+                    pattern for pattern in positions if is_wild(pattern) and self._access.hides(pattern, session.who)
+                ]
+            for pattern in hidden:
+                # Whoever follows what it stands for would take silence for news that there is none.
+                state[to_fanout(pattern)]["hidden"] = True
             self._say({"subscribed": state})
             self.node.writable(session)
 
         self._order(len(names), subscribe)
+
+    async def _hidden(self, patterns: Iterable[str], who: Who) -> list[str]:
+        """The wildcards that hide something from a client."""
+        access, turns = self._access, self.node.turns
+        wild = list(filter(is_wild, patterns))
+        found = []
+        for number, some in enumerate(_pieces(wild, access, who)):
+            if number:
+                await turns.wait()
+            found += [each for each in some if access.hides(each, who)]
+        return found
 
     def _unsubscribe(self, names: list[str]) -> None:
         channels = channels_of(names)
@@ -613,18 +636,32 @@ class Plain:
 async def _allowed(node: Node, access: Access, names: list[str], place: str, who: Who) -> dict[str, Position | None]:
     bayeux = node.bayeux
     channels = channels_of(names, min(MAX_CHANNELS, bayeux.limits.max_subscriptions))
-    for number, channel in enumerate(channels, 1):
-        if number % PIECE == 0:
+    for number, some in enumerate(_pieces(channels, access, who)):
+        if number:
             await node.turns.wait()
-        bayeux.grammar.check_size(channel)
-        decision = access.decide("subscribe", channel, who)
-        if not decision.allowed:
-            raise refusal(decision, channel)
+        for channel in some:
+            bayeux.grammar.check_size(channel)
+            decision = access.decide("subscribe", channel, who)
+            if not decision.allowed:
+                raise refusal(decision, channel)
     positions = parse_place(place, channels)
-    for channel, since in positions.items():
-        if since is not None and not access.may_recover(channel, who):
-            raise ForbiddenChannel(channel, text="Forbidden channel - no history")
+    recovered = [channel for channel, since in positions.items() if since is not None]
+    for number, some in enumerate(_pieces(recovered, access, who)):
+        if number:
+            await node.turns.wait()
+        for channel in some:
+            if not access.may_recover(channel, who):
+                raise ForbiddenChannel(channel, text="Forbidden channel - no history")
     return positions
+
+
+def _pieces(names: Sequence[str], access: Access, who: Who) -> Iterator[Sequence[str]]:
+    """Names to ask the rules about, so many at a time."""
+    begin = 0
+    while begin < len(names):
+        some = access.piece(names, begin, PIECE, who)
+        begin += len(some)
+        yield some
 
 
 def _state(

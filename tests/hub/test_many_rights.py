@@ -10,24 +10,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
+import listening
 import pytest
-from conversation import Wire
+from aiohttp import ClientSession
+from conversation import Talk, Wire
 from hypothesis import given
 from hypothesis import strategies as st
+from listening import serving
 from test_node import Client, publish, until
 
-from hub.bayeux import Bayeux, Limits
+from hub.bayeux import FEW_PATTERNS, LONG_POLLING, Bayeux, Limits
 from hub.brokers.memory import MemoryBroker
 from hub.delivery import SLICE
 from hub.node import Bounds, Node
 from hub.protocol import tokens
-from hub.protocol.access import Access, Grant, Rule
+from hub.protocol.access import NOBODY, Access, Grant, Rule, Who, parse_rules
 from hub.protocol.channels import matches
 from hub.protocol.fanout import Item
-from hub.protocol.publications import Draft
+from hub.protocol.publications import Draft, Position, Publication
 from hub.sessions import Registry, Session
 from hub.settings import Settings
 from hub.transports.publish import Endpoint
@@ -261,3 +266,199 @@ async def test_names_of_a_body_are_counted_in_turns(asked: Asked) -> None:
             answer = await endpoint.accept(items, False)
         assert answer.headers["Fanfare-Subscribers"] == str(50 + 100)
         assert asked.most <= 2 * MOST, "a round has a turn of counting and one of delivering"
+
+
+# Tokens that take the place of others
+
+
+CHANNELS_OF_ALICE = [f"/private-99-{number}" for number in range(1000)]
+OLDER = [f"private-{number}-*" for number in range(1, 100)]
+
+
+def pieces(talk: Talk, asked: Asked, *messages: Any) -> list[dict[str, Any]]:
+    """Take messages as the node does, and look after each piece."""
+    request = talk.rules.begin(messages, talk.now, LONG_POLLING, Wire())
+    while request.taken < len(messages):
+        if not talk.rules.check(request):
+            talk.rules.step(request)
+        asked.look()
+    return request.outcome.replies
+
+
+def holder(*waiting: str) -> Talk:
+    """Who subscribes to a thousand channels by a token."""
+    alice = Talk(new_rules(max_subscriptions=1001))
+    alice.handshake(ext={"token": token(*OLDER)})
+    assert alice.reply(alice.meta("subscribe", subscription=CHANNELS_OF_ALICE))["successful"]
+    alice.session.enqueue([Publication(each, b"1", Position("e", 1)) for each in waiting], 10_000, 10**7)
+    return alice
+
+
+@pytest.mark.parametrize("newer", [OLDER, OLDER[::-1], ["news", *OLDER]])
+def test_token_that_allows_no_less_needs_no_questions(asked: Asked, newer: list[str]) -> None:
+    """A hundred patterns and a thousand channels took 25 ms each time, and 200 times in a request."""
+    alice = holder(*CHANNELS_OF_ALICE[:900])
+    before = asked.count
+    message = alice.meta("subscribe", subscription="/news", ext={"token": token(*newer)})
+    assert pieces(alice, asked, message)[0]["successful"]
+    assert asked.count <= before + 2
+    assert len(alice.session.queue or ()) == 900
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_token_is_compared_with_what_is_subscribed_to_in_pieces(asked: Asked, allowed: bool) -> None:
+    """In one it took 25 ms, and with as much that waits 50."""
+    alice = holder(*CHANNELS_OF_ALICE[:900], "/private-98-x")
+    newer = [*OLDER[:97], "private-99-*"] if allowed else [*OLDER[:97], "private-99-1*"]
+    older = alice.session.grant
+    asked.look()
+    asked.most = 0
+    message = alice.meta("subscribe", subscription="/news", ext={"token": token(*newer)})
+    assert alice.rules.is_long(message)
+    [reply] = pieces(alice, asked, message)
+    assert reply["successful"] is allowed
+    assert asked.most <= MOST
+    waits = {each.channel for each in alice.session.queue or ()}
+    if allowed:
+        assert waits == set(CHANNELS_OF_ALICE[:900]), "what it does not allow is dropped"
+    else:
+        assert waits == {*CHANNELS_OF_ALICE[:900], "/private-98-x"}
+        assert alice.session.grant == older
+
+
+@pytest.mark.parametrize("when", range(0, 30, 3))
+def test_what_came_while_a_token_was_looked_at_is_judged_too(when: int) -> None:
+    """The pieces are about what was there when they began."""
+    alice = holder(*CHANNELS_OF_ALICE[:20])
+    newer = [*OLDER[:97], "private-99-*"]
+    message = alice.meta("subscribe", subscription="/news", ext={"token": token(*newer)})
+    request = alice.rules.begin([message], 0.0, LONG_POLLING, Wire())
+    for _ in range(when):
+        alice.rules.check(request)
+    alice.session.enqueue([Publication("/private-98-x", b"1", Position("e", 1))], 10_000, 10**7)
+    if when % 2:
+        # Another request of the client's: the older token allows it, the newer does not.
+        alice.rules.registry.unsubscribe(alice.session, CHANNELS_OF_ALICE[0])
+        alice.rules.registry.subscribe(alice.session, "/private-98-y")
+    while alice.rules.check(request):
+        pass
+    alice.rules.step(request)
+    [reply] = request.outcome.replies
+    waits = {each.channel for each in alice.session.queue or ()}
+    assert reply["successful"] is not bool(when % 2)
+    assert ("/private-98-x" in waits) is bool(when % 2)
+
+
+async def test_token_that_expires_is_looked_at_in_pieces(asked: Asked) -> None:
+    """A session of a thousand channels that could hear them without it took 10 ms where rules are many."""
+    async with new_node(Rule(("/open-*",), {"subscribe": "open"}, "test")) as node:
+        alice = Client(node)
+        alice.start()
+        node.registry.subscribe_all(alice.session, [f"/open-{number}" for number in range(1000)])
+        session = alice.session
+        session.authorize(Grant(tuple(f"/{each}" for each in OLDER), (), NOW - 1))
+        async with asked.each_round():
+            node.deadlines._check_grant(session)
+            await until(lambda: session.grant is None)
+        assert not session.ended
+        assert asked.most <= MOST
+        session.authorize(Grant(("/private-*",), (), NOW - 1))
+        node.registry.subscribe(session, "/private-1")
+        async with asked.each_round():
+            node.deadlines._check_grant(session)
+            await until(lambda: session.ended)
+        assert alice.wire.left == (1000, "token expired")
+
+
+async def test_newer_token_meanwhile_counts() -> None:
+    """One that is shown while an expired one is looked at keeps the session."""
+    async with new_node() as node:
+        alice = Client(node)
+        alice.start()
+        session = alice.session
+        session.authorize(Grant(("/private-*",), (), NOW - 1))
+        node.registry.subscribe_all(session, [f"/private-{number}" for number in range(1000)])
+        node.deadlines._check_grant(session)
+        newer = Grant(("/private-*",), (), NOW + 60)
+        assert node.bayeux.take_grant(session, newer)
+        await until(lambda: not len(node.turns))
+        assert session.grant is newer
+        assert not session.ended
+
+
+async def test_plain_socket_s_token_is_looked_at_in_pieces(asked: Asked) -> None:
+    """The same over `/ws`: nobody else was served meanwhile."""
+
+    def shown(*channels: str) -> str:
+        return tokens.sign(listening.REALM, listening.KEY, time.time(), channels=list(channels))
+
+    async with serving() as (url, _), ClientSession() as http, http.ws_connect(f"{url}/ws") as socket:
+        for part in range(5):
+            names = [f"private-99-{part}-{number}" for number in range(100)]
+            await socket.send_json({"subscribe": names, "token": shown(*OLDER)})
+            assert "subscribed" in await socket.receive_json()
+        async with asked.each_round():
+            await socket.send_json({"subscribe": ["news"], "token": shown(*OLDER[:97], "private-99-*")})
+            assert "subscribed" in await socket.receive_json()
+            await socket.send_json({"subscribe": ["news"], "token": shown("private-99-1-*")})
+            assert (await socket.receive_json())["error"].startswith("403:/private-99-0-0:")
+        assert asked.most <= MOST
+
+
+# Wildcards where rules are many
+
+MANY = parse_rules(
+    "\n".join(
+        f'[[rule]]\nchannels = ["team-{number}/*/news", "x{number}-*", "y{number}/**"]\nsubscribe = "token"\n'
+        for number in range(10)
+    )
+)
+DEEP = ["/" + "/".join(["ab"] * 30) + f"/{number}/*" for number in range(100)]
+
+
+def test_wildcards_of_a_message_are_judged_in_pieces_by_how_many_rules_there_are(asked: Asked) -> None:
+    """A hundred with ten rules took 6 ms in one piece, as few as they are."""
+    assert len(DEEP) <= FEW_PATTERNS
+    alice = Talk(new_rules(*MANY))
+    alice.handshake()
+    message = alice.meta("subscribe", subscription=DEEP)
+    assert alice.rules.is_long(message)
+    asked.look()
+    asked.most = 0
+    assert pieces(alice, asked, message)[0]["successful"]
+    assert asked.most <= 10
+    assert alice.session.patterns == DEEP
+    assert not alice.rules.is_long(alice.meta("subscribe", subscription=[f"/a/{n}" for n in range(20)]))
+
+
+def test_what_a_wildcard_hides_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred wildcards took 3 to 12 ms each time that they were asked for."""
+    looked: list[str] = []
+    touches = Rule.touches
+    monkeypatch.setattr(Rule, "touches", lambda rule, pattern: looked.append(pattern) or touches(rule, pattern))
+    access = Access((), MANY)
+    for pattern in ["/**", "/x/*", "/team-1/**", *DEEP]:
+        access.hides(pattern, NOBODY)
+    looked.clear()
+    assert access.hides("/**", NOBODY)
+    assert access.hides("/team-1/**", Who(None, grant("team-1/*/news")))
+    assert not access.hides("/team-1/**", Who(None, grant("team-1/**")))
+    assert not any(access.hides(pattern, NOBODY) for pattern in DEEP)
+    assert not looked
+
+
+async def test_plain_socket_s_wildcards_are_judged_in_turns(asked: Asked, tmp_path: Path) -> None:
+    """A hundred of them were decided and looked through in one piece."""
+    path = tmp_path / "rules.toml"
+    text = "\n".join(f'[[rule]]\nchannels = ["a{n}-*", "b{n}/**", "c{n}/*/d"]\nsubscribe = "token"' for n in range(10))
+    path.write_text(text, encoding="utf-8")
+    async with serving(rules=path) as (url, hub), ClientSession() as http, http.ws_connect(f"{url}/ws") as socket:
+        hub.node.turns._seconds = 0.0
+        async with asked.each_round():
+            await socket.send_json({"subscribe": [*(each[1:] for each in DEEP[2:]), "open/*", "**"]})
+            answer = await socket.receive_json()
+            assert "subscribed" in answer, answer
+            said = answer["subscribed"]
+        assert [name for name, state in said.items() if state.get("hidden")] == ["**"]
+        # Node.subscribe asks again about 32 at a time, which are remembered by then.
+        assert asked.most <= 40

@@ -139,6 +139,9 @@ HANDSHAKE_BURST_SECONDS = 10.0
 #: The same of channels with presence: a page that lists a thousand opens them at once.
 ROOM_BURST_SECONDS = 100.0
 
+#: Changes in channels with presence for each that may be opened: a page that is loaded again makes two in each.
+ROOM_CHANGES = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -326,6 +329,7 @@ class Crowd:
         self.addresses: OrderedDict[str, Bucket] = OrderedDict()
         self.publishers: OrderedDict[str, Bucket] = OrderedDict()
         self.openers: OrderedDict[str, Bucket] = OrderedDict()
+        self.tellers: OrderedDict[str, Bucket] = OrderedDict()
 
     @property
     def sessions(self) -> int:
@@ -369,6 +373,13 @@ class Crowd:
             return True
         burst = rate * ROOM_BURST_SECONDS
         return _of_address(self.openers, address, now, burst).take(now, rate, burst)
+
+    def may_change_room(self, address: str, now: float, rate: float) -> bool:
+        """Whether another change by this address in a channel that account is kept of may be told now."""
+        if not rate or not address:
+            return True
+        burst = rate * ROOM_BURST_SECONDS
+        return _of_address(self.tellers, address, now, burst).take(now, rate * ROOM_CHANGES, burst)
 
 
 def _of_address(buckets: OrderedDict[str, Bucket], address: str, now: float, first: float) -> Bucket:

@@ -318,7 +318,14 @@ class Shared(Changes):
             return
         registry = self._node.registry
         presence = self._presence = Presence(
-            self._node.worker, PACE, self._new_key, alone=False, reports=REPORTS, tells=False
+            self._node.worker,
+            PACE,
+            self._new_key,
+            alone=False,
+            reports=REPORTS,
+            tells=False,
+            # Those that begin wait for what all tell, and for no longer than SETTLE.
+            piece=MAX_CHANNELS,
         )
         self._count(presence)
         registry.on_change = self._changed

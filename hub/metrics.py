@@ -158,6 +158,11 @@ class HubMetrics(Collector):
             "presence_workers", "workers that report who is with them", total(lambda each: len(each.everywhere.workers))
         )
         yield _counter("presence_reports", "reports to the other workers", total(lambda each: each.reports))
+        yield _counter(
+            "presence_held",
+            "changes that had to wait until others of their address were told",
+            total(lambda each: each.here.held),
+        )
         yield _counter("presence_events", "events that tell who came and went", total(lambda each: each.events))
         words = "because there were too many"
         yield _counter(

@@ -22,6 +22,10 @@ A user who leaves a worker stays in its reports for `leave` seconds. So a page t
 and a session that goes on at another worker, change nothing, and a user who left everywhere is told of
 at once, wherever the time ran out. A worker that was silent for `silence` seconds, counted by how far
 the log carries our own reports, is said to be gone; one that was not reads that and reports anew.
+
+Of much that changed at once a piece is told at a time, as reports and as events, the rest behind it, and what changes
+meanwhile behind that. What is told of a channel is how it is when it is told. A snapshot told in pieces is whole all
+the same: what changed in channels that it has named already is reported behind it.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any
 
 from .protocol.access import PRESENCE
@@ -47,6 +52,16 @@ MAX_NAMES = 1000
 
 #: Channels a worker keeps account of; more are not counted.
 MAX_CHANNELS = 100_000
+
+#: Channels told of at a time, in reports and in as many events: to say, to publish and to hear them are 0.5 ms each.
+PIECE = 100
+
+#: Channels looked at, users who have left and what was held, for each of these; and names told.
+LOOKED = 5
+NAMES = 10
+
+#: Addresses of which something is held that are looked at in a tick.
+ADDRESSES = 100
 
 #: Changes remembered for a new leader to repeat.
 MAX_RECENT = 10_000
@@ -90,10 +105,11 @@ class Pace:
 class _Member:
     """A session with subscriptions that count. channels: whether its user is named in each."""
 
-    __slots__ = ("channels", "present", "user")
+    __slots__ = ("address", "channels", "present", "user")
 
-    def __init__(self, user: str | None) -> None:
+    def __init__(self, user: str | None, address: str) -> None:
         self.user = user
+        self.address = address
         self.present = True
         self.channels: dict[str, bool] = {}
 
@@ -116,19 +132,45 @@ class _Place:
 
 
 class Here:
-    """Who is with this worker. Every call costs the channels of one session, whoever else is there."""
+    """Who is with this worker. Every call costs the channels of one session, whoever else is there.
 
-    def __init__(self, pace: Pace) -> None:
+    piece: channels told of at a time. may_tell: whether a change that somebody at this address made may be told with
+    the next ones; else it waits, however often it is made again, until it may. None: all may.
+    """
+
+    def __init__(self, pace: Pace, *, piece: int = PIECE, may_tell: Callable[[str], bool] | None = None) -> None:
+        self.may_tell = may_tell
         self._pace = pace
+        self._piece = piece
         self._members: dict[str, _Member] = {}
         self._places: dict[str, _Place] = {}
-        self._leaving: dict[tuple[str, str], float] = {}
-        self._changed: set[str] = set()
+        # When they have left, and the address from where.
+        self._leaving: dict[tuple[str, str], tuple[float, str]] = {}
+        self._changed: dict[str, None] = {}
+        # What is being told now, and whether that is all there is.
+        self._telling: deque[str] = deque()
+        self._whole = False
+        # Whether more users have left than could be noted at a time.
+        self._behind = False
+        # Channels that wait until another change of an address may be told.
+        self._held: dict[str, dict[str, None]] = {}
         #: Users named now, counted in each channel.
         self.named = 0
         #: Subscriptions whose user was not named, and those not counted, for there being too many.
         self.unnamed = 0
         self.uncounted = 0
+        #: Changes that had to wait.
+        self.held = 0
+
+    @property
+    def more(self) -> bool:
+        """Whether `tell` has more to do: to tell, or to note."""
+        return self.tells or self._behind
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is more to tell of what was there when that began."""
+        return bool(self._telling)
 
     @property
     def channels(self) -> int:
@@ -139,14 +181,14 @@ class Here:
         """Whether account is kept of this channel now."""
         return channel in self._places
 
-    def came(self, session_id: str, user: str | None, channel: str) -> None:
+    def came(self, session_id: str, user: str | None, channel: str, address: str = "") -> None:
         """A session subscribed."""
         if channel not in self._places and len(self._places) >= MAX_CHANNELS:
             self.uncounted += 1
             return
         member = self._members.get(session_id)
         if member is None:
-            member = self._members[session_id] = _Member(user)
+            member = self._members[session_id] = _Member(user, address)
         if channel not in member.channels:
             member.channels[channel] = False
             if member.present:
@@ -196,7 +238,7 @@ class Here:
         place.count += 1
         if place.count >= place.told:
             place.lower = None
-        self._changed.add(channel)
+        self._note(channel, member.address)
         user = member.user
         if user is None:
             return
@@ -217,49 +259,97 @@ class Here:
         place.count -= 1
         if place.count < place.told and place.lower is None:
             place.lower = now
-        self._changed.add(channel)
+        self._note(channel, member.address)
         if member.channels[channel] and member.user is not None:
             member.channels[channel] = False
             place.users[member.user] -= 1
             if not place.users[member.user]:
-                self._leaving[channel, member.user] = now + self._pace.leave
+                self._leaving[channel, member.user] = now + self._pace.leave, member.address
+
+    def _note(self, channel: str, address: str) -> None:
+        """A channel has changed."""
+        if channel in self._changed:
+            return
+        # Behind what waits already: an address that goes on and on would have its first changes never told.
+        if address and self.may_tell is not None and (address in self._held or not self.may_tell(address)):
+            self._held.setdefault(address, {})[channel] = None
+            self.held += 1
+        else:
+            self._changed[channel] = None
+
+    def _let_go(self) -> None:
+        """Have told what waited and may be told now."""
+        left = LOOKED * self._piece
+        for address in list(islice(self._held, ADDRESSES)):
+            held = self._held.pop(address)
+            for channel in list(islice(held, left)):
+                if self.may_tell is not None and not self.may_tell(address):
+                    break
+                del held[channel]
+                self._changed[channel] = None
+                left -= 1
+            if held:
+                # The others are looked at first the next time.
+                self._held[address] = held
 
     def _expire(self, now: float) -> None:
-        while self._leaving:
-            # All wait for the same time, so they are in order.
-            channel, user = next(iter(self._leaving))
-            if self._leaving[channel, user] > now:
-                return
+        due: list[tuple[tuple[str, str], str]] = []
+        self._behind = False
+        # All wait for the same time, so they are in order.
+        for key, (when, address) in self._leaving.items():
+            if when > now:
+                break
+            if len(due) == LOOKED * self._piece:
+                self._behind = True
+                break
+            due.append((key, address))
+        for (channel, user), address in due:
             del self._leaving[channel, user]
             place = self._places[channel]
             del place.users[user]
             self.named -= 1
             _swap(user, place.joined, place.left)
-            self._changed.add(channel)
+            self._note(channel, address)
 
-    def changes(self, now: float) -> list[dict[str, list[Any]]]:
-        """What changed since the last time, in parts: [count, joined, left] of channels."""
+    def begin(self, now: float, *, whole: bool = False) -> None:
+        """Have `tell` tell what changed until now, or all that is here, of which the next changes are changes.
+
+        All that is here takes the place of what is being told.
+        """
         self._expire(now)
-        parts = _Parts()
-        changed, self._changed = self._changed, set()
-        for channel in changed:
-            place = self._places[channel]
+        self._let_go()
+        self._whole = whole
+        self._telling = deque(self._places if whole else self._changed)
+        self._changed = {}
+
+    def tell(self, now: float) -> list[dict[str, list[Any]]]:
+        """The next piece, in parts: of what changed [count, joined, left] of channels; of all [count, users].
+
+        Nothing, if there is no more. What changed may be nothing to tell.
+        """
+        if self._behind:
+            self._expire(now)
+        parts, told, looked, names = _Parts(), 0, 0, 0
+        while self._telling and told < self._piece and looked < LOOKED * self._piece and names < NAMES * self._piece:
+            channel = self._telling.popleft()
+            looked += 1
+            place = self._places.get(channel)
+            if place is None:
+                # It changed again before it was told, and was told then: there was nobody any more.
+                continue
             count = self._steady(place, now)
-            if count != place.told or place.joined or place.left:
-                parts.add(channel, [count], (sorted(place.joined), sorted(place.left)))
+            lists = (list(place.users),) if self._whole else (sorted(place.joined), sorted(place.left))
+            if self._whole or count != place.told or any(lists):
+                parts.add(channel, [count], lists)
+                told += 1
+                names += sum(map(len, lists))
             self._told(channel, place, count)
         return parts.parts
 
-    def all(self, now: float) -> list[dict[str, list[Any]]]:
-        """All that is here, in parts, at least one: [count, users] of channels. The next `changes` follow it."""
-        self._expire(now)
-        parts = _Parts()
-        self._changed.clear()
-        for channel, place in list(self._places.items()):
-            count = self._steady(place, now)
-            parts.add(channel, [count], (list(place.users),))
-            self._told(channel, place, count)
-        return parts.parts or [{}]
+    def forget(self) -> None:
+        """Tell no more of what is being told: all is told soon."""
+        self._telling.clear()
+        self._behind = False
 
     def _steady(self, place: _Place, now: float) -> int:
         """The count to report: the last one while it is lower for a moment only."""
@@ -270,7 +360,7 @@ class Here:
         place.joined, place.left = set(), set()
         if count != place.count:
             # Looked at again at the next tick.
-            self._changed.add(channel)
+            self._changed[channel] = None
             return
         place.lower = None
         if not place.count and not place.users:
@@ -361,7 +451,9 @@ class Everywhere:
         #: Users named now, counted once in each channel.
         self.named = 0
         self._leaders: tuple[str, ...] = ()
+        # What this worker has to publish, and the channels it did publish of within a tick, by when.
         self._due: dict[str, Change] = {}
+        self._lately: dict[str, float] = {}
         self._recent: deque[tuple[float, str, Change]] = deque(maxlen=MAX_RECENT)
 
     def take(self, report: Mapping[str, Any], now: float) -> None:
@@ -495,10 +587,31 @@ class Everywhere:
             if silent or (worker.ends is not None and min(now, mine.heard) > worker.ends + late):
                 yield name
 
-    def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What this worker has to publish now: channels with the data of their event."""
-        due, self._due = self._due, {}
-        for channel, change in due.items():
+    @property
+    def due(self) -> int:
+        """Channels of which this worker has something to publish."""
+        return len(self._due)
+
+    def is_shown(self, now: float) -> bool:
+        """Whether a worker is in the middle of saying who is with it."""
+        return any(worker.parts and now < worker.heard + self._pace.wait for worker in self.workers.values())
+
+    def forget_events(self) -> None:
+        """Nobody hears of what changed."""
+        self._due.clear()
+
+    def end_tick(self) -> None:
+        """Of all channels events may be published again at once."""
+        self._lately.clear()
+
+    def events(self, most: int, now: float) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What this worker has to publish now, of so many channels: with the data of their event. The rest waits."""
+        lately = self._lately
+        for channel in list(takewhile(lambda each: lately[each] + self._pace.tick <= now, lately)):
+            del lately[channel]
+        for channel in list(islice((each for each in self._due if each not in lately), most)):
+            change = self._due.pop(channel)
+            lately[channel] = now
             users = self.users(channel)
             joined = sorted(user for user in change.joined if user in users)
             left = sorted(user for user in change.left if user not in users)
@@ -520,9 +633,11 @@ def _leader(leaders: tuple[str, ...], channel: str, reporter: str) -> str:
 class Presence:
     """One worker's part in it: call `tick` every `Pace.tick` seconds and publish what it returns, in order.
 
+    While there is `more`, that is but the first piece: `rest` returns the next, as does `tick`.
+
     me: the worker's name, like no other's. alone: whether there can't be others. new_key: makes a
     key for a draft that no other has. reports: where workers tell each other. tells: whether what
-    changed is published.
+    changed is published. piece: channels told of at a time.
     """
 
     def __init__(
@@ -534,8 +649,9 @@ class Presence:
         alone: bool,
         reports: str = REPORTS,
         tells: bool = True,
+        piece: int = PIECE,
     ) -> None:
-        self.here = Here(pace)
+        self.here = Here(pace, piece=piece)
         self.everywhere = Everywhere(me, pace)
         self.events = 0
         self.reports = 0
@@ -547,11 +663,18 @@ class Presence:
         self._alone = alone
         self._reports = reports
         self._tells = tells
+        self._piece = piece
+        # Whether there may be more events to publish than there were in the last piece.
+        self._has_events = False
+        self._showing = False
         self._must_greet = True
         self._must_show = False
         self._ready_at: float | None = None
         self._said = 0.0
+        # Sessions that came from other workers; and those said to have when what changed is told, they among it. Said
+        # before, they would be nowhere meanwhile.
         self._moved: list[str] = []
+        self._moving: list[str] = []
 
     def knows(self, channel: str) -> bool:
         """Whether somebody is in this channel, here or elsewhere."""
@@ -563,6 +686,8 @@ class Presence:
 
     def lost(self) -> None:
         """Reports may have been missed: begin anew. What was known counts until it is told otherwise."""
+        self.here.forget()
+        self._showing = self._has_events = False
         self._must_greet = True
         self.ready = False
         self._ready_at = None
@@ -583,34 +708,67 @@ class Presence:
                 self.here.away(session_id, now)
         self.everywhere.take(report, now)
 
+    @property
+    def more(self) -> bool:
+        """Whether `rest` has more to say of the tick under way."""
+        return self._showing or self.here.more or self._has_events
+
+    @property
+    def shows(self) -> bool:
+        """Whether what is said now is all that is here, for which others wait."""
+        return self._showing
+
     def tick(self, now: float) -> list[Draft]:
-        """What is to be published now: reports, then events."""
+        """What is to be published now: reports, then events; or a piece of it."""
         if self._must_greet:
             self._must_greet = False
             return [self._report(now, hello=True)]
         if not self.ready:
-            if self._ready_at is None or now < self._ready_at:
+            if self._ready_at is None or now < self._ready_at or self.everywhere.is_shown(now):
                 return []
             self.ready = self._must_show = True
+        if not self.here.more and not self._showing and not self._must_show:
+            self._begin(now)
+        return self.rest(now)
+
+    def _begin(self, now: float) -> None:
+        self._showing, self._must_show = self._must_show, False
+        self._moving += self._moved
+        self._moved = []
+        self.here.begin(now, whole=self._showing)
+
+    def rest(self, now: float) -> list[Draft]:
+        """The next piece of what `tick` began; also nothing, while there is more."""
+        if not self.ready:
+            return []
+        if self._must_show and not self._showing:
+            # Those that begin wait for it, and all has what was being told.
+            self._begin(now)
         drafts = []
-        if self._must_show:
-            self._must_show = False
-            parts = self.here.all(now)
-            drafts += [self._report(now, snapshot=part, more=True) for part in parts[:-1]]
-            drafts.append(self._report(now, snapshot=parts[-1]))
+        parts = self.here.tell(now)
+        if self._showing:
+            self._showing = self.here.tells
+            if not self._showing:
+                last = parts.pop() if parts else {}
+            drafts += [self._report(now, snapshot=part, more=True) for part in parts]
+            if not self._showing:
+                drafts.append(self._report(now, snapshot=last))
         else:
-            drafts += [self._report(now, channels=part) for part in self.here.changes(now)]
+            drafts += [self._report(now, channels=part) for part in parts]
         if not self._alone:
-            moved, self._moved = self._moved, []
-            drafts += [self._report(now, moved=moved[at : at + 500]) for at in range(0, len(moved), 500)]
+            if not self.here.tells:
+                moving, self._moving = self._moving, []
+                drafts += [self._report(now, moved=moving[at : at + 500]) for at in range(0, len(moving), 500)]
             drafts += [self._report(now, gone=name) for name in self.everywhere.silent(now)]
             if now - self._said >= self._pace.beat:
                 drafts.append(self._report(now, channels={}))
-        for channel, data in self.everywhere.events():
-            if not self._tells:
-                continue
-            self.events += 1
-            drafts.append(Draft(PRESENCE + channel, dumps(data), key=self._new_key()))
+        if not self._tells:
+            self.everywhere.forget_events()
+            return drafts
+        events = list(self.everywhere.events(self._piece, now))
+        self._has_events = len(events) == self._piece
+        self.events += len(events)
+        drafts += [Draft(PRESENCE + channel, dumps(data), key=self._new_key()) for channel, data in events]
         return drafts
 
     def replay(self, reports: Iterable[Mapping[str, Any]], now: float) -> None:
@@ -619,13 +777,17 @@ class Presence:
             self.everywhere.take(report, now)
         self.everywhere.replayed()
 
-    def bye(self, now: float) -> list[Draft]:
-        """What is to be published at the end."""
+    def bye(self, now: float) -> Iterator[list[Draft]]:
+        """What is to be published at the end, in pieces."""
         if self._alone or not self.ready:
-            return []
+            return
         # Whole, for a worker that begins when no other is left.
         self._must_show = True
-        return [*self.tick(now), self._report(now, bye=True)]
+        self.everywhere.end_tick()
+        yield self.rest(now)
+        while self.more or self._must_show:
+            yield self.rest(now)
+        yield [self._report(now, bye=True)]
 
     def _report(self, now: float, **what: Any) -> Draft:
         self._said = now

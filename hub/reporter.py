@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 #: Seconds an answer waits for this worker to have read what is in the log.
 PATIENCE = 2.0
 
+#: Seconds between two pieces of what changed at once: each has been delivered when the next is published, so that a
+#: worker never delivers many of them in one go.
+PAUSE = 0.02
+
 #: Seconds without a turn after which this process is thought to have been halted.
 HALT_SECONDS = 2.0
 
@@ -50,6 +54,7 @@ class Reporter:
         # As long as an idempotency key is remembered no other process has this prefix.
         life = secrets.token_hex(8)
         self.rules = Presence(node.worker, pace, lambda: f"presence:{life}:{next(numbers)}", alone=alone)
+        self.rules.here.may_tell = self._may_tell
         self._node = node
         self._access = node.bayeux.access
         self._tick = pace.tick
@@ -70,7 +75,7 @@ class Reporter:
     def came(self, session: Session, pattern: str) -> None:
         if self._access.keeps_presence(pattern):
             if self._may_open(session, pattern):
-                self.rules.here.came(session.id, session.name, pattern)
+                self.rules.here.came(session.id, session.name, pattern, session.address)
             else:
                 self.rules.here.uncounted += 1
 
@@ -85,6 +90,13 @@ class Reporter:
             or self.rules.knows(channel)
             or bayeux.crowd.may_open_room(session.address, self._node.time(), rate)
         )
+
+    def _may_tell(self, address: str) -> bool:
+        """Whether another change that this address made may be told now. A client that came and went in a thousand
+        channels had a thousand events published each time.
+        """
+        bayeux = self._node.bayeux
+        return bayeux.crowd.may_change_room(address, self._node.time(), bayeux.limits.presence_rate)
 
     def went(self, session: Session, pattern: str) -> None:
         self.rules.here.went(session.id, pattern, self._node.time())
@@ -115,8 +127,10 @@ class Reporter:
             async with asyncio.timeout(PATIENCE):
                 if self._sending is not None:
                     await self._sending
-                self._unsent += self.rules.bye(self._node.time())
-                await self._send()
+                for drafts in self.rules.bye(self._node.time()):
+                    self._unsent += drafts
+                    await self._send()
+                    await asyncio.sleep(0)
         except TimeoutError:
             logger.warning("end not reported")
 
@@ -161,17 +175,36 @@ class Reporter:
         if self._sending is None and not halted:
             # What was not accepted is repeated first, under the same keys.
             self._unsent = self._unsent or self.rules.tick(node.time())
-            if self._unsent:
-                self._begin(self._send())
+            if self._unsent or self.rules.more:
+                self._begin(self._tell())
         node.wheel.add(node.time() + self._tick, self._turn, None)
 
-    async def _send(self) -> None:
+    async def _tell(self) -> None:
+        """Say what is to be said now, and the rest of it a piece at a time."""
+        node, rules = self._node, self.rules
+        began = node.time()
+        while await self._send() and rules.more and not self._stopped:
+            if rules.shows:
+                # Who has begun waits for it, for `Pace.wait`.
+                await node.turns.wait()
+            else:
+                await asyncio.sleep(PAUSE)
+            if node.time() > began + HALT_SECONDS:
+                # As in `_turn`, which goes on with it.
+                return
+            began = node.time()
+            self._unsent = rules.rest(began)
+
+    async def _send(self) -> bool:
+        """Publish what is unsent; whether it was accepted."""
         try:
             if self._unsent:
                 await self._node.publish(self._unsent)
             self._unsent = []
         except BrokerUnavailable:
             logger.debug("report not published")
+            return False
+        return True
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._sending = asyncio.get_running_loop().create_task(work)

@@ -762,7 +762,7 @@ class Settings:
         # saved up.
         10,
         "channels a second in which clients of one address may be the first, where presence is kept; in more they are"
-        " not counted; 0 for no limit",
+        " not counted. Ten times as many may change by them, before others wait. 0 for no limit",
         minimum=0,
     )
     presence_users: int = setting(

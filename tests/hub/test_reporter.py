@@ -357,6 +357,62 @@ async def test_every_worker_tells_the_same(redis_url: str, rules: Path) -> None:
             await until(url, "comments-1", ["alice", "bob", "carol"], 3)
 
 
+async def test_nothing_is_missed_of_many_channels_that_change_at_once(redis_url: str, rules: Path) -> None:
+    """What changes is told a hundred channels at a time, by one worker or another."""
+    names = [f"comments-{number}" for number in range(300)]
+    runs = [names[at : at + 100] for at in range(0, len(names), 100)]
+
+    async with (
+        two_workers(redis_url, rules) as ((one, hub), (two, _)),
+        ClientSession() as http,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        heard: dict[str, set[str]] = {name: set() for name in names}
+        last: dict[str, dict[str, Any]] = {}
+
+        async def come(url: str, channels: list[str], user: str | None = None) -> ClientWebSocketResponse:
+            asked = [("channel", name) for name in channels]
+            shown = [] if user is None else [("token", token(user, *channels))]
+            socket = await http.ws_connect(url + "/ws", params=[*asked, *shown])
+            stack.push_async_callback(socket.close)
+            assert len((await socket.receive_json())["subscribed"]) == len(channels)
+            return socket
+
+        async def listen(watcher: ClientWebSocketResponse) -> None:
+            while True:
+                message = await watcher.receive_json()
+                name = message["channel"].removeprefix("presence/")
+                last[name] = data = message["data"]
+                heard[name] = (heard[name] | set(data["joined"])) - set(data["left"])
+
+        async def settle(users: set[str], count: int) -> None:
+            async with asyncio.timeout(60):
+                while not all(
+                    heard[name] == users and (last[name]["users"], last[name]["count"]) == (len(users), count)
+                    for name in names
+                ):
+                    await asyncio.sleep(0.05)
+
+        for number, run in enumerate(runs):
+            watcher = await come((one, two)[number % 2], [f"presence/{name}" for name in run])
+            task = asyncio.create_task(listen(watcher))
+            stack.callback(task.cancel)
+        alices = [await come(one, run, "alice") for run in runs]
+        for url in (one, two):
+            for run in runs:
+                await come(url, run, "bob")
+        await settle({"alice", "bob"}, 3)
+        # They go; and all that is known at one worker is told anew meanwhile.
+        for socket in alices:
+            await socket.close()
+        reporter = hub.node.registry.attendance
+        assert isinstance(reporter, Reporter)
+        reporter.lost()
+        for run in runs:
+            await come(two, run, "carol")
+        await settle({"bob", "carol"}, 3)
+
+
 async def test_polling_session_counts_at_one_worker_only(redis_url: str, rules: Path) -> None:
     """Its polls go to one worker and to the other, and either remembers it for HUB_SESSION_TTL."""
     async with two_workers(redis_url, rules) as ((one, first), (two, _)), ClientSession() as http:
@@ -564,6 +620,52 @@ async def test_address_opens_so_many_channels_that_are_nobody_s_and_is_not_count
             assert here.channels == counted
             await subscribe("192.0.2.7", "room-500", "news")
             assert here.channels == counted + 1
+
+
+async def test_address_that_comes_and_goes_in_channels_of_others_is_told_of_at_a_rate(tmp_path: Path) -> None:
+    """Only opening had one: who came and went in a thousand channels of others had a thousand events published each
+    time, in one piece of 60 ms.
+    """
+    rules = tmp_path / "rules.toml"
+    rules.write_text(PRESENCE_RULES)
+    async with (
+        serving(rules=rules, proxies=1, presence_rate=5, presence_leave=0.2) as (url, hub),
+        ClientSession() as http,
+    ):
+        reporter = hub.node.registry.attendance
+        assert isinstance(reporter, Reporter)
+        here = reporter.rules.here
+        names = [f"room-{number}" for number in range(100)]
+
+        async def come(address: str) -> ClientWebSocketResponse:
+            headers = {"X-Forwarded-For": address}
+            socket = await http.ws_connect(f"{url}/ws", params=[("channel", each) for each in names], headers=headers)
+            assert "subscribed" in await socket.receive_json()
+            return socket
+
+        async def told(count: int) -> None:
+            """Until it is told, or waits."""
+            counted = reporter.rules.everywhere.count
+            while not here.held and any(counted(f"/{name}") != count for name in names):
+                await asyncio.sleep(0.05)
+
+        async with await come("192.0.2.7"):
+            await until(url, names[-1], [], 1)
+            comes = 0
+            async with asyncio.timeout(60):
+                while not here.held:
+                    comes += 1
+                    async with await come("192.0.2.1"):
+                        await told(2)
+                    await told(1)
+            assert 2 <= comes < 30
+            async with await come("192.0.2.9"):
+                for name in (names[0], names[-1]):
+                    await until(url, name, [], 2)
+            for name in (names[0], names[-1]):
+                await until(url, name, [], 1)
+        for name in (names[0], names[-1]):
+            await until(url, name, [], 0)
 
 
 async def test_many_full_channels_are_told_of_in_little_time(rules: Path) -> None:

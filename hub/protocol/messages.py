@@ -74,12 +74,17 @@ def loads(text: bytes | str, halves: int = MAX_HALVES) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         # Escaped, or as three bytes of their own, as CESU-8 has them.
-        if "surrogate" not in str(error) and "UTF-8" not in str(error):
+        words = str(error)
+        if "surrogate" not in words and "UTF-8" not in words:
             raise BadMessage(text="Invalid JSON") from None
+        first = None if "UTF-8" in words else error.pos
     try:
         # A text of str may have halves as they are.
         raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-        return orjson.loads(surrogates.replaced(raw, halves))
+        if first and not raw[:first].isascii():
+            # orjson counts characters: so many bytes may end within a pair.
+            first = 0
+        return orjson.loads(surrogates.replaced(raw, halves, first))
     except surrogates.TooMany:
         raise BadMessage(text="Too many halves of surrogate pairs") from None
     except orjson.JSONDecodeError:

@@ -285,13 +285,29 @@ def test_halves_are_replaced_as_the_library_and_utf_16_do_it(pieces: list[bytes]
     assert loads(text) == told.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-@pytest.mark.parametrize("filling", [b"a", rb"\n", rb"\\", rb"\u4e2d", "\u00e9".encode()])
+@pytest.mark.parametrize("filling", [b"a", rb"\n", rb"\\", rb"\u4e2d", rb"\ud55c", rb"\ud83d\ude00", "\u00e9".encode()])
 def test_a_half_in_a_megabyte_costs_little_more_than_the_megabyte(filling: bytes) -> None:
     """A cut emoji at the end of a long text."""
     text = b'["' + filling * (2**20 // len(filling)) + rb'\ud83d"]'
-    whole = text.replace(rb"\ud83d", b"aaaaaa")
+    whole = text[:-8] + b'aaaaaa"]'
     assert loads(text)[0][-1] == "\ufffd"
     assert cpu_of(lambda: loads(text)) < 8 * cpu_of(lambda: loads(whole)) + 0.004
+
+
+@pytest.mark.parametrize("letters", range(16))
+def test_half_behind_letters_of_two_bytes_parts_no_pair(letters: int) -> None:
+    """orjson says in characters how far it came, which as bytes may be within a pair."""
+    text = "\u00e9" * letters
+    assert loads(b'"' + text.encode() + rb'\ud83d\ude00\ud800"') == text + "\U0001f600\ufffd"
+
+
+@pytest.mark.parametrize("count", [0, 63, 64, 65, 511, 512, 513, 4_095, 4_096, 4_097, 4_672, 100_000])
+def test_backslashes_before_a_half_are_counted_however_many(count: int) -> None:
+    """A byte after the other took 5 ms for a megabyte of them."""
+    assert loads(b'"' + rb"\\" * count + rb'\ud800"') == "\\" * count + "\ufffd"
+    # A half ahead, so that it is looked for.
+    text = b'"' + rb"\ud800" + rb"\\" * count + rb'\\ud800"'
+    assert loads(text) == "\ufffd" + "\\" * (count + 1) + "ud800"
 
 
 def test_whole_pairs_of_six_bytes_are_joined_within_the_bound() -> None:

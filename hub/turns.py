@@ -11,7 +11,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,20 @@ TURN_SECONDS = 0.00025
 #: each, to judge, to subscribe, or to say where it is.
 FEW, PIECE = 16, 32
 
+T = TypeVar("T")
+
 #: Does a piece of work, and says whether there is more of it.
 Work = Callable[[], bool]
+
+
+def finished(steps: Generator[None, None, T]) -> T:
+    """What the steps of some work return, done in one go."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
 
 def _soon(callback: Callable[[], None]) -> None:
@@ -92,6 +105,16 @@ class Turns:
 
         self.add(grant)
         await granted
+
+    async def through(self, steps: Generator[None, None, T]) -> T:
+        """What the steps of some work return, each of which but the first waits for its turn."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: T = end.value
+                return found
+            await self.wait()
 
     def end_round(self) -> None:
         """Let nobody else in for the rest of the round under way: what was let in is costly, and not done here."""

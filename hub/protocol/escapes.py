@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+from collections.abc import Generator
 from urllib.parse import unquote_to_bytes
 
 #: Bytes that the library's own way may take on, where nothing faster decodes a text: 0.1 ms a KiB.
@@ -11,6 +12,12 @@ SHORT = 8 * 1024
 #: Signs of quoted-printable that a text may have as they are; who escapes anything escapes these. A megabyte of them
 #: with one escape took 19 ms.
 _MOST_SIGNS = 10_000
+
+#: Bytes that are decoded in one go: 0.15 ms of `%20`, where a megabyte took 5.
+PIECE = 32 * 1024
+
+#: A blank, as forms have it. `replace` takes 5 ns for each that it finds, 5 ms for a megabyte of them.
+_PLUS = bytes.maketrans(b"+", b" ")
 
 _SIGNS = bytes.maketrans(b"%", b"=")
 
@@ -44,3 +51,47 @@ def quickly(text: bytes) -> bytes | None:
     if len(found) == len(text) - 2 * escapes and b"%\n" not in text and b"%\r" not in text:
         return found
     return None
+
+
+class Fields:
+    """Reads the fields of one form. What the library's own way takes on is SHORT for all of them together: 128 fields
+    of 8 KiB with a bad escape took 80 ms.
+    """
+
+    __slots__ = ("_slow",)
+
+    def __init__(self) -> None:
+        self._slow = 0
+
+    def whole(self, text: bytes) -> bytes:
+        """The bytes that a short name or value stands for. Raises ValueError for a % that escapes nothing."""
+        return self._unescaped(text.translate(_PLUS))
+
+    def read(self, text: bytes) -> Generator[None, None, bytes]:
+        """The bytes that a name or a value stands for, in pieces. Raises ValueError as `whole`."""
+        text = text.translate(_PLUS)
+        if len(text) <= PIECE:
+            return self._unescaped(text)
+        found = []
+        at = 0
+        while at < len(text):
+            until = at + PIECE
+            # An escape is in one piece with its sign.
+            cut = text.find(b"%", max(at, until - 2), until)
+            until = cut if cut > at else until
+            part = quickly(text[at:until])
+            if part is None:
+                raise ValueError("a % that escapes nothing")
+            found.append(part)
+            at = until
+            yield
+        return b"".join(found)
+
+    def _unescaped(self, text: bytes) -> bytes:
+        found = quickly(text)
+        if found is not None:
+            return found
+        self._slow += len(text)
+        if self._slow > SHORT:
+            raise ValueError("a % that escapes nothing")
+        return unescaped(text)

@@ -15,6 +15,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from ..bayeux import LONG_POLLING
@@ -29,7 +30,7 @@ from ..realms import Directory
 from .answers import Answer, Writer
 from .front import Answered, Door, agent_of
 from .halves import HURRY_SECONDS, LAST_SECONDS, sends_no_more
-from .polling import Polling, replied
+from .polling import Polling, Reading, is_long_form, replied
 from .publish import Endpoint, late, wants_json
 
 logger = logging.getLogger(__name__)
@@ -434,8 +435,40 @@ class Lean(asyncio.Protocol):
         return True
 
     def _exchange(self, plan: Plan, body: bytes) -> None:
+        if plan.length <= LARGE_BYTES or not is_long_form(body):
+            self._take(plan, plan.counter.polling.read(body, plan.cors))
+            return
+        reading = plan.counter.polling.reading(body, plan.cors)
+        if self._read(plan, reading):
+            # The rest of a long form has turns of its own. Nothing that its client sends next overtakes it.
+            plan.counter.node.lanes.hold(self._lane)
+            self._desk.door.turns.add(partial(self._read_rest, plan, reading, self._lane))
+
+    def _read_rest(self, plan: Plan, reading: Reading, lane: str | None) -> bool:
+        more = False
+        self._lane = lane
+        try:
+            more = self._transport is not None and self._read(plan, reading)
+        except Exception:
+            logger.exception("request failed")
+            self._fail(500, "Internal server error")
+        finally:
+            self._lane = None
+            if not more:
+                plan.counter.node.lanes.free(lane)
+        return more
+
+    def _read(self, plan: Plan, reading: Reading) -> bool:
+        """Read some of a body, and take its messages at its end; whether there is more of it."""
+        try:
+            next(reading)
+        except StopIteration as end:
+            self._take(plan, end.value)
+            return False
+        return True
+
+    def _take(self, plan: Plan, messages: list[object] | Answer) -> None:
         counter = plan.counter
-        messages = counter.polling.read(body, plan.cors)
         if isinstance(messages, Answer):
             self._answer(messages)
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -27,8 +27,9 @@ from ..protocol.messages import (
     join,
     looks_like_json,
     parse_batch,
-    skimmed,
+    skim,
 )
+from ..turns import finished
 from .answers import NO_STORE, Answer, response, script, text
 from .bodies import SMALL_BYTES, read_body
 from .browsers import browser_of
@@ -41,11 +42,12 @@ from .origins import PREFLIGHT
 _CALLBACK = re.compile(r"[a-z_$][a-z0-9_$]*(\.[a-z_$][a-z0-9_$]*)*", re.IGNORECASE)
 _MAX_CALLBACK = 128
 
-#: A blank, as forms have it. `replace` takes 5 ns for each that it finds, 5 ms for a megabyte of them.
-_PLUS = bytes.maketrans(b"+", b" ")
+#: Reads a form in pieces, and returns its messages or the refusal.
+Reading = Generator[None, None, list[object] | Answer]
 
-#: Fields of a form; each of its messages may have one.
+#: Fields of a form; each of its messages may have one. And bytes that take as long as a field itself.
 MAX_FIELDS = 1000
+_FIELD_COST = 400
 
 #: The same of a query. Clients put a batch into one, as a list: 2,600 that were a message each took 3 ms to read.
 MAX_QUERY_FIELDS = 200
@@ -102,7 +104,8 @@ class Polling:
         if is_costly:
             await self._node.lanes.wait(client)
         try:
-            messages = self.read(skimmed(body) if is_large else body, cors)
+            short = skim(body, self._message_bytes) if is_large else body
+            messages = self._too_large(cors) if short is None else await self._read_in_turns(short, cors)
             if isinstance(messages, Answer):
                 return response(messages)
             if is_large:
@@ -133,21 +136,43 @@ class Polling:
         try:
             messages = parse_body(body, self._node.bayeux.limits.max_values)
         except BadMessage as error:
-            self._node.bayeux.count(error)
-            return _text(400, error.wire(), cors)
-        if not messages and self._like_faye:
-            return Answer(200, replied(cors), b"[]")
-        return messages or _text(400, "400::No message", cors)
+            return self._unread(error, cors)
+        return messages or self._nothing(cors)
+
+    def reading(self, form: bytes, cors: dict[str, str]) -> Reading:
+        """As `read`, in pieces."""
+        try:
+            messages = yield from _parsing(form, self._node.bayeux.limits.max_values)
+        except BadMessage as error:
+            return self._unread(error, cors)
+        return messages or self._nothing(cors)
+
+    def _nothing(self, cors: dict[str, str]) -> Answer:
+        return Answer(200, replied(cors), b"[]") if self._like_faye else _text(400, "400::No message", cors)
+
+    def _unread(self, error: BadMessage, cors: dict[str, str]) -> Answer:
+        self._node.bayeux.count(error)
+        return _text(400, error.wire(), cors)
+
+    async def _read_in_turns(self, body: bytes, cors: dict[str, str]) -> list[object] | Answer:
+        if is_long_form(body):
+            return await self._node.turns.through(self.reading(body, cors))
+        return self.read(body, cors)
+
+    def _too_large(self, cors: dict[str, str]) -> Answer:
+        error = TooLarge()
+        self._node.bayeux.count(error)
+        return _text(error.code, error.wire(), cors)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """GET with `message`: callback-polling. The answer is a script that calls `jsonp`."""
         if "websocket" in request.headers.get(hdrs.UPGRADE, "").lower():
             return await self._door.take_over(request)
-        if "text/event-stream" in request.headers.get(hdrs.ACCEPT, ""):
-            return await self._streams.get(request)
         # Before anything of the query is decoded.
         if request.rel_url.raw_query_string.count("&") >= MAX_QUERY_FIELDS:
             return response(_text(400, "Bad request: too many fields", {}))
+        if "text/event-stream" in request.headers.get(hdrs.ACCEPT, ""):
+            return await self._streams.get(request)
         texts = request.query.getall("message", [])
         if not texts:
             return response(_text(400, "Bad request: POST messages, open a WebSocket, or GET with ?message=", {}))
@@ -251,8 +276,17 @@ def parse_body(body: bytes, most: int = MAX_VALUES) -> list[object]:
         raise BadMessage(text="Empty body")
     if looks_like_json(body):
         return parse_batch(body, most)
+    return finished(_parsing(body, most))
+
+
+def is_long_form(body: bytes) -> bool:
+    """Whether a body is to be read in pieces."""
+    return len(body) > escapes.PIECE and not looks_like_json(body)
+
+
+def _parsing(form: bytes, most: int) -> Generator[None, None, list[object]]:
     try:
-        texts = messages_of_form(body)
+        texts = yield from _texts_of_form(form)
     except ValueError:
         raise BadMessage(text="Neither JSON nor a form") from None
     if not texts:
@@ -272,35 +306,35 @@ def _parse_all(texts: list[str], most: int) -> list[object]:
 
 def messages_of_form(body: bytes) -> list[str]:
     """The `message` fields of a form, in order; raises ValueError for what is none."""
+    return finished(_texts_of_form(body))
+
+
+def _texts_of_form(body: bytes) -> Generator[None, None, list[str]]:
     parts = body.split(b"&", MAX_FIELDS)
     # Refused before they are looked at.
     if len(parts) > MAX_FIELDS:
         raise ValueError("too many fields")
+    fields = escapes.Fields()
     texts = []
-    slow = 0
-
-    def unescaped(text: bytes) -> bytes:
-        nonlocal slow
-        text = text.translate(_PLUS)
-        found = escapes.quickly(text)
-        if found is None:
-            slow += len(text)
-            # The bound is for all fields together: 128 fields of 8 KiB with a bad escape took 80 ms.
-            if slow > escapes.SHORT:
-                raise ValueError("a % that escapes nothing")
-            found = escapes.unescaped(text)
-        return found
-
+    done = 0
     for part in parts:
+        done += len(part) + _FIELD_COST
+        if done > escapes.PIECE:
+            done = len(part) % escapes.PIECE
+            yield
         name, equals, value = part.partition(b"=")
         if not equals:
             raise ValueError("a field without =")
         if value:
             # Bad UTF-8 in any of them makes it no form.
-            name, value = unescaped(name), unescaped(value)
+            name = yield from fields.read(name)
+            value = yield from fields.read(value)
             text = value.decode()
             if name.decode() == "message":
                 texts.append(text)
+    if len(body) > escapes.PIECE:
+        # What it has is decoded in a turn of its own.
+        yield
     return texts
 
 

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import cast
 
 from ..bayeux import WEBSOCKET
-from ..errors import BadMessage, FrameError, LinkClosed
+from ..errors import BadMessage, FrameError, LinkClosed, ProtocolError, TooLarge
 from ..node import Node
 from ..peers import UNKNOWN
 from ..protocol.frames import (
@@ -30,7 +30,7 @@ from ..protocol.frames import (
     read_short,
     text_frame,
 )
-from ..protocol.messages import dumps, join, parse_batch, skimmed
+from ..protocol.messages import dumps, join, parse_batch, skim
 from ..sessions import Batch, Session
 from .unread import Unread
 
@@ -420,8 +420,14 @@ class BayeuxSocket(Connection):
     def text(self, payload: bytes) -> None:
         limits = self.node.bayeux.limits
         is_large = len(payload) > limits.message_bytes
+        if is_large:
+            short = skim(payload, limits.message_bytes)
+            if short is None:
+                self._refuse(TooLarge())
+                return
+            payload = short
         try:
-            messages = parse_batch(skimmed(payload) if is_large else payload, limits.max_values)
+            messages = parse_batch(payload, limits.max_values)
         except BadMessage as error:
             self._refuse(error)
             return
@@ -439,7 +445,7 @@ class BayeuxSocket(Connection):
     # Some clients (CometD's Java one) can be told to send binary frames.
     binary = text
 
-    def _refuse(self, error: BadMessage) -> None:
+    def _refuse(self, error: ProtocolError) -> None:
         self._bad += 1
         self.node.bayeux.count(error)
         self.send([dumps({"successful": False, "error": error.wire()})])

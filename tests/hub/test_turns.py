@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import pairwise
 
 import pytest
 
-from hub.turns import TURN_SECONDS, Turns
+from hub.turns import TURN_SECONDS, Turns, finished
 
 
 class Rounds:
@@ -180,3 +180,14 @@ async def test_a_task_that_gave_up_takes_nobodys_turn() -> None:
         await second
     assert first.cancelled()
     assert len(turns) == 0
+
+
+async def test_steps_of_some_work_have_a_turn_each_but_the_first() -> None:
+    def steps() -> Generator[None, None, str]:
+        for _ in range(3):
+            yield
+        return "done"
+
+    turns = Turns()
+    assert await turns.through(steps()) == finished(steps()) == "done"
+    assert turns.taken == 3

@@ -464,7 +464,7 @@ class Plain:
         """GET /sse. What passes by itself is told on a stream that ends; only what can't succeed is refused."""
         cors, door = self.cors(request), self._entrance.door
         try:
-            await self._turn(request)
+            await self.turn(request)
             last = events.last_id(request.headers.get("Last-Event-ID"), request.query.items())
             positions = await self._resumed(request, last or request.query.get("position", ""), self.who(request))
             # Asked again, since who was judged may have been kicked while others had their turn.
@@ -539,7 +539,7 @@ class Plain:
         """GET /poll: `{"messages": […], "position": "…", "recovered": true}`. form: fields besides the URL's."""
         cors = self.cors(request)
         try:
-            many = await self._turn(request)
+            many = await self.turn(request)
             asked = MultiDict([*request.query.items(), *form])
             many = many or len(form) > FEW
             place, token = asked.get("position", ""), asked.get("token")
@@ -591,7 +591,7 @@ class Plain:
         grant = None if token is None else self._access.grant(token, self._node.bayeux.wall())
         return Who(self._entrance.visitor(request.headers.get(hdrs.COOKIE)), grant)
 
-    async def _turn(self, request: web.Request) -> bool:
+    async def turn(self, request: web.Request) -> bool:
         """Wait for one's turn with a query for many channels; whether it is one. Raises BadMessage, too many."""
         fields = request.rel_url.raw_query_string.count("&")
         if fields >= MAX_FIELDS:

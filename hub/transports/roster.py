@@ -47,6 +47,7 @@ class Roster:
         """GET /presence."""
         headers = self._plain.cors(request)
         try:
+            await self._plain.turn(request)
             who = self._plain.who(request)
         except ProtocolError as error:
             return refuse(error, headers)

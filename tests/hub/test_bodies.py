@@ -8,6 +8,7 @@ import io
 import json
 import random
 import zlib
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -205,3 +206,16 @@ class TestTooLong:
             async with http.ws_connect(url + "/bayeux", max_msg_size=0) as socket:
                 await socket.send_str(batch)
                 assert await socket.receive_json() == expected
+
+
+async def test_query_of_many_fields_is_refused_wherever_channels_are_asked_for(tmp_path: Path) -> None:
+    """`/presence` decoded all that came, thousands of fields, before it counted the channels among them."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rule]]\nchannels = ["**"]\nsubscribe = "open"\npresence = "open"\n', encoding="utf-8")
+    async with serving(rules=rules) as (url, _), ClientSession() as http:
+        for path in ("/presence", "/poll", "/sse"):
+            async with http.get(f"{url}{path}?channel=a{'&b=' * 1_000}") as response:
+                assert response.status == 400, path
+                assert "oo many fields" in await response.text()
+        async with http.get(f"{url}/presence?channel=a{'&b=' * 300}") as response:
+            assert response.status == 200

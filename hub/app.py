@@ -537,11 +537,12 @@ def new_hosts(settings: Settings, entries: Iterable[Entry]) -> Hosts:
     """
     if not settings.hosts and settings.site_url is None:
         return Hosts(None if settings.is_bare else ["*"])
-    # HOST may be an address with a zone, fe80::1%eth0, which no browser sends.
-    hub_url = None if settings.url is None and "%" in settings.host else settings.hub_url
+    # HOST may be spelled as no browser sends it: 0, or an address with a zone, fe80::1%eth0.
+    listened = None if settings.url is not None else read_host(urlsplit(settings.hub_url).netloc)
     own = [
         _own_name("SITE_URL", settings.site_url),
-        _own_name("HOST" if settings.url is None else "HUB_URL", hub_url),
+        _own_name("HUB_URL", settings.url),
+        None if listened is None else listened.name,
     ]
     return Hosts(
         names_of(

@@ -155,11 +155,11 @@ def parse_origin(word: str) -> str:
     port = re.search(r":0*([0-9]+)$", authority)
     if port is not None and int(port[1]) == _DEFAULT_PORTS.get(scheme):
         raise ValueError(f"names its scheme's own port, which browsers leave out; write {found}")
-    _check_address(scheme, authority)
+    check_address(scheme, authority)
     return found
 
 
-def _check_address(scheme: str, authority: str) -> None:
+def check_address(scheme: str, authority: str) -> None:
     """Raise ValueError for an IPv4 address in a form that browsers write otherwise, such as 127.1."""
     name = authority.rpartition(":")[0] or authority
     last = name.rstrip(".").rpartition(".")[2].lower()

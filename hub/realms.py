@@ -293,6 +293,7 @@ class Directory(Generic[T]):
 def host_name(host: str) -> str:
     """The name in a Host header: without its port and a last dot, in lower case; an IPv6 address in its brackets."""
     name, colon, port = host.lower().rpartition(":")
-    if not colon or not port.isdigit():
+    # The port may be empty (RFC 3986 §3.2.3).
+    if not colon or (port and not port.isdigit()):
         name = host.lower()
     return name.removesuffix(".")

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from .errors import SettingsError
 from .forwarded import HEADERS
 from .hosts import parse_host
-from .origins import in_ascii, parse_origin, read_host
+from .origins import check_address, in_ascii, parse_origin, read_host
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -216,6 +216,7 @@ def _parse_http_url(text: str) -> str:
         or read_host(parts.netloc) is None
     ):
         raise ValueError("is not a URL such as https://hub.example.org")
+    check_address(parts.scheme, parts.netloc)
     return text.rstrip("/")
 
 

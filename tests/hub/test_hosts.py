@@ -190,6 +190,8 @@ class TestSettings:
             ("https://me@example.org", "user"),
             ("https://ex ample.org", "is not a URL"),
             ("https://example.org:0", "is not a URL"),
+            ("http://127.1:8000", "such as 127.0.0.1$"),
+            ("http://2130706433", "such as 127.0.0.1$"),
         ],
     )
     def test_own_name_that_no_browser_sends_stops_the_start(self, variable: str, url: str, reason: str) -> None:
@@ -200,7 +202,7 @@ class TestSettings:
         with pytest.raises(SettingsError, match=f"^{variable}: .*{reason}"):
             new_hosts(Settings(key=KEY, **given), ())  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("host", ["fe80::1%eth0", "::", "", "0.0.0.0", "my_host", "fe80::1"])
+    @pytest.mark.parametrize("host", ["fe80::1%eth0", "::", "", "0.0.0.0", "my_host", "fe80::1", "0", "127.1", "::1"])
     def test_any_address_to_listen_on_will_do(self, host: str) -> None:
         settings = Settings(host=host, key=KEY, site_url="https://example.org")
         assert new_hosts(settings, ()).refuse("example.org", "/") is None

@@ -277,6 +277,8 @@ HUB = Directory("fanfare", "default", [("One", ("hub.one.example",), "one"), ("1
         ("one.hub.example", "one"),
         ("ONE.hub.example.:8000", "one"),
         ("one.localhost:80", "one"),
+        ("one.hub.example:", "one"),
+        ("hub.one.example.:", "one"),
         ("hub.one.example", "one"),
         ("Hub.One.Example:443", "one"),
         ("x.one.example", "default"),

@@ -911,9 +911,7 @@ class Registry:
         if shared and len(self.audiences) <= MANY_PATTERNS:
             interned = {pattern: sys.intern(pattern) for pattern in shared}
             patterns = [interned.get(pattern, pattern) for pattern in patterns]
-        if wild := wild_ones(first):
-            self.wild += len(wild)
-            self._groups.clear()
+        self.wild += len(wild_ones(first))
         self.subscribed += size_of(patterns)
         self._begin(session, patterns)
         session.patterns += patterns

@@ -19,7 +19,7 @@ import listening
 import pytest
 from aiohttp import ClientSession
 from conversation import Talk, Wire
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from listening import serving
 from test_node import Client, publish, until
@@ -181,6 +181,11 @@ ACCESS = Access(
     ),
     st.integers(0, 12),
 )
+@example([(0, "subscribe", "/**", None), (0, "authorize", "", RIGHTS[1]), (0, "authorize", "", RIGHTS[3])], 12)
+@example([(0, "authorize", "", RIGHTS[1]), (0, "subscribe", "/**", None), (0, "unsubscribe", "/**", None)], 12)
+@example([(1, "subscribe", "/**", None), (3, "subscribe", "/**", None), (3, "unsubscribe", "/**", None)], 12)
+@example([(1, "subscribe", "/**", None), (3, "all", "", None), (1, "end", "", None)], 12)
+@example([(1, "subscribe", "/*", None), (3, "all", "", None), (3, "end", "", None)], 12)
 def test_it_reaches_whoever_may_hear_it_now(program: list[tuple[int, str, str, Grant | None]], most: int) -> None:
     """What is remembered of listeners is never older than their rights and subscriptions."""
     registry = Registry()

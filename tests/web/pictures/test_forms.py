@@ -26,7 +26,17 @@ def test_forms_are_never_larger_than_the_picture() -> None:
 
 def test_row_comes_back_as_it_was() -> None:
     shown = Shown(
-        "a" * 32, Size(4, 3), b"\x01\x02", True, (Size(4, 3),), ("webp", "png"), "Words “x”", "", (30, 100), (0, 5)
+        "a" * 32,
+        Size(4, 3),
+        b"\x01\x02",
+        True,
+        (Size(4, 3),),
+        ("webp", "png"),
+        "Words “x”",
+        "",
+        (30, 100),
+        (0, 5),
+        (Size(9, 9),),
     )
     assert Shown.from_row(shown.as_row()) == shown
     assert shown.srcset("webp") == f"/pictures/{'a' * 32}/4.webp 4w"
@@ -34,12 +44,14 @@ def test_row_comes_back_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../x.png", "5.gif", "5.png.exe", "x.png", "123456.png", ".png", "5.PNG", "5x5.png", "5x5-1.png"]
+    "name",
+    ["../x.png", "5.gif", "5.png.exe", "x.png", "123456.png", ".png", "5.PNG", "5x5.png", "5x5-1.png", "5-moving.png"],
 )
 def test_what_is_no_form(name: str) -> None:
     assert form_of("a" * 32, name) is None
     assert form_of("../" + "a" * 29, "5.png") is None
     assert form_of("a" * 32, "348.avif") == "avif"
+    assert form_of("a" * 32, "348-moving.webp") == "webp"
     assert form_of("a" * 32, "348x348-5-100.webp") == "webp"
 
 
@@ -118,9 +130,9 @@ def test_crops_keep_the_focus(tmp_path: Path, focus: tuple[int, int], ground: in
 
 def test_row_of_before_there_were_crops_has_none() -> None:
     data = Shown("a" * 32, Size(4, 3)).as_row()
-    del data["focus"], data["cropped"]
+    del data["focus"], data["cropped"], data["moving"]
     shown = Shown.from_row(data)
-    assert (shown.focus, shown.crops) == ((50, 50), ())
+    assert (shown.focus, shown.crops, shown.moving) == ((50, 50), (), ())
 
 
 @pytest.mark.usefixtures("unbounded")

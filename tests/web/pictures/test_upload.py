@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import FormData
 from drawing import file_of
+from PIL import Image
 from sqlalchemy.ext.asyncio import AsyncSession
 from visiting import Browser
 
@@ -162,6 +163,31 @@ async def sent(manager: Browser, event: Event, database: Database) -> Shown:
     ready = (await row_of(database, event)).shown_picture
     assert ready is not None
     return ready
+
+
+@pytest.mark.parametrize(("count", "moves"), [(3, True), (101, False)])
+async def test_animation_moves_for_who_wants_that(
+    manager: Browser, concert: Event, database: Database, count: int, moves: bool
+) -> None:
+    """The still forms stand first, for who prefers reduced motion."""
+    frames = [Image.new("RGB", (400, 300), (number, 0, 0)) for number in range(count)]
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
+    assert (await send(manager, concert, out.getvalue())).status == 303
+    shown = (await row_of(database, concert)).shown_picture
+    assert shown is not None
+    await make(manager, concert, database, shown.hash)
+    await manager.look(EVENT)
+    moving = f'<source type="image/webp" srcset="/pictures/{shown.hash}/348-moving.webp 348w, '
+    assert (moving in manager.page) is moves
+    still = (
+        f'<source media="(prefers-reduced-motion: reduce)" type="image/avif" srcset="/pictures/{shown.hash}/348.avif'
+    )
+    assert (still in manager.page) is moves
+    if moves:
+        assert manager.page.index(still) < manager.page.index(moving)
+    answer = await manager.client.get(f"/pictures/{shown.hash}/348-moving.webp")
+    assert (answer.status, answer.content_type) == ((200, "image/webp") if moves else (404, "text/plain"))
 
 
 @pytest.mark.parametrize(

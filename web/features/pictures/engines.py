@@ -7,12 +7,12 @@ picture. What is asked of it and what it tells are the same as of the others; a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from .geometry import Size, Wanted, steps
-from .sniffing import Header, NoPicture, read
+from .sniffing import Header, NoPicture, may_move, read
 
 #: The formats that pictures are made in, with their types.
 FORMATS: Mapping[str, str] = {
@@ -53,6 +53,10 @@ class Engine(Protocol[T]):
 
     def encode(self, picture: T, format: str, quality: int) -> bytes:
         """A file without any metadata."""
+
+    def moving(self, data: bytes, sizes: Sequence[Size]) -> list[bytes]:
+        """An animation as WebP in each of these sizes, without any metadata; [] for what is none that `may_move`, or
+        can't be played to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,11 @@ class NoOp:
     def encode(self, picture: Nothing, format: str, quality: int) -> bytes:
         said = f"{format} {picture.shown.width}x{picture.shown.height} {quality}"
         return b"noop " + said.encode() + b" " + hashlib.sha256(said.encode()).digest()
+
+    def moving(self, data: bytes, sizes: Sequence[Size]) -> list[bytes]:
+        if not may_move(read(data), len(data)):
+            return []
+        return [f"noop moving {size.width}x{size.height}".encode() for size in sizes]
 
 
 def _pillow() -> Engine[Any]:

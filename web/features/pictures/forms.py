@@ -20,6 +20,9 @@ WIDTHS = (348, 696, 1392)
 #: Sides of the squares that lists have use for.
 CROPS = (174, 348)
 
+#: Widths of what moves: it takes many times the bytes.
+MOVING = (348, 696)
+
 #: What crops keep in sight: in per cent, from the left and from above.
 Focus = tuple[int, int]
 MIDDLE: Focus = (50, 50)
@@ -31,14 +34,14 @@ DRAWING = ("avif", "webp", "png")
 PREFIX = "/pictures/"
 
 _HASH = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(r"[0-9]{1,5}(?:x[0-9]{1,5}-[0-9]{1,3}-[0-9]{1,3})?\.(avif|webp|jpeg|png)")
+_NAME = re.compile(r"[0-9]{1,5}(?:x[0-9]{1,5}-[0-9]{1,3}-[0-9]{1,3}|-moving(?=\.webp))?\.(avif|webp|jpeg|png)")
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A picture as a row says it. thumb: its ThumbHash, b"" before it is known. ready: whether its forms are there.
     sizes: of its forms, the smallest first. alt: what it shows, in words. focus: what its crops are to keep in sight;
-    cropped: of those that are there, None before."""
+    cropped: of those that are there, None before. moving: sizes of the animation that it is."""
 
     hash: str
     size: Size
@@ -50,6 +53,7 @@ class Shown:
     error: str = ""
     focus: Focus = MIDDLE
     cropped: Focus | None = None
+    moving: tuple[Size, ...] = ()
 
     @classmethod
     def from_row(cls, data: Mapping[str, Any]) -> Shown:
@@ -65,6 +69,7 @@ class Shown:
             data["error"],
             _focus(data.get("focus")) or MIDDLE,
             _focus(data.get("cropped")),
+            tuple(Size(*each) for each in data.get("moving", ())),
         )
 
     def as_row(self) -> dict[str, Any]:
@@ -80,6 +85,7 @@ class Shown:
             "error": self.error,
             "focus": list(self.focus),
             "cropped": None if self.cropped is None else list(self.cropped),
+            "moving": [[each.width, each.height] for each in self.moving],
         }
 
     def srcset(self, format: str) -> str:
@@ -100,6 +106,11 @@ class Shown:
         return f"{PREFIX}{self.hash}/{width}.{format}"
 
     @property
+    def moving_srcset(self) -> str:
+        """The animations, with their widths."""
+        return ", ".join(f"{PREFIX}{self.hash}/{moving_name(each.width)} {each.width}w" for each in self.moving)
+
+    @property
     def crops(self) -> tuple[int, ...]:
         """The sides of its squares; none before they are there."""
         return () if self.cropped is None else crop_sides(self.size)
@@ -117,6 +128,11 @@ def form_sizes(size: Size, widths: Sequence[int] = WIDTHS) -> tuple[Size, ...]:
     """The sizes of a picture's forms: none is larger than the picture."""
     found = {steps(size, Wanted(width=width)).result for width in widths}
     return tuple(sorted(found, key=lambda each: each.width))
+
+
+def moving_name(width: int) -> str:
+    """An animation's file."""
+    return f"{width}-moving.webp"
 
 
 def crop_sides(size: Size) -> tuple[int, ...]:

@@ -85,7 +85,14 @@ def _with(shown: Shown, made: Forms) -> Shown:
         return replace(shown, error=made.error)
     shown = _cropped(shown, made)
     return replace(
-        shown, size=made.size, thumb=made.thumb, sizes=made.sizes, formats=made.formats, ready=True, error=""
+        shown,
+        size=made.size,
+        thumb=made.thumb,
+        sizes=made.sizes,
+        formats=made.formats,
+        moving=made.moving,
+        ready=True,
+        error="",
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .engines import Engine, engine, make
-from .forms import DRAWING, MIDDLE, PHOTO, WIDTHS, Focus, crop_name, crop_sides, form_sizes
+from .forms import DRAWING, MIDDLE, MOVING, PHOTO, WIDTHS, Focus, crop_name, crop_sides, form_sizes, moving_name
 from .geometry import Size, Wanted
 from .sniffing import NoPicture
 from .thumbhash import encode
@@ -38,6 +38,7 @@ class Forms:
     error: str = ""
     full: bool = False
     cropped: Focus | None = None
+    moving: tuple[Size, ...] = ()
 
 
 def hash_of(data: bytes) -> str:
@@ -91,7 +92,18 @@ def _forms(maker: Engine[Any], data: bytes, folder: Path, focus: Focus) -> Forms
             picture = maker.scale(picture, wanted)
         made_sizes.append(wanted)
     thumb = encode(*maker.colors(picture, THUMB_SIDE))
-    return Forms(size, thumb, tuple(reversed(made_sizes)), formats, cropped=focus)
+    moving = form_sizes(size, MOVING)
+    animations = maker.moving(data, moving)
+    for each, animation in zip(moving, animations, strict=False):
+        put(folder / moving_name(each.width), animation)
+    return Forms(
+        size,
+        thumb,
+        tuple(reversed(made_sizes)),
+        formats,
+        cropped=focus,
+        moving=moving if animations else (),
+    )
 
 
 def _crops(maker: Engine[Any], data: bytes, folder: Path, focus: Focus) -> Forms:

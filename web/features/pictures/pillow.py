@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from PIL import Image, ImageCms
 
 from .geometry import Size
-from .sniffing import NoPicture, read
+from .sniffing import MAX_MOVING_BYTES, Header, NoPicture, may_move, read
 
 #: What files are opened as; an EPS named .jpg is none of these. Photos of many phones are MPO, which JPEG opens too.
 _OPENED = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
@@ -127,6 +127,68 @@ class Pillow:
         with _careful():
             clean.save(out, _FORMATS[format], **known[format])
         return out.getvalue()
+
+    def moving(self, data: bytes, sizes: Sequence[Size]) -> list[bytes]:
+        header = read(data)
+        if not may_move(header, len(data)):
+            return []
+        try:
+            with _careful():
+                return _moving(data, header, sizes)
+        except NoPicture:
+            # Its first frame is good, or nobody would ask.
+            return []
+
+
+def _moving(data: bytes, header: Header, sizes: Sequence[Size]) -> list[bytes]:
+    image = Image.open(io.BytesIO(data), formats=_OPENED)
+    # A GIF that says nothing is played once.
+    loop = image.info.get("loop", 1 if header.kind == "gif" else 0)
+    # What stands before an animation is for programs that know none.
+    first = 1 if header.kind == "png" and image.info.get("default_image") else 0
+    frames: list[list[Image.Image]] = [[] for _ in sizes]
+    durations: list[int] = []
+    # One more than there are, by the header, is one too many: it does not say what it is.
+    for number in range(first, header.frames + 1):
+        try:
+            image.seek(number)
+        except EOFError:
+            break
+        if number == header.frames and not first:
+            return []
+        image.load()
+        frame = _turned(_srgb(_plain(image.copy())), header.orientation)
+        if Size(*frame.size) != header.size:
+            return []
+        frame = frame.convert("RGBA")
+        frame.info = {}
+        for scaled, size in zip(frames, sizes, strict=True):
+            scaled.append(frame.resize((size.width, size.height), Image.Resampling.LANCZOS, reducing_gap=3.0))
+        durations.append(_duration(image.info.get("duration")))
+    if len(durations) < 2:
+        return []
+    made = []
+    for scaled in frames:
+        out = io.BytesIO()
+        scaled[0].save(
+            out,
+            "WEBP",
+            save_all=True,
+            append_images=scaled[1:],
+            duration=durations,
+            loop=loop if isinstance(loop, int) and 0 <= loop < 65_536 else 0,
+            quality=75,
+            method=2,
+        )
+        made.append(out.getvalue())
+    return [] if any(len(each) > MAX_MOVING_BYTES for each in made) else made
+
+
+def _duration(said: Any) -> int:
+    """Milliseconds of a frame. Browsers take what is too short to be seen for a tenth of a second."""
+    if not isinstance(said, int | float) or said < 11:
+        return 100
+    return int(min(said, 60_000))
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:

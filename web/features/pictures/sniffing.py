@@ -11,10 +11,14 @@ from dataclasses import dataclass
 
 from .geometry import Size, turned
 
-#: Pixels of all frames, of a side, and frames that are looked at.
+#: Pixels of a picture, and of a side.
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 20_000
-MAX_FRAMES = 300
+
+#: Frames of an animation that stays one, pixels of all of them, and bytes of its file.
+MAX_FRAMES = 100
+MAX_MOVING_PIXELS = 40_000_000
+MAX_MOVING_BYTES = 10 * 1024**2
 
 
 class NoPicture(Exception):
@@ -23,7 +27,8 @@ class NoPicture(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself. size: as it is seen, turned by its orientation. frames: at least so many."""
+    """What a file says of itself. size: as it is seen, turned by its orientation. frames: at least so many;
+    more than MAX_FRAMES, too, for an animation whose frames don't fit into it."""
 
     kind: str
     stored: Size
@@ -51,12 +56,15 @@ def read(data: bytes) -> Header:
         raise NoPicture("The picture has no size.")
     if max(size.width, size.height) > MAX_SIDE:
         raise NoPicture(f"The picture is {size.width} × {size.height}; a side may have {MAX_SIDE:,} pixels.")
-    if size.width * size.height * found.frames > MAX_PIXELS:
-        of = f" in {found.frames} frames" if found.frames > 1 else ""
-        raise NoPicture(
-            f"The picture is {size.width} × {size.height}{of}; it may have {MAX_PIXELS // 10**6} megapixels."
-        )
+    if size.width * size.height > MAX_PIXELS:
+        raise NoPicture(f"The picture is {size.width} × {size.height}; it may have {MAX_PIXELS // 10**6} megapixels.")
     return found
+
+
+def may_move(header: Header, length: int) -> bool:
+    """Whether an animation of so many bytes stays one; of another its first frame is shown."""
+    pixels = header.stored.width * header.stored.height * header.frames
+    return 1 < header.frames <= MAX_FRAMES and pixels <= MAX_MOVING_PIXELS and length <= MAX_MOVING_BYTES
 
 
 def _read(data: bytes) -> Header | None:
@@ -66,7 +74,7 @@ def _read(data: bytes) -> Header | None:
         return _png(data)
     if data[:6] in {b"GIF87a", b"GIF89a"}:
         width, height = struct.unpack("<HH", data[6:10])
-        return Header("gif", Size(width, height), 1, max(1, min(_gif_frames(data), MAX_FRAMES + 1)))
+        return Header("gif", Size(width, height), 1, max(1, _gif_frames(data, Size(width, height))))
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
     if (data[4:8] == b"ftyp" and b"avif" in data[8:40]) or data[4:12] == b"ftypavis":
@@ -111,16 +119,19 @@ def _png(data: bytes) -> Header:
     if data[12:16] != b"IHDR":
         raise ValueError
     width, height = struct.unpack(">II", data[16:24])
-    orientation, frames, at = 1, 1, 8
-    # Chunks that count come before or behind the picture; an animation says its frames before.
+    orientation, frames, counted, at = 1, 1, 0, 8
+    # Chunks that count come before or behind the picture; an animation says its frames before. It may lie.
     while at + 8 <= len(data):
         length, kind = struct.unpack(">I4s", data[at : at + 8])
         if kind == b"acTL":
             (frames,) = struct.unpack(">I", data[at + 8 : at + 12])
+        elif kind == b"fcTL":
+            counted += 1
         elif kind == b"eXIf":
             orientation = _orientation(data[at + 8 : at + 8 + length])
         at += length + 12
-    return Header("png", Size(width, height), orientation, max(1, min(frames, MAX_FRAMES + 1)))
+    frames = max(frames, counted) if frames > 1 else 1
+    return Header("png", Size(width, height), orientation, min(frames, MAX_FRAMES + 1))
 
 
 def _webp(data: bytes) -> Header:
@@ -163,15 +174,17 @@ def _avif(data: bytes) -> Header:
     return Header("avif", Size(width, height), {0: 1, 1: 8, 2: 3, 3: 6}[quarter])
 
 
-def _gif_frames(data: bytes) -> int:
-    """Image descriptors: blocks are walked, not searched for."""
+def _gif_frames(data: bytes, screen: Size) -> int:
+    """Image descriptors: blocks are walked, not searched for. A frame that leaves the screen would make it larger."""
     at = 13 + (3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
     frames = 0
     while at < len(data) and frames <= MAX_FRAMES:
         kind = data[at]
         if kind == 0x2C:
             frames += 1
-            flags = data[at + 9]
+            left, top, width, height, flags = struct.unpack("<HHHHB", data[at + 1 : at + 10])
+            if frames > 1 and (left + width > screen.width or top + height > screen.height):
+                return MAX_FRAMES + 1
             at += 10 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0) + 1
         elif kind == 0x21:
             at += 2

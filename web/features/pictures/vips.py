@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyvips
@@ -72,6 +73,12 @@ class Vips:
         elif format != "png":
             options |= {"Q": quality}
         return bytes(picture.write_to_buffer(_SUFFIXES[format], **options))
+
+    def moving(self, data: bytes, sizes: Sequence[Size]) -> list[bytes]:
+        # libvips knows no animated PNG, and gives the frames of others as one picture, below each other.
+        from .pillow import Pillow
+
+        return Pillow().moving(data, sizes)
 
 
 def _exactly(image: Any, size: Size) -> Any:

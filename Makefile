@@ -13,6 +13,7 @@
 #   make search  SEARCH random programs of sessions and SQL: is what is told what the tables say?
 #   make hostile attacks of every kind on a hub, and what its other clients notice
 #   make fuzz    fuzz the parsers, SECONDS each
+#   make client  build the browser's client: static/fanout.js and faye.js, of the modules in static/fanout/
 #   make lock    write constraints.txt anew, with the newest releases
 #   make clean   remove what make made, except var/, where the data is
 #
@@ -133,6 +134,9 @@ fuzz: $(VENV)/installed-dev
 	    $(BIN)/python -m tests.fuzz.fuzz_$$each -max_total_time=$(SECONDS_EACH); \
 	done
 
+client: system
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec node .ci/client.mjs
+
 lock:
 	@rm -rf $(VENV)-lock
 	@.ci/setup venv $(VENV)-lock
@@ -149,4 +153,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system run test lint test-python test-js bench chaos pages fresh readers roaming simulate search hostile fuzz lock clean
+.PHONY: help system run test lint test-python test-js bench chaos pages fresh readers roaming simulate search hostile fuzz client lock clean

@@ -1,4 +1,4 @@
-"""static/fanout.js in Chromium: what a visitor sees when someone else saves, on good networks and bad."""
+"""The built client in Chromium: what a visitor sees when someone else saves, on good networks and bad."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ async def test_a_page_of_another_origin_written_for_fanout_needs_only_the_host(
     """Air Mozilla's way: Fanout's Faye with transportMode, and a subscription to /channel."""
     site.road.refuses_sockets = status == "long-polling"
     page = await open_page()
-    script = site.road.url + "/static/fanout.js"
+    script = site.road.url + "/static/faye.js"
     html = f"<!doctype html><title>Old page</title><script src='{script}' crossorigin='anonymous'></script>"
 
     async def old_page(request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from listening import serving
 from playwright.async_api import Browser
 
 #: The library of the page. Faye's own stands for the hosted service's, which was made of it.
-SCRIPTS = {"ours": "{hub}/bayeux/static/fanout.js", "faye": "/faye.js"}
+SCRIPTS = {"ours": "{hub}/bayeux/static/faye.js", "faye": "/faye.js"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,6 +1,6 @@
 """npm faye 1.4.3 and 1.1.2 and cometd 9, unmodified, in pages of Chromium: on every way to the hub that they have.
 
-Fanout's own change of 1.1.2 (transportMode) is the business of static/fanout.js: the stock file throws at it.
+Fanout's own change of 1.1.2 (transportMode) is the business of static/faye.js: the stock file throws at it.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ async def test_cometd_keeps_its_session_over_a_reload_of_the_page(
 
 
 async def test_stock_faye_1_1_2_knows_no_transport_mode(shared_chromium: Browser, node_modules: Path) -> None:
-    """Which is why pages written for Fanout get static/fanout.js."""
+    """Which is why pages written for Fanout get static/faye.js."""
     async with scene(node_modules, "same") as there:
         async with visiting(shared_chromium, there.base, "faye-1.1.2", url=there.url) as visit:
             with pytest.raises(Error, match="Unrecognized option: transportMode"):

@@ -9,7 +9,7 @@ const net = require("node:net");
 const os = require("node:os");
 const path = require("node:path");
 const { setTimeout: sleep } = require("node:timers/promises");
-const { Fanout } = require("../../static/fanout.js");
+const { Fanout } = require("../../static/faye.js");
 
 const ROOT = path.join(__dirname, "..", "..");
 const LOCAL = path.join(ROOT, ".venv", "bin", "python");

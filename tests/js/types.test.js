@@ -1,4 +1,4 @@
-/* fanout.d.ts says what fanout.js does: no member more, none less, and a page that uses it type-checks. */
+/* fanout.d.ts and faye.d.ts say what the files beside them do: no member more, none less, and a page that uses them type-checks. */
 "use strict";
 
 const test = require("node:test");
@@ -8,13 +8,14 @@ const path = require("node:path");
 const { makeWorld } = require("./world.js");
 const { missing } = require("./servers.js");
 
-const TYPES = path.join(__dirname, "..", "..", "static", "fanout.d.ts");
+const TYPES = ["fanout", "faye"].map((name) => path.join(__dirname, "..", "..", "static", name + ".d.ts"));
 
-/** The members that an interface of fanout.d.ts declares itself. */
+/** The members that an interface of theirs declares itself. */
 function declared(name) {
   const ts = require("typescript");
-  const file = ts.createSourceFile("fanout.d.ts", fs.readFileSync(TYPES, "utf8"), ts.ScriptTarget.ES2020);
-  const found = file.statements.find((statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name);
+  const statements = TYPES.flatMap((file) =>
+    ts.createSourceFile(file, fs.readFileSync(file, "utf8"), ts.ScriptTarget.ES2020).statements);
+  const found = statements.find((statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name);
   return [...new Set(found.members.map((member) => member.name.text))].sort();
 }
 
@@ -67,7 +68,7 @@ test("a page that uses every part type-checks, and mistakes don't", { skip: abse
     return ts.getPreEmitDiagnostics(ts.createProgram([name], options, host))
       .map((found) => ts.flattenDiagnosticMessageText(found.messageText, "\n"));
   };
-  const start = 'import type { FayeError, Message, Pass } from "../../static/fanout";\n';
+  const start = 'import type { FayeError, Message, Pass } from "../../static/faye";\n';
   assert.deepEqual(check(start + `
     const watch = window.Fanout.subscribe("comments-17", async () => {}, { position: "e.1", poll: 5, lost: () => 0 });
     const where: string | null = watch.position;
@@ -92,4 +93,8 @@ test("a page that uses every part type-checks, and mistakes don't", { skip: abse
     'window.Fanout.configure({ uri: "/" });',
     "window.Fanout.configure({ token: () => 7 });",
   ]) assert.equal(check(start + mistake).length, 1, mistake);
+  const alone = (script) => check('import "../../static/fanout";\n' + script);
+  assert.deepEqual(alone("window.Fanout.make({}).Fanout.subscribe('a', () => {});"), []);
+  assert.equal(alone("new window.Faye.Client('/bayeux');").length, 1);
+  assert.deepEqual(check(start + "new (window.Fanout.make({}).Faye.Client)('/bayeux');"), []);
 });

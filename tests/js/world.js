@@ -7,6 +7,7 @@
 require("node:events").setMaxListeners(1000); // of one poll's aborter; its requests that ended keep theirs
 
 const { Fanout } = require("../../static/fanout.js");
+const both = require("../../static/faye.js").Fanout;
 
 /** Lets promises that are due run. A poll's answer takes a handful of turns. */
 const settle = async () => {
@@ -259,7 +260,7 @@ function matches(pattern, channel) {
   return pattern === channel;
 }
 
-/** A world with its own hub; `make()` gives a client in it. */
+/** A world with its own hub; `make()` gives a client in it, and Faye's of the file that has both. */
 function makeWorld() {
   const clock = new Clock();
   const hub = new Hub(clock);
@@ -347,7 +348,11 @@ function makeWorld() {
     world.document.hidden = !shown;
     world.document.fire("visibilitychange");
   };
-  return { world, hub, clock, kept, errors, show, make: () => Fanout.make(world) };
+  const make = () => ({
+    ...Fanout.make(world),
+    get Faye() { return both.make(world).Faye; },
+  });
+  return { world, hub, clock, kept, errors, show, make };
 }
 
 module.exports = { makeWorld, settle };

@@ -23,7 +23,9 @@ from web.settings import Settings
 SECRET = {"SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="}
 
 #: Templates and files of all pages, in no feature's folder.
-COMMON = {"fanout.js", "fanout.d.ts", "icon.svg", "live.js", "site.css"}
+COMMON = {"icon.svg", "live.js", "site.css"}
+#: The hub's client in the browser: what is built, and the types; its sources are in a folder.
+CLIENT = {f"{name}{end}" for name in ("fanout", "faye") for end in (".js", ".js.map", ".d.ts")}
 
 
 def test_every_table_is_of_a_feature_or_of_the_ground() -> None:
@@ -44,7 +46,8 @@ def test_templates_and_static_files_are_of_a_feature_or_common() -> None:
     assert {path.name for path in (ROOT / "templates").iterdir() if path.is_dir()} <= names
     statics = {name for feature in FEATURES for name in feature.statics}
     found = {str(path.relative_to(ROOT / "static")) for path in (ROOT / "static").rglob("*") if path.is_file()}
-    assert found == COMMON | statics
+    sources = {name for name in found if name.startswith("fanout/")}
+    assert found - sources == COMMON | CLIENT | statics
     assert {Path(name).parts[0].partition(".")[0] for name in statics} <= names
 
 

@@ -34,7 +34,8 @@ def test_site_and_hub_of_a_wheel_answer(tmp_path: Path) -> None:
     shell.environ["PYTHONPATH"] = str(installed)
     with shell.serving("serve"):
         assert "demo content: 6 podcasts" in shell.said
-        for path in ("/", "/podcasts", "/static/fanout.js", "/bayeux/static/fanout.js", "/openapi.json", "/ready"):
+        scripts = ("/static/fanout.js", "/bayeux/static/fanout.js", "/bayeux.js")
+        for path in ("/", "/podcasts", *scripts, "/openapi.json", "/ready"):
             with urlopen(shell.url + path, timeout=60) as answer:
                 assert answer.status == 200
                 assert answer.read()

@@ -21,7 +21,13 @@ from .seldom import SECONDS
 #: Where the files are found below the site's root.
 PREFIX = "/static/"
 
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".ts": "text/plain"}
+_TYPES = {
+    ".js": "text/javascript",
+    ".map": "application/json",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".ts": "text/plain",
+}
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 

@@ -491,9 +491,12 @@ class Everywhere:
         for channel in list(worker.channels):
             if channel not in channels:
                 self._change(worker, channel, 0, (), tuple(worker.channels[channel][1]), changes)
+        nobody: tuple[int, set[str]] = (0, set())
         for channel, (count, users) in channels.items():
-            before = worker.channels.get(channel, (0, set()))[1]
-            self._change(worker, channel, count, users - before, before - users, changes)
+            known = worker.channels.get(channel, nobody)
+            # Most are as they were: whenever a worker begins all the others say all.
+            if known != (count, users):
+                self._change(worker, channel, count, users - known[1], known[1] - users, changes)
 
     def _change(
         self,

@@ -550,6 +550,28 @@ def test_worker_that_ends_or_begins_anew_in_the_middle_of_a_snapshot_says_all_th
     assert two.state("/0") == ([], 0)
 
 
+def test_of_a_snapshot_only_what_is_new_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a worker began, the snapshots of all the others kept all for 1.6 ms a thousand channels."""
+    world, [one, two] = started(2)
+    for number in range(50):
+        one.come("s1", f"/{number}", "alice")
+    world.run(2)
+    changed: list[str] = []
+    into = presence.Everywhere._change
+
+    def change(everywhere: presence.Everywhere, worker: Any, channel: str, *rest: Any) -> None:
+        changed.append(channel)
+        into(everywhere, worker, channel, *rest)
+
+    monkeypatch.setattr(presence.Everywhere, "_change", change)
+    one.come("s2", "/7", "bob")
+    one.rules.lost()
+    world.run(5)
+    assert set(changed) == {"/7"}
+    assert two.state("/7") == (["alice", "bob"], 2)
+    assert two.state("/8") == (["alice"], 1)
+
+
 def test_worker_that_begins_need_not_wait_for_what_changed_at_another() -> None:
     world = World(Pace(leave=5.0, tick=0.25, wait=1.0), piece=2)
     one = world.start()

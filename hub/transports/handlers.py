@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from ..origins import is_host
 from ..protocol.heads import SCHEMES
@@ -103,9 +104,15 @@ def _named_by_target(message: Any) -> Any:
 
     RFC 9112 §3.2.2. `heads.origin_form` does so for WebSockets, and both must agree on the host.
     """
+    url = message.url
     headers = CIMultiDict(message.headers)
-    headers[hdrs.HOST] = message.url.raw_authority
-    return message._replace(headers=CIMultiDictProxy(headers))
+    headers[hdrs.HOST] = url.raw_authority
+    if not url.relative().raw_path:
+        # RFC 9110 §4.2.3: the same as "/". aiohttp has nothing at an empty path.
+        url = URL.build(
+            scheme=url.scheme, authority=url.raw_authority, path="/", query_string=url.raw_query_string, encoded=True
+        )
+    return message._replace(headers=CIMultiDictProxy(headers), url=url)
 
 
 def _path_of(message: Any) -> str:

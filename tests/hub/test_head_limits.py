@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from listening import serving
+from aiohttp import web
+from listening import KEY, REALM, serving
 from wire import request, say, upgrade
+
+from hub.app import Hub, running
+from hub.settings import Settings
 
 SHAKE = b'[{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]'
 
@@ -88,6 +92,21 @@ class TestAbsoluteForm:
             for each in asked:
                 assert (await say(url, each)).status == 400
                 assert (await say(url, request("GET /health"), each)).status == 400
+
+    async def test_empty_path_is_the_first_page(self) -> None:
+        """`GET http://hub` was 404, as aiohttp looked for an empty path (RFC 9110 §4.2.3)."""
+
+        async def first(request: web.Request) -> web.Response:
+            return web.Response(text=f"{request.path_qs} of {request.headers['Host']}")
+
+        app = web.Application()
+        app.router.add_get("/", first)
+        hub = Hub(Settings(key=KEY, realm=REALM))
+        hub.setup(app)
+        async with running(app, hub) as url:
+            for target, path in (("", "/"), ("/", "/"), ("?a=%2F", "/?a=%2F"), ("?a=/b", "/?a=/b")):
+                reply = await say(url, request(f"GET http://own.example:80{target}"))
+                assert (reply.status, reply.body) == (200, f"{path} of own.example:80")
 
     async def test_host_of_the_target_is_the_host(self) -> None:
         """Two hosts in a request are two answers to whose page it is."""

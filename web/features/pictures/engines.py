@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from .geometry import Size, Wanted, steps
+from .heic import is_taken
 from .sniffing import Header, NoPicture, may_move, read
 
 #: The formats that pictures are made in, with their types.
@@ -98,7 +99,7 @@ class NoOp:
     name = "noop"
 
     def open(self, data: bytes, most: int | None = None) -> Nothing:
-        header: Header = read(data)
+        header: Header = read(data, heic=is_taken())
         return Nothing(header.size, header.kind)
 
     def size(self, picture: Nothing) -> Size:
@@ -106,7 +107,7 @@ class NoOp:
 
     def is_valid(self, data: bytes) -> bool:
         try:
-            read(data)
+            read(data, heic=is_taken())
         except NoPicture:
             return False
         return True
@@ -131,7 +132,7 @@ class NoOp:
         return b"noop " + said.encode() + b" " + hashlib.sha256(said.encode()).digest()
 
     def moving(self, data: bytes, sizes: Sequence[Size]) -> list[bytes]:
-        if not may_move(read(data), len(data)):
+        if not may_move(read(data, heic=is_taken()), len(data)):
             return []
         return [f"noop moving {size.width}x{size.height}".encode() for size in sizes]
 

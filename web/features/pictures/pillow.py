@@ -12,7 +12,8 @@ from typing import Any
 from PIL import Image, ImageCms
 
 from .geometry import Size
-from .sniffing import MAX_MOVING_BYTES, Header, NoPicture, may_move, read
+from .heic import is_taken
+from .sniffing import MAX_MOVING_BYTES, MAX_PIXELS, MAX_SIDE, Header, NoPicture, may_move, read
 
 #: What files are opened as; an EPS named .jpg is none of these. Photos of many phones are MPO, which JPEG opens too.
 _OPENED = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
@@ -32,7 +33,7 @@ _BROKEN = (
     Image.DecompressionBombError,
     ZeroDivisionError,
     AttributeError,
-    NotImplementedError,
+    RuntimeError,
 )
 
 #: Where a picture that was opened smaller has its whole size.
@@ -62,7 +63,9 @@ class Pillow:
 
     def open(self, data: bytes, most: int | None = None) -> Image.Image:
         # The header first: what is too large must not be unpacked.
-        header = read(data)
+        header = read(data, heic=is_taken())
+        if header.kind == "heic":
+            return self._open_heic(data, most)
         with _careful():
             image: Image.Image = Image.open(io.BytesIO(data), formats=_OPENED)
             if header.kind == "png" and image.info.get("default_image"):
@@ -78,6 +81,22 @@ class Pillow:
                 image = _reduced(image, factor)
             picture = _turned(_srgb(image), header.orientation)
             picture.info = {_WHOLE: header.size} if Size(*picture.size) != header.size else {}
+            return picture
+
+    def _open_heic(self, data: bytes, most: int | None) -> Image.Image:
+        with _careful():
+            _register_heic()
+            image: Image.Image = Image.open(io.BytesIO(data), formats=("HEIF",))
+            # As libheif says it, which turns it too: that is the size which counts.
+            whole = Size(*image.size)
+            if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
+                raise ValueError
+            image.load()
+            image = _plain(image)
+            if most is not None and (factor := min(image.size) // (2 * most)) > 1:
+                image = _reduced(image, factor)
+            picture = _srgb(image)
+            picture.info = {_WHOLE: whole} if Size(*picture.size) != whole else {}
             return picture
 
     def size(self, picture: Image.Image) -> Size:
@@ -129,7 +148,7 @@ class Pillow:
         return out.getvalue()
 
     def moving(self, data: bytes, sizes: Sequence[Size]) -> list[bytes]:
-        header = read(data)
+        header = read(data, heic=is_taken())
         if not may_move(header, len(data)):
             return []
         try:
@@ -138,6 +157,14 @@ class Pillow:
         except NoPicture:
             # Its first frame is good, or nobody would ask.
             return []
+
+
+def _register_heic() -> None:
+    import pillow_heif
+
+    # A worker has little memory, and each thread takes some.
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.register_heif_opener()
 
 
 def _moving(data: bytes, header: Header, sizes: Sequence[Size]) -> list[bytes]:

@@ -41,12 +41,12 @@ class Header:
         return turned(self.stored, self.orientation)
 
 
-def read(data: bytes) -> Header:
-    """The header of a file. Raises NoPicture."""
+def read(data: bytes, *, heic: bool = False) -> Header:
+    """The header of a file. heic: that is taken too. Raises NoPicture."""
     if not data:
         raise NoPicture("The file is empty.")
     try:
-        found = _read(data)
+        found = _read(data, heic)
     except (struct.error, IndexError, ValueError):
         raise NoPicture("The file ends in the middle of its header.") from None
     if found is None:
@@ -67,7 +67,7 @@ def may_move(header: Header, length: int) -> bool:
     return 1 < header.frames <= MAX_FRAMES and pixels <= MAX_MOVING_PIXELS and length <= MAX_MOVING_BYTES
 
 
-def _read(data: bytes) -> Header | None:
+def _read(data: bytes, heic: bool) -> Header | None:
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -78,13 +78,18 @@ def _read(data: bytes) -> Header | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
     if (data[4:8] == b"ftyp" and b"avif" in data[8:40]) or data[4:12] == b"ftypavis":
-        return _avif(data)
+        return _heif("avif", data)
+    if heic and data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        return _heif("heic", data)
     return None
+
+
+_HEIC = frozenset({b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim"})
 
 
 def _what(data: bytes) -> str:
     start = data[:512].lstrip().lower()
-    if data[4:8] == b"ftyp" and data[8:12] in {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim"}:
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
         return "This is a HEIC picture. Send it as JPEG; iPhones have that at Settings, Camera, Formats."
     if start.startswith((b"<svg", b"<?xml")) or b"<svg" in start:
         return "SVG may carry scripts and is not taken. Send a PNG of it."
@@ -158,12 +163,12 @@ def _webp(data: bytes) -> Header:
     return Header("webp", size, orientation, frames)
 
 
-def _avif(data: bytes) -> Header:
+def _heif(kind: str, data: bytes) -> Header:
     at = data.find(b"ispe", 0, 64 * 1024)
     if at < 0:
         raise ValueError
     width, height = struct.unpack(">II", data[at + 8 : at + 16])
-    # The largest: an alpha plane and tiles have their own.
+    # The largest: an alpha plane, tiles and a preview have their own.
     while (at := data.find(b"ispe", at + 4, 64 * 1024)) >= 0:
         other = struct.unpack(">II", data[at + 8 : at + 16])
         width, height = max((width, height), other, key=lambda pair: pair[0] * pair[1])
@@ -171,7 +176,7 @@ def _avif(data: bytes) -> Header:
     at = data.find(b"irot", 0, 64 * 1024)
     if at >= 0:
         quarter = data[at + 4] & 3
-    return Header("avif", Size(width, height), {0: 1, 1: 8, 2: 3, 3: 6}[quarter])
+    return Header(kind, Size(width, height), {0: 1, 1: 8, 2: 3, 3: 6}[quarter])
 
 
 def _gif_frames(data: bytes, screen: Size) -> int:

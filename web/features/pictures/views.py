@@ -19,6 +19,7 @@ from . import jobs
 from .engines import FORMATS
 from .focus import click_size, has_focus, read_focus
 from .forms import Shown, format_of
+from .heic import is_taken
 from .keys import store
 from .making import hash_of, put
 from .settings import PictureSettings
@@ -77,6 +78,7 @@ async def _page(
         "max_alt": MAX_ALT,
         "action": request.path,
         "click_size": click_size,
+        "heic": is_taken(),
     }
     return render(request, "pictures/page.html", context, status=status)
 
@@ -138,7 +140,7 @@ async def _point(
 
 def _keep(app: web.Application, data: bytes, alt: str) -> Shown:
     """Keep a file that is a picture by its header; raises NoPicture."""
-    header = read(data)
+    header = read(data, heic=is_taken())
     hash = hash_of(data)
     path = app[store].original(hash)
     path.parent.mkdir(parents=True, exist_ok=True)

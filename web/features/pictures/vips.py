@@ -8,6 +8,7 @@ from typing import Any
 import pyvips
 
 from .geometry import Size
+from .heic import is_taken
 from .sniffing import NoPicture, read
 
 _SUFFIXES = {"avif": ".avif", "webp": ".webp", "jpeg": ".jpg", "png": ".png"}
@@ -19,7 +20,9 @@ class Vips:
     name = "vips"
 
     def open(self, data: bytes, most: int | None = None) -> Any:
-        header = read(data)
+        header = read(data, heic=is_taken())
+        if header.kind == "heic":
+            return _by_pillow(data)
         try:
             image = pyvips.Image.new_from_buffer(data, "", access="random", fail_on="error")
             if image.get_typeof("icc-profile-data"):
@@ -79,6 +82,16 @@ class Vips:
         from .pillow import Pillow
 
         return Pillow().moving(data, sizes)
+
+
+def _by_pillow(data: bytes) -> Any:
+    # The libvips of pyvips-binary has no HEVC.
+    from .pillow import Pillow
+
+    picture = Pillow().open(data)
+    bands = len(picture.getbands())
+    image = pyvips.Image.new_from_memory(picture.tobytes(), picture.width, picture.height, bands, "uchar")
+    return image.copy(interpretation="srgb")
 
 
 def _exactly(image: Any, size: Size) -> Any:

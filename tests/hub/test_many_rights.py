@@ -231,7 +231,7 @@ async def test_listeners_with_rights_of_their_own_are_asked_about_in_slices(aske
         late = clients[-1]
         async with asked.each_round():
             await publish(node, "/private-all", 1)
-            late.session.authorize(grant(*hundred("others")))
+            assert node.bayeux.take_grant(late.session, grant(*hundred("others")))
             await publish(node, "/private-all", 2)
             await until(
                 lambda: clients[-3].wire.messages[-1:] and not node.delivery.pending and not node.delivery._jobs

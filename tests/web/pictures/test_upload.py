@@ -354,7 +354,7 @@ async def test_forms_with_files_are_for_who_takes_them(browser: Browser, concert
 
 
 def test_owners_are_known_by_their_tables() -> None:
-    assert {model.__tablename__ for model in HasPicture.__subclasses__()} == {"events", "posts"}  # type: ignore[attr-defined]
+    assert {model.__tablename__ for model in HasPicture.__subclasses__()} == {"events", "podcasts", "posts"}  # type: ignore[attr-defined]
     with pytest.raises(LookupError):
         owner_of("users")
     assert PictureSettings().engine == "pillow"

@@ -10,6 +10,7 @@ from ...identity.roles import Permission
 from ...pages import keys
 from .jobs import MAKING
 from .keys import engine_name, store
+from .models import picture_of
 from .placeholder import blurred
 from .settings import PictureSettings
 from .store import Store
@@ -27,7 +28,7 @@ FEATURE = Feature(
     routes=allow(Permission.READ, web.get("/pictures/{hash}/{form}", show)),
     settings=PictureSettings,
     setup=_setup,
-    globals={"blurred": blurred},
+    globals={"blurred": blurred, "picture_of": picture_of},
     jobs=(MAKING,),
     statics=("pictures.js",),
 )

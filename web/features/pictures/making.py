@@ -15,9 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from .engines import Engine, engine, make
-from .forms import DRAWING, MIDDLE, MOVING, PHOTO, WIDTHS, Focus, crop_name, crop_sides, form_sizes, moving_name
+from .forms import (
+    DRAWING,
+    MIDDLE,
+    MOVING,
+    PHOTO,
+    WIDTHS,
+    Focus,
+    Shown,
+    crop_name,
+    crop_sides,
+    form_sizes,
+    moving_name,
+)
 from .geometry import Size, Wanted
-from .sniffing import NoPicture
+from .heic import is_taken
+from .sniffing import NoPicture, read
+from .store import Store
 from .thumbhash import encode
 
 #: Bytes of address space that a worker may have, beside what it has when it begins.
@@ -119,6 +133,16 @@ def _put_crops(maker: Engine[Any], picture: Any, folder: Path, focus: Focus, for
         wanted = Wanted(side, side, crop=True, focus=(across, down))
         for format in formats:
             put(folder / crop_name(side, focus, format), make(maker, picture, wanted, format).data)
+
+
+def keep(store: Store, data: bytes, alt: str = "") -> Shown:
+    """Keep a file that is a picture by its header, as it came; raises NoPicture. Its forms are for `jobs.plan`."""
+    header = read(data, heic=is_taken())
+    hash = hash_of(data)
+    path = store.original(hash)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    put(path, data)
+    return Shown(hash, header.size, alt=alt)
 
 
 def put(path: Path, data: bytes) -> None:

@@ -24,6 +24,11 @@ class HasPicture:
         return None if self.picture is None else Shown.from_row(self.picture)
 
 
+def picture_of(row: Any) -> Shown | None:
+    """The picture of a row of columns, as pages show it."""
+    return None if row.picture is None else Shown.from_row(row.picture)
+
+
 def owner_of(table: str) -> type[Any]:
     """The model of a table. Raises LookupError for one without pictures."""
     return {model.__tablename__: model for model in HasPicture.__subclasses__()}[table]  # type: ignore[attr-defined]

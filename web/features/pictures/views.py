@@ -21,9 +21,9 @@ from .focus import click_size, has_focus, read_focus
 from .forms import Shown, format_of
 from .heic import is_taken
 from .keys import store
-from .making import hash_of, put
+from .making import keep
 from .settings import PictureSettings
-from .sniffing import NoPicture, read
+from .sniffing import NoPicture
 
 #: Characters of what a picture shows, in words.
 MAX_ALT = 300
@@ -92,7 +92,7 @@ async def _save(request: web.Request, model: type[Any], table: str, home: Callab
     shown: Shown | None = None
     if sent:
         try:
-            shown = await asyncio.to_thread(_keep, request.app, sent, alt)
+            shown = await asyncio.to_thread(keep, request.app[store], sent, alt)
         except NoPicture as error:
             return await _page(request, model, home, str(error), 422)
     async with request.app[keys.database].saving() as session:
@@ -136,16 +136,6 @@ async def _point(
     if error:
         return await _page(request, model, home, error, status)
     return redirect(f"{request.path}#focus")
-
-
-def _keep(app: web.Application, data: bytes, alt: str) -> Shown:
-    """Keep a file that is a picture by its header; raises NoPicture."""
-    header = read(data, heic=is_taken())
-    hash = hash_of(data)
-    path = app[store].original(hash)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    put(path, data)
-    return Shown(hash, header.size, alt=alt)
 
 
 def _id(request: web.Request) -> int:

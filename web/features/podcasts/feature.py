@@ -9,7 +9,7 @@ from aiohttp import web
 from ...feature import Feature, allow
 from ...identity.roles import Permission
 from ...pages.links import Link
-from . import api, demo, documents, durations, hints, jobs, limits, mine, models, picks, podcast, push, search
+from . import api, artwork, demo, documents, durations, hints, jobs, limits, mine, models, picks, podcast, push, search
 from .settings import PodcastSettings
 
 
@@ -30,7 +30,7 @@ _PUSH = r"/podcasts/push/{id:\d{1,9}}/{token}"
 FEATURE = Feature(
     name="podcasts",
     documents=documents.DOCUMENTS,
-    needs=("comments",),
+    needs=("comments", "pictures"),
     routes=(
         *allow(
             Permission.READ,
@@ -87,7 +87,7 @@ FEATURE = Feature(
         "clock": durations.clock,
         "podcast_day": _day,
     },
-    jobs=(*jobs.KINDS, *push.KINDS),
+    jobs=(*jobs.KINDS, *push.KINDS, artwork.KIND),
     periodic=(*jobs.PERIODIC, *push.PERIODIC),
     metrics=jobs.metrics,
     statics=("podcasts.css", "podcasts.js"),

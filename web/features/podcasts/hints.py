@@ -29,7 +29,7 @@ def feed_channel(podcast_id: int) -> str:
 
 def declare(notify: AsyncNotifier) -> None:
     """Say to a notifier what rows that are made, changed or removed tell."""
-    notify.declare(Podcast, PODCASTS, watch=["name", "slug", "is_listed", "image_url", "error"])
+    notify.declare(Podcast, PODCASTS, watch=["name", "slug", "is_listed", "image_url", "picture", "error"])
     notify.declare(Podcast, _PODCAST)
     notify.declare(Fetch, _FEED, on=["created"])
     notify.declare(PickList, PICKS)

@@ -26,7 +26,7 @@ from ...pages import keys
 from ...services.jobs.kinds import Every, Job, Kind
 from ...services.jobs.queue import Queue
 from ...services.jobs.rows import New
-from . import fetching, probes, store
+from . import artwork, fetching, probes, store
 from .models import Episode, Feed, Host, Podcast
 from .reading import VERSION
 from .schedule import Host as HostState
@@ -216,6 +216,8 @@ async def fetch(
             await app[keys.jobs].add(session, PROBE, podcast_id, key=f"podcast probes:{podcast_id}")
         if result.feed is not None and result.feed.hub and result.feed.self_url and feed.pushed_until <= time.time():
             await app[keys.jobs].add(session, PUSH, podcast_id, key=f"{PUSH}:{podcast_id}")
+        if result.feed is not None and await artwork.is_wanted(session, podcast_id):
+            await app[keys.jobs].add(session, artwork.ARTWORK, podcast_id, key=f"{artwork.ARTWORK}:{podcast_id}")
     app[counts][told[0].value] += 1
     return told
 

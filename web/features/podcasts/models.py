@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ...db.tables import Base, Moment, now
 from ..comments.models import HasThread
+from ..pictures.models import HasPicture
 from .addresses import MAX_URL
 
 #: Characters.
@@ -20,7 +21,7 @@ MAX_KEY = 32
 MAX_PICKS = 100
 
 
-class Podcast(HasThread, Base):
+class Podcast(HasThread, HasPicture, Base):
     """A podcast, with a thread of comments. Its columns are what its episodes came to: `store` writes them together.
 
     url: of its feed, in the one spelling. is_listed: it may be found; not if its feed says so, or is private. error:
@@ -65,7 +66,8 @@ class Feed(Base):
     """The state of a podcast's feed, apart from the podcast: it changes with each fetch, the podcast when it is told.
 
     Columns as `schedule.State`, times in seconds since 1970; next: when it is fetched, null if never by itself. taken:
-    until when a worker has it. host: whom it is fetched from. digest: of the bytes that were read last. unread: the
+    until when a worker has it. host: whom it is fetched from. digest: of the bytes that were read last. image: where
+    the picture is that was asked for last, with what was wrong with it. unread: the
     bytes that could not be, packed, until others are.
     """
 
@@ -97,6 +99,8 @@ class Feed(Base):
     topic: Mapped[str] = mapped_column(Text, default="")
     pushed_until: Mapped[float] = mapped_column(default=0.0)
     secret: Mapped[str] = mapped_column(String(64), default="")
+    image: Mapped[str] = mapped_column(Text, default="", server_default="")
+    image_error: Mapped[str] = mapped_column(Text, default="", server_default="")
     unread: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
 

@@ -29,6 +29,7 @@ SHOWN = (
     Podcast.link,
     Podcast.subtitle,
     Podcast.image_url,
+    Podcast.picture,
     Podcast.is_listed,
     Podcast.error,
     Podcast.times_picked,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import os
 import re
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -15,14 +18,15 @@ import pytest
 from aiohttp import FormData
 from drawing import file_of
 from PIL import Image
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from visiting import Browser
+from visiting import Browser, Calendar
 
 from hub.publisher import RecordingPublisher
 from web.db.database import Database
 from web.db.settings import DatabaseSettings
-from web.features.events.models import Event
-from web.features.pictures import engines
+from web.features.events.models import Category, Event
+from web.features.pictures import engines, sweeping
 from web.features.pictures.forms import Shown
 from web.features.pictures.jobs import MAKING, Work
 from web.features.pictures.keys import store
@@ -140,6 +144,53 @@ async def test_old_picture_is_not_made_for_the_new_one(manager: Browser, concert
     shown = (await row_of(database, concert)).shown_picture
     assert shown is not None
     assert (shown.size.width, shown.ready) == (90, False)
+
+
+async def waiting(database: Database) -> list[str]:
+    """The hashes whose files are to go."""
+    async with database.reading() as session:
+        found = await session.execute(text("SELECT data, due FROM jobs WHERE kind = 'picture unused' ORDER BY id"))
+        rows = found.all()
+    assert all(due > time.time() + sweeping.AFTER - 60 for _, due in rows)
+    return [data if len(data) == 32 else json.loads(data) for data, _ in rows]
+
+
+async def test_files_of_a_picture_that_nobody_has_go_a_day_later(
+    manager: Browser, concert: Event, database: Database, calendar: Calendar, music: Category
+) -> None:
+    first = await sent(manager, concert, database)
+    app = manager.client.server.app  # type: ignore[union-attr]  # a TestServer
+    original, forms = app[store].original(first.hash), app[store].forms(first.hash)
+    other = await calendar.event("Another", music)
+    await send(manager, other, file_of((800, 600), "PNG"))
+    assert await waiting(database) == []
+    await send(manager, concert, file_of((90, 60), "PNG"))
+    await send(manager, concert, file_of((90, 60), "PNG"))
+    assert await waiting(database) == [first.hash]
+
+    async def sweep() -> None:
+        await sweeping.SWEEPING.run(Doing(app, sweeping.SWEEPING.parse(first.hash), database))  # type: ignore[misc]  # it is awaitable
+
+    os.utime(original, (0, 0))
+    await sweep()
+    # Another row has it.
+    assert original.exists()
+    await send(manager, other, b"", name="", remove="1")
+    os.utime(original)
+    await sweep()
+    # It has come again, and its row may be on its way.
+    assert original.exists()
+    os.utime(original, (0, 0))
+    await sweep()
+    assert not original.exists()
+    assert not forms.exists()
+    await sweep()
+
+
+@pytest.mark.parametrize("data", ["../x", "A" * 32, "", None, 5, "0" * 33])
+def test_only_a_hash_names_files_that_go(data: Any) -> None:
+    with pytest.raises(ValueError, match="named by its hash"):
+        sweeping.SWEEPING.parse(data)
 
 
 async def test_alt_is_changed_alone_and_a_picture_is_taken_away(

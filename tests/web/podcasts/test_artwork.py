@@ -140,6 +140,8 @@ async def test_another_address_is_asked_and_the_same_file_is_not_made_again(show
     assert after is not None
     assert (after.hash != before.hash, after.ready) == (True, False)
     assert show.asked == ["/art.png", "/art2.png", "/art3.png"]
+    async with show.podcasts.database.reading() as session:
+        assert "picture unused" in list(await session.scalars(text("SELECT kind FROM jobs")))
 
 
 def moved(to: str) -> web.Response:

@@ -14,6 +14,7 @@ from .models import picture_of
 from .placeholder import blurred
 from .settings import PictureSettings
 from .store import Store
+from .sweeping import SWEEPING
 from .views import show
 
 
@@ -29,6 +30,6 @@ FEATURE = Feature(
     settings=PictureSettings,
     setup=_setup,
     globals={"blurred": blurred, "picture_of": picture_of},
-    jobs=(MAKING,),
+    jobs=(MAKING, SWEEPING),
     statics=("pictures.js",),
 )

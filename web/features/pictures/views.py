@@ -15,7 +15,7 @@ from ...pages import keys
 from ...pages.requests import clean_line, read_fields, redirect
 from ...pages.templating import render
 from ...pages.uploads import read_file, takes_files
-from . import jobs
+from . import jobs, sweeping
 from .engines import FORMATS
 from .focus import click_size, has_focus, read_focus
 from .forms import Shown, format_of
@@ -99,6 +99,9 @@ async def _save(request: web.Request, model: type[Any], table: str, home: Callab
         row = await session.get(model, _id(request))
         if row is None:
             raise web.HTTPNotFound(text="There is no such thing.")
+        before: Shown | None = row.shown_picture
+        if before is not None and (fields.get("remove") or (shown is not None and shown.hash != before.hash)):
+            await sweeping.plan(session, request.app[keys.jobs], before.hash)
         if fields.get("remove"):
             row.picture = None
         elif shown is not None:

@@ -18,6 +18,7 @@ from ...pages import keys
 from ...services.jobs.kinds import Job, Kind, TryAgain
 from ...services.outbound import Limits, OutboundError, TooSlow, Unreachable
 from ..pictures import jobs as pictures
+from ..pictures import sweeping
 from ..pictures.forms import Shown
 from ..pictures.keys import store
 from ..pictures.making import keep
@@ -118,6 +119,8 @@ async def _write(session: AsyncSession, app: Any, podcast_id: int, url: str, cam
     before = podcast.shown_picture
     # The same file at another address, as hosters have it, is there already.
     if came.shown is not None and (before is None or before.hash != came.shown.hash):
+        if before is not None:
+            await sweeping.plan(session, app[keys.jobs], before.hash)
         podcast.picture = came.shown.as_row()
         await pictures.plan(session, app[keys.jobs], Podcast.__tablename__, podcast_id, came.shown.hash)
 

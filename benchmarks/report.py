@@ -18,7 +18,7 @@ from .servers import ROOT, Subject
 
 SERVERS = ("Fanfare", "Faye", "Nchan", "send(2)")
 
-#: The page whose part between the marks is written anew.
+#: The page that --write updates, between its marks.
 PAGE = ROOT / "docs/benchmarks.md"
 MARKS = ("<!-- benchmarks begin -->", "<!-- benchmarks end -->")
 

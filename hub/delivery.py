@@ -44,7 +44,7 @@ LATER = 0.001
 #: keeps pings, publishes and other channels waiting for about 0.8 ms at the most.
 SLICE = 128
 
-#: A session that is to be asked about counts as so many: its token may name a hundred patterns.
+#: A session whose rights must still be checked counts as this many of a slice: its token may name a hundred patterns.
 UNSURE = 8
 
 #: Seconds for which it counts that the loop has read its sockets: a process that was stopped since then has not.

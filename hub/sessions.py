@@ -48,7 +48,7 @@ MANY_PATTERNS = 65_536
 #: Microseconds, about, that may be spent in one go on asking which listeners with wildcards may hear a guarded channel.
 ASKED = 250.0
 
-#: Sets of rights that listeners have, of patterns that are remembered at a time.
+#: Wildcards whose listeners are kept grouped by their rights; beyond that all groups are dropped and made anew.
 MANY_GROUPS = 1000
 
 #: Bytes that a subscription counts beside its name: its positions in the session's record, a quarter of them.
@@ -1035,7 +1035,7 @@ class Registry:
         return found if found is not None else ()
 
     def reach(self, channel: str, most: float) -> tuple[Collection[Session], Sequence[Session], float]:
-        """As `audience`, and who may be of it and is to be asked (`may_hear`), and what is left of `most`.
+        """The audience that is known, those whose rights must be checked yet (`may_hear`), and what is left of `most`.
 
         most: about how many microseconds may be spent on asking.
         """

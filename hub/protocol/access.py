@@ -74,7 +74,7 @@ class Claims:
                 exact.add(pattern)
         self._exact = frozenset(exact)
         self._heads = tuple(heads.items())
-        # Thousands of sessions that share these ask about one name.
+        # The last answer: thousands of sessions share these claims and ask about the same name.
         self._last = ("", False)
         longest = max((len(found) for by_head in heads.values() for found in by_head.values()), default=0)
         self.weight = 1 + len(self._few) + len(heads) // 4 + longest
@@ -97,7 +97,7 @@ class Claims:
         return any(covers(claim, pattern) for claim in self._few)
 
 
-#: Of tokens that allow the same, as a site's mostly do.
+#: Claims by patterns, shared by tokens that name the same, as most tokens of a site do.
 _CLAIMS: WeakValueDictionary[tuple[str, ...], Claims] = WeakValueDictionary()
 
 
@@ -109,7 +109,7 @@ def _claims_of(patterns: tuple[str, ...]) -> Claims:
 
 
 class _Indexed:
-    """Where a grant keeps what is made when first asked for, and is no part of it: most are shown for one request."""
+    """Slots for the claims of a grant: made on first use, as most grants serve one request, and never compared."""
 
     __slots__ = ("_hears", "_publishes")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -627,6 +630,30 @@ async def test_a_call_has_its_limit_to_itself_and_its_process_is_killed_then() -
         await first
     finally:
         await asyncio.to_thread(processes.close)
+
+
+async def test_what_a_process_imports_before_a_call_is_not_the_calls_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a new process took longer to import the reader than a feed may take to be read: the feed was
+    "too large", and left alone for a day."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "slow_to_import.py").write_text(
+        "import multiprocessing, time\n"
+        "if multiprocessing.parent_process() is not None:\n"
+        "    time.sleep(1.5)\n"
+        "def double(number):\n"
+        "    return 2 * number\n"
+    )
+    module = importlib.import_module("slow_to_import")
+    threads = pools.Threads()
+    processes = pools.Processes(1, threads)
+    try:
+        assert await processes.call(module.double, 4, limit=1.0) == 8
+        assert threads.left_behind == 0
+    finally:
+        await asyncio.to_thread(processes.close)
+        sys.modules.pop("slow_to_import")
 
 
 async def test_a_process_whose_caller_has_gone_while_it_begins_is_the_next_callers(

@@ -77,9 +77,9 @@ class Job(Protocol):
     async def in_process(self, function: Callable[..., T], *args: Any, limit: float | None = None) -> T:
         """Call a function of a module in another process; it, its arguments and its result are pickled.
 
-        limit: seconds that the call may take, counted from when a process has it: others may be before it. Raises
-        TimeoutError then, and ProcessDied if that process was killed, whoever did; it is killed itself at the job's
-        time limit.
+        limit: seconds that the call may take, counted from when a process begins with it: others may be before it, and
+        a new process has to start. Raises TimeoutError then, and ProcessDied if that process was killed, whoever did;
+        it is killed itself at the job's time limit.
         """
 
 

@@ -85,7 +85,7 @@ class Threads:
 
 
 class _Child:
-    """A process that does one call at a time. Its methods block, but `kill`."""
+    """A process that does one call at a time. Its methods block, but `kill`; making it does until it is up."""
 
     def __init__(self) -> None:
         # Not forked: a copy of locks, connections and threads that are not there is no place to work in.
@@ -97,18 +97,33 @@ class _Child:
         # At the interpreter's end multiprocessing sends SIGTERM, which it ignores, and waits.
         Finalize(self, _kill, (self._process,), exitpriority=10)
         self.calls = 0
+        self._receive()
 
-    def call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Callable[[], None]) -> Any:
+        """begun: called when the process has what it needs, the function's module too, and begins."""
         self.calls += 1
         try:
             self._ours.send((function, args))
-            outcome, value = self._ours.recv()
-        except (EOFError, ConnectionError) as error:
-            self._process.join(5)
-            raise ProcessDied(f"the process of the job ended: {_exit(self._process.exitcode)}") from error
+        except ConnectionError as error:
+            raise self._died() from error
+        outcome, value = self._receive()
+        if outcome == "begun":
+            begun()
+            outcome, value = self._receive()
         if outcome == "done":
             return value
         raise GiveUp(value) if outcome == "give up" else FailedInProcess(value)
+
+    def _receive(self) -> tuple[str, Any]:
+        try:
+            outcome, value = self._ours.recv()
+        except (EOFError, ConnectionError) as error:
+            raise self._died() from error
+        return outcome, value
+
+    def _died(self) -> ProcessDied:
+        self._process.join(5)
+        return ProcessDied(f"the process of the job ended: {_exit(self._process.exitcode)}")
 
     @property
     def alive(self) -> bool:
@@ -145,6 +160,7 @@ def _serve(pipe: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    pipe.send(("up", None))
     while True:
         try:
             function, args = pipe.recv()
@@ -155,6 +171,7 @@ def _serve(pipe: Connection) -> None:
             pipe.send(("failed", traceback.format_exc()))
             continue
         try:
+            pipe.send(("begun", None))
             answer = ("done", function(*args))
         except GiveUp as error:
             answer = ("give up", str(error))
@@ -183,6 +200,23 @@ def _discard(starting: asyncio.Task[_Child]) -> None:
         starting.result().kill()
 
 
+def _starts(bound: asyncio.Timeout, limit: float | None) -> Callable[[], None]:
+    """What lets the time of a call run from when it is called, in any thread."""
+    loop = asyncio.get_running_loop()
+
+    def start(at: float | None) -> None:
+        # A caller that was cancelled has left its bound.
+        with suppress(RuntimeError):
+            bound.reschedule(at)
+
+    def begun() -> None:
+        # The loop is closed when the process ends: nobody waits then.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(start, loop.time() + limit if limit is not None else None)
+
+    return begun
+
+
 class Processes:
     """Some processes, begun when they are needed, for calls that take the processor or may crash. Close it."""
 
@@ -198,14 +232,16 @@ class Processes:
     async def call(self, function: Callable[..., T], *args: Any, limit: float | None = None) -> T:
         """The function's result. Raises ProcessDied or FailedInProcess; when cancelled, its process is killed.
 
-        limit: seconds from when a process has the call; then that is killed, and TimeoutError raised.
+        limit: seconds from when a process begins with it; then that is killed, and TimeoutError raised. That an
+        interpreter starts and imports what it needs does not count: on a busy machine it alone may take longer.
         """
         async with self._slots:
             child = await self._ready()
             keep = False
             try:
-                async with asyncio.timeout(limit):
-                    result: T = await self._threads.call("jobs: process", child.call, function, args)
+                async with asyncio.timeout(None) as bound:
+                    begun = _starts(bound, limit)
+                    result: T = await self._threads.call("jobs: process", child.call, function, args, begun)
                 keep = True
                 return result
             except (FailedInProcess, GiveUp):

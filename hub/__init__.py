@@ -9,18 +9,15 @@ protocol/      the words: names, messages, publications, frames, tokens; pure
 peers          whose a connection or a request is; pure
 parted         a dictionary in parts, for what may become very large; pure
 
-recent         what was delivered lately, for connections that died
-backlog        what comes for sessions that nothing reaches
 tops           how far this process has heard each channel; what pages are kept by
-sessions       what the hub remembers of a client; who listens to what
+sessions/      what the hub remembers of a client; who listens to what; what waits for sessions without a connection
 seen           how late publications are in browsers; pure
 renewals       tokens that take the place of others, or expire; pure
 notes          what was published here and by whom, and what became of sessions; pure
 tentative      subscriptions whose record is not saved yet, and how they are undone
-bayeux         the rules: messages in, an Outcome out; never waits
-usual          a short way for the first messages of a client on a WebSocket; pure
+bayeux/        the rules: messages in, an Outcome out; never waits
 histories      how much is kept of which channels
-presence       the rules of who is in which channel, over all workers
+presence/      the rules of who is in which channel, over all workers
 brokers/       the log: memory for one process, Redis for many
 
 polls          one HTTP request of a client, and where its answer goes

@@ -26,7 +26,8 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 from prometheus_client import Metric
 
-from .bayeux import Bayeux, Crowd, Limits
+from .bayeux.limits import Crowd, Limits
+from .bayeux.rules import Bayeux
 from .brokers import Broker
 from .brokers.memory import MemoryBroker
 from .checks import Checks
@@ -44,16 +45,17 @@ from .memory import give_back, keep_memory
 from .metrics import CONTENT_TYPE, HubMetrics, labelled
 from .node import Bounds, Node, drain
 from .origins import read_host
-from .presence import Pace
+from .presence.pace import Pace
 from .protocol import tokens
 from .protocol.access import Access, Rule, parse_rules
 from .protocol.channels import Grammar
 from .protocol.heads import Head
 from .publisher import BrokerPublisher
 from .realms import PREFIX, Directory, Entry, read_realms
-from .recent import Recent
 from .reporter import Reporter
-from .sessions import EventName, Events, Registry, Watcher
+from .sessions.recent import Recent
+from .sessions.registry import Registry
+from .sessions.watchers import EventName, Events, Watcher
 from .settings import HTTP_URL, Settings
 from .siblings import Siblings
 from .transports import feed, inside, publish, roster

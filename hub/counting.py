@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .sessions import ASKED, Registry
+from .sessions.registry import ASKED, Registry
 from .turns import Turns
 
 #: Listeners about whom the rules are asked in one go, where each has a token that names other channels.

@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from .bayeux import Bayeux
+from .bayeux.rules import Bayeux
 from .counters import Counters
 from .errors import BrokerUnavailable
 from .protocol.access import Grant
 from .renewals import Renewal
 from .session_store import SessionStore
-from .sessions import Hold, Registry, Session
+from .sessions.links import Hold
+from .sessions.registry import Registry
+from .sessions.session import Session
 from .turns import Turns
 from .wheel import Wheel
 

@@ -23,11 +23,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from .backlog import Backlog, Numbered
 from .counters import Counters
 from .protocol.channels import META
 from .protocol.publications import Position, Publication
-from .sessions import ASKED, Batch, Registry, Session
+from .sessions.backlog import Backlog, Numbered
+from .sessions.links import Batch
+from .sessions.registry import ASKED, Registry
+from .sessions.session import Session
 from .tops import Tops
 
 #: Fan-outs that a pause after one is as long as (`pause`).

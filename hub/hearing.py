@@ -22,11 +22,14 @@ from typing import Any, NamedTuple
 
 from .errors import BrokerUnavailable, ProtocolError
 from .node import Node
-from .presence import MAX_CHANNELS, Pace, Presence, check_report
+from .presence.here import MAX_CHANNELS
+from .presence.pace import Pace
+from .presence.reports import check_report
+from .presence.worker import Presence
 from .protocol.channels import is_wild, wild_ones
 from .protocol.messages import dumps, loads
 from .protocol.publications import Draft, Publication
-from .sessions import Registry
+from .sessions.registry import Registry
 
 logger = logging.getLogger(__name__)
 

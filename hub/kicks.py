@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from .bayeux import Bayeux
+from .bayeux.rules import Bayeux
 from .brokers import Broker
 from .errors import BrokerUnavailable
 from .histories import HistoryRule
 from .protocol.messages import dumps, loads
 from .protocol.publications import Draft, Publication
-from .sessions import Registry, Session
+from .sessions.registry import Registry
+from .sessions.session import Session
 from .turns import FEW, Turns
 from .wheel import Wheel
 

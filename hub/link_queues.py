@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .sessions import Link
+from .sessions.links import Link
 
 
 class _Queue:

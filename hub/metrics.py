@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from .bayeux import LIMITS
+from .bayeux.limits import LIMITS
 from .inside.insider import Inside, resident
 from .node import Node
-from .presence import Presence
+from .presence.worker import Presence
 from .seen import BOUNDS, Spread
 from .transports.front import Door
 

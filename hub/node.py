@@ -19,22 +19,10 @@ from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .backlog import Backlog
-from .bayeux import (
-    CONNECT,
-    DISCONNECT,
-    EVENTSOURCE,
-    SUBSCRIBE,
-    SUPERSEDED_INTERVAL,
-    UNAVAILABLE_INTERVAL,
-    Bayeux,
-    Call,
-    Change,
-    Outcome,
-    Recovery,
-    Request,
-    Service,
-)
+from .bayeux.names import CONNECT, DISCONNECT, EVENTSOURCE, SUBSCRIBE
+from .bayeux.outcome import Call, Change, Outcome, Recovery, Request, Service
+from .bayeux.rules import SUPERSEDED_INTERVAL, UNAVAILABLE_INTERVAL, Bayeux
+from .bayeux.usual import Usual
 from .brokers import Broker, Health
 from .counters import Counters
 from .deadlines import Deadlines
@@ -55,11 +43,13 @@ from .protocol.publications import Draft, History, Position, Publication, Publis
 from .recoveries import Recoveries
 from .routing import MAX_TRIES, Router
 from .session_store import SessionStore
-from .sessions import Answers, Batch, Link, Registry, Session
+from .sessions.backlog import Backlog
+from .sessions.links import Answers, Batch, Link
+from .sessions.registry import Registry
+from .sessions.session import Session
 from .tentative import Tentative
 from .tops import Tops
 from .turns import PIECE, Turns
-from .usual import Usual
 from .wheel import Wheel
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .peers import UNKNOWN, Peer
 from .protocol.publications import Publication
-from .sessions import Session
+from .sessions.session import Session
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from .errors import BadMessage, BadWire
 from .protocol.access import Grant
 from .protocol.messages import dumps, loads
 from .protocol.publications import Position
-from .sessions import Session
+from .sessions.session import Session
 
 #: Of the form of a record. A release that reads a record of another version does not know the session.
 VERSION = 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .bayeux import Recovery
+from .bayeux.outcome import Recovery
 from .brokers import Broker
 from .counters import Counters
 from .errors import BrokerUnavailable
 from .protocol.publications import History, Position, Publication, conflate
 from .protocol.replay import NEW, replay_id, start_of
-from .sessions import Registry, Session
+from .sessions.registry import Registry
+from .sessions.session import Session
 from .turns import PIECE, Turns
 from .wheel import Wheel
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .protocol.access import Access, Grant, Verdicts, Who, allows_all_of
-from .sessions import Session
+from .sessions.session import Session
 
 #: Names that are asked about in one go, where each takes little (`Access.piece`).
 _PIECE = 100

@@ -13,16 +13,19 @@ import secrets
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
-from .bayeux import Call
+from .bayeux.outcome import Call
 from .errors import BadMessage, BadWire, BrokerUnavailable, ProtocolError
 from .node import Node
-from .presence import MAX_NAMES, REPORTS, Pace, Presence, check_report
+from .presence.everywhere import MAX_NAMES
+from .presence.pace import Pace
+from .presence.reports import REPORTS, check_report
+from .presence.worker import Presence
 from .protocol.access import PRESENCE, Who, refusal
 from .protocol.channels import is_wild, to_fanout
 from .protocol.messages import loads
 from .protocol.plain import channels_of
 from .protocol.publications import Draft, Position, Publication
-from .sessions import Session
+from .sessions.session import Session
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from .bayeux import CONNECT, EVENTSOURCE, Bayeux, Request
+from .bayeux.names import CONNECT, EVENTSOURCE
+from .bayeux.outcome import Request
+from .bayeux.rules import Bayeux
 from .brokers import Broker
 from .carrier import CARRIED_BYTES, Carried, Carrier
 from .carrier import Host as CarrierHost
@@ -20,7 +22,9 @@ from .polls import Poll
 from .protocol.channels import is_wild
 from .protocol.messages import dumps
 from .session_store import SessionStore
-from .sessions import Answers, Link, Registry, Session
+from .sessions.links import Answers, Link
+from .sessions.registry import Registry
+from .sessions.session import Session
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import deque
 from typing import NamedTuple
 
-from .recent import Recent
+from .sessions.recent import Recent
 
 #: Where clients say what they have got: `[channel, position]`.
 SEEN = "/service/seen"

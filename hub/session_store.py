@@ -22,7 +22,8 @@ from .errors import BadWire, BrokerUnavailable
 from .protocol.channels import is_wild
 from .protocol.publications import Position
 from .record import SessionRecord
-from .sessions import Registry, Session
+from .sessions.registry import Registry
+from .sessions.session import Session
 from .wheel import Wheel
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from .sessions import Session
+from .sessions.session import Session
 
 
 @dataclass(slots=True, eq=False)

@@ -28,7 +28,9 @@ sys.path.append(str(Path(__file__).parent / "hub"))
 from listening import KEY, REALM, serving
 from wire import request, say, upgrade
 
-from hub.bayeux import LONG_POLLING, Bayeux, Outcome
+from hub.bayeux.names import LONG_POLLING
+from hub.bayeux.outcome import Outcome
+from hub.bayeux.rules import Bayeux
 from hub.errors import ProtocolError
 from hub.histories import parse_histories
 from hub.peers import Peer
@@ -37,7 +39,8 @@ from hub.protocol import fanout, tokens
 from hub.protocol.access import Access, Who, parse_rules
 from hub.protocol.frames import unmask
 from hub.protocol.messages import check_values, looks_like_json, parse_batch
-from hub.sessions import Registry, Session
+from hub.sessions.registry import Registry
+from hub.sessions.session import Session
 from hub.transports.polling import parse_body
 from hub.transports.websocket import DEFLATE_FROM, DEFLATE_TO, BayeuxSocket
 from web.features.comments.forms import CommentForm

@@ -10,14 +10,14 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..bayeux import EVENTSOURCE, LONG_POLLING, WEBSOCKET
+from ..bayeux.names import EVENTSOURCE, LONG_POLLING, WEBSOCKET
 from ..errors import BadMessage
 from ..node import Node
 from ..notes import Note
 from ..protocol.channels import to_fanout
 from ..protocol.publications import Position
 from ..seen import Seen, quantile
-from ..sessions import Session
+from ..sessions.session import Session
 from .trail import Trail
 
 #: Sessions that are looked at before others have their turn: 0.1 to 0.3 ms.

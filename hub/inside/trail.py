@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from ..protocol.publications import Position
-from ..recent import Recent
+from ..sessions.recent import Recent
 
 #: Batches that are noted in a second. More than that are many more than anybody could ask for one by one, and those
 #: of the last minute and a half are in `Recent` anyway.

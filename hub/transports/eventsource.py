@@ -17,7 +17,8 @@ from ..errors import BrokerUnavailable, LinkClosed, TooMany, Unavailable
 from ..node import GOING_AWAY, Node
 from ..protocol import events
 from ..protocol.messages import dumps, join
-from ..sessions import Batch, Session
+from ..sessions.links import Batch
+from ..sessions.session import Session
 from .front import Door, Entrance
 from .halves import hurried
 

@@ -23,7 +23,8 @@ from ..hearing import Changes, Run
 from ..node import Node
 from ..protocol.channels import is_wild, to_fanout
 from ..realms import Directory
-from ..sessions import Batch, Session
+from ..sessions.links import Batch
+from ..sessions.session import Session
 from .answers import Answer, response, text
 from .halves import hurried
 from .origins import Origins

@@ -39,7 +39,7 @@ from ..protocol.channels import from_fanout_name
 from ..protocol.messages import dumps
 from ..protocol.plain import MAX_CHANNELS
 from ..protocol.publications import Position, Publication
-from ..sessions import Batch
+from ..sessions.links import Batch
 from ..turns import FEW, PIECE
 from .answers import NO_STORE, Answer, response, script, text
 from .bodies import read_body, read_form

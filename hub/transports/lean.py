@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from ..bayeux import LONG_POLLING
+from ..bayeux.names import LONG_POLLING
 from ..errors import HeadError
 from ..node import Node
 from ..origins import is_host

@@ -30,7 +30,8 @@ from ..protocol.heads import Head
 from ..protocol.messages import check_values, dumps, loads
 from ..protocol.plain import MAX_CHANNELS, UNKNOWN, Place, channels_of, encode, format_place, parse_place
 from ..protocol.publications import Position, Publication
-from ..sessions import Batch, Session
+from ..sessions.links import Batch
+from ..sessions.session import Session
 from ..turns import FEW, PIECE
 from .bodies import read_body, read_form
 from .eventsource import HIGH_WATER, EventStream, come_back

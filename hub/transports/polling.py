@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from ..bayeux import CALLBACK_POLLING, LONG_POLLING
+from ..bayeux.names import CALLBACK_POLLING, LONG_POLLING
 from ..errors import BadEncoding, BadMessage, TooLarge
 from ..peers import Peer
 from ..polls import Poll

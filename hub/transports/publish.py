@@ -40,7 +40,7 @@ from ..protocol.channels import from_fanout, is_whole, to_fanout
 from ..protocol.messages import loads
 from ..protocol.publications import Published
 from ..realms import Directory
-from ..sessions import ASKED
+from ..sessions.registry import ASKED
 from ..settings import Settings
 from .answers import Answer, response, text
 from .bodies import read_body

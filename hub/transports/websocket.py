@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import cast
 
-from ..bayeux import WEBSOCKET
+from ..bayeux.names import WEBSOCKET
 from ..errors import BadMessage, FrameError, LinkClosed, ProtocolError, TooLarge
 from ..node import Node
 from ..peers import UNKNOWN
@@ -31,7 +31,8 @@ from ..protocol.frames import (
     text_frame,
 )
 from ..protocol.messages import dumps, join, parse_batch, skim
-from ..sessions import Batch, Session
+from ..sessions.links import Batch
+from ..sessions.session import Session
 from .unread import Unread
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import pytest
 from clients.driven import driven, restartable, until
 from road import road_to
 
-from hub.bayeux import Call
+from hub.bayeux.outcome import Call
 from hub.errors import BadMessage
 
 FAYE = [("faye", "websocket"), ("faye", "long-polling"), ("faye-1.1.2", "websocket"), ("faye-1.1.2", "long-polling")]

@@ -8,11 +8,16 @@ from typing import Any
 
 import orjson
 
-from hub.bayeux import LONG_POLLING, WEBSOCKET, Bayeux, Limits, Outcome
+from hub.bayeux.limits import Limits
+from hub.bayeux.names import LONG_POLLING, WEBSOCKET
+from hub.bayeux.outcome import Outcome
+from hub.bayeux.rules import Bayeux
 from hub.peers import UNKNOWN
 from hub.protocol.access import Access
 from hub.protocol.messages import join
-from hub.sessions import Batch, Registry, Session
+from hub.sessions.links import Batch
+from hub.sessions.registry import Registry
+from hub.sessions.session import Session
 
 TYPES = ["websocket", "long-polling", "callback-polling"]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from conversation import new_rules
 
-from hub.bayeux import LONG_POLLING, Bayeux
+from hub.bayeux.names import LONG_POLLING
+from hub.bayeux.rules import Bayeux
 from hub.brokers.redis import RedisBroker
 from hub.ids import new_id
 from hub.node import Bounds, Node

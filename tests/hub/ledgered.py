@@ -8,11 +8,11 @@ from typing import Any
 
 from conversation import Wire, new_rules
 
-from hub.bayeux import LONG_POLLING, WEBSOCKET
+from hub.bayeux.names import LONG_POLLING, WEBSOCKET
+from hub.errors import SlowSession
 from hub.protocol.channels import is_service
 from hub.protocol.messages import dumps
 from hub.protocol.publications import Position, Publication
-from hub.sessions import SlowSession
 
 #: What errors look like: Faye's client reads them with a grammar of its own.
 _ERROR = re.compile(r"\d{3}:[^:]*:[A-Za-z0-9\-_!~()$@ /*.]+", re.DOTALL)

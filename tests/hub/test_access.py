@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from listening import KEY, REALM, serving
 from stopwatch import Stopwatch
 
-from hub.bayeux import Bayeux
+from hub.bayeux.rules import Bayeux
 from hub.cli import main
 from hub.errors import BadToken, BrokerUnavailable, SettingsError
 from hub.kicks import KICK
@@ -32,7 +32,8 @@ from hub.protocol.access import Access, Grant, Rule, Who, covers, parse_rules
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
 from hub.record import SessionRecord
-from hub.sessions import Registry, Session
+from hub.sessions.registry import Registry
+from hub.sessions.session import Session
 
 NOW = 1_800_000_000.0
 

@@ -7,8 +7,8 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.backlog import Backlog
 from hub.protocol.publications import Position, Publication, conflate
+from hub.sessions.backlog import Backlog
 
 OFFSETS = count(1)
 

@@ -7,7 +7,8 @@ import time
 import pytest
 from conversation import TYPES, Talk, new_rules
 
-from hub.bayeux import CONNECTION_TYPES, WEBSOCKET, Bayeux
+from hub.bayeux.names import CONNECTION_TYPES, WEBSOCKET
+from hub.bayeux.rules import Bayeux
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 from listening import serving
 
-from hub.bayeux import MAX_BROWSERS
+from hub.bayeux.rules import MAX_BROWSERS
 from hub.transports.browsers import browser_of
 
 
@@ -106,7 +106,7 @@ async def test_page_of_another_origin_is_not_counted() -> None:
 
 
 async def test_browsers_are_bounded_and_their_names_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.bayeux.MAX_BROWSERS", 3)
+    monkeypatch.setattr("hub.bayeux.rules.MAX_BROWSERS", 3)
     async with serving(browser_polls=1, connect_timeout=0.05) as (url, hub), ClientSession() as http:
         for number in range(6):
             tab = Tab(url, http)

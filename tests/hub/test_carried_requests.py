@@ -27,16 +27,18 @@ from fleet import (
 )
 from test_access import NOW, new_access, token
 
-from hub.bayeux import CALLBACK_POLLING, EVENTSOURCE, WEBSOCKET, Bayeux, Limits
+from hub.bayeux.limits import Limits
+from hub.bayeux.names import CALLBACK_POLLING, EVENTSOURCE, WEBSOCKET
+from hub.bayeux.rules import Bayeux
 from hub.brokers.redis import RedisBroker
 from hub.errors import BrokerUnavailable
 from hub.ids import new_id
 from hub.node import Node
-from hub.presence import Pace
+from hub.presence.pace import Pace
 from hub.protocol.access import Access, parse_rules
 from hub.protocol.publications import Draft
 from hub.reporter import Reporter
-from hub.sessions import Registry
+from hub.sessions.registry import Registry
 
 
 def unavailable(*arguments: Any, **options: Any) -> Any:

@@ -20,7 +20,8 @@ from hub.node import Bounds, Node
 from hub.protocol import tokens
 from hub.protocol.channels import close_channel
 from hub.protocol.publications import Draft
-from hub.sessions import Batch, Session
+from hub.sessions.links import Batch
+from hub.sessions.session import Session
 
 BYE = {"ws-message": {"action": "close", "code": 4001, "reason": "bye"}}
 END = {"http-stream": {"action": "close"}}

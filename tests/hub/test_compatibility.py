@@ -20,12 +20,14 @@ from conversation import TYPES, Talk, new_rules
 from listening import serving
 
 from hub.app import Hub
-from hub.bayeux import WEBSOCKET, Bayeux, Call
+from hub.bayeux.names import WEBSOCKET
+from hub.bayeux.outcome import Call
+from hub.bayeux.rules import Bayeux
 from hub.errors import ForbiddenChannel
 from hub.protocol.access import Access, Who
 from hub.protocol.channels import Grammar
 from hub.protocol.publications import Publication
-from hub.sessions import Registry
+from hub.sessions.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAKE: dict[str, Any] = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": TYPES, "id": "1"}

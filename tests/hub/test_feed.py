@@ -12,7 +12,8 @@ from listening import KEY, REALM, serving
 
 from hub.hearing import Own, Run
 from hub.protocol import tokens
-from hub.sessions import Registry, Session
+from hub.sessions.registry import Registry
+from hub.sessions.session import Session
 
 
 def bearer() -> dict[str, str]:

@@ -17,7 +17,7 @@ from hub.app import Hub
 from hub.polls import Poll
 from hub.protocol import tokens
 from hub.protocol.access import Grant
-from hub.sessions import Session
+from hub.sessions.session import Session
 
 SHAKE = {"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": ["long-polling"]}
 

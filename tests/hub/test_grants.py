@@ -19,7 +19,8 @@ from conversation import TYPES, Wire
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hub.bayeux import Bayeux, Limits
+from hub.bayeux.limits import Limits
+from hub.bayeux.rules import Bayeux
 from hub.brokers.memory import MemoryBroker
 from hub.deadlines import Deadlines
 from hub.errors import ProtocolError
@@ -30,7 +31,7 @@ from hub.protocol import tokens
 from hub.protocol.access import Access, Grant, Rule, Who, covers
 from hub.protocol.messages import join
 from hub.protocol.publications import Draft
-from hub.sessions import Registry
+from hub.sessions.registry import Registry
 from tests.sim.sealed import Sealed, sealed
 from tests.sim.world import Process, World
 

@@ -18,7 +18,7 @@ from test_feed import bearer, items
 from hub import hearing
 from hub.app import Hub
 from hub.ids import new_id
-from hub.presence import Presence
+from hub.presence.worker import Presence
 from hub.protocol.messages import loads
 
 
@@ -189,7 +189,7 @@ async def test_flood_of_names_is_over_when_its_names_are_gone(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More names than are counted made every publisher's question a 503 until the hub was restarted."""
-    monkeypatch.setattr("hub.presence.MAX_CHANNELS", 10)
+    monkeypatch.setattr("hub.presence.here.MAX_CHANNELS", 10)
     monkeypatch.setattr(hearing, "MAX_CHANNELS", 10)
     await workers.heard(workers.one)
     async with workers.hearing(workers.one, "before"):

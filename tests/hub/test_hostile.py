@@ -120,7 +120,7 @@ class TestFloods:
                 assert "hub_handshakes_refused_total" in await response.text()
 
     async def test_counted_addresses_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hub.bayeux.MAX_ADDRESSES", 10)
+        monkeypatch.setattr("hub.bayeux.limits.MAX_ADDRESSES", 10)
         rules = new_rules(handshake_rate=1)
         talk = Talk(rules)
         for number in range(100):

@@ -20,7 +20,7 @@ from test_turns import Rounds
 
 import hub.delivery
 from hub.app import Hub
-from hub.bayeux import CALLBACK_POLLING, LONG_POLLING
+from hub.bayeux.names import CALLBACK_POLLING, LONG_POLLING
 from hub.brokers.memory import MemoryBroker
 from hub.lanes import Lanes
 from hub.node import Node

@@ -16,7 +16,7 @@ from conversation import TYPES, Talk, new_rules
 from listening import KEY, REALM, read_events, serving
 
 from hub.app import Hub
-from hub.bayeux import LIMITS
+from hub.bayeux.limits import LIMITS
 from hub.protocol import tokens
 from hub.settings import Settings, describe
 

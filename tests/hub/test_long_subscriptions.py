@@ -19,14 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_node import Client, publish, until
 
-from hub.bayeux import FEW_PATTERNS, LONG_POLLING, WEBSOCKET, Bayeux, Limits, Recovery, Request
+from hub.bayeux.limits import Limits
+from hub.bayeux.names import LONG_POLLING, WEBSOCKET
+from hub.bayeux.outcome import Recovery, Request
+from hub.bayeux.rules import FEW_PATTERNS, Bayeux
 from hub.brokers.memory import MemoryBroker
 from hub.node import Bounds, Node
 from hub.protocol import tokens
 from hub.protocol.access import Access, Grant, Rule
 from hub.protocol.dialects import Dialect
 from hub.protocol.publications import Position
-from hub.sessions import Registry
+from hub.sessions.registry import Registry
 from hub.turns import PIECE, Turns
 
 REALM, KEY, NOW = "test", b"k" * 32, 1.7e9

@@ -24,7 +24,9 @@ from hypothesis import strategies as st
 from listening import serving
 from test_node import Client, publish, until
 
-from hub.bayeux import FEW_PATTERNS, LONG_POLLING, Bayeux, Limits
+from hub.bayeux.limits import Limits
+from hub.bayeux.names import LONG_POLLING
+from hub.bayeux.rules import FEW_PATTERNS, Bayeux
 from hub.brokers.memory import MemoryBroker
 from hub.delivery import SLICE
 from hub.node import Bounds, Node
@@ -33,7 +35,8 @@ from hub.protocol.access import NOBODY, Access, Grant, Rule, Who, parse_rules
 from hub.protocol.channels import matches
 from hub.protocol.fanout import Item
 from hub.protocol.publications import Draft, Position, Publication
-from hub.sessions import Registry, Session
+from hub.sessions.registry import Registry
+from hub.sessions.session import Session
 from hub.settings import Settings
 from hub.transports.publish import Endpoint
 from hub.turns import Turns

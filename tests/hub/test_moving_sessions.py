@@ -9,7 +9,7 @@ import pytest
 from conversation import Wire
 from fleet import connect, data, fleet, halt, rest, say, start, subscribe, unsubscribe
 
-from hub.bayeux import WEBSOCKET
+from hub.bayeux.names import WEBSOCKET
 from hub.errors import BrokerUnavailable
 from hub.node import Node
 from hub.protocol.publications import Draft, History, Position

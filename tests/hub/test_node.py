@@ -14,7 +14,8 @@ from conversation import Wire, new_rules
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hub.bayeux import LONG_POLLING, WEBSOCKET, Request
+from hub.bayeux.names import LONG_POLLING, WEBSOCKET
+from hub.bayeux.outcome import Request
 from hub.brokers import Claim
 from hub.brokers.memory import MemoryBroker
 from hub.delivery import pause
@@ -26,7 +27,8 @@ from hub.protocol import tokens
 from hub.protocol.access import Access
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
-from hub.sessions import Batch, Session
+from hub.sessions.links import Batch
+from hub.sessions.session import Session
 from hub.turns import Turns
 
 

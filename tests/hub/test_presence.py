@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub import presence
-from hub.presence import REPORTS, Here, Pace, Presence
+from hub.presence.everywhere import Everywhere
+from hub.presence.here import PIECE, Here
+from hub.presence.pace import Pace
+from hub.presence.reports import REPORTS
+from hub.presence.worker import Presence
 from hub.protocol.publications import Draft
 
 PACE = Pace(leave=5.0, tick=0.25, wait=1.0)
@@ -77,7 +80,7 @@ class Worker:
 class World:
     """A log, the time, workers, and what subscribers of the presence channels heard."""
 
-    def __init__(self, pace: Pace = PACE, piece: int = presence.PIECE, every: int = 0) -> None:
+    def __init__(self, pace: Pace = PACE, piece: int = PIECE, every: int = 0) -> None:
         self.pace = pace
         self.piece = piece
         # Of how many changes one may be told at once; 0 if all may.
@@ -360,7 +363,7 @@ def test_beyond_the_bound_users_are_counted_and_not_named() -> None:
 
 
 def test_beyond_the_bound_channels_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "MAX_CHANNELS", 2)
+    monkeypatch.setattr("hub.presence.here.MAX_CHANNELS", 2)
     here = Here(PACE)
     for channel in ("/a", "/b", "/c"):
         here.came("s1", "alice", channel)
@@ -373,7 +376,7 @@ def test_beyond_the_bound_channels_are_not_counted(monkeypatch: pytest.MonkeyPat
 
 
 def test_much_is_reported_in_parts_and_long_lists_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "REPORT_BYTES", 500)
+    monkeypatch.setattr("hub.presence.reports.REPORT_BYTES", 500)
     world, (one, two) = started(2)
     for number in range(1500):
         one.come(f"s{number}", "/a", f"user{number}")
@@ -407,7 +410,7 @@ def test_nothing_is_kept_of_who_left() -> None:
 
 
 def test_bounds_hold_whatever_happens_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "MAX_CHANNELS", 2)
+    monkeypatch.setattr("hub.presence.here.MAX_CHANNELS", 2)
     kinds = st.sampled_from(["came", "went", "away", "back", "renamed", "changes", "all"])
     sessions, channels = st.sampled_from(["s1", "s2", "s3"]), st.sampled_from(["/a", "/b", "/c"])
 
@@ -457,13 +460,13 @@ def test_much_that_changed_at_once_is_told_a_piece_at_a_time() -> None:
     drafts = one.rules.tick(world.now)
     while drafts or one.rules.more:
         reports = [orjson.loads(each.data) for each in drafts if each.channel == REPORTS]
-        assert sum(len(each["channels"]) for each in reports) <= presence.PIECE
-        assert len(drafts) - len(reports) <= presence.PIECE
+        assert sum(len(each["channels"]) for each in reports) <= PIECE
+        assert len(drafts) - len(reports) <= PIECE
         world.publish(drafts)
         one.read()
         pieces += 1
         drafts = one.rules.rest(world.now)
-    assert pieces >= len(channels) / presence.PIECE
+    assert pieces >= len(channels) / PIECE
     assert [channel for channel, _ in world.take()] == channels
     assert not one.rules.everywhere.due
 
@@ -557,13 +560,13 @@ def test_of_a_snapshot_only_what_is_new_is_looked_into(monkeypatch: pytest.Monke
         one.come("s1", f"/{number}", "alice")
     world.run(2)
     changed: list[str] = []
-    into = presence.Everywhere._change
+    into = Everywhere._change
 
-    def change(everywhere: presence.Everywhere, worker: Any, channel: str, *rest: Any) -> None:
+    def change(everywhere: Everywhere, worker: Any, channel: str, *rest: Any) -> None:
         changed.append(channel)
         into(everywhere, worker, channel, *rest)
 
-    monkeypatch.setattr(presence.Everywhere, "_change", change)
+    monkeypatch.setattr(Everywhere, "_change", change)
     one.come("s2", "/7", "bob")
     one.rules.lost()
     world.run(5)
@@ -731,7 +734,7 @@ def play(world: World, step: tuple[Any, ...]) -> None:
             worker.rules.lost()
 
 
-@given(st.lists(STEP, max_size=40), st.sampled_from([1, 2, presence.PIECE]), st.sampled_from([0, 2, 3]))
+@given(st.lists(STEP, max_size=40), st.sampled_from([1, 2, PIECE]), st.sampled_from([0, 2, 3]))
 @settings(deadline=None)
 def test_whatever_happens_all_agree_in_the_end_and_subscribers_know_it_too(
     steps: list[tuple[Any, ...]], piece: int, every: int

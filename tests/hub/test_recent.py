@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.protocol.publications import Position, Publication
-from hub.recent import Recent
+from hub.sessions.recent import Recent
 
 OFFSETS = count(1)
 
@@ -98,7 +98,7 @@ class TestForgetting:
         assert recent.after({"/a": 1}, hears_all) == []
 
     def test_so_many_channels_are_known_by_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hub.recent.MAX_CHANNELS", 2)
+        monkeypatch.setattr("hub.sessions.recent.MAX_CHANNELS", 2)
         recent = Recent(size=0)
         for name in ("/a", "/b", "/c"):
             recent.add(name, batch(name, 1), 0.0)

@@ -11,7 +11,8 @@ from hub.errors import BadWire
 from hub.protocol.access import Grant
 from hub.protocol.publications import Position, Publication
 from hub.record import SessionRecord
-from hub.sessions import Session, size_of
+from hub.sessions.registry import size_of
+from hub.sessions.session import Session
 
 
 def test_session_is_what_its_record_says() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_node import Client, new_node, publish
 
-from hub.bayeux import LONG_POLLING, WEBSOCKET
+from hub.bayeux.names import LONG_POLLING, WEBSOCKET
 from hub.node import Node
 from hub.protocol.access import Access, parse_rules
 from hub.protocol.channels import matches

@@ -23,7 +23,8 @@ from wire import request, say
 
 from hub.app import Hub
 from hub.cli import main
-from hub.presence import MAX_NAMES, REPORTS, Room
+from hub.presence.everywhere import MAX_NAMES, Room
+from hub.presence.reports import REPORTS
 from hub.protocol import tokens
 from hub.protocol.publications import Draft
 from hub.reporter import MOST_NAMES, Reporter

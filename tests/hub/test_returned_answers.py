@@ -16,7 +16,7 @@ from test_node import new_node, publish
 
 from hub.node import Node
 from hub.protocol.publications import Position, Publication
-from hub.sessions import Session
+from hub.sessions.session import Session
 
 ACK = {"ext": {"ack": True}}
 

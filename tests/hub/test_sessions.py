@@ -13,11 +13,12 @@ from conversation import Wire
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.backlog import Backlog
 from hub.errors import SlowSession
 from hub.protocol.channels import matches
 from hub.protocol.publications import Position, Publication
-from hub.sessions import Registry, Session, size_of
+from hub.sessions.backlog import Backlog
+from hub.sessions.registry import Registry, size_of
+from hub.sessions.session import Session
 
 
 def at(offset: int, channel: str = "/a", hint: bool = False, epoch: str = "e1") -> Publication:

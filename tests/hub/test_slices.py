@@ -18,11 +18,11 @@ from test_node import Client, new_node
 from test_redelivery import ping
 
 import hub.delivery
-from hub.bayeux import LONG_POLLING, WEBSOCKET
+from hub.bayeux.names import LONG_POLLING, WEBSOCKET
 from hub.node import Node
 from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
-from hub.sessions import Batch
+from hub.sessions.links import Batch
 
 CROWD, FEW = "/crowd", "/few"
 

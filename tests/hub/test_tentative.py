@@ -15,7 +15,7 @@ from fleet import Message, connect, data, fleet, rest, say, start, subscribe, un
 from hub.errors import BrokerUnavailable
 from hub.node import Node
 from hub.protocol.publications import Draft
-from hub.sessions import Session
+from hub.sessions.session import Session
 from hub.tentative import Flip, Tentative
 
 

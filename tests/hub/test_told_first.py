@@ -18,7 +18,7 @@ import pytest
 from conversation import Wire, new_rules
 from test_node import Client, publish, until
 
-from hub.bayeux import LONG_POLLING, WEBSOCKET
+from hub.bayeux.names import LONG_POLLING, WEBSOCKET
 from hub.brokers.memory import MemoryBroker
 from hub.errors import BrokerUnavailable
 from hub.node import Bounds, Node

@@ -11,15 +11,17 @@ from conversation import TYPES, Wire, new_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.bayeux import LONG_POLLING, WEBSOCKET, Bayeux
+from hub.bayeux.names import LONG_POLLING, WEBSOCKET
+from hub.bayeux.rules import Bayeux
+from hub.bayeux.usual import Usual
 from hub.brokers.memory import MemoryBroker
 from hub.node import Bounds, Node
 from hub.peers import UNKNOWN, Peer
 from hub.polls import Poll
 from hub.protocol.access import Access, parse_rules
 from hub.protocol.publications import Position
-from hub.sessions import Batch, Session
-from hub.usual import Usual
+from hub.sessions.links import Batch
+from hub.sessions.session import Session
 
 CHANNELS = (
     "/a",

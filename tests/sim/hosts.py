@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hub.bayeux import Bayeux, Limits
+from hub.bayeux.limits import Limits
+from hub.bayeux.rules import Bayeux
 from hub.errors import BrokerUnavailable, LinkClosed
 from hub.node import Bounds, Node
 from hub.peers import UNKNOWN
 from hub.polls import Poll
 from hub.protocol.access import Access
 from hub.protocol.messages import join
-from hub.sessions import Batch, Registry, Session
+from hub.sessions.links import Batch
+from hub.sessions.registry import Registry
+from hub.sessions.session import Session
 from hub.turns import Turns
 
 from .redis import SimBroker, Store, Trouble

@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hub.sessions import Session
+from hub.sessions.session import Session
 
 from .world import World
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from .errors import BadMessage
-from .protocol.channels import is_wild, patterns_of
-from .protocol.publications import Position, Publication
+from ..errors import BadMessage
+from ..protocol.channels import is_wild, patterns_of
+from ..protocol.publications import Position, Publication
 
 #: Channels whose newest forgotten batch is known by number; the others count as the one forgotten last.
 MAX_CHANNELS = 50_000

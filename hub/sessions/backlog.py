@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from .protocol.publications import Publication
+from ..protocol.publications import Publication
 
 #: A batch and its number (`Recent.newest`).
 Numbered = tuple[int, Sequence[Publication]]

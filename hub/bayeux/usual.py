@@ -14,15 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from .bayeux import CONNECT, HANDSHAKE, MAX_ID_CHARS, SUBSCRIBE, WEBSOCKET, Bayeux
-from .errors import TooMany
-from .peers import Peer
-from .protocol.access import NOBODY
-from .protocol.channels import MAX_CHARS, is_meta, is_service, is_wild
-from .protocol.messages import Message, dumps
-from .protocol.publications import Position
-from .protocol.remembered import Remembered
-from .sessions import Link, Session
+from ..errors import TooMany
+from ..peers import Peer
+from ..protocol.access import NOBODY
+from ..protocol.channels import MAX_CHARS, is_meta, is_service, is_wild
+from ..protocol.messages import Message, dumps
+from ..protocol.publications import Position
+from ..protocol.remembered import Remembered
+from ..sessions.links import Link
+from ..sessions.session import Session
+from .asked import MAX_ID_CHARS
+from .names import CONNECT, HANDSHAKE, SUBSCRIBE, WEBSOCKET
+from .rules import Bayeux
 
 
 class Usual:

@@ -1,27 +1,16 @@
-"""The rules of Bayeux 1.0: a batch of messages in, an Outcome out. Never waits, reads no clock.
-
-`Bayeux.receive` changes all the state that the messages change and returns the work that is
-left: replies to send, drafts to publish, histories to read, a connect to hold. The node does
-that work; whatever happens to it (a cancelled request, a broken broker), no state change is
-left half done.
-
-Where Faye and CometD differ from the specification or from each other, the choice and its
-reason stand beside the rule.
-"""
+"""The rules: what each message changes, and what it is answered."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from .errors import (
+from ..errors import (
     BadMessage,
     Failed,
     ForbiddenChannel,
@@ -39,44 +28,48 @@ from .errors import (
     UnknownClient,
     VersionMismatch,
 )
-from .protocol.access import Access, Action, Decision, Grant, Verdicts, Who, allows_all_of, refusal
-from .protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, is_wild, patterns_of
-from .protocol.dialects import SPEC, Dialect, wire
-from .protocol.messages import Message, dumps, is_deeper
-from .protocol.publications import Draft, Position
-from .protocol.replay import parse_replay
-from .renewals import Renewal
-from .seen import SEEN, Seen
-from .sessions import Answers, Bucket, Hold, Link, Registry, Session, size_of
-from .tentative import Flip, Tentative
+from ..protocol.access import Access, Action, Decision, Grant, Verdicts, Who, allows_all_of, refusal
+from ..protocol.channels import MAX_CHARS, Grammar, is_meta, is_service, patterns_of
+from ..protocol.dialects import SPEC, Dialect, wire
+from ..protocol.messages import Message, dumps, is_deeper
+from ..protocol.publications import Draft, Position
+from ..renewals import Renewal
+from ..seen import SEEN, Seen
+from ..sessions.bucket import Bucket
+from ..sessions.links import Answers, Hold, Link
+from ..sessions.registry import Registry, size_of
+from ..sessions.session import Session
+from ..tentative import Tentative
+from .asked import (
+    accepts_1,
+    asked_positions,
+    asked_replays,
+    brief,
+    channel_of,
+    echo_id,
+    forwarded,
+    key_of,
+    shown_id,
+    shows_token,
+    speaks_1,
+    subscription_echo,
+    synchronised,
+)
+from .limits import BURST_SECONDS, LIMITS, Crowd, Limits
+from .names import (
+    CONNECT,
+    CONNECTION_TYPES,
+    DISCONNECT,
+    EVENTSOURCE,
+    HANDSHAKE,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+)
+from .outcome import Call, Change, Checked, Incoming, Outcome, Outgoing, Recovery, Request, Service
 
-logger = logging.getLogger(__name__)
-
-HANDSHAKE = "/meta/handshake"
-CONNECT = "/meta/connect"
-SUBSCRIBE = "/meta/subscribe"
-UNSUBSCRIBE = "/meta/unsubscribe"
-DISCONNECT = "/meta/disconnect"
-
-WEBSOCKET = "websocket"
-EVENTSOURCE = "eventsource"
-LONG_POLLING = "long-polling"
-CALLBACK_POLLING = "callback-polling"
-
-#: What a handshake announces. Faye's browser client picks from this list by its own order, and
-#: calls long-polling from another origin a type of its own.
-CONNECTION_TYPES = (WEBSOCKET, EVENTSOURCE, LONG_POLLING, "cross-origin-long-polling", CALLBACK_POLLING)
-
-#: Longest message id that is echoed; Faye's are 1 to 8 characters, CometD's are counters.
-MAX_ID_CHARS = 128
-_SHORT_ID = 40
-
+logger = logging.getLogger(__package__)
 #: Types of connection in a handshake that are looked at, clients know six; and characters of a version.
 MAX_OFFERED = 50
-MAX_VERSION = 20
-
-#: Parts of a publisher's `ext` that subscribers may see. Everything else (tokens, passwords) stays here.
-FORWARDED_EXT = ("binary",)
 
 #: Milliseconds a client that lost its held connect to a newer one waits before the next; without a
 #: pause two pages that share a session would take the connect from each other in a loop.
@@ -105,293 +98,7 @@ FEW_GRANTED = 10
 #: sends more than that is told so once.
 ANSWERED = 2
 
-#: The limits whose refusals are counted, by name in the metrics, and what is refused.
-LIMITS = {
-    "handshakes": "handshakes and listeners refused because their address had too many a second",
-    "sessions": "sessions refused because there were too many",
-    "publishes": "publishes of clients refused because they had too many a second",
-    "subscriptions": "subscriptions refused because a session or a message had too many",
-    "messages": "messages and items refused because there were too many in a request",
-    "large": "messages and bodies refused because they were too long",
-    "deep": "publications refused because they were nested too deeply",
-    "values": "bodies and batches refused because they had too many values",
-    "claims": "connections closed because too much waited for what they had sent before",
-    "channels": "channel names refused because they were too long or had too many segments",
-    "heads": "connections ended because a request's head was too long or did not come in time",
-    "bodies": "requests refused because the body did not come in time",
-    "connections": "connections refused because there were too many",
-    "unread": "connections ended because too much waited for their address, whose clients did not read",
-}
-
-#: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.
-MAX_ADDRESSES = 10_000
-
-#: A session may have one in so many of the bytes that are left for subscriptions, when those are scarce.
-SHARES = 64
-
-#: Allowances are saved up for so many seconds: a page that loads sends some at once.
-BURST_SECONDS = 2.0
-
-#: Time that is saved up by an address: all browsers of an office come back at once after a restart.
-HANDSHAKE_BURST_SECONDS = 10.0
-
-
-#: The same of channels with presence: a page that lists a thousand opens them at once.
-ROOM_BURST_SECONDS = 100.0
-
-#: Changes in channels with presence for each that may be opened: a page that is loaded again makes two in each.
-ROOM_CHANGES = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one client may do. Times are seconds, sizes bytes, rates a second; a rate of 0 is no limit."""
-
-    timeout: float = 45.0
-    interval: float = 0.0
-    session_ttl: float = 30.0
-    message_bytes: int = 1024 * 1024
-    max_messages: int = 1000
-    max_values: int = 50_000
-    max_depth: int = 64
-    max_subscriptions: int = 1000
-    subscription_bytes: int = 0
-    max_sessions: int = 0
-    publish_rate: float = 0.0
-    address_publish_rate: float = 0.0
-    browser_polls: int = 0
-    handshake_rate: float = 0.0
-    presence_rate: float = 0.0
-    seen_rate: int = 0
-
-
-class Recovery(NamedTuple):
-    """A subscription that asked where its channel is, and perhaps what came after a position.
-
-    The node reads the history, delivers it, and completes `reply`'s ext. replay: as Salesforce's
-    clients ask (`protocol.replay`).
-    """
-
-    session: Session
-    channel: str
-    since: Position | None
-    reply: Message
-    replay: int | Position | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What a client sent to a service channel. who: the visitor and the token's grant."""
-
-    channel: str
-    data: object
-    client_id: str
-    who: Who
-
-
-#: Answers calls of a service channel: what it returns is sent to the caller, None sends nothing. A
-#: ProtocolError it raises is the reply's error.
-Service = Callable[[Call], Awaitable[object]]
-
-
-#: Sees every message of a client before the rules do. It may change the message, or refuse it by raising a
-#: ProtocolError; it must not wait.
-Incoming = Callable[[Message, Who], None]
-
-#: Sees every reply to a client's message right before it is sent. It may change the reply, or refuse it by
-#: raising a ProtocolError: the client is told the error instead. It must not wait.
-Outgoing = Callable[[Message, Who], None]
-
-
-@dataclass(slots=True)
-class Change:
-    """What a message changed in a session that its record must have before the reply goes out.
-
-    flips: subscriptions. opened: whether it is a new session.
-    """
-
-    session: Session
-    reply: Message
-    flips: Sequence[Flip] = ()
-    opened: bool = False
-
-
-class Outcome:
-    """What is left to do after the rules were applied, in this order.
-
-    publishes: drafts with the replies that must say whether they were accepted. recoveries:
-    histories to read. replies: answers, in the order of the messages. hold: a connect of this
-    request to answer later (`Bayeux.answer` makes its reply; it is not among `replies`). resumed: the
-    session whose queue goes out with this answer. released: older connects to answer now. replaced: links that lost
-    their sessions to this one. ended: sessions that are no more, with the reason. opened: a new session.
-    granted: sessions that showed a token. calls: services to ask, with the replies to complete.
-    changed: what must be kept before the replies go out. close: the client
-    said goodbye; the connection can end after the replies. senders: who gets a reply, by its `id()`, if an
-    extension wants to know.
-    """
-
-    __slots__ = (
-        "calls",
-        "changed",
-        "close",
-        "ended",
-        "granted",
-        "hold",
-        "opened",
-        "publishes",
-        "recoveries",
-        "released",
-        "replaced",
-        "replies",
-        "resumed",
-        "senders",
-    )
-
-    def __init__(self) -> None:
-        self.replies: list[Message] = []
-        self.publishes: list[tuple[Draft, Message]] = []
-        self.calls: list[tuple[Service, Call, Message]] = []
-        self.recoveries: list[Recovery] = []
-        self.hold: Hold | None = None
-        self.resumed: Session | None = None
-        self.released: list[Hold] = []
-        self.replaced: tuple[Link, ...] = ()
-        self.ended: list[tuple[Session, str]] = []
-        self.opened: Session | None = None
-        self.granted: tuple[Session, ...] = ()
-        self.changed: list[Change] = []
-        self.close = False
-        self.senders: dict[int, Who] = {}
-
-
-@dataclass(slots=True, eq=False)
-class Checked:
-    """What is known of a message's long list of patterns before it is taken: nothing has been changed for it yet.
-
-    asked: the list, as it was. looked: how many of it were looked at. names: those, each once when all were.
-    refused: what is wrong with the next one. who: for whom the rules were asked, None before they were. decided: how
-    many of them are allowed. forbidden: why the next one is not. positions: of the allowed ones those whose position is
-    asked for, and may be, with the one to recover from; None where `step` must look itself.
-    """
-
-    asked: tuple[object, ...]
-    names: list[str] = field(default_factory=list)
-    looked: int = 0
-    refused: ProtocolError | None = None
-    who: Who | None = None
-    decided: int = 0
-    forbidden: ProtocolError | None = None
-    positions: dict[str, Position | None] | None = field(default_factory=dict)
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of the list has been looked at."""
-        return self.looked == len(self.asked)
-
-
-@dataclass(slots=True)
-class Request:
-    """One batch on its way through the rules: `Bayeux.step` takes its messages one by one.
-
-    handshake: the first of a batch, beside which nothing else is taken. taken: messages that have been. patterns: that
-    were asked for so far. checked, renewal: of the next message. began: when it came to the worker that it reached, if
-    that was before now.
-    """
-
-    messages: Sequence[object]
-    transport: str
-    to: Answers
-    link: Link | None
-    now: float
-    outcome: Outcome
-    handshake: object = None
-    taken: int = 0
-    patterns: int = 0
-    tries: int = 0
-    checked: Checked | None = None
-    renewal: Renewal | None = None
-    began: float | None = None
-
-    @property
-    def alone(self) -> bool:
-        """Whether it has one message."""
-        return len(self.messages) == 1
-
-
 _Handler = Callable[["Bayeux", Message, Message, Request], None]
-
-
-class Crowd:
-    """Who comes to a process, whichever realm it is for: its limits are the same for all realms together."""
-
-    def __init__(self) -> None:
-        self.registries: list[Registry] = []
-        self.addresses: OrderedDict[str, Bucket] = OrderedDict()
-        self.publishers: OrderedDict[str, Bucket] = OrderedDict()
-        self.openers: OrderedDict[str, Bucket] = OrderedDict()
-        self.tellers: OrderedDict[str, Bucket] = OrderedDict()
-
-    @property
-    def sessions(self) -> int:
-        """How many sessions are remembered."""
-        return sum(len(registry.sessions) for registry in self.registries)
-
-    def share(self, most: int) -> float:
-        """Bytes that one session's subscriptions may have. most: those of all sessions; 0 for no limit.
-
-        Until half of them are used there is no limit, then a part of what is left: who has many and long names leaves
-        room for those who have few.
-        """
-        if not most:
-            return math.inf
-        left = most
-        # Each subscription asks; `sum` of a generator takes four times as long.
-        for registry in self.registries:
-            left -= registry.subscribed
-        return math.inf if left > most // 2 else left // SHARES
-
-    def may_handshake(self, address: str, now: float, rate: float) -> bool:
-        """Whether this address has handshakes left. Its own machine's programs, and unknown ones, have."""
-        if not rate or not address:
-            return True
-        burst = rate * HANDSHAKE_BURST_SECONDS
-        return _of_address(self.addresses, address, now, burst).take(now, rate, burst)
-
-    def may_publish(self, address: str, now: float, rate: float) -> bool:
-        """Whether this address has publishes left. It begins with those of a tenth of a second, not with all that may
-        be saved up: each session has an allowance that is full, and a client may open many.
-        """
-        if not rate or not address:
-            return True
-        burst = max(1.0, rate * BURST_SECONDS)
-        first = max(1.0, rate / 10)
-        return _of_address(self.publishers, address, now, first).take(now, rate, burst)
-
-    def may_open_room(self, address: str, now: float, rate: float) -> bool:
-        """Whether this address may be the first in another channel that account is kept of."""
-        if not rate or not address:
-            return True
-        burst = rate * ROOM_BURST_SECONDS
-        return _of_address(self.openers, address, now, burst).take(now, rate, burst)
-
-    def may_change_room(self, address: str, now: float, rate: float) -> bool:
-        """Whether another change by this address in a channel that account is kept of may be told now."""
-        if not rate or not address:
-            return True
-        burst = rate * ROOM_BURST_SECONDS
-        return _of_address(self.tellers, address, now, burst).take(now, rate * ROOM_CHANGES, burst)
-
-
-def _of_address(buckets: OrderedDict[str, Bucket], address: str, now: float, first: float) -> Bucket:
-    """The allowance of an address. first: what that of a new one has."""
-    bucket = buckets.get(address)
-    if bucket is None:
-        bucket = buckets[address] = Bucket(now, first)
-        if len(buckets) > MAX_ADDRESSES:
-            buckets.popitem(last=False)
-    else:
-        buckets.move_to_end(address)
-    return bucket
 
 
 class Bayeux:
@@ -475,7 +182,7 @@ class Bayeux:
         # A lone message is most of the traffic; only a batch can have something beside a handshake.
         if len(messages) > 1:
             answered = islice(messages, self.limits.max_messages * ANSWERED)
-            request.handshake = next((each for each in answered if _channel_of(each) == HANDSHAKE), None)
+            request.handshake = next((each for each in answered if channel_of(each) == HANDSHAKE), None)
         return request
 
     def step(self, request: Request) -> bool:
@@ -503,7 +210,7 @@ class Bayeux:
         try:
             if number >= most:
                 raise TooMany(text="Too many messages in one request", limit="messages")
-            _echo_id(message, reply)
+            echo_id(message, reply)
             if request.handshake is not None and message is not request.handshake:
                 # "A server MUST ignore any other message sent in the same request as a handshake":
                 # ignored, but answered, because Faye repeats what gets no answer.
@@ -529,7 +236,7 @@ class Bayeux:
         asked = message.get("subscription")
         if not isinstance(asked, list) or not FEW_GRANTED < len(asked) <= self.limits.max_subscriptions:
             return False
-        if len(asked) > FEW_PATTERNS or _shows_token(message):
+        if len(asked) > FEW_PATTERNS or shows_token(message):
             return True
         session = self.registry.peek(message.get("clientId"))
         if session is None or self.access.is_short(len(asked), session.who):
@@ -538,7 +245,7 @@ class Bayeux:
         return len(self.access.piece(names, 0, len(names), session.who)) < len(names)
 
     def _renews_much(self, message: Message) -> bool:
-        if not _shows_token(message) or (session := self.registry.peek(message.get("clientId"))) is None:
+        if not shows_token(message) or (session := self.registry.peek(message.get("clientId"))) is None:
             return False
         unacked = sum(len(items) for _, items in session.unacked or ())
         return len(session.patterns) + len(session.queue or ()) + unacked > FEW_GRANTED
@@ -619,7 +326,7 @@ class Bayeux:
             checked.forbidden = error
             return False
         if checked.positions is not None:
-            found = _asked_positions(message, some)
+            found = asked_positions(message, some)
             if all(self._may_recover(channel, checked.who) for channel in found):
                 checked.positions |= found
             else:
@@ -641,7 +348,7 @@ class Bayeux:
                 if isinstance(channel := message.get("channel"), str):
                     reply["channel"] = channel[:MAX_CHARS]
                 with contextlib.suppress(InvalidId):
-                    _echo_id(message, reply)
+                    echo_id(message, reply)
             replies.append(reply)
         return replies
 
@@ -654,7 +361,7 @@ class Bayeux:
                 if isinstance(channel := message.get("channel"), str):
                     reply["channel"] = channel[:MAX_CHARS]
                 with contextlib.suppress(InvalidId):
-                    _echo_id(message, reply)
+                    echo_id(message, reply)
                 self._refuse(message, reply, Unavailable())
             replies.append(reply)
         return replies
@@ -684,7 +391,7 @@ class Bayeux:
 
     def unknown(self, client_id: str) -> Message:
         """What a client is told that comes back to a session which is none of ours: shake hands again."""
-        error = wire(UnknownClient(_shown_id(client_id)), self.dialect)
+        error = wire(UnknownClient(shown_id(client_id)), self.dialect)
         return {"channel": CONNECT, "successful": False, "error": error, "advice": self.rehandshake}
 
     def new_session(self, now: float, visitor: str | None, address: str = "") -> Session:
@@ -777,14 +484,14 @@ class Bayeux:
         # No advice on anything else: Faye obeys it on any message and would handshake twice, and
         # CometD's client throws when it meets "handshake" again on the next successful connect.
         if isinstance(channel, str) and channel in (SUBSCRIBE, UNSUBSCRIBE):
-            reply["subscription"] = _subscription_echo(message)
+            reply["subscription"] = subscription_echo(message)
 
     # MUST: channel, version, supportedConnectionTypes. MAY: minimumVersion, ext, id.
     def _handshake(self, message: Message, reply: Message, request: Request) -> None:
         if "version" not in message:
             raise BadMessage("version", text="Missing field")
-        if not _speaks_1(message["version"]) or not _accepts_1(message.get("minimumVersion", "1.0")):
-            raise VersionMismatch(_brief(message["version"])[:20])
+        if not speaks_1(message["version"]) or not accepts_1(message.get("minimumVersion", "1.0")):
+            raise VersionMismatch(brief(message["version"])[:20])
         types = message.get("supportedConnectionTypes")
         if types is None:
             raise BadMessage("supportedConnectionTypes", text="Missing field")
@@ -793,7 +500,7 @@ class Bayeux:
             raise BadMessage("supportedConnectionTypes", text="Not a list")
         reply["supportedConnectionTypes"] = self.types
         if not any(name in self.types for name in offered[:MAX_OFFERED]):
-            raise NoCommonTransport(",".join(_brief(name)[:40] for name in offered[:5]))
+            raise NoCommonTransport(",".join(brief(name)[:40] for name in offered[:5]))
         peer = request.to.peer
         self.check_opening(peer.address, request.now)
         # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
@@ -817,7 +524,7 @@ class Bayeux:
         if kind is None:
             raise BadMessage("connectionType", text="Missing field")
         if kind not in CONNECTION_TYPES:
-            raise NoCommonTransport(_brief(kind)[:40])
+            raise NoCommonTransport(brief(kind)[:40])
         session.touch(request.now)
         http = request.link is None
         began = request.now if request.began is None else request.began
@@ -903,7 +610,7 @@ class Bayeux:
 
     def _synchronise(self, asked: object, reply: Message, request: Request) -> None:
         """CometD's timesync: when this arrived, and how long it was here (`p`, ms)."""
-        sync = _synchronised(asked, self._milliseconds())
+        sync = synchronised(asked, self._milliseconds())
         if sync is None:
             return
         hold = request.outcome.hold
@@ -917,7 +624,7 @@ class Bayeux:
 
     def _shown_grant(self, session: Session, message: Message, request: Request) -> Grant | None:
         """What the token of a message allows its session, None without one. Raises as `newer_grant`."""
-        if not _shows_token(message):
+        if not shows_token(message):
             return None
         return self.newer_grant(session, message["ext"]["token"], _known(request))
 
@@ -965,7 +672,7 @@ class Bayeux:
             # It takes answers and says that it has none of them: each would be longer than the one before.
             self.registry.end(session)
             request.outcome.ended.append((session, "slow"))
-            raise UnknownClient(_shown_id(session.id))
+            raise UnknownClient(shown_id(session.id))
 
     def _take_over(self, session: Session, message: Message, request: Request, kind: str) -> None:
         """Make the connection of this connect the session's only one. Raises UnknownClient if it can't go on."""
@@ -986,10 +693,10 @@ class Bayeux:
                 request.outcome.replaced += (replaced,)
             if session.arrived is not None and not self.registry.resume(session):
                 if held is not None:
-                    held.error, held.advice = UnknownClient(_shown_id(session.id)), self.rehandshake
+                    held.error, held.advice = UnknownClient(shown_id(session.id)), self.rehandshake
                 self.registry.end(session)
                 request.outcome.ended.append((session, "not recovered"))
-                raise UnknownClient(_shown_id(session.id))
+                raise UnknownClient(shown_id(session.id))
             if request.link is not None:
                 self.registry.attach(session, request.link)
         session.settle()
@@ -1016,7 +723,7 @@ class Bayeux:
         who = self._asking(session, grant)
         self._check_all_allowed(patterns, who, request)
         asked, is_allowed = self._positions(message, patterns, who, request)
-        replays = _asked_replays(message, patterns)
+        replays = asked_replays(message, patterns)
         for channel in replays if is_allowed else (*asked, *replays):
             if not self.access.may_recover(channel, who):
                 raise ForbiddenChannel(channel, text="Forbidden channel - no history")
@@ -1047,13 +754,13 @@ class Bayeux:
     def _positions(
         self, message: Message, patterns: list[str], who: Who, request: Request
     ) -> tuple[dict[str, Position | None], bool]:
-        """As `_asked_positions`; and whether it is known that they all may be asked for."""
+        """As `asked_positions`; and whether it is known that they all may be asked for."""
         checked = request.checked
         # Code of the site may have changed what is asked since it was looked at.
         if checked is None or self.incoming or checked.names is not patterns or checked.who != who:
-            return _asked_positions(message, patterns), False
+            return asked_positions(message, patterns), False
         if checked.positions is None or checked.decided < len(patterns):
-            return _asked_positions(message, patterns), False
+            return asked_positions(message, patterns), False
         return checked.positions, True
 
     # As subscribe.
@@ -1083,7 +790,7 @@ class Bayeux:
         session = self.registry.get(client_id)
         # After a handshake Faye sends waiting publishes again under the old id.
         if session is None and not self.registry.ended_lately(client_id):
-            raise UnknownClient(_shown_id(client_id))
+            raise UnknownClient(shown_id(client_id))
         if session is not None:
             session.touch(request.now)
         self.grammar.check_name(channel)
@@ -1106,11 +813,11 @@ class Bayeux:
             request.outcome.calls.append((self.services[channel], call, reply))
             request.outcome.replies.append(reply)
             return
-        kept = _forwarded(message)
+        kept = forwarded(message)
         ext = self._encoded(channel, kept) if kept else None
         number = message.get("id")
         # A client that got no answer publishes again under the same id; it is the same publication.
-        key = None if number is None else _key_of(client_id, number)
+        key = None if number is None else key_of(client_id, number)
         if self.registry.events is not None and session is not None:
             self.registry.events.tell("publish", session, channel)
         request.outcome.publishes.append((Draft(channel, data, key, ext=ext), reply))
@@ -1166,7 +873,7 @@ class Bayeux:
             raise NoClientId()
         session = self.registry.get(client_id)
         if session is None:
-            raise UnknownClient(_shown_id(client_id))
+            raise UnknownClient(shown_id(client_id))
         return session
 
     def _patterns(self, message: Message, request: Request) -> list[str]:
@@ -1230,7 +937,6 @@ class Bayeux:
 
 #: Fields of a reply that repeat what was asked.
 _ASKED = ("channel", "clientId", "id", "subscription")
-
 #: What is legal on the protocol's own channels; anything else under /meta/ is forbidden.
 _HANDLERS: dict[str, _Handler] = {
     HANDSHAKE: Bayeux._handshake,
@@ -1242,123 +948,5 @@ _HANDLERS: dict[str, _Handler] = {
 }
 
 
-def _shows_token(message: Message) -> bool:
-    ext = message.get("ext")
-    return isinstance(ext, dict) and "token" in ext
-
-
 def _known(request: Request) -> Verdicts | None:
     return None if request.renewal is None else request.renewal.known
-
-
-def _channel_of(message: object) -> object:
-    return message.get("channel") if isinstance(message, dict) else None
-
-
-def _echo_id(message: Message, reply: Message) -> None:
-    number = message.get("id")
-    if number is None:
-        return
-    whole = isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**63
-    if not whole and not (isinstance(number, str) and len(number) <= MAX_ID_CHARS and "\ufffd" not in number):
-        # Of broken text its sender would not know the echo.
-        raise InvalidId()
-    reply["id"] = number
-
-
-def _speaks_1(version: object) -> bool:
-    """Whether this names a Bayeux version at all; "2.0" clients may still accept ours."""
-    number = _number(version)
-    return number is not None and number >= 1.0
-
-
-def _accepts_1(minimum: object) -> bool:
-    number = _number(minimum)
-    return number is not None and number < 2.0
-
-
-def _number(version: object) -> float | None:
-    """A version as a number, None if it is none. Reading a megabyte of digits takes 10 ms."""
-    if not isinstance(version, str | int | float) or (isinstance(version, str) and len(version) > MAX_VERSION):
-        return None
-    try:
-        return float(version)
-    except ValueError:
-        return None
-
-
-def _brief(value: object) -> str:
-    """A value as an error may begin to repeat it. To write out a list of 40,000 for its beginning takes 10 ms."""
-    return type(value).__name__ if isinstance(value, list | dict) else str(value)
-
-
-def _asked_positions(message: Message, patterns: Sequence[str]) -> dict[str, Position | None]:
-    """Channels of this subscribe whose position is asked for, with the one to recover from.
-
-    A position that can't be read counts as one whose history is gone: the client must refetch,
-    and an error here would leave it without the subscription too.
-    """
-    ext = message.get("ext")
-    asked = ext.get("position") if isinstance(ext, dict) else None
-    if not isinstance(asked, dict):
-        return {}
-    found: dict[str, Position | None] = {}
-    for pattern in patterns:
-        if pattern in asked and not is_wild(pattern) and not is_service(pattern):
-            since = asked[pattern]
-            try:
-                found[pattern] = None if since is None else Position.parse(since)
-            except BadMessage:
-                found[pattern] = Position("unknown", 0)
-    return found
-
-
-def _asked_replays(message: Message, patterns: Sequence[str]) -> dict[str, int | Position]:
-    """Channels of this subscribe that a replay is asked for, as Salesforce's clients do. Raises BadMessage."""
-    ext = message.get("ext")
-    asked = ext.get("replay") if isinstance(ext, dict) else None
-    if not isinstance(asked, dict):
-        return {}
-    return {
-        pattern: parse_replay(asked[pattern])
-        for pattern in patterns
-        if pattern in asked and not is_wild(pattern) and not is_service(pattern)
-    }
-
-
-def _key_of(client_id: str, number: object) -> str:
-    """What a client's publication is known by for ten minutes. Of a long id its digest: 200,000 are remembered."""
-    text = str(number)
-    if len(text) > _SHORT_ID or not text.isascii():
-        text = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{client_id}:{text}"
-
-
-def _synchronised(asked: object, now: int) -> dict[str, Any] | None:
-    """CometD's answer to ext.timesync, None where it answers nothing: its client is right to 25 ms."""
-    if not isinstance(asked, dict):
-        return None
-    values = [asked.get(name, 0) for name in ("tc", "l", "o")]
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < 1e15 for each in values):
-        return None
-    sent, lag, offset = values
-    accuracy = round(sent + offset + lag - now)
-    if lag != 0 and abs(accuracy) < 25:
-        return None
-    return {"tc": sent, "ts": now, "p": 0, "a": accuracy}
-
-
-def _forwarded(message: Message) -> dict[str, object]:
-    ext = message.get("ext")
-    return {name: ext[name] for name in FORWARDED_EXT if name in ext} if isinstance(ext, dict) else {}
-
-
-def _subscription_echo(message: Message) -> object:
-    # aiocometd wants a string here, even on a refusal.
-    subscription = message.get("subscription")
-    return subscription if isinstance(subscription, str) and len(subscription) <= 255 else ""
-
-
-def _shown_id(client_id: object) -> str:
-    text = client_id if isinstance(client_id, str) else type(client_id).__name__
-    return "".join(char if char.isalnum() else "_" for char in text[:40])

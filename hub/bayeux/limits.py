@@ -1,0 +1,141 @@
+"""What one client may do, and what one address, in all realms of a process together."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from ..sessions.bucket import Bucket
+from ..sessions.registry import Registry
+
+#: The limits whose refusals are counted, by name in the metrics, and what is refused.
+LIMITS = {
+    "handshakes": "handshakes and listeners refused because their address had too many a second",
+    "sessions": "sessions refused because there were too many",
+    "publishes": "publishes of clients refused because they had too many a second",
+    "subscriptions": "subscriptions refused because a session or a message had too many",
+    "messages": "messages and items refused because there were too many in a request",
+    "large": "messages and bodies refused because they were too long",
+    "deep": "publications refused because they were nested too deeply",
+    "values": "bodies and batches refused because they had too many values",
+    "claims": "connections closed because too much waited for what they had sent before",
+    "channels": "channel names refused because they were too long or had too many segments",
+    "heads": "connections ended because a request's head was too long or did not come in time",
+    "bodies": "requests refused because the body did not come in time",
+    "connections": "connections refused because there were too many",
+    "unread": "connections ended because too much waited for their address, whose clients did not read",
+}
+
+#: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.
+MAX_ADDRESSES = 10_000
+
+#: A session may have one in so many of the bytes that are left for subscriptions, when those are scarce.
+SHARES = 64
+
+#: Allowances are saved up for so many seconds: a page that loads sends some at once.
+BURST_SECONDS = 2.0
+
+#: Time that is saved up by an address: all browsers of an office come back at once after a restart.
+HANDSHAKE_BURST_SECONDS = 10.0
+
+#: The same of channels with presence: a page that lists a thousand opens them at once.
+ROOM_BURST_SECONDS = 100.0
+
+#: Changes in channels with presence for each that may be opened: a page that is loaded again makes two in each.
+ROOM_CHANGES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may do. Times are seconds, sizes bytes, rates a second; a rate of 0 is no limit."""
+
+    timeout: float = 45.0
+    interval: float = 0.0
+    session_ttl: float = 30.0
+    message_bytes: int = 1024 * 1024
+    max_messages: int = 1000
+    max_values: int = 50_000
+    max_depth: int = 64
+    max_subscriptions: int = 1000
+    subscription_bytes: int = 0
+    max_sessions: int = 0
+    publish_rate: float = 0.0
+    address_publish_rate: float = 0.0
+    browser_polls: int = 0
+    handshake_rate: float = 0.0
+    presence_rate: float = 0.0
+    seen_rate: int = 0
+
+
+class Crowd:
+    """Who comes to a process, whichever realm it is for: its limits are the same for all realms together."""
+
+    def __init__(self) -> None:
+        self.registries: list[Registry] = []
+        self.addresses: OrderedDict[str, Bucket] = OrderedDict()
+        self.publishers: OrderedDict[str, Bucket] = OrderedDict()
+        self.openers: OrderedDict[str, Bucket] = OrderedDict()
+        self.tellers: OrderedDict[str, Bucket] = OrderedDict()
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are remembered."""
+        return sum(len(registry.sessions) for registry in self.registries)
+
+    def share(self, most: int) -> float:
+        """Bytes that one session's subscriptions may have. most: those of all sessions; 0 for no limit.
+
+        Until half of them are used there is no limit, then a part of what is left: who has many and long names leaves
+        room for those who have few.
+        """
+        if not most:
+            return math.inf
+        left = most
+        # Each subscription asks; `sum` of a generator takes four times as long.
+        for registry in self.registries:
+            left -= registry.subscribed
+        return math.inf if left > most // 2 else left // SHARES
+
+    def may_handshake(self, address: str, now: float, rate: float) -> bool:
+        """Whether this address has handshakes left. Its own machine's programs, and unknown ones, have."""
+        if not rate or not address:
+            return True
+        burst = rate * HANDSHAKE_BURST_SECONDS
+        return _of_address(self.addresses, address, now, burst).take(now, rate, burst)
+
+    def may_publish(self, address: str, now: float, rate: float) -> bool:
+        """Whether this address has publishes left. It begins with those of a tenth of a second, not with all that may
+        be saved up: each session has an allowance that is full, and a client may open many.
+        """
+        if not rate or not address:
+            return True
+        burst = max(1.0, rate * BURST_SECONDS)
+        first = max(1.0, rate / 10)
+        return _of_address(self.publishers, address, now, first).take(now, rate, burst)
+
+    def may_open_room(self, address: str, now: float, rate: float) -> bool:
+        """Whether this address may be the first in another channel that account is kept of."""
+        if not rate or not address:
+            return True
+        burst = rate * ROOM_BURST_SECONDS
+        return _of_address(self.openers, address, now, burst).take(now, rate, burst)
+
+    def may_change_room(self, address: str, now: float, rate: float) -> bool:
+        """Whether another change by this address in a channel that account is kept of may be told now."""
+        if not rate or not address:
+            return True
+        burst = rate * ROOM_BURST_SECONDS
+        return _of_address(self.tellers, address, now, burst).take(now, rate * ROOM_CHANGES, burst)
+
+
+def _of_address(buckets: OrderedDict[str, Bucket], address: str, now: float, first: float) -> Bucket:
+    """The allowance of an address. first: what that of a new one has."""
+    bucket = buckets.get(address)
+    if bucket is None:
+        bucket = buckets[address] = Bucket(now, first)
+        if len(buckets) > MAX_ADDRESSES:
+            buckets.popitem(last=False)
+    else:
+        buckets.move_to_end(address)
+    return bucket

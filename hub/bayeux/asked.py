@@ -6,10 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import (
-    BadMessage,
-    InvalidId,
-)
+from ..errors import BadMessage, InvalidId
 from ..protocol.channels import is_service, is_wild
 from ..protocol.messages import Message
 from ..protocol.publications import Position
@@ -18,45 +15,53 @@ from ..protocol.replay import parse_replay
 #: Longest message id that is echoed; Faye's are 1 to 8 characters, CometD's are counters.
 MAX_ID_CHARS = 128
 
+#: Longest id that is remembered as it is; of longer ones the digest is.
 _SHORT_ID = 40
+
+#: Longest text that is read as a version.
 MAX_VERSION = 20
+
 #: Parts of a publisher's `ext` that subscribers may see. Everything else (tokens, passwords) stays here.
 FORWARDED_EXT = ("binary",)
 
 
 def shows_token(message: Message) -> bool:
+    """Whether there is a token in its ext."""
     ext = message.get("ext")
     return isinstance(ext, dict) and "token" in ext
 
 
 def channel_of(message: object) -> object:
+    """What stands where the channel should; None for a message that is not an object."""
     return message.get("channel") if isinstance(message, dict) else None
 
 
 def echo_id(message: Message, reply: Message) -> None:
+    """Repeat the message's id in the reply; raises InvalidId."""
     number = message.get("id")
     if number is None:
         return
     whole = isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**63
     if not whole and not (isinstance(number, str) and len(number) <= MAX_ID_CHARS and "\ufffd" not in number):
-        # Of broken text its sender would not know the echo.
+        # The sender of broken text would not recognise the echo.
         raise InvalidId()
     reply["id"] = number
 
 
 def speaks_1(version: object) -> bool:
-    """Whether this names a Bayeux version at all; "2.0" clients may still accept ours."""
+    """Whether this is a Bayeux version of 1 or later; a "2.0" client may accept ours too (`accepts_1`)."""
     number = _number(version)
     return number is not None and number >= 1.0
 
 
 def accepts_1(minimum: object) -> bool:
+    """Whether a client with this `minimumVersion` can talk Bayeux 1."""
     number = _number(minimum)
     return number is not None and number < 2.0
 
 
 def _number(version: object) -> float | None:
-    """A version as a number, None if it is none. Reading a megabyte of digits takes 10 ms."""
+    """A version as a number, or None. Long text is not read: a megabyte of digits takes 10 ms."""
     if not isinstance(version, str | int | float) or (isinstance(version, str) and len(version) > MAX_VERSION):
         return None
     try:
@@ -66,15 +71,15 @@ def _number(version: object) -> float | None:
 
 
 def brief(value: object) -> str:
-    """A value as an error may begin to repeat it. To write out a list of 40,000 for its beginning takes 10 ms."""
+    """A value for an error text; only its type for a list or an object. Printing a list of 40,000 takes 10 ms."""
     return type(value).__name__ if isinstance(value, list | dict) else str(value)
 
 
 def asked_positions(message: Message, patterns: Sequence[str]) -> dict[str, Position | None]:
-    """Channels of this subscribe whose position is asked for, with the one to recover from.
+    """The channels of a subscribe whose position is asked for, each with the position to recover from, or None.
 
-    A position that can't be read counts as one whose history is gone: the client must refetch,
-    and an error here would leave it without the subscription too.
+    A position that can't be read counts as one whose history is gone, so the client refetches. An error would cost it
+    the subscription too.
     """
     ext = message.get("ext")
     asked = ext.get("position") if isinstance(ext, dict) else None
@@ -92,7 +97,7 @@ def asked_positions(message: Message, patterns: Sequence[str]) -> dict[str, Posi
 
 
 def asked_replays(message: Message, patterns: Sequence[str]) -> dict[str, int | Position]:
-    """Channels of this subscribe that a replay is asked for, as Salesforce's clients do. Raises BadMessage."""
+    """The channels of a subscribe that ask for a replay, as Salesforce's clients do. Raises BadMessage."""
     ext = message.get("ext")
     asked = ext.get("replay") if isinstance(ext, dict) else None
     if not isinstance(asked, dict):
@@ -105,7 +110,7 @@ def asked_replays(message: Message, patterns: Sequence[str]) -> dict[str, int | 
 
 
 def key_of(client_id: str, number: object) -> str:
-    """What a client's publication is known by for ten minutes. Of a long id its digest: 200,000 are remembered."""
+    """The idempotency key of a client's publish, from its message id. A long id is hashed: 200,000 keys are kept."""
     text = str(number)
     if len(text) > _SHORT_ID or not text.isascii():
         text = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -113,7 +118,7 @@ def key_of(client_id: str, number: object) -> str:
 
 
 def synchronised(asked: object, now: int) -> dict[str, Any] | None:
-    """CometD's answer to ext.timesync, None where it answers nothing: its client is right to 25 ms."""
+    """CometD's answer to ext.timesync; None where CometD sends none, as the client's clock is right to 25 ms."""
     if not isinstance(asked, dict):
         return None
     values = [asked.get(name, 0) for name in ("tc", "l", "o")]
@@ -127,16 +132,19 @@ def synchronised(asked: object, now: int) -> dict[str, Any] | None:
 
 
 def forwarded(message: Message) -> dict[str, object]:
+    """The parts of a publish's ext that its subscribers may see."""
     ext = message.get("ext")
     return {name: ext[name] for name in FORWARDED_EXT if name in ext} if isinstance(ext, dict) else {}
 
 
 def subscription_echo(message: Message) -> object:
+    """The `subscription` of a reply to a refused subscribe or unsubscribe."""
     # aiocometd wants a string here, even on a refusal.
     subscription = message.get("subscription")
     return subscription if isinstance(subscription, str) and len(subscription) <= 255 else ""
 
 
 def shown_id(client_id: object) -> str:
+    """A clientId as an error may repeat it: short, and safe in the error's `code:args:text` form."""
     text = client_id if isinstance(client_id, str) else type(client_id).__name__
     return "".join(char if char.isalnum() else "_" for char in text[:40])

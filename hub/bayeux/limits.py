@@ -27,22 +27,22 @@ LIMITS = {
     "unread": "connections ended because too much waited for their address, whose clients did not read",
 }
 
-#: Addresses whose handshakes are counted; beyond that the one that was quiet longest starts anew.
+#: Addresses whose rates are counted; beyond that the one that was quiet longest is forgotten.
 MAX_ADDRESSES = 10_000
 
-#: A session may have one in so many of the bytes that are left for subscriptions, when those are scarce.
+#: When bytes for subscriptions run short, one session may use 1/SHARES of those that are left.
 SHARES = 64
 
-#: Allowances are saved up for so many seconds: a page that loads sends some at once.
+#: Seconds of an unused publish rate that are saved up: a page that loads sends several messages at once.
 BURST_SECONDS = 2.0
 
-#: Time that is saved up by an address: all browsers of an office come back at once after a restart.
+#: The same for an address's handshakes: all browsers of an office come back at once after a restart.
 HANDSHAKE_BURST_SECONDS = 10.0
 
-#: The same of channels with presence: a page that lists a thousand opens them at once.
+#: The same for opening channels with presence: a page that lists a thousand of them opens them at once.
 ROOM_BURST_SECONDS = 100.0
 
-#: Changes in channels with presence for each that may be opened: a page that is loaded again makes two in each.
+#: Joins and leaves allowed for each channel with presence that may be opened; a page reload makes two in each.
 ROOM_CHANGES = 10
 
 
@@ -69,7 +69,12 @@ class Limits:
 
 
 class Crowd:
-    """Who comes to a process, whichever realm it is for: its limits are the same for all realms together."""
+    """Limits for a process as a whole, all realms together: of its sessions, and of each address.
+
+    registries: those of all realms. addresses, publishers, openers, tellers: the allowances of addresses for
+    handshakes, publishes, opening channels with presence, and changes in them; the address heard from longest ago comes
+    first.
+    """
 
     def __init__(self) -> None:
         self.registries: list[Registry] = []
@@ -84,29 +89,31 @@ class Crowd:
         return sum(len(registry.sessions) for registry in self.registries)
 
     def share(self, most: int) -> float:
-        """Bytes that one session's subscriptions may have. most: those of all sessions; 0 for no limit.
+        """Bytes that one session's subscriptions may take. most: what those of all sessions may; 0 is no limit.
 
-        Until half of them are used there is no limit, then a part of what is left: who has many and long names leaves
-        room for those who have few.
+        There is no limit while less than half is used. After that a session may take a part of what is left, so one
+        with many or long names leaves room for the others.
         """
         if not most:
             return math.inf
         left = most
-        # Each subscription asks; `sum` of a generator takes four times as long.
+        # Runs for each subscription; `sum` over a generator takes four times as long.
         for registry in self.registries:
             left -= registry.subscribed
         return math.inf if left > most // 2 else left // SHARES
 
     def may_handshake(self, address: str, now: float, rate: float) -> bool:
-        """Whether this address has handshakes left. Its own machine's programs, and unknown ones, have."""
+        """Whether this address has handshakes left. An empty address (loopback, or unknown) is not limited."""
         if not rate or not address:
             return True
         burst = rate * HANDSHAKE_BURST_SECONDS
         return _of_address(self.addresses, address, now, burst).take(now, rate, burst)
 
     def may_publish(self, address: str, now: float, rate: float) -> bool:
-        """Whether this address has publishes left. It begins with those of a tenth of a second, not with all that may
-        be saved up: each session has an allowance that is full, and a client may open many.
+        """Whether this address has publishes left.
+
+        A new address starts with a tenth of a second's worth, not with all that can be saved up: each new session
+        starts with a full allowance of its own, and a client may open many sessions.
         """
         if not rate or not address:
             return True
@@ -115,14 +122,14 @@ class Crowd:
         return _of_address(self.publishers, address, now, first).take(now, rate, burst)
 
     def may_open_room(self, address: str, now: float, rate: float) -> bool:
-        """Whether this address may be the first in another channel that account is kept of."""
+        """Whether this address may open another channel with presence, one that nobody is in yet."""
         if not rate or not address:
             return True
         burst = rate * ROOM_BURST_SECONDS
         return _of_address(self.openers, address, now, burst).take(now, rate, burst)
 
     def may_change_room(self, address: str, now: float, rate: float) -> bool:
-        """Whether another change by this address in a channel that account is kept of may be told now."""
+        """Whether another join or leave by this address in a channel with presence may be reported now."""
         if not rate or not address:
             return True
         burst = rate * ROOM_BURST_SECONDS
@@ -130,7 +137,7 @@ class Crowd:
 
 
 def _of_address(buckets: OrderedDict[str, Bucket], address: str, now: float, first: float) -> Bucket:
-    """The allowance of an address. first: what that of a new one has."""
+    """The allowance of an address. first: how much a new address starts with."""
     bucket = buckets.get(address)
     if bucket is None:
         bucket = buckets[address] = Bucket(now, first)

@@ -19,10 +19,10 @@ from ..tentative import Flip
 
 
 class Recovery(NamedTuple):
-    """A subscription that asked where its channel is, and perhaps what came after a position.
+    """A subscribe that asked for its channel's position, and perhaps for what came after an earlier one.
 
-    The node reads the history, delivers it, and completes `reply`'s ext. replay: as Salesforce's
-    clients ask (`protocol.replay`).
+    The node reads the history, delivers it, and completes `reply`'s ext. since: the position to recover from, None if
+    only the current one is asked for. replay: the same as Salesforce's clients ask for it (`protocol.replay`).
     """
 
     session: Session
@@ -34,7 +34,7 @@ class Recovery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a client sent to a service channel. who: the visitor and the token's grant."""
+    """A message that a client sent to a service channel. who: the visitor, and what the client's token grants."""
 
     channel: str
     data: object
@@ -42,8 +42,8 @@ class Call:
     who: Who
 
 
-#: Answers calls of a service channel: what it returns is sent to the caller, None sends nothing. A
-#: ProtocolError it raises is the reply's error.
+#: Answers calls of a service channel. What it returns is sent to the caller; None sends nothing. A ProtocolError that
+#: it raises becomes the reply's error.
 Service = Callable[[Call], Awaitable[object]]
 #: Sees every message of a client before the rules do. It may change the message, or refuse it by raising a
 #: ProtocolError; it must not wait.
@@ -56,9 +56,9 @@ Outgoing = Callable[[Message, Who], None]
 
 @dataclass(slots=True)
 class Change:
-    """What a message changed in a session that its record must have before the reply goes out.
+    """A change of a session that must be saved in the broker, in the session's record, before the reply goes out.
 
-    flips: subscriptions. opened: whether it is a new session.
+    flips: subscriptions made or ended. opened: whether the session is new.
     """
 
     session: Session
@@ -68,17 +68,20 @@ class Change:
 
 
 class Outcome:
-    """What is left to do after the rules were applied, in this order.
+    """What is left to do after the rules were applied.
 
-    publishes: drafts with the replies that must say whether they were accepted. recoveries:
-    histories to read. replies: answers, in the order of the messages. hold: a connect of this
-    request to answer later (`Bayeux.answer` makes its reply; it is not among `replies`). resumed: the
-    session whose queue goes out with this answer. released: older connects to answer now. replaced: links that lost
-    their sessions to this one. ended: sessions that are no more, with the reason. opened: a new session.
-    granted: sessions that showed a token. calls: services to ask, with the replies to complete.
-    changed: what must be kept before the replies go out. close: the client
-    said goodbye; the connection can end after the replies. senders: who gets a reply, by its `id()`, if an
-    extension wants to know.
+    publishes: drafts to publish, each with the reply that must say whether it was accepted.
+    calls: services to ask, each with the reply to complete.
+    recoveries: histories to read.
+    changed: what must be saved before the replies go out.
+    replies: the answers, in the order of the messages.
+    hold: a connect of this request to answer later. `Bayeux.answer` makes its reply, which is not in `replies`.
+    resumed: the session whose queue goes out with this answer.
+    released: older held connects to answer now.
+    replaced: links whose session has moved to this one.
+    opened: a new session. ended: sessions that have ended, with the reason. granted: sessions that showed a token.
+    close: the client said goodbye; the connection may end after the replies.
+    senders: who gets each reply, by the reply's `id()`; filled only if an extension wants to know.
     """
 
     __slots__ = (
@@ -117,12 +120,15 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Checked:
-    """What is known of a message's long list of patterns before it is taken: nothing has been changed for it yet.
+    """How far the check of a message with a long list of patterns has got; it changes nothing else yet.
 
-    asked: the list, as it was. looked: how many of it were looked at. names: those, each once when all were.
-    refused: what is wrong with the next one. who: for whom the rules were asked, None before they were. decided: how
-    many of them are allowed. forbidden: why the next one is not. positions: of the allowed ones those whose position is
-    asked for, and may be, with the one to recover from; None where `step` must look itself.
+    First each pattern's form is checked, then whether the client may subscribe to it.
+
+    asked: the list as it came. looked: how many patterns of it were checked for their form. names: those patterns;
+    duplicates are dropped when all were checked. refused: what is wrong with the next one. who: whose rights are being
+    checked, None before that begins. decided: how many patterns are allowed. forbidden: why the next one is not.
+    positions: allowed channels whose position is asked for and may be, each with the position to recover from; None
+    where `step` must find that out.
     """
 
     asked: tuple[object, ...]
@@ -136,7 +142,7 @@ class Checked:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the list has been looked at."""
+        """Whether the whole list was checked for its form."""
         return self.looked == len(self.asked)
 
 
@@ -144,9 +150,10 @@ class Checked:
 class Request:
     """One batch on its way through the rules: `Bayeux.step` takes its messages one by one.
 
-    handshake: the first of a batch, beside which nothing else is taken. taken: messages that have been. patterns: that
-    were asked for so far. checked, renewal: of the next message. began: when it came to the worker that it reached, if
-    that was before now.
+    handshake: the batch's first handshake; if there is one, no other message is processed. taken: how many messages
+    were processed. patterns: how many those asked for. tries: how often the batch was routed anew. checked,
+    renewal: checks of the next message that are under way. began: when the batch reached the worker that first had it,
+    if that was before `now`.
     """
 
     messages: Sequence[object]
@@ -165,5 +172,5 @@ class Request:
 
     @property
     def alone(self) -> bool:
-        """Whether it has one message."""
+        """Whether it is the batch's only message."""
         return len(self.messages) == 1

@@ -68,34 +68,36 @@ from .names import (
 from .outcome import Call, Change, Checked, Incoming, Outcome, Outgoing, Recovery, Request, Service
 
 logger = logging.getLogger(__package__)
-#: Types of connection in a handshake that are looked at, clients know six; and characters of a version.
+
+#: How many types of connection of a handshake are looked at; clients know six.
 MAX_OFFERED = 50
 
 #: Milliseconds a client that lost its held connect to a newer one waits before the next; without a
 #: pause two pages that share a session would take the connect from each other in a loop.
 SUPERSEDED_INTERVAL = 2000
 
-#: Milliseconds after which a client may shake hands again that was refused for there being too many.
+#: Milliseconds after which a client that was refused because there were too many may handshake again.
 BUSY_INTERVAL = 5000
 
-#: Milliseconds after which a client connects again whose session could not be asked for.
+#: Milliseconds after which a client connects again whose session could not be looked up.
 UNAVAILABLE_INTERVAL = 2000
 
-#: Milliseconds between the polls of a browser that may not hold another one; CometD's own number.
+#: Milliseconds between the polls of a page whose browser may hold no more of them; CometD's own number.
 MULTIPLE_INTERVAL = 2000
 
-#: Browsers whose held polls are known; beyond that the one that polled longest ago is forgotten.
+#: Browsers whose held polls are counted; beyond that the one that polled longest ago is forgotten.
 MAX_BROWSERS = 10_000
 
-#: Patterns of a message that are looked at in one go, by `Bayeux.check` in steps of so many: 1.5 µs each, or in smaller
-#: ones where each takes longer (`Access.piece`). And those of one message above which they are not remembered.
+#: How many patterns of a message `Bayeux.check` checks at a time: they take 1.5 µs each, and fewer are checked at a
+#: time where each takes longer (`Access.piece`). Of messages with more patterns than this the decisions are not
+#: remembered.
 FEW_PATTERNS = 100
 
-#: Names about which the rules are asked in one go whatever rules and claims there are.
+#: How many names may be checked against the access rules in one go, whatever the rules and claims are.
 FEW_GRANTED = 10
 
-#: Messages of a request that are answered one by one, as a multiple of how many it may have; a client that
-#: sends more than that is told so once.
+#: A request with more messages than it may have gets an error for each, up to so many times the limit; for the rest
+#: there is one error.
 ANSWERED = 2
 
 _Handler = Callable[["Bayeux", Message, Message, Request], None]
@@ -104,9 +106,11 @@ _Handler = Callable[["Bayeux", Message, Message, Request], None]
 class Bayeux:
     """The protocol's rules over one registry.
 
-    new_id: makes a clientId of at least 128 random bits in letters and digits. wall: seconds since
-    1970, for tokens and for clients that set their clock by ours. services: by channel. types: of connection,
-    as handshakes announce them. crowd: shared by the rules of one process.
+    new_id: makes a clientId of at least 128 random bits, in letters and digits. wall: gives the seconds since 1970, for
+    tokens and for clients that set their clock by ours. types: the types of connection that handshakes announce. crowd:
+    limits that all realms of a process share.
+
+    services: handlers of service channels, by channel. incoming, outgoing: extensions, in the order they are called.
     """
 
     def __init__(
@@ -124,15 +128,15 @@ class Bayeux:
     ) -> None:
         self.registry = registry
         self.types = tuple(types)
-        # Sessions that held a poll when a browser was looked at last, by the browser.
+        # By browser: its sessions that held a poll when it was last looked at.
         self._browsers: OrderedDict[str, set[str]] = OrderedDict()
         self.crowd = crowd or Crowd()
         self.crowd.registries.append(registry)
         self.dialect = dialect
         self.wall = wall
-        #: Publications that may wait for a session, and their bytes; the node's.
+        #: How many publications may wait for a session, and how many bytes; set by the node.
         self.queue_bounds = (1000, 1024 * 1024)
-        #: Changes whose records are not saved yet; None where none are kept.
+        #: Subscriptions that are not saved in the broker yet; None where sessions are not saved.
         self.tentative: Tentative | None = None
         self.services: dict[str, Service] = {}
         self.incoming: list[Incoming] = []
@@ -147,16 +151,16 @@ class Bayeux:
         registry.access = self.access
         self._new_id = new_id
         timeout, interval = round(self.limits.timeout * 1000), round(self.limits.interval * 1000)
-        # CometD's client replaces its advice by what a reply carries, Faye's merges: so always all of it.
+        # CometD's client replaces its advice by that of a reply, Faye's merges them: so always send all fields.
         self.retry = {"reconnect": "retry", "interval": interval, "timeout": timeout}
         self.rehandshake = {"reconnect": "handshake", "interval": interval, "timeout": timeout}
         self.give_up = {"reconnect": "none", "interval": interval, "timeout": timeout}
-        #: What handshakes tell: clients of Salesforce look for this before they ask for a replay, and ours for how many
-        #: publications it is to say of that it has got one.
+        #: The ext of handshake replies. `replay`: Salesforce's clients look for it before they ask for a replay.
+        #: `seen`: our client confirms one publication in so many.
         self.ext: dict[str, Any] = {"replay": True}
         if self.limits.seen_rate:
             self.ext["seen"] = self.limits.seen_rate
-        #: What clients say that they have got.
+        #: Publications that clients have confirmed.
         self.seen = Seen(registry.recent)
         # An EventSource carries the deliveries, so its connects are only signs of life.
         self.stream = {"reconnect": "retry", "interval": timeout, "timeout": 0}
@@ -166,8 +170,8 @@ class Bayeux:
     ) -> Outcome:
         """Apply the rules to one batch that arrived by `transport`.
 
-        to: where answers go. link: the WebSocket it came through, if any. Raises nothing: every message gets its
-        own reply, and one that is refused has changed nothing.
+        to: where answers go. link: the WebSocket it came through, if any. Raises nothing: every message gets its own
+        reply, and a refused message has changed nothing.
         """
         request = self.begin(messages, now, transport, to, link)
         while self.step(request):
@@ -177,7 +181,7 @@ class Bayeux:
     def begin(
         self, messages: Sequence[object], now: float, transport: str, to: Answers, link: Link | None = None
     ) -> Request:
-        """As `receive`, for a batch whose messages are taken by `step`, for as long as the caller has time."""
+        """As `receive`, but process nothing yet: the caller calls `step` for as long as it has time."""
         request = Request(messages, transport, to, link, now, Outcome())
         # A lone message is most of the traffic; only a batch can have something beside a handshake.
         if len(messages) > 1:
@@ -192,7 +196,7 @@ class Bayeux:
             return False
         message = request.messages[number]
         request.taken += 1
-        # What is no message has no sender that waits for an answer.
+        # Nobody waits for a reply to a value that is not an object.
         if number >= most * ANSWERED or (number >= most and not isinstance(message, dict)):
             rest = TooMany(text="Too many messages in one request", limit="messages")
             self.count(rest)
@@ -203,7 +207,7 @@ class Bayeux:
             outcome.replies.append({"successful": False, "error": self._no_message})
             return True
         channel = message.get("channel")
-        # A name too long to be one is not repeated whole.
+        # A name that is too long to be valid is cut.
         shown = channel[:MAX_CHARS] if isinstance(channel, str) else None
         reply: Message = {"channel": shown, "successful": True}
         sender = self.registry.get(message.get("clientId")) if self.outgoing else None
@@ -227,7 +231,7 @@ class Bayeux:
         return True
 
     def is_long(self, message: object) -> bool:
-        """Whether a message is about so much that `check` should look at it first, again and again."""
+        """Whether a message asks for so much that `check` should be called for it before `step`, until it is done."""
         if not isinstance(message, dict) or message.get("channel") != SUBSCRIBE:
             return False
         return self._asks_much(message) or self._renews_much(message)
@@ -251,10 +255,10 @@ class Bayeux:
         return len(session.patterns) + len(session.queue or ()) + unacked > FEW_GRANTED
 
     def check(self, request: Request) -> bool:
-        """Look at some of what the next message is about, if that is much; whether there is more to look at.
+        """If the next message is long, check a part of it ahead of `step`. True if there is more to check.
 
-        Then `step` has less to do at once, and does the same: what was found counts if the message and whom it is from
-        are as they were. Changes nothing, raises nothing.
+        `step` then has less to do at once, and does the same as without: it uses what was found only if the message and
+        its sender are still the same. Changes no state, raises nothing.
         """
         number = request.taken
         if number >= min(len(request.messages), self.limits.max_messages):
@@ -282,7 +286,7 @@ class Bayeux:
             return None
 
     def _begin_check(self, message: Message, patterns: int) -> Checked | None:
-        # Nor what will be refused without a look at it.
+        # What will be refused anyway, without looking into it, needs no check either.
         if (
             not self._asks_much(message)
             or self.registry.peek(message.get("clientId")) is None
@@ -292,7 +296,7 @@ class Bayeux:
         return Checked(tuple(message["subscription"]))
 
     def _check_some(self, checked: Checked, request: Request) -> bool:
-        """The next FEW_PATTERNS, or fewer: first whether they are patterns, then whether they are allowed."""
+        """Check up to FEW_PATTERNS more: first the form of all patterns, then whether they are allowed."""
         return self._check_allowances(checked, request) if checked.whole else self._check_grammar(checked)
 
     def _check_grammar(self, checked: Checked) -> bool:
@@ -338,7 +342,7 @@ class Bayeux:
         return self.access.decide_once("history", channel, who).allowed
 
     def too_large(self, messages: Sequence[object]) -> list[Message]:
-        """The replies to a batch that is too long as a whole, one a message: Faye repeats what gets none."""
+        """The replies to a batch that is too long as a whole: one for each message, as Faye repeats what gets none."""
         replies: list[Message] = []
         for message in messages[: self.limits.max_messages]:
             error = TooLarge()
@@ -353,7 +357,7 @@ class Bayeux:
         return replies
 
     def unavailable(self, messages: Sequence[object]) -> list[Message]:
-        """The replies to a batch whose session can't be asked for now, one a message. Nothing was changed by it."""
+        """The replies to a batch whose session can't be looked up now, one for each message. Nothing was changed."""
         replies: list[Message] = []
         for message in messages[: self.limits.max_messages]:
             reply: Message = {"successful": False, "error": wire(Unavailable(), self.dialect)}
@@ -367,14 +371,14 @@ class Bayeux:
         return replies
 
     def refuse_for_now(self, reply: Message) -> None:
-        """Make a reply say that nothing was done, and that it can be tried again."""
+        """Turn a reply into one that says: nothing was done, try again."""
         asked = dict(reply)
         reply.clear()
         reply.update({name: asked[name] for name in ("channel", "id") if name in asked})
         self._refuse(asked, reply, Unavailable())
 
     def count(self, error: ProtocolError) -> None:
-        """Count a refusal that is a limit's."""
+        """Count this refusal, if a limit was the reason."""
         if error.limit is not None:
             self.limited[error.limit] += 1
 
@@ -390,16 +394,16 @@ class Bayeux:
             raise TooMany(text="Too many sessions", limit="sessions")
 
     def unknown(self, client_id: str) -> Message:
-        """What a client is told that comes back to a session which is none of ours: shake hands again."""
+        """The reply to a client that comes back to a session we don't know: handshake again."""
         error = wire(UnknownClient(shown_id(client_id)), self.dialect)
         return {"channel": CONNECT, "successful": False, "error": error, "advice": self.rehandshake}
 
     def new_session(self, now: float, visitor: str | None, address: str = "") -> Session:
-        """A session with an id of its own, not remembered yet."""
+        """A session with a new id, not in the registry yet."""
         return Session(self._new_id(), now, visitor, 0.0 if visitor is None else self.wall(), address)
 
     def check_room(self, session: Session, patterns: Collection[str]) -> list[str]:
-        """The patterns that are new to a session; raises ForbiddenChannel if it would have too many with them."""
+        """The patterns that a session does not have yet; raises ForbiddenChannel if they would be too many."""
         new = self.registry.news(session, patterns)
         if len(session.patterns) + len(new) > self.limits.max_subscriptions:
             raise ForbiddenChannel(new[0], text="Too many subscriptions", limit="subscriptions")
@@ -409,7 +413,7 @@ class Bayeux:
         return new
 
     def _pass_in(self, message: Message) -> None:
-        """Let code of the site look at a message, change it, or refuse it."""
+        """Let extensions see a message, change it, or refuse it."""
         session = self.registry.get(message.get("clientId"))
         who = Who() if session is None else session.who
         for extension in self.incoming:
@@ -422,11 +426,11 @@ class Bayeux:
                 raise Failed() from error
 
     def encode(self, reply: Message, who: Who) -> bytes:
-        """A reply as it is sent, after code of the site has seen it."""
+        """A reply's bytes, after extensions have seen it."""
         if not self.outgoing:
             return dumps(reply)
         if "advice" in reply:
-            # The advice is one object for all.
+            # All replies share one advice object.
             reply["advice"] = dict(reply["advice"])
         asked: Message = {name: value for name, value in reply.items() if name in _ASKED}
         error: ProtocolError = Failed()
@@ -445,7 +449,7 @@ class Bayeux:
         self._refuse(asked, refusal, error)
         session = self.registry.get(asked.get("clientId"))
         if asked.get("channel") == HANDSHAKE and session is not None:
-            # The client never learns of it.
+            # The client never learns this session's id.
             self.registry.end(session)
         return dumps(refusal)
 
@@ -472,7 +476,7 @@ class Bayeux:
         reply["error"] = wire(error, self.dialect)
         channel = message.get("channel")
         if channel == HANDSHAKE:
-            # Faye's client loops without pause on "handshake" here (its issue 542). Being too many passes.
+            # Faye's client loops without pause on "handshake" here (its issue 542). "Too many" is temporary: retry.
             busy = isinstance(error, TooMany | Unavailable)
             reply["advice"] = {**self.retry, "interval": BUSY_INTERVAL} if busy else self.give_up
         elif channel == CONNECT:
@@ -503,7 +507,7 @@ class Bayeux:
             raise NoCommonTransport(",".join(brief(name)[:40] for name in offered[:5]))
         peer = request.to.peer
         self.check_opening(peer.address, request.now)
-        # Whatever clientId the client sent, it gets a new one: state is never built from a client's word.
+        # Whatever clientId the client sent, it gets a new one: a client never chooses its id.
         session = self.new_session(request.now, peer.visitor, peer.address)
         self._take_grant(session, self._shown_grant(session, message, request), request)
         reply["ext"] = self.ext.copy()
@@ -528,12 +532,11 @@ class Bayeux:
         session.touch(request.now)
         http = request.link is None
         began = request.now if request.began is None else request.began
-        # Beside a stream it is a sign of life that takes nothing; two of them overtake each other.
+        # Beside an event stream a connect is only a sign of life; those may overtake each other.
         polls = http and kind != EVENTSOURCE
         if polls and session.is_older(began, reply.get("id")):
-            # It was on its way for longer than a newer one: through a worker that stood still, or from one that is
-            # no more. Taken for the newest, it would say that what was answered last has arrived, and carry what
-            # comes next to a client that has hung up.
+            # A newer connect has overtaken it: it came through a worker that stood still, or that is gone. Treated as
+            # the newest, it would confirm the last answer, and take what comes next to a client that has hung up.
             reply.update(clientId=session.id, advice={**self.retry, "interval": SUPERSEDED_INTERVAL})
             reply.update(successful=False, error=wire(Superseded(), self.dialect))
             request.outcome.replies.append(reply)
@@ -552,7 +555,7 @@ class Bayeux:
             or timeout == 0
             or kind == EVENTSOURCE
             or (http and not request.alone)
-            # A batch may speak for several sessions. One of them is held: what is held has a time when it is answered.
+            # A batch may hold connects of several sessions, but only one of them can be held.
             or (request.outcome.hold is not None and request.outcome.hold.session is not session)
             or session.lost
             or (session.has_ready and (http or session.ack is not None))
@@ -593,7 +596,7 @@ class Bayeux:
         return crowded
 
     def answer(self, hold: Hold) -> Message:
-        """The reply to a connect that was held."""
+        """The reply to a held connect."""
         reply: Message = {
             "channel": CONNECT,
             "successful": hold.error is None,
@@ -609,7 +612,7 @@ class Bayeux:
         return reply
 
     def _synchronise(self, asked: object, reply: Message, request: Request) -> None:
-        """CometD's timesync: when this arrived, and how long it was here (`p`, ms)."""
+        """CometD's timesync: when the message arrived, and for how long it was held here (`p`, ms)."""
         sync = synchronised(asked, self._milliseconds())
         if sync is None:
             return
@@ -675,7 +678,10 @@ class Bayeux:
             raise UnknownClient(shown_id(session.id))
 
     def _take_over(self, session: Session, message: Message, request: Request, kind: str) -> None:
-        """Make the connection of this connect the session's only one. Raises UnknownClient if it can't go on."""
+        """Make the connection that a connect came by the session's only one.
+
+        Raises UnknownClient if the session can't go on there.
+        """
         held = session.end_hold()
         if held is not None and not (held.id == message.get("id") and held.to is request.to):
             # (On one WebSocket a repeated id is the same connect and gets one answer.) Never a plain
@@ -684,8 +690,8 @@ class Bayeux:
             held.advice = {**self.retry, "interval": SUPERSEDED_INTERVAL}
             request.outcome.released.append(held)
         if request.link is None and (kind == EVENTSOURCE or (session.link is not None and not session.connected)):
-            # The stream is its link, and this only a sign of life: under another name if it is the first, which
-            # Faye sends before it knows that its stream has opened.
+            # The stream is its link, and this connect only a sign of life. Faye sends the first one with another
+            # connectionType, before it knows that its stream has opened.
             return
         if session.link is not request.link or request.link is None:
             replaced = session.depart()
@@ -728,7 +734,8 @@ class Bayeux:
             if not self.access.may_recover(channel, who):
                 raise ForbiddenChannel(channel, text="Forbidden channel - no history")
         new = self.check_room(session, patterns)
-        # Not before: the record of a refused message's session is not saved, and who took it over would have the older.
+        # Only now: after a refused message the session is not saved, and a worker that takes it over would have the
+        # older grant.
         self._take_grant(session, grant, request)
         session.touch(request.now)
         # A service channel has no subscribers, but CometD clients subscribe to be tidy.
@@ -739,7 +746,7 @@ class Bayeux:
         reply["subscription"] = message["subscription"]
         if asked or replays:
             reply["ext"] = {"position": {}, "recovered": {}}
-            # Who only asks for a replay keeps no positions, so it must be told of a loss in another way.
+            # A client that asks only for a replay keeps no positions; it is told of lost publications another way.
             if asked:
                 session.track()
             for channel, since in asked.items():
@@ -754,9 +761,9 @@ class Bayeux:
     def _positions(
         self, message: Message, patterns: list[str], who: Who, request: Request
     ) -> tuple[dict[str, Position | None], bool]:
-        """As `asked_positions`; and whether it is known that they all may be asked for."""
+        """As `asked_positions`; and whether `check` has found already that the client may ask for all of them."""
         checked = request.checked
-        # Code of the site may have changed what is asked since it was looked at.
+        # An extension may have changed the message since it was checked.
         if checked is None or self.incoming or checked.names is not patterns or checked.who != who:
             return asked_positions(message, patterns), False
         if checked.positions is None or checked.decided < len(patterns):
@@ -777,18 +784,18 @@ class Bayeux:
     def _change(
         self, request: Request, session: Session, reply: Message, asked: list[str], changed: list[str], *, on: bool
     ) -> None:
-        """Note a change of subscriptions; the node says what became of it, if it keeps records of sessions."""
+        """Note a change of subscriptions, for the node to save it; undone if that fails (`Tentative`)."""
         flips = [] if self.tentative is None else self.tentative.begin(session, asked, changed, on=on)
         request.outcome.changed.append(Change(session, reply, flips))
 
-    # MUST: channel, data. MAY: clientId, id, ext. What else a publisher sends goes nowhere: Faye forwards
-    # `advice`, and one publish with {"reconnect": "none"} silences its every long-polling subscriber.
+    # MUST: channel, data. MAY: clientId, id, ext. All other fields are dropped: Faye forwards `advice`, and there one
+    # publish with {"reconnect": "none"} silences all long-polling subscribers.
     def _publish(self, channel: str, message: Message, reply: Message, request: Request) -> None:
         client_id = message.get("clientId")
         if client_id is None:
             raise NoClientId()
         session = self.registry.get(client_id)
-        # After a handshake Faye sends waiting publishes again under the old id.
+        # After a new handshake Faye sends publishes that were waiting under the old id.
         if session is None and not self.registry.ended_lately(client_id):
             raise UnknownClient(shown_id(client_id))
         if session is not None:
@@ -825,7 +832,7 @@ class Bayeux:
 
     # MUST: channel, clientId, data. MAY: id.
     def _see(self, message: Message, reply: Message, request: Request) -> None:
-        """A client says that it has got something: `[channel, position]`."""
+        """A client confirms that it has received a publication: `[channel, position]`."""
         session = self._session(message)
         session.touch(request.now)
         if not self.limits.seen_rate:
@@ -837,26 +844,26 @@ class Bayeux:
             raise BadMessage("data", text="Not a channel and a position")
         channel, position = data
         self.grammar.check_name(channel)
-        # By its own connection, or beside the stream that carries what it hears.
+        # It came by the connection that carries the deliveries, or by HTTP beside an event stream that does.
         transport = EVENTSOURCE if request.link is None and session.link is not None else request.transport
         if any(pattern in session.patterns for pattern in patterns_of(channel)):
             self.seen.take(session.id, channel, position, transport, request.now)
         request.outcome.replies.append(reply)
 
     def _encoded(self, channel: str, value: object) -> bytes:
-        """What a client publishes, as JSON; raises TooLarge or TooDeep."""
-        # An extension of the site may have put in NaN, which JSON read by us can't have.
+        """A client's data as JSON; raises TooLarge or TooDeep."""
+        # An extension may have put in NaN, which JSON that we have read can't contain.
         data = dumps(value, was_read=not self.incoming)
         if len(data) > self.limits.message_bytes:
             raise TooLarge(channel)
         depth = self.limits.max_depth
-        # Few values open so many brackets at all.
+        # Most values have fewer brackets than that, and need no walk.
         if data.count(b"[") + data.count(b"{") > depth and is_deeper(value, depth):
             raise TooDeep(channel, text=f"Nested more than {depth} deep")
         return data
 
     def _may_publish_now(self, session: Session | None, now: float) -> bool:
-        """Whether a client has publishes left. Those under ids that ended share one allowance."""
+        """Whether a client has publishes left. Clients that publish under ids of ended sessions share one allowance."""
         rate = self.limits.publish_rate
         if not rate:
             return True
@@ -885,13 +892,13 @@ class Bayeux:
         asked = subscription if isinstance(subscription, list) else [subscription]
         if not asked:
             raise BadMessage("subscription", text="Empty list")
-        # Of a whole request too, else a body of 200 such messages is half a second's work. Twice, for a client
-        # that leaves all it has and takes as many others.
+        # Bounded for a whole request too, else a body of 200 such messages would be half a second's work. Twice the
+        # limit, for a client that unsubscribes from all it has and subscribes to as many others.
         request.patterns += len(asked)
         if len(asked) > self.limits.max_subscriptions or request.patterns > 2 * self.limits.max_subscriptions:
             raise ForbiddenChannel(text="Too many subscriptions", limit="subscriptions")
         checked = request.checked
-        # Code of the site may have changed the message since.
+        # An extension may have changed the message since it was checked.
         if checked is not None and checked.asked == tuple(asked):
             if checked.refused is not None:
                 raise checked.refused
@@ -902,7 +909,7 @@ class Bayeux:
         return list(dict.fromkeys(map(self.grammar.check_pattern, asked)))
 
     def _asking(self, session: Session, grant: Grant | None) -> Who:
-        """For whom a message asks. grant: what its token allows, if it shows one."""
+        """Whose rights count for a message. grant: that of the token in the message, if there is one."""
         return session.who if grant is None else Who(session.user, grant)
 
     def _check_all_allowed(self, patterns: list[str], who: Who, request: Request) -> None:
@@ -911,7 +918,7 @@ class Bayeux:
         decide, begin = self.access.decide, 0
         if len(patterns) > FEW_PATTERNS:
             decide = self.access.decide_once
-        # A decision is about somebody: never rest on one that was made before the session's grant changed.
+        # A decision holds for one `who`: never use one that was made before the session's grant changed.
         if checked is not None and checked.names is patterns and checked.who == who:
             if checked.forbidden is not None:
                 raise checked.forbidden
@@ -927,7 +934,7 @@ class Bayeux:
             raise refusal(decision, pattern)
 
     def _timeout(self, message: Message) -> float:
-        """Seconds to hold this connect: what the client asked for, within ours."""
+        """Seconds to hold this connect: what the client asked for, up to our limit."""
         advice = message.get("advice")
         asked = advice.get("timeout") if isinstance(advice, dict) else None
         if isinstance(asked, int | float) and not isinstance(asked, bool) and asked >= 0:
@@ -937,6 +944,7 @@ class Bayeux:
 
 #: Fields of a reply that repeat what was asked.
 _ASKED = ("channel", "clientId", "id", "subscription")
+
 #: What is legal on the protocol's own channels; anything else under /meta/ is forbidden.
 _HANDLERS: dict[str, _Handler] = {
     HANDSHAKE: Bayeux._handshake,

@@ -11,21 +11,22 @@ from typing import Any
 
 from .pace import Pace
 
-#: Names in an event or a list; beyond it there is a number.
+#: Most names in an event or a list; of the others only the number is given.
 MAX_NAMES = 1000
 
-#: Changes remembered for a new leader to repeat.
+#: How many changes are remembered, for a new leader to repeat.
 MAX_RECENT = 10_000
 
-#: Changes before a worker's time that it may repeat: those of a second or so.
+#: How many changes from before its start a worker may repeat: those of a second or so.
 RECENT_REPLAYED = 100
 
-#: Seconds between the turns of workers to say that one is gone, so that they don't all say it.
+#: A worker that is gone is reported by one of the others, then by the next this many seconds later if need be, so that
+#: they don't all do it at once.
 TURN_SECONDS = 0.5
 
 
 class Room:
-    """A channel everywhere. count: sessions. users: at how many workers each is."""
+    """A channel at all workers. count: sessions in it. users: at how many workers each named user is."""
 
     __slots__ = ("count", "users")
 
@@ -36,13 +37,13 @@ class Room:
 
 @dataclass(slots=True)
 class Change:
-    """Who joined and who left a channel, in which the count may be another too."""
+    """Who joined a channel and who left it; both may be empty if only the count changed."""
 
     joined: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
 
     def add(self, joined: Iterable[str], left: Iterable[str]) -> None:
-        """And this: what happened to a user last is what counts."""
+        """Add a later change: what happened to a user last is what counts."""
         for user in joined:
             self.left.discard(user)
             self.joined.add(user)
@@ -52,7 +53,12 @@ class Change:
 
 
 class _Worker:
-    """What a worker said. heard: when it last did. leads: whether it may lead. ends: when it is gone, after a bye."""
+    """What a worker has reported.
+
+    heard: when it last reported. leads: whether it may lead channels: it has sent a snapshot, and neither a hello nor a
+    bye since. ends: when it counts as gone after a bye, else None. channels: count and users of each channel with it.
+    parts: the same from a snapshot that is not complete yet.
+    """
 
     __slots__ = ("channels", "ends", "heard", "leads", "parts")
 
@@ -65,17 +71,17 @@ class _Worker:
 
 
 class Everywhere:
-    """Who is in which channel, as the workers reported. `me` is this worker's name."""
+    """Who is in which channel, as all workers have reported. me: this worker's name. rooms: by channel."""
 
     def __init__(self, me: str, pace: Pace) -> None:
         self._me = me
         self._pace = pace
         self.workers: dict[str, _Worker] = {}
         self.rooms: dict[str, Room] = {}
-        #: Users named now, counted once in each channel.
+        #: Named users, counted once for each channel they are in.
         self.named = 0
         self._leaders: tuple[str, ...] = ()
-        # What this worker has to publish, and the channels it did publish of within a tick, by when.
+        # Changes that this worker has to publish, and when it last published of a channel, if that is within a tick.
         self._due: dict[str, Change] = {}
         self._lately: dict[str, float] = {}
         self._recent: deque[tuple[float, str, Change]] = deque(maxlen=MAX_RECENT)
@@ -108,7 +114,7 @@ class Everywhere:
             worker.leads, worker.ends = False, now + self._pace.leave
         elif "gone" in report and (gone := self.workers.pop(report["gone"], None)) is not None:
             self._replace(gone, {}, changes)
-        # Most reports say what changed, and they are many.
+        # Leaders change with snapshots, hello, bye and gone only; most reports are of changes.
         self._settle(changes, now, name, leads="channels" not in report)
 
     def _replace(self, worker: _Worker, channels: dict[str, tuple[int, set[str]]], changes: dict[str, Change]) -> None:
@@ -118,7 +124,7 @@ class Everywhere:
         nobody: tuple[int, set[str]] = (0, set())
         for channel, (count, users) in channels.items():
             known = worker.channels.get(channel, nobody)
-            # Most are as they were: whenever a worker begins all the others say all.
+            # Most are the same: whenever a worker starts, all the others send snapshots.
             if known != (count, users):
                 self._change(worker, channel, count, users - known[1], known[1] - users, changes)
 
@@ -162,15 +168,15 @@ class Everywhere:
             del self.rooms[channel]
 
     def _settle(self, changes: dict[str, Change], now: float, reporter: str, *, leads: bool) -> None:
-        """Note what this worker must publish: what changed where it leads, and what changed lately where it did not.
+        """Note what this worker must publish: changes in channels that it leads, recent ones too if it did not before.
 
-        leads: whether it may be that others lead now.
+        leads: whether the leaders may be others now.
         """
         before = leaders = self._leaders
         if leads:
             leaders = self._leaders = tuple(sorted(name for name, worker in self.workers.items() if worker.leads))
         if leaders != before:
-            # The new leader tells it: what comes from two at a time is in no order.
+            # The new leader publishes it: events of a channel from two workers would be in no order.
             self._due = {
                 name: change for name, change in self._due.items() if _leader(leaders, name, self._me) == self._me
             }
@@ -185,12 +191,15 @@ class Everywhere:
                     self._due.setdefault(channel, Change()).add(change.joined, change.left)
 
     def replayed(self) -> None:
-        """What was taken until now is of the past. If somebody leads, all but the last of it is told already."""
+        """All reports so far are from before this worker's start.
+
+        If there is a leader, all but the latest changes have been published already.
+        """
         while self._leaders and len(self._recent) > RECENT_REPLAYED:
             self._recent.popleft()
 
     def users(self, channel: str) -> Mapping[str, int]:
-        """The users named in a channel."""
+        """The named users in a channel, and at how many workers each is."""
         room = self.rooms.get(channel)
         return {} if room is None else room.users
 
@@ -200,8 +209,8 @@ class Everywhere:
         return 0 if room is None else room.count
 
     def silent(self, now: float) -> Iterator[str]:
-        """Workers that this one should say are gone, now."""
-        # If the log carries nothing, our own reports don't come back either, and nobody can be judged.
+        """Names of workers that this one should report as gone now."""
+        # If the log carries nothing, our own reports don't come back either, and nobody can be called silent.
         mine = self.workers.get(self._me)
         if mine is None:
             return
@@ -216,23 +225,23 @@ class Everywhere:
 
     @property
     def due(self) -> int:
-        """Channels of which this worker has something to publish."""
+        """In how many channels this worker has changes to publish."""
         return len(self._due)
 
     def is_shown(self, now: float) -> bool:
-        """Whether a worker is in the middle of saying who is with it."""
+        """Whether a worker is in the middle of a snapshot."""
         return any(worker.parts and now < worker.heard + self._pace.wait for worker in self.workers.values())
 
     def forget_events(self) -> None:
-        """Nobody hears of what changed."""
+        """Drop the changes to publish: nobody is to be told of them."""
         self._due.clear()
 
     def end_tick(self) -> None:
-        """Of all channels events may be published again at once."""
+        """Let events of all channels be published at once, however recent their last ones are."""
         self._lately.clear()
 
     def events(self, most: int, now: float) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What this worker has to publish now, of so many channels: with the data of their event. The rest waits."""
+        """Up to `most` channels of which this worker must publish now, each with its event's data. The rest waits."""
         lately = self._lately
         for channel in list(takewhile(lambda each: lately[each] + self._pace.tick <= now, lately)):
             del lately[channel]
@@ -253,5 +262,5 @@ class Everywhere:
 
 
 def _leader(leaders: tuple[str, ...], channel: str, reporter: str) -> str:
-    """Who publishes about a channel; while nobody leads, who reported."""
+    """The worker that publishes a channel's events; while there are no leaders, the one that reported the change."""
     return leaders[zlib.crc32(channel.encode("utf-8", "surrogatepass")) % len(leaders)] if leaders else reporter

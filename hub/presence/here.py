@@ -10,22 +10,28 @@ from typing import Any
 from .pace import Pace
 from .reports import Parts
 
-#: Channels a worker keeps account of; more are not counted.
+#: How many channels a worker counts; nobody is counted in any more than that.
 MAX_CHANNELS = 100_000
 
-#: Channels told of at a time, in reports and in as many events: to say, to publish and to hear them are 0.5 ms each.
+#: Channels in one piece: of reports, and of events. To make such a piece, to publish it, and to receive it take about
+#: 0.5 ms each.
 PIECE = 100
 
-#: Channels looked at, users who have left and what was held, for each of these; and names told.
+#: For each channel of a piece: how many channels, leaving users and held changes are looked at to find one; and how
+#: many names it may have.
 LOOKED = 5
 
 NAMES = 10
-#: Addresses of which something is held that are looked at in a tick.
+
+#: How many addresses with held changes are looked at in a tick.
 ADDRESSES = 100
 
 
 class _Member:
-    """A session with subscriptions that count. channels: whether its user is named in each."""
+    """A session with subscriptions that are counted.
+
+    present: whether it has a connection. channels: those it is subscribed to, and whether its user is named there.
+    """
 
     __slots__ = ("address", "channels", "present", "user")
 
@@ -37,9 +43,11 @@ class _Member:
 
 
 class _Place:
-    """A channel at this worker. users: sessions of each, 0 while one is leaving.
+    """A channel at this worker.
 
-    told: the count last reported. lower: since when `count` is less, None if it isn't.
+    count: sessions in it. told: the count that was last reported. lower: since when `count` is less than `told`; None
+    if it is not. users: how many sessions each named user has in it; 0 while the user is leaving. joined, left: users
+    of whom that must be reported.
     """
 
     __slots__ = ("count", "joined", "left", "lower", "told", "users")
@@ -54,10 +62,10 @@ class _Place:
 
 
 class Here:
-    """Who is with this worker. Every call costs the channels of one session, whoever else is there.
+    """Who is with this worker. What a call costs depends on the channels of one session only.
 
-    piece: channels told of at a time. may_tell: whether a change that somebody at this address made may be told with
-    the next ones; else it waits, however often it is made again, until it may. None: all may.
+    piece: channels in one piece of a report. may_tell: whether a change made from this address may be reported now. If
+    not, the change is held until it may, however often it is made again. None: every change may.
     """
 
     def __init__(self, pace: Pace, *, piece: int = PIECE, may_tell: Callable[[str], bool] | None = None) -> None:
@@ -66,41 +74,41 @@ class Here:
         self._piece = piece
         self._members: dict[str, _Member] = {}
         self._places: dict[str, _Place] = {}
-        # When they have left, and the address from where.
+        # Leaving users, by channel and user: when they count as gone, and their address.
         self._leaving: dict[tuple[str, str], tuple[float, str]] = {}
         self._changed: dict[str, None] = {}
-        # What is being told now, and whether that is all there is.
+        # Channels still to be reported now, and whether this is a snapshot of all.
         self._telling: deque[str] = deque()
         self._whole = False
-        # Whether more users have left than could be noted at a time.
+        # Whether users are due to count as gone whom `_expire` has not come to yet.
         self._behind = False
-        # Channels that wait until another change of an address may be told.
+        # By address: channels with changes that wait until `may_tell` allows them.
         self._held: dict[str, dict[str, None]] = {}
-        #: Users named now, counted in each channel.
+        #: Named users, counted once for each channel they are in.
         self.named = 0
-        #: Subscriptions whose user was not named, and those not counted, for there being too many.
+        #: Subscriptions whose user was not named, and those not counted, because there were too many.
         self.unnamed = 0
         self.uncounted = 0
-        #: Changes that had to wait.
+        #: Changes that were held.
         self.held = 0
 
     @property
     def more(self) -> bool:
-        """Whether `tell` has more to do: to tell, or to note."""
+        """Whether `tell` must be called again: to report more, or because more users count as gone."""
         return self.tells or self._behind
 
     @property
     def tells(self) -> bool:
-        """Whether there is more to tell of what was there when that began."""
+        """Whether something is left to report of what there was at the last `begin`."""
         return bool(self._telling)
 
     @property
     def channels(self) -> int:
-        """Channels counted now."""
+        """How many channels are counted."""
         return len(self._places)
 
     def has(self, channel: str) -> bool:
-        """Whether account is kept of this channel now."""
+        """Whether this channel is counted: somebody is in it here, or was a moment ago."""
         return channel in self._places
 
     def came(self, session_id: str, user: str | None, channel: str, address: str = "") -> None:
@@ -117,7 +125,7 @@ class Here:
                 self._enter(member, channel)
 
     def went(self, session_id: str, channel: str, now: float) -> None:
-        """A session unsubscribed, or ended: then of each of its channels."""
+        """A session unsubscribed. When a session ends, call this for each of its channels."""
         member = self._members.get(session_id)
         if member is None or channel not in member.channels:
             return
@@ -144,7 +152,7 @@ class Here:
                 self._enter(member, channel)
 
     def renamed(self, session_id: str, user: str | None, now: float) -> None:
-        """A session is this user's."""
+        """A session belongs to this user from now on."""
         member = self._members.get(session_id)
         if member is not None and member.user != user:
             present = member.present
@@ -189,10 +197,10 @@ class Here:
                 self._leaving[channel, member.user] = now + self._pace.leave, member.address
 
     def _note(self, channel: str, address: str) -> None:
-        """A channel has changed."""
+        """Have a change in this channel reported, now or when `may_tell` allows it."""
         if channel in self._changed:
             return
-        # Behind what waits already: an address that goes on and on would have its first changes never told.
+        # Queue behind what waits already; else the first changes of an address that never stops would wait for ever.
         if address and self.may_tell is not None and (address in self._held or not self.may_tell(address)):
             self._held.setdefault(address, {})[channel] = None
             self.held += 1
@@ -200,7 +208,7 @@ class Here:
             self._changed[channel] = None
 
     def _let_go(self) -> None:
-        """Have told what waited and may be told now."""
+        """Release held changes that may be reported now."""
         left = LOOKED * self._piece
         for address in list(islice(self._held, ADDRESSES)):
             held = self._held.pop(address)
@@ -211,13 +219,13 @@ class Here:
                 self._changed[channel] = None
                 left -= 1
             if held:
-                # The others are looked at first the next time.
+                # To the end, so that next time the other addresses are looked at first.
                 self._held[address] = held
 
     def _expire(self, now: float) -> None:
         due: list[tuple[tuple[str, str], str]] = []
         self._behind = False
-        # All wait for the same time, so they are in order.
+        # All wait for the same number of seconds, so the dict is in order of time.
         for key, (when, address) in self._leaving.items():
             if when > now:
                 break
@@ -234,9 +242,9 @@ class Here:
             self._note(channel, address)
 
     def begin(self, now: float, *, whole: bool = False) -> None:
-        """Have `tell` tell what changed until now, or all that is here, of which the next changes are changes.
+        """Have `tell` report what has changed until now, or, if `whole`, everybody who is here.
 
-        All that is here takes the place of what is being told.
+        A snapshot replaces a report that is under way; later changes count from it.
         """
         self._expire(now)
         self._let_go()
@@ -245,9 +253,9 @@ class Here:
         self._changed = {}
 
     def tell(self, now: float) -> list[dict[str, list[Any]]]:
-        """The next piece, in parts: of what changed [count, joined, left] of channels; of all [count, users].
+        """The next piece, in parts of one report each: `[count, joined, left]` by channel.
 
-        Nothing, if there is no more. What changed may be nothing to tell.
+        In a snapshot it is `[count, users]`. Empty if there is no more, or if what changed has changed back meanwhile.
         """
         if self._behind:
             self._expire(now)
@@ -257,7 +265,7 @@ class Here:
             looked += 1
             place = self._places.get(channel)
             if place is None:
-                # It changed again before it was told, and was told then: there was nobody any more.
+                # It changed again, and was reported as empty, before its turn came.
                 continue
             count = self._steady(place, now)
             lists = (list(place.users),) if self._whole else (sorted(place.joined), sorted(place.left))
@@ -269,19 +277,19 @@ class Here:
         return parts.parts
 
     def forget(self) -> None:
-        """Tell no more of what is being told: all is told soon."""
+        """Drop the report that is under way: a snapshot follows soon."""
         self._telling.clear()
         self._behind = False
 
     def _steady(self, place: _Place, now: float) -> int:
-        """The count to report: the last one while it is lower for a moment only."""
+        """The count to report: still the last one while it has been lower for less than `Pace.dip`."""
         return place.told if place.lower is not None and now < place.lower + self._pace.dip else place.count
 
     def _told(self, channel: str, place: _Place, count: int) -> None:
         place.told = count
         place.joined, place.left = set(), set()
         if count != place.count:
-            # Looked at again at the next tick.
+            # Look at it again at the next tick.
             self._changed[channel] = None
             return
         place.lower = None
@@ -290,7 +298,7 @@ class Here:
 
 
 def _swap(user: str, undone: set[str], done: set[str]) -> None:
-    """Note what happened to a user; if it undoes what is noted, there is nothing to tell."""
+    """Note in `done` what happened to a user, unless it undoes the opposite: then there is nothing to report."""
     if user in undone:
         undone.remove(user)
     else:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-#: Where workers tell each other. Nobody else can publish to a meta channel.
+#: The channel of reports. Only the hub itself can publish to a meta channel.
 REPORTS = "/meta/presence"
 
-#: Bytes of a report before the next begins, about; the log holds it as one entry.
+#: About how many bytes a report may have, as the log keeps it as one entry; what is more goes into the next.
 REPORT_BYTES = 48 * 1024
 
 
 class Parts:
-    """Splits what is reported into parts of about REPORT_BYTES; a long list of a channel too."""
+    """Cuts what is reported into parts of about REPORT_BYTES each; a channel's long list of users too.
+
+    parts: by channel, what is reported of it.
+    """
 
     def __init__(self) -> None:
         self.parts: list[dict[str, list[Any]]] = []
         self._size = REPORT_BYTES
 
     def add(self, channel: str, head: list[Any], lists: tuple[list[str], ...]) -> None:
-        """`[*head, *lists]` of a channel, over as many parts as it takes."""
+        """Report `[*head, *lists]` of a channel, in as many parts as that takes."""
         self._begin(channel, head, len(lists))
         for number, names in enumerate(lists):
             for name in names:
@@ -37,7 +40,7 @@ class Parts:
 
 
 def check_report(report: Any) -> None:
-    """Raise LookupError, TypeError or ValueError for what is no report: another version may write to our log."""
+    """Raise LookupError, TypeError or ValueError if this is not a report: another release may write to our log."""
     if not isinstance(report["worker"], str):
         raise TypeError("worker is not a name")
     for count, *lists in (*report.get("snapshot", {}).values(), *report.get("channels", {}).values()):

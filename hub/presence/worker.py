@@ -15,13 +15,15 @@ from .reports import REPORTS
 
 
 class Presence:
-    """One worker's part in it: call `tick` every `Pace.tick` seconds and publish what it returns, in order.
+    """One worker's part in presence. Call `tick` every `Pace.tick` seconds, and publish the drafts it returns in order.
 
-    While there is `more`, that is but the first piece: `rest` returns the next, as does `tick`.
+    While `more` is true that was only the first piece: get the next ones from `rest`, or from the next `tick`.
 
-    me: the worker's name, like no other's. alone: whether there can't be others. new_key: makes a
-    key for a draft that no other has. reports: where workers tell each other. tells: whether what
-    changed is published. piece: channels told of at a time.
+    me: the worker's name, unlike that of any other. alone: whether there can be no other workers. new_key: makes unique
+    idempotency keys for drafts. reports: the channel for reports. tells: whether changes are published as events.
+    piece: channels in a piece.
+
+    events, reports: how many of them were made.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Presence:
         self.everywhere = Everywhere(me, pace)
         self.events = 0
         self.reports = 0
-        #: Whether the picture is whole: what is asked before can't be answered.
+        #: Whether this worker knows of everybody; before that questions can't be answered.
         self.ready = False
         self._me = me
         self._pace = pace
@@ -48,15 +50,16 @@ class Presence:
         self._reports = reports
         self._tells = tells
         self._piece = piece
-        # Whether there may be more events to publish than there were in the last piece.
+        # Whether the last piece was full of events, so that there may be more.
         self._has_events = False
+        # Whether a snapshot is under way; whether a hello, and whether a snapshot, must be sent.
         self._showing = False
         self._must_greet = True
         self._must_show = False
         self._ready_at: float | None = None
         self._said = 0.0
-        # Sessions that came from other workers; and those said to have when what changed is told, they among it. Said
-        # before, they would be nowhere meanwhile.
+        # Sessions that came from other workers; and those of them that the report under way includes. They are reported
+        # as moved after it: before, they would count nowhere for a moment.
         self._moved: list[str] = []
         self._moving: list[str] = []
 
@@ -65,11 +68,11 @@ class Presence:
         return channel in self.everywhere.rooms or self.here.has(channel)
 
     def adopted(self, session_id: str) -> None:
-        """A session of another worker's goes on here."""
+        """A session of another worker goes on at this one."""
         self._moved.append(session_id)
 
     def lost(self) -> None:
-        """Reports may have been missed: begin anew. What was known counts until it is told otherwise."""
+        """Reports may have been missed: start again with a hello. What is known is kept until reports change it."""
         self.here.forget()
         self._showing = self._has_events = False
         self._must_greet = True
@@ -77,7 +80,7 @@ class Presence:
         self._ready_at = None
 
     def take(self, report: Mapping[str, Any], now: float) -> None:
-        """Read one report of the log, one's own too."""
+        """Read one report from the log; this worker's own reports too."""
         name = report["worker"]
         if "hello" in report:
             if name == self._me:
@@ -85,7 +88,7 @@ class Presence:
             else:
                 self._must_show = True
         elif report.get("gone") == self._me:
-            # It was slow, not gone.
+            # This worker was slow, not gone.
             self._must_show = True
         elif "moved" in report and name != self._me:
             for session_id in report["moved"]:
@@ -94,16 +97,16 @@ class Presence:
 
     @property
     def more(self) -> bool:
-        """Whether `rest` has more to say of the tick under way."""
+        """Whether `rest` has another piece of the tick under way."""
         return self._showing or self.here.more or self._has_events
 
     @property
     def shows(self) -> bool:
-        """Whether what is said now is all that is here, for which others wait."""
+        """Whether a snapshot is under way, for which other workers wait."""
         return self._showing
 
     def tick(self, now: float) -> list[Draft]:
-        """What is to be published now: reports, then events; or a piece of it."""
+        """What to publish now, reports before events; only the first piece of it while there is `more`."""
         if self._must_greet:
             self._must_greet = False
             return [self._report(now, hello=True)]
@@ -122,11 +125,11 @@ class Presence:
         self.here.begin(now, whole=self._showing)
 
     def rest(self, now: float) -> list[Draft]:
-        """The next piece of what `tick` began; also nothing, while there is more."""
+        """The next piece of what `tick` began; it may be empty although there is `more`."""
         if not self.ready:
             return []
         if self._must_show and not self._showing:
-            # Those that begin wait for it, and all has what was being told.
+            # Starting workers wait for the snapshot, and it includes what the report under way was about.
             self._begin(now)
         drafts = []
         parts = self.here.tell(now)
@@ -156,16 +159,16 @@ class Presence:
         return drafts
 
     def replay(self, reports: Iterable[Mapping[str, Any]], now: float) -> None:
-        """Read the reports that the log has kept, before `tick` is called: of workers that are all gone, perhaps."""
+        """Read the reports that the log has kept, before the first `tick`. Their workers may all be gone."""
         for report in reports:
             self.everywhere.take(report, now)
         self.everywhere.replayed()
 
     def bye(self, now: float) -> Iterator[list[Draft]]:
-        """What is to be published at the end, in pieces."""
+        """What to publish before the end, piece by piece: a snapshot, and a bye."""
         if self._alone or not self.ready:
             return
-        # Whole, for a worker that begins when no other is left.
+        # A snapshot, for a worker that starts when no other is left.
         self._must_show = True
         self.everywhere.end_tick()
         yield self.rest(now)

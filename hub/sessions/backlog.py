@@ -1,4 +1,4 @@
-"""What comes for sessions that nothing reaches for now, kept once for all of them. Pure: no waiting, no clock."""
+"""What comes for sessions that sleep (they have no connection), kept once for all. Pure: no waiting, no clock."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..protocol.publications import Publication
 #: A batch and its number (`Recent.newest`).
 Numbered = tuple[int, Sequence[Publication]]
 
-#: One publication in so many must be a hint that came since hints were conflated last, before they are again: looking
-#: through all of them for each that comes would cost more than the rest of a fan-out.
+#: Hints are conflated again only when at least one in so many of the kept publications is a hint that came since the
+#: last time: to look through all of them for each that comes would cost more than the rest of a fan-out.
 HINTS = 4
 
 
 class Backlog:
-    """The batches of one pattern since the first of its sleepers fell asleep, or what fits of them.
+    """One pattern's batches since the first of its sleepers fell asleep, as far as the bounds allow.
 
-    count, size: publications and bytes that are kept. seconds: how long each is.
+    count, size: most publications, and bytes, to keep. seconds: how long to keep each.
     """
 
     __slots__ = ("_batches", "_bytes", "_dropped", "_hints", "_kept", "_seconds", "_size", "count")
@@ -30,12 +30,12 @@ class Backlog:
         self._batches: deque[tuple[float, int, Sequence[Publication]]] = deque()
         self._kept = 0
         self._bytes = 0
-        # Hints that came since they were conflated last, and the newest batch that is not kept.
+        # Hints that came since hints were last conflated; and the number of the newest batch that was dropped.
         self._hints = 0
         self._dropped = -1
 
     def add(self, number: int, publications: Sequence[Publication], now: float) -> None:
-        """Keep a batch; its number is above that of the last one. Hints are conflated before something else goes."""
+        """Keep a batch; its number is above the last one's. Before a batch is dropped for room, hints are conflated."""
         self._keep(now, number, publications)
         batches = self._batches
         while batches and batches[0][0] < now - self._seconds:
@@ -73,7 +73,7 @@ class Backlog:
         self._bytes -= sum(publication.size for publication in publications)
 
     def _conflate(self) -> None:
-        """Keep the newest hint of each channel: who sleeps since an older one gets it too."""
+        """Keep only each channel's newest hint; sleepers that missed an older one get that too."""
         newest: dict[str, Publication] = {}
         for _, _, publications in self._batches:
             for publication in publications:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Bucket:
-    """An allowance of so many a second, which fills up to `burst` while it is not used."""
+    """A token bucket: an allowance of `rate` a second, of which up to `burst` are saved up. now: in seconds."""
 
     __slots__ = ("_at", "_left")
 
@@ -22,5 +22,5 @@ class Bucket:
         return True
 
     def full(self, now: float, rate: float, burst: float) -> bool:
-        """Whether it is as good as a new one."""
+        """Whether it is full, so that a new one would be the same."""
         return self._left + (now - self._at) * rate >= burst

@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """One channel's publications of one tick, encoded once for every link that takes them.
+    """One channel's publications of one tick, encoded once for all links that take them.
 
-    `forms` keeps the encodings, by the name of the form; links fill it. The batch of a tick is
-    the unit of fan-out: a link writes one batch with one call. number: its own in `Recent`, 0 for
-    what is written to one session alone.
+    It is the unit of fan-out: a link writes it with one call. number: its number in `Recent`, 0 if it is for one
+    session only. forms: its encodings, by the name of the encoding; links fill it.
     """
 
     __slots__ = ("channel", "forms", "number", "publications")
@@ -31,11 +30,11 @@ class Batch:
 
 
 class Link(Protocol):
-    """A connection that can be written to at any time. The node's side of a transport.
+    """A connection that can be written to at any time: what the node sees of a transport.
 
-    blocked: whether its buffer is full; batches then wait in the session's queue, and the link
-    calls `Node.writable` when there is room again. session: the session it is the link of.
-    closed_by: the format of a Fanout item whose action `close` ends it, empty where none does.
+    blocked: whether its buffer is full. Batches then wait in the session's queue, and the link calls `Node.writable`
+    when there is room again. session: the session whose link it is. closed_by: the format of Fanout items that can end
+    it by their action `close`; empty if none can.
     """
 
     blocked: bool
@@ -49,14 +48,17 @@ class Link(Protocol):
         """Write encoded Bayeux messages as one batch (`messages.join`)."""
 
     def tell_lost(self, channels: Iterable[str]) -> bool:
-        """Say that publications of these channels may have been missed; False if a connect's reply must."""
+        """Tell the client that publications of these channels may have been missed.
+
+        False if this link can't, so that the reply to a connect must.
+        """
 
     def leave(self, code: int, reason: str) -> None:
-        """Say why, and close."""
+        """Close, and say why. code: of a WebSocket's close frame."""
 
 
 class Answers(Protocol):
-    """Where the answer to a request goes, a WebSocket or the one response of a poll; peer: and whose it is."""
+    """Where the answer to a request goes: a WebSocket, or the one response of a poll. peer: who is at the other end."""
 
     @property
     def peer(self) -> Peer: ...
@@ -68,9 +70,9 @@ class Answers(Protocol):
 class Hold:
     """A connect whose answer waits.
 
-    id: the message's id, for the reply. to: where the answer goes. deadline: when to answer
-    with nothing to deliver. error and advice: what the answer says if not the usual. sync: the
-    answer's ext.timesync, but for the time that it was held.
+    id: the message's id, for the reply. to: where the answer goes. deadline: when to answer even if there is nothing to
+    deliver. error, advice: what the answer says instead of the usual. sync: the answer's ext.timesync, without the time
+    for which the connect was held.
     """
 
     __slots__ = ("advice", "deadline", "error", "id", "session", "sync", "to")
@@ -85,5 +87,5 @@ class Hold:
         self.sync: dict[str, Any] | None = None
 
     def is_for(self, link: object) -> bool:
-        """Whether its answer goes there."""
+        """Whether its answer goes to this link."""
         return self.to is link

@@ -1,9 +1,9 @@
-"""What was delivered lately, for sessions whose connection died with some of it. Pure: no waiting, no clock.
+"""The newest batches, to send again what was lost with a connection. Pure: no waiting, no clock.
 
-What is written into a socket whose other end has gone without a word is lost, and nobody learns of it
-for up to two ping intervals. So each process remembers the batches of its last seconds, numbered; a
-session remembers the newest number that certainly arrived (its pongs say so), and on its next connection
-is given again what came after. A batch is kept once, whoever hears it: a delivery costs nothing here.
+If the other end of a socket has vanished, what is written into it is lost, and that is noticed only up to two ping
+intervals later. So each process keeps its batches of the last seconds, numbered. A session notes the newest number that
+has certainly arrived, as its pongs show, and on its next connection is sent again what came after that. A batch is kept
+once for all who hear it, so this costs nothing per delivery.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..errors import BadMessage
 from ..protocol.channels import is_wild, patterns_of
 from ..protocol.publications import Position, Publication
 
-#: Channels whose newest forgotten batch is known by number; the others count as the one forgotten last.
+#: For how many channels the newest forgotten batch is known; for all others the last one dropped from these counts.
 MAX_CHANNELS = 50_000
 
 
 class Kept(NamedTuple):
-    """A batch that is remembered. at: when it was handed over, by the clock that `add` was told; reach: to how many."""
+    """A batch that is kept. at: when it was delivered, by the clock of `add`. size: bytes. reach: to how many."""
 
     number: int
     publications: Sequence[Publication]
@@ -36,11 +36,11 @@ _Plain = tuple[int, Sequence[Publication], float, int, int]
 
 
 class Recent:
-    """The batches of this process's last seconds.
+    """The batches that this process has delivered lately.
 
-    seconds: how long they are of use. size: bytes they may take; what is older goes first. session_size:
-    bytes one session is given again. newest: the number of the batch added last, from 1. written: every
-    batch up to this number was handed to all of its sessions.
+    seconds: how long to keep them. size: how many bytes they may take; the oldest go first. session_size: most bytes to
+    send one session again. newest: the number of the batch that was added last, from 1. written: all batches up to this
+    number were delivered to all of their sessions.
     """
 
     def __init__(self, *, seconds: float = 75.0, size: int = 32 * 1024 * 1024, session_size: int = 1024 * 1024) -> None:
@@ -49,19 +49,20 @@ class Recent:
         self.session_size = session_size
         self.newest = 0
         self.written = 0
-        #: Publications given again, and sessions for which something was forgotten already.
+        #: Publications that were sent again; and sessions for which some were forgotten already.
         self.repeated = 0
         self.forgotten = 0
         self._bytes = 0
-        # As `Kept`, but plain: to make one of its own class takes three times as long.
+        # Plain tuples with the fields of `Kept`: to make a `Kept` takes three times as long.
         self._batches: dict[str, deque[_Plain]] = {}
         self._order: deque[_Plain] = deque()
-        # The numbers of all these and of `_gone`, by the position each ended at: a client may ask for any.
+        # The numbers of all these batches, and of those in `_gone`, by the position of their last publication: a client
+        # may name any of these.
         self._ends: dict[Position, int] = {}
-        # The newest batch of each channel that is kept no more, and the position it ended at; oldest number first.
+        # By channel, the newest batch that was dropped: its number and last position; the oldest number first.
         self._gone: dict[str, tuple[int, Position]] = {}
         self._floor = 0
-        # Of batches that went before older ones: the number up to which all had been handed over.
+        # For batches that were delivered before older ones: the number up to which all had been delivered.
         self._floors: dict[int, int] = {}
 
     def add(
@@ -72,24 +73,24 @@ class Recent:
         floor: int | None = None,
         reach: int = 0,
     ) -> None:
-        """Remember a batch that is about to be handed to its sessions.
+        """Keep a batch that is about to be delivered.
 
-        floor: up to which number all others have been, if older ones have not: who has got this one has those. reach:
-        how many sessions that are awake.
+        floor: if some older batches were not delivered yet, the number up to which all were: a client that has this
+        batch has everything up to there only. reach: to how many sessions it goes that are awake.
         """
         number = self.newest = self.newest + 1
         if floor is not None:
             self._floors[number] = floor
         size = 0
         for publication in publications:
-            # What one takes in memory: the data twice, once in the encoded message, and the objects.
+            # Memory of one: the data twice (once in the encoded message), and the objects.
             size += 2 * publication.size + 200
         batches = self._batches.get(channel)
         if batches is None:
             batches = self._batches[channel] = deque()
         kept = (number, publications, now, size, reach)
         batches.append(kept)
-        # Of channels that share an epoch, the older.
+        # Channels may share an epoch, so positions are not unique: keep the older batch.
         self._ends.setdefault(publications[-1].position, number)
         order = self._order
         order.append(kept)
@@ -99,24 +100,24 @@ class Recent:
             self._forget()
 
     def step(self) -> int:
-        """A number for something that is not in here: once it has arrived, so has that."""
+        """Use up a number for something that is not kept here; when the number has arrived, so has that."""
         if self.written == self.newest:
             self.written += 1
         self.newest += 1
         return self.newest
 
     def before(self, publication: Publication) -> int | None:
-        """The number before the batch that this publication came in; None if it is not here."""
+        """The number before that of this publication's batch; None if the batch is not here."""
         kept = self._find(publication.channel, publication.position)
         return None if kept is None else kept[0] - 1
 
     def find(self, channel: str, position: Position) -> Kept | None:
-        """The batch with what stands at a position; None if it is not here, or of an earlier epoch than the newest."""
+        """The batch with the publication at this position; None if it is not here, or its epoch is not the newest."""
         kept = self._find(channel, position)
         return None if kept is None else Kept(*kept)
 
     def _find(self, channel: str, position: Position) -> _Plain | None:
-        # Any client may ask for any position, and of a busy channel tens of thousands of batches are kept.
+        # A binary search: any client may ask for any position, and a busy channel has tens of thousands of batches.
         batches = self._batches.get(channel)
         if not batches or batches[-1][1][-1].position.epoch != position.epoch:
             return None
@@ -131,7 +132,7 @@ class Recent:
         return kept if publications[number].position == position else None
 
     def when(self, channel: str, position: str) -> float | None:
-        """When what stands at this position, "epoch.offset", was handed over; None if it is not here."""
+        """When the publication at this position, as "epoch.offset", was delivered; None if it is not here."""
         try:
             found = self.find(channel, Position.parse(position))
         except BadMessage:
@@ -147,7 +148,7 @@ class Recent:
         return [each for kept in found[-most:] for each in kept[1]][-most:]
 
     def sample(self, most: int, looked: int) -> tuple[list[Kept], int]:
-        """Some of the newest `looked` batches, evenly, `most` or fewer; and for how many each of them stands."""
+        """Up to `most` of the newest `looked` batches, evenly spread; and how many batches each stands for."""
         count = min(len(self._order), looked)
         step = max(1, -(-count // most))
         return [Kept(*kept) for kept in islice(reversed(self._order), 0, count, step)], step
@@ -162,17 +163,17 @@ class Recent:
         return found
 
     def number(self, position: Position) -> int | None:
-        """What has certainly arrived where the batch has that ended at a position; None if it is not known.
+        """Up to which number a client certainly has everything if it has the batch that ended at this position.
 
-        The batch's number, or the floor it had.
+        That is the batch's number, or its floor. None if the batch is not known.
         """
         number = self._ends.get(position)
         return None if number is None else self._floors.get(number, number)
 
     def after(self, marks: Mapping[str, int], may_hear: Callable[[str], bool]) -> list[Publication] | None:
-        """What came after the mark of each pattern, oldest first; None if some of it is forgotten.
+        """The publications after each pattern's mark, oldest first; None if some are forgotten.
 
-        may_hear: asked for channels that only a pattern with a wildcard matches.
+        marks: a number by pattern. may_hear: called for channels that only a pattern with a wildcard matches.
         """
         wild = any(map(is_wild, marks))
         if self._forgotten(marks, wild, may_hear):
@@ -242,7 +243,7 @@ class Recent:
 
 
 def _place_of(publication: Publication, epoch: str) -> tuple[bool, int]:
-    """Where it stands among what is kept of its channel: of this epoch or before it, and the offset."""
+    """A publication's sort key among those of its channel: whether it is of this epoch, and its offset."""
     position = publication.position
     return position.epoch == epoch, position.offset
 

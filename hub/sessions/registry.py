@@ -19,32 +19,33 @@ from .recent import Recent
 from .session import Session
 from .watchers import Attendance, Events
 
-#: Times the publications that may wait for a session that one is given to conflate as it wakes.
+#: When a session wakes, it may be given up to so many times the publications that may wait for it, to conflate them.
 MANY = 4
 
-#: Ids of ended sessions remembered, so that what a client sends again under one is understood.
+#: How many ids of ended sessions are remembered, so that publishes that clients repeat under them are accepted.
 MAX_TOMBSTONES = 10_000
 
-#: Patterns up to which sessions share one copy of a name. Python's table of shared strings is a dict, copied as a whole
-#: when it grows, so a flood of names must not go into it.
+#: Names are interned, for sessions to share one copy, only while there are at most so many patterns: Python's table of
+#: interned strings is a dict, which is copied as a whole when it grows, so a flood of names must not go into it.
 MANY_PATTERNS = 65_536
 
-#: Microseconds, about, that may be spent in one go on asking which listeners with wildcards may hear a guarded channel.
+#: About how many microseconds may be spent in one go on checking which listeners with wildcards may hear a guarded
+#: channel.
 ASKED = 250.0
 
-#: Wildcards whose listeners are kept grouped by their rights; beyond that all groups are dropped and made anew.
+#: For how many wildcards the listeners are kept grouped by their rights; beyond that all groups are dropped.
 MANY_GROUPS = 1000
 
-#: Bytes that a subscription counts beside its name: its positions in the session's record, a quarter of them.
+#: Bytes that a subscription counts for beside its name: a quarter of what its positions take in the session's record.
 BESIDE = 24
 
 
 def size_of(patterns: Collection[str]) -> int:
-    """Bytes that subscriptions count. In a session's record they have four times as many at the most."""
+    """How many bytes subscriptions count for. In a session's record they take at most four times as many."""
     return sum(map(len, patterns)) + BESIDE * len(patterns)
 
 
-#: Sessions by what they may hear: whether the site knows the visitor, and what a token of theirs names.
+#: Sessions with the same rights to hear, by: whether the site knows the visitor, and what their token lets them hear.
 _Groups = dict[tuple[bool, Claims | None], list["Session"]]
 
 
@@ -53,7 +54,10 @@ def _weight(claims: Claims | None) -> int:
 
 
 class Sleepers:
-    """Who sleeps on a pattern, with the number of the first batch each sleeps through, and what came meanwhile."""
+    """The sessions that sleep on a pattern.
+
+    since: by session, the number of the first batch that it has missed. backlog: what came since the first fell asleep.
+    """
 
     __slots__ = ("backlog", "since")
 
@@ -63,52 +67,53 @@ class Sleepers:
 
 
 class Registry:
-    """Every session of this process, and who listens to what. recent: what was delivered lately."""
+    """Every session of this process, and who listens to what. recent: the batches that were delivered lately."""
 
     def __init__(self, recent: Recent | None = None) -> None:
         self.recent = recent or Recent()
         self.sessions: dict[str, Session] = {}
-        #: Sessions by the pattern they subscribe to, without those that sleep; a pattern nobody subscribes to has
-        #: no entry, and one of which all sleep an empty one. Those of one session alone share one frozen set
-        #: (`Session.alone`): of a flood of names each costs a reference, not a set that is made, kept, and walked for
-        #: garbage.
+        #: By pattern, the sessions that subscribe to it, without those that sleep. A pattern without subscribers has no
+        #: entry, one whose subscribers all sleep an empty one. All patterns with a single subscriber use its one frozen
+        #: set (`Session.alone`): in a flood of names each then costs a reference, not a set that is made, kept, and
+        #: walked by the garbage collector.
         self.audiences: Parted[str, AbstractSet[Session]] = Parted()
-        #: Who sleeps, by pattern; a pattern that nobody sleeps on has no entry.
+        #: By pattern, the sessions that sleep on it; without any there is no entry.
         self.asleep: dict[str, Sleepers] = {}
         #: How many sessions sleep.
         self.sleeping = 0
-        #: Bytes of all subscriptions, as `size_of` has them.
+        #: Bytes of all subscriptions, as `size_of` counts them.
         self.subscribed = 0
-        #: Told what came for a session while it slept, in order; None if some of it was too much to keep.
+        #: Called with what came for a session while it slept, in order; None if that was too much to keep.
         self.on_wake: Callable[[Session, list[Numbered] | None], None] | None = None
-        #: Told of a session that was given again what its last link may not have carried (`resume`).
+        #: Called with a session after `resume` has queued again what its last link may have lost.
         self.on_resume: Callable[[Session], None] | None = None
-        #: Told of a session that may hear less than before (`judge_again`).
+        #: Called with a session that may hear less than before (`judge_again`).
         self.on_judge: Callable[[Session], None] | None = None
-        #: What keeps guarded channels from subscribers with wildcards; set by the rules.
+        #: The access rules, which keep guarded channels from subscribers with wildcards; set by `Bayeux`.
         self.access: Access | None = None
-        #: Told which patterns have their first subscriber now (True), or have lost their last (False); keep the list.
+        #: Called with patterns that have got their first subscriber (True) or lost their last (False). It must not
+        #: change the list.
         self.on_change: Callable[[Sequence[str], bool], None] | None = None
-        #: Set when somebody wants to know.
+        #: Set if code that embeds the hub watches sessions.
         self.events: Events | None = None
-        #: Set where somebody may see who is in a channel.
+        #: Set if a rule lets anybody see who is in a channel.
         self.attendance: Attendance | None = None
-        #: Patterns in `audiences` that stand for more than one name.
+        #: How many patterns in `audiences` have a wildcard.
         self.wild = 0
-        # Of such patterns the listeners of whom something is known, by what that is, and what it takes to ask about all
-        # of them; and for which grants this is so.
+        # By pattern with a wildcard: its listeners who may have rights, grouped by them, and the cost of checking all
+        # the groups. Valid for this value of `Session.grants`.
         self._groups: dict[str, tuple[_Groups, int]] = {}
         self._grants = 0
         self._tombstones: OrderedDict[str, str | None] = OrderedDict()
 
     def add(self, session: Session) -> None:
-        """Remember a new session."""
+        """Add a new session."""
         self.sessions[session.id] = session
         if self.events is not None:
             self.events.tell("handshake", session)
 
     def get(self, client_id: object) -> Session | None:
-        """The session of a clientId, awake, or None. Anything may be asked for: nothing is made of it."""
+        """The session with this clientId, or None; it is awake then. client_id: anything, as a client sent it."""
         session = self.sessions.get(client_id) if isinstance(client_id, str) else None
         if session is not None and session.slept is not None:
             self.wake(session)
@@ -116,7 +121,7 @@ class Registry:
         return session
 
     def peek(self, client_id: object) -> Session | None:
-        """As `get`, but lets a session sleep that does."""
+        """As `get`, but without waking the session."""
         return self.sessions.get(client_id) if isinstance(client_id, str) else None
 
     def subscribe(self, session: Session, pattern: str) -> bool:
@@ -126,7 +131,7 @@ class Registry:
             if session in audience or (session.slept is not None and self._sleeps(session, pattern)):
                 return False
             if len(self.audiences) <= MANY_PATTERNS:
-                # Every request brings its own copy of a name; thousands of sessions share one.
+                # Each request brings its own copy of a name; let thousands of sessions share one.
                 pattern = sys.intern(pattern)
         if isinstance(audience, set) and pattern[-1] != "*":
             audience.add(session)
@@ -139,14 +144,14 @@ class Registry:
         if session.patterns:
             session.patterns.append(pattern)
         else:
-            # Most have one; a list that was appended to has room for four.
+            # Most sessions have one; `append` to an empty list allocates room for four.
             session.patterns = [pattern]
         if self.events is not None or self.attendance is not None:
             self._tell_subscribed(session, (pattern,))
         return True
 
     def subscribe_all(self, session: Session, patterns: Sequence[str]) -> None:
-        """Add subscriptions that are new to a session (`news`), each once. A thousand take 0.2 ms."""
+        """Add subscriptions that the session does not have yet (`news`), without duplicates. A thousand take 0.2 ms."""
         if not patterns:
             return
         if session.alone is None:
@@ -166,7 +171,7 @@ class Registry:
         self._tell_subscribed(session, patterns)
 
     def _join(self, session: Session, pattern: str, audience: AbstractSet[Session] | None) -> None:
-        """Put a session into the audience of a pattern, which is this one now."""
+        """Put a session into a pattern's audience. audience: that audience now, None if there is none."""
         if self._groups and pattern[-1] == "*":
             self._groups.clear()
         if isinstance(audience, set):
@@ -192,10 +197,10 @@ class Registry:
         return audience
 
     def _begin(self, session: Session, patterns: Iterable[str]) -> None:
-        """Note where new subscriptions of a session begin, if something older may be given to it again."""
+        """Note where new subscriptions begin, if the session may be sent older publications again."""
         newest = self.recent.newest
         if session.queue is not None or self.recent.written != newest or session.arrived not in (None, newest):
-            # What is given again after a broken connection is not what came before this.
+            # After a broken connection it must not be sent again what was published before it subscribed.
             if session.begun is None:
                 session.begun = {}
             session.begun.update(dict.fromkeys(patterns, newest))
@@ -219,12 +224,12 @@ class Registry:
         if len(removed) == 1:
             session.patterns.remove(removed[0])
         elif removed:
-            # One by one it would be looked for in all the others.
+            # One by one, each `remove` would search the whole list.
             left = set(removed)
             session.patterns = [pattern for pattern in session.patterns if pattern not in left]
         if session.delivered is not None:
             for pattern in removed:
-                # Should it subscribe again, what comes till then is not for it.
+                # If it subscribes again, what comes until then is not for it.
                 session.delivered.pop(pattern, None)
         self._tell_unsubscribed(session, removed)
         return removed
@@ -238,9 +243,9 @@ class Registry:
                 self.attendance.went(session, pattern)
 
     def news(self, session: Session, patterns: Collection[str]) -> list[str]:
-        """The patterns that a session does not subscribe to."""
+        """Those of these patterns that a session does not subscribe to yet."""
         audiences = self.audiences
-        # Of a thousand names most have no subscriber yet.
+        # Look at those that have subscribers only: of a thousand names most have none.
         heard = {pattern for pattern in audiences.among(patterns) if session in audiences[pattern]}
         new = [pattern for pattern in patterns if pattern not in heard] if heard else list(patterns)
         return new if session.slept is None else [pattern for pattern in new if not self._sleeps(session, pattern)]
@@ -253,15 +258,15 @@ class Registry:
         return session.slept is not None and pattern in self.asleep and session in self.asleep[pattern].since
 
     def audience(self, channel: str) -> Collection[Session]:
-        """The sessions that what is published to a channel reaches, each once, but for those that sleep.
+        """The sessions to which a publication of this channel goes, each once; without those that sleep.
 
-        Look-ups for n segments are n + 2, whatever else is subscribed to, and one where nobody has
-        a wildcard. The common case, one pattern, returns the live set: copy it before anything may subscribe.
+        For a channel of n segments it takes n + 2 look-ups, whatever else is subscribed to, and one if there are no
+        wildcards. If only one pattern matches, the live set is returned: copy it before anything may subscribe.
         """
         if not self.wild:
             return self.audiences.get(channel, ())
         if self.access is not None and self.access.guards(channel):
-            # Who subscribed to exactly this channel was allowed to; who has a wildcard is asked now.
+            # Those who subscribed to exactly this channel were checked then; those with a wildcard are checked now.
             return self._reach(channel, self.access, math.inf)[0]
         return self._open_audience(channel)
 
@@ -281,9 +286,9 @@ class Registry:
         return found if found is not None else ()
 
     def reach(self, channel: str, most: float) -> tuple[Collection[Session], Sequence[Session], float]:
-        """The audience that is known, those whose rights must be checked yet (`may_hear`), and what is left of `most`.
+        """The audience as far as it is known, sessions still to be checked with `may_hear`, and what is left of `most`.
 
-        most: about how many microseconds may be spent on asking.
+        most: about how many microseconds may be spent on checking.
         """
         if not self.wild:
             return self.audiences.get(channel, ()), (), most
@@ -292,8 +297,8 @@ class Registry:
         return self._open_audience(channel), (), most
 
     def _reach(self, channel: str, access: Access, most: float) -> tuple[set[Session], list[Session], float]:
-        # Rights are asked about once for all who have the same: of 300 with a token of the same hundred patterns each
-        # was, which took 6 ms, and so was each of 1,500 of whom nothing is known, for 0.5.
+        # Sessions with the same rights are checked once together. One by one it took 6 ms for 300 sessions whose tokens
+        # name the same hundred patterns, and 0.5 ms for 1,500 sessions without a token or user.
         found = set(self.audiences.get(channel, ()))
         left: list[Session] = []
         for pattern in patterns_of(channel)[1:]:
@@ -306,13 +311,16 @@ class Registry:
         return found, [session for session in dict.fromkeys(left) if session not in found], most
 
     def cost(self, channel: str) -> int:
-        """About how many microseconds it takes to ask who may hear a channel, if that is asked at all."""
+        """About how many microseconds it takes to check who may hear a channel; 0 if nothing is checked."""
         if not self.wild or self.access is None or not self.access.guards(channel):
             return 0
         return 3 + sum(self._groups_of(pattern)[1] for pattern in patterns_of(channel)[1:])
 
     def _groups_of(self, pattern: str) -> tuple[_Groups, int]:
-        """The listeners of a wildcard who may hear what is guarded, by their rights. Strangers may not (`guards`)."""
+        """A wildcard's listeners by their rights, and what it costs to check all groups.
+
+        Without those that have neither token nor user, as they may hear nothing guarded (`Access.guards`).
+        """
         if self._grants != Session.grants or len(self._groups) > MANY_GROUPS:
             self._groups.clear()
             self._grants = Session.grants
@@ -330,7 +338,7 @@ class Registry:
         return known
 
     def subscribers(self, channel: str) -> Collection[Session]:
-        """The sessions that what is published to a channel is for, awake or asleep. Don't keep it either."""
+        """The sessions that a publication of this channel is for, awake or asleep. Copy it, as that of `audience`."""
         audience = self.audience(channel)
         if not self.asleep:
             return audience
@@ -342,16 +350,16 @@ class Registry:
         return found
 
     def count(self, channel: str) -> int:
-        """How many `subscribers` a channel has, without a look at each that sleeps.
+        """How many `subscribers` a channel has, without looking at each that sleeps.
 
-        One of these that subscribes to it in two ways may count twice; and those with a wildcard do not count where a
-        rule guards the channel.
+        So of those that sleep, one that subscribes by two patterns counts twice, and those with a wildcard are not
+        counted if the channel is guarded.
         """
         found = len(self.audience(channel))
         return found + self._count_asleep(channel) if self.asleep else found
 
     def count_some(self, channel: str, most: float) -> tuple[int, Sequence[Session], float]:
-        """As `count`, but for who is to be asked yet, as `reach` has it."""
+        """As `count`, without sessions still to be checked; those, and what is left of `most`, as with `reach`."""
         found, asked, left = self.reach(channel, most)
         return len(found) + (self._count_asleep(channel) if self.asleep else 0), asked, left
 
@@ -362,24 +370,25 @@ class Registry:
         return sum(len(asleep[pattern].since) for pattern in patterns if pattern in asleep)
 
     def matching(self, channel: str) -> tuple[str, ...]:
-        """The patterns that match a channel, without wildcards where nobody has one."""
+        """The patterns that match a channel; only the channel itself while there are no wildcards."""
         return patterns_of(channel) if self.wild else (channel,)
 
     def sleeps_on(self, channel: str) -> list[Backlog]:
-        """Where what is published to a channel waits for those who sleep."""
+        """The backlogs in which publications of this channel are kept for sessions that sleep."""
         asleep = self.asleep
         return [asleep[pattern].backlog for pattern in self.matching(channel) if pattern in asleep]
 
     def sleep(self, session: Session, pattern: str, number: int, backlog: Backlog | None = None) -> None:
-        """Keep a session out of a pattern's audience from this batch on, until `wake`.
+        """Take a session out of a pattern's audience from this batch on, until `wake`.
 
-        backlog: for the first that sleeps on it, with all batches from this number on that match it.
+        backlog: needed for the first session that sleeps on the pattern; it has all batches from this number on that
+        match.
         """
         sleepers = self.asleep.get(pattern)
         if sleepers is None:
             assert backlog is not None
             sleepers = self.asleep[pattern] = Sleepers(backlog)
-        # What it subscribed after may be on its way to others, with a later number than this batch.
+        # What was published before it subscribed may be on its way to others, with a number after this batch.
         begun = session.begun
         sleepers.since[session] = number if begun is None else max(number, begun.get(pattern, -1) + 1)
         self._part(session, pattern)
@@ -390,7 +399,7 @@ class Registry:
             session.slept.append(pattern)
 
     def wake(self, session: Session) -> None:
-        """Let a session hear again at once, and tell `on_wake` what came while it slept."""
+        """Put a session back into its audiences, and call `on_wake` with what came while it slept."""
         batches: dict[int, Sequence[Publication]] = {}
         complete, count = True, 0
         known = None if self.access is None else Verdicts(self.access, session.who)
@@ -400,7 +409,7 @@ class Registry:
                 continue
             number, backlog = self._rise(session, pattern)
             self._join(session, pattern, self.audiences[pattern])
-            # Hints may yet be conflated with those of other patterns, but not any number of them.
+            # More than may wait is fine, as hints of several patterns may be conflated yet; but not any number.
             found = backlog.since(number) if complete and count <= MANY * backlog.count else None
             complete = found is not None
             for each, publications in found or ():
@@ -421,7 +430,7 @@ class Registry:
         return number, sleepers.backlog
 
     def attach(self, session: Session, link: Link) -> None:
-        """Make a link a session's own (`Session.attach`): from now on what is delivered may not arrive."""
+        """Make a link a session's own (`Session.attach`), and note that what is delivered now may not arrive."""
         if session.arrived is None and session.ack is None:
             session.arrived = self._mark_of_queue(session) if session.queue else self.recent.written
         session.replayed = False
@@ -429,8 +438,8 @@ class Registry:
 
     def _mark_of_queue(self, session: Session) -> int:
         """The mark (`Session.arrived`) of a session whose queue is about to be written."""
-        # Of each channel the oldest comes first, of different ones perhaps not. A history may begin with what is in
-        # `recent`, and go on with what was published while nobody here subscribed to it, which is not.
+        # In the queue each channel is in order, but channels are mixed, so take the oldest of each. A history may begin
+        # with publications that are in `recent` and go on with some that are not, as nobody here subscribed then.
         oldest = {publication.channel: publication for publication in reversed(session.queue or ())}
         before = [None] if session.replayed else [self.recent.before(each) for each in oldest.values()]
         marks = [self.recent.written, *before]
@@ -438,7 +447,7 @@ class Registry:
         return min(known) if len(known) == len(marks) else -self.recent.step()
 
     def arrived(self, session: Session, number: int) -> None:
-        """Everything up to this number of `recent` has arrived at a session's link, for what came after it has."""
+        """Everything up to this number of `recent` has arrived by a session's link: something later has."""
         if session.arrived is None or not abs(session.arrived) <= number <= self.recent.written:
             return
         session.arrived = number
@@ -446,7 +455,7 @@ class Registry:
             session.begun = None
 
     def saw(self, session: Session, position: str) -> None:
-        """A session's client says which position the last publication had that it got, if it says any."""
+        """A session's client says at which position the last publication was that it received. position: as it came."""
         try:
             number = self.recent.number(Position.parse(position))
         except BadMessage:
@@ -455,7 +464,7 @@ class Registry:
             self.arrived(session, number)
 
     def return_batch(self, session: Session, publications: list[Publication]) -> None:
-        """As `Session.return_batch`. If the session has had a link since then, they may be lost with that now."""
+        """As `Session.return_batch`. If the session has a link by now, they may be lost with that."""
         session.return_batch(publications)
         if session.arrived is not None and session.queue:
             session.arrived = min(session.arrived, self._mark_of_queue(session))
@@ -466,15 +475,15 @@ class Registry:
             session.arrived = -self.recent.step()
 
     def resume(self, session: Session) -> bool:
-        """Let what may not have arrived on a session's last link wait in its queue; False if it is forgotten.
+        """Queue again what may not have arrived by a session's last link; False if that is forgotten by now.
 
-        Sessions whose clients say what they have, by position or acknowledgement, need nothing. What waits already is
-        part of what is found, if it came after that link; else an answer to a poll from before took it, and it waits
-        again since that did not arrive.
+        Clients that say what they have, by positions or acknowledgements, need none of this. What is queued already is
+        among what is found if it came after that link. If not, it was in the answer to a poll before that link, was
+        queued again because the answer did not arrive, and goes first.
         """
         is_needed = self._is_resumed(session)
         found = self._not_arrived(session) if is_needed else None
-        # `begun` stays: the next link's mark may be before it.
+        # `begun` stays: the next link's `arrived` may be before it.
         session.arrived = None
         if not is_needed:
             return True
@@ -491,14 +500,14 @@ class Registry:
         return True
 
     def is_resumable(self, session: Session) -> bool:
-        """Whether `resume` would find what may not have arrived."""
+        """Whether `resume` would succeed."""
         return not self._is_resumed(session) or self._not_arrived(session) is not None
 
     def _is_resumed(self, session: Session) -> bool:
         return session.arrived is not None and not session.tracks and session.ack is None
 
     def _not_arrived(self, session: Session) -> list[Publication] | None:
-        """What may not have arrived on a session's last link, None if it is forgotten."""
+        """What may not have arrived by a session's last link; None if that is forgotten, or too much."""
         mark, begun = session.arrived, session.begun
         if mark is None or mark < 0:
             return None
@@ -509,10 +518,10 @@ class Registry:
         return found
 
     def judge_again(self, session: Session, known: Verdicts | None = None) -> None:
-        """Drop what waits for a session and is not for it any more, as its rights have changed.
+        """A session's rights have changed: drop what waits for it that it may not hear any more.
 
-        What came by a wildcard, or for a channel that it left, was its own by the older ones alone. known: what was
-        asked already.
+        That may be something that came by a wildcard, or in a channel that it has left since. known: decisions that
+        were made already.
         """
         if self.access is not None and (session.queue or session.unacked):
             if known is None or known.who != session.who:
@@ -522,21 +531,21 @@ class Registry:
             self.on_judge(session)
 
     def may_hear(self, session: Session, channel: str) -> bool:
-        """Whether what is published to a channel is for a session that subscribes to it by a wildcard."""
+        """Whether a session that subscribes to a channel by a wildcard may hear it."""
         access = self.access
         if access is None or not access.guards(channel):
             return True
-        # Nothing that is guarded is for those of whom nothing is known.
+        # Without a token or a user nobody may hear a guarded channel.
         return (session.grant is not None or session.user is not None) and access.may_hear(channel, session.who)
 
     def end(self, session: Session) -> None:
-        """Forget a session; nothing is delivered to it any more. Its id stays known as an ended one."""
+        """End a session: nothing is delivered to it any more. Its id is remembered as that of an ended session."""
         if not session.ended:
             self.forget(session)
             self.bury(session.id, session.user)
 
     def forget(self, session: Session) -> None:
-        """As `end`, of a session that goes on elsewhere: its id is not that of an ended one."""
+        """As `end`, for a session that goes on at another worker: its id is not noted as ended."""
         if session.ended:
             return
         session.ended = True
@@ -547,7 +556,7 @@ class Registry:
         if self.events is not None:
             self.events.tell("disconnect", session)
         session.patterns = []
-        # It holds the session itself.
+        # It contains the session itself, and a cycle would be left to the garbage collector.
         session.alone = None
         if session.slept is not None:
             session.slept = None
@@ -556,7 +565,7 @@ class Registry:
         session.unacked = None
 
     def _withdraw(self, session: Session, patterns: Collection[str]) -> None:
-        """Take a session out of the audiences of some of its patterns, or from those who sleep on them."""
+        """Take a session out of the audiences of some of its patterns, and of those who sleep on them."""
         if not patterns:
             return
         self.subscribed -= size_of(patterns)
@@ -565,7 +574,7 @@ class Registry:
                 if self._sleeps(session, pattern):
                     self._rise(session, pattern)
         audiences, asleep = self.audiences, self.asleep
-        # Most have no other subscriber. Patterns that sessions sleep on keep their entry.
+        # Most patterns have no other subscriber. Those that sessions sleep on keep their entry.
         last, others = audiences.drop(patterns, session.alone, asleep)
         for pattern in others:
             if not self._part(session, pattern) and pattern not in asleep:
@@ -584,7 +593,7 @@ class Registry:
             self._tombstones.popitem(last=False)
 
     def dig_up(self, client_id: str) -> None:
-        """Forget that a session ended: it goes on elsewhere."""
+        """Forget that a session has ended: it goes on elsewhere."""
         self._tombstones.pop(client_id, None)
 
     def ended_lately(self, client_id: object) -> bool:
@@ -592,10 +601,10 @@ class Registry:
         return isinstance(client_id, str) and client_id in self._tombstones
 
     def user_of_ended(self, client_id: str) -> str | None:
-        """Whose such a session was."""
+        """The user of an ended session; None if it had none, or is not remembered."""
         return self._tombstones.get(client_id)
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions there are in all; walks the sessions."""
+        """How many subscriptions there are in all; looks at every session."""
         return sum(len(session.patterns) for session in self.sessions.values())

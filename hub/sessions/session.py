@@ -11,28 +11,27 @@ from ..protocol.publications import Position, Publication, conflate
 from .bucket import Bucket
 from .links import Hold, Link
 
-#: Ids of connects that a session's record names. Clients have two under way at once at most, one of them given up.
+#: How many ids of connects a session's record has. A client has at most two under way, and has given up one of them.
 CONNECTS = 4
 
-#: Seconds by which a connect that comes after another must have come to its worker before it, to be the older one. Of
-#: one that is carried again it is known only up to the time that its mail took.
+#: A connect counts as older than one that was processed before it only if it reached a worker this many seconds
+#: earlier: for a connect carried from another worker that time is known only up to the delay of the mail between them.
 LATE_CONNECT = 1.0
 
 
 class Session:
     """What the hub remembers of one client.
 
-    id: the clientId, 128 random bits or more. patterns: what it subscribes to, in order.
-    seen: when the client last gave a sign of life (hub clock, seconds). connected: whether
-    its first connect was answered. sink: the link to write batches to at once, None while
-    they must be queued (no link, a full buffer, a recovery under way, acknowledgements).
-    user: the site's visitor, if it knows one. grant: what the client's token allows. bearer: the user
-    of the last token that named one, and when that was made. It outlives the token, and serves kicks
-    only, never permissions. slept: the patterns that it sleeps on, None while it is awake.
-    address: whose it is, empty where nothing is counted by it.
+    id: the clientId, at least 128 random bits. patterns: what it subscribes to, in order. seen: when the client last
+    gave a sign of life (the hub's clock, seconds). connected: whether it has sent a connect. sink: the link to which
+    batches are written at once; None while they must be queued (no link, a full buffer, a recovery under way,
+    acknowledgements). user: the site's visitor, if the site knows one. grant: what the client's token allows. bearer:
+    the user of the last token that named one, and when that token was made; kept after the token has expired, and used
+    for kicks only, never for permissions. slept: the patterns that it sleeps on, None while it is awake. address: the
+    client's, empty where addresses are not limited.
 
-    Its fields are read everywhere and assigned in this module alone: by its own methods, and by the
-    registry's where the change is the registry's too (`Registry.subscribe`, `attach`, `sleep`, `wake`, `end`).
+    The fields are read everywhere, but assigned only here, by its own methods, and in `registry`, by methods that
+    change the registry with them (`Registry.subscribe`, `attach`, `sleep`, `wake`, `end`).
     """
 
     __slots__ = (
@@ -75,7 +74,7 @@ class Session:
         "user",
     )
 
-    #: How often any session with subscriptions was given a grant, or lost it.
+    #: How often the grant of any session with subscriptions has changed.
     grants: ClassVar[int] = 0
 
     def __init__(self, id: str, now: float, user: str | None = None, opened: float = 0.0, address: str = "") -> None:
@@ -83,13 +82,13 @@ class Session:
         self.seen = now
         self.user = user
         self.address = address
-        #: The audience of each pattern that nobody else subscribes to, None before there is one.
+        #: A set of this session only, shared by all patterns that nobody else subscribes to; None before there is one.
         self.alone: frozenset[Session] | None = None
         self._grant: Grant | None = None
         self.bearer: tuple[str, float | None] | None = None
-        # When that of a site's visitor was opened, in seconds since 1970: who is sent away may come again.
+        # When a session of a site's visitor was opened, in seconds since 1970: a kick ends only older ones.
         self.opened = opened
-        # The allowance of a client that publishes, None until it does.
+        # What is left of its publish rate; None until it publishes.
         self.publishes: Bucket | None = None
         self.patterns: list[str] = []
         self.connected = False
@@ -97,48 +96,49 @@ class Session:
         self.link: Link | None = None
         self.sink: Link | None = None
         self.hold: Hold | None = None
-        # When the node looks next whether its hold is due, 0 if it does not.
+        # When the node will look whether its held connect is due; 0 if it will not.
         self.due = 0.0
         self.queue: list[Publication] | None = None
         self.queued_bytes = 0
         self.slept: list[str] | None = None
-        # With several nodes: the fence under which this one owns it (0: it has no record, -1: it has no more), and the
-        # lease in which that was known for certain.
+        # With several nodes: the fence under which this node owns it (0: not saved yet, -1: not owned any more), and
+        # the lease during which that was last certain.
         self.fence = 0
         self.life = 0
-        # With several nodes: what the client certainly has, by channel, for its record.
+        # With several nodes: the position that the client has certainly got to, by channel, for its record.
         self.delivered: dict[str, Position] | None = None
         # Whether the client keeps positions (it asked for one), and channels it must be told to refetch.
         self.tracks = False
         self.lost: set[str] | None = None
-        # How many recoveries are under way, and positions below which live publications repeat history.
+        # How many recoveries are under way; and by channel, the position up to which history was given already: live
+        # publications up to there are dropped.
         self.recovering = 0
         self.floors: dict[str, Position] | None = None
         # CometD's ack extension: the number of the newest batch, or None; and what is not acknowledged.
         self.ack: int | None = None
-        # The connect that was answered last over HTTP, with what the answer delivered: a client that
-        # repeats its id (Faye does) never saw that answer. With `ack`, (batch, publications) pairs.
+        # The id of the connect that was answered last over HTTP. A client that repeats the id, as Faye does, never got
+        # that answer; what was in it is in `unacked`, as (batch, publications) pairs; batch is 0 without `ack`.
         self.answered: object = None
-        # When its newest connect came to a worker, by the node's clock.
+        # When its newest connect reached a worker, by the node's clock.
         self.polled = 0.0
-        # With several nodes: the newest connects over HTTP, oldest first, for its record. Where it was taken over,
-        # those before the one answered last (`resend`): they may be carried here again.
+        # With several nodes: ids of the newest connects over HTTP, oldest first, for its record. And, after this node
+        # took it over, those before the one answered last (`resend`): they may arrive here once more.
         self.connects: tuple[object, ...] = ()
         self.earlier: tuple[object, ...] = ()
         self.unacked: list[tuple[int, list[Publication]]] | None = None
-        # With `ack`: of what went in a batch, and goes again in a later one, the number of the first.
+        # With `ack`: of publications that are sent again in a later batch, the number of their first batch.
         self.renumbered: dict[Publication, int] | None = None
-        # Once it had a link: up to which number of `Recent` everything arrived, and of patterns subscribed
-        # to since, the number they began after. -n: something that can't be given again is on its way;
-        # it has arrived when n has.
+        # Once it has had a link: the number in `Recent` up to which everything has certainly arrived; and for patterns
+        # subscribed to since then, the number they begin after. -n: something that `Recent` does not have is on its
+        # way; it has arrived when number n has.
         self.arrived: int | None = None
         self.begun: dict[str, int] | None = None
-        # Whether a history was put into its queue since it last had a new link: `Recent` may lack some of that.
+        # Whether history was put into its queue since its last new link; `Recent` may not have all of that.
         self.replayed = False
 
     @property
     def grant(self) -> Grant | None:
-        """What its client's token allows."""
+        """What the client's token allows."""
         return self._grant
 
     @grant.setter
@@ -149,31 +149,32 @@ class Session:
 
     @property
     def who(self) -> Who:
-        """Who asks, for the rules of access."""
+        """Who the client is, for the access rules."""
         grant = self._grant
         return NOBODY if self.user is None and grant is None else Who(self.user, grant)
 
     @property
     def name(self) -> str | None:
-        """The user it belongs to: the token's, else the site's visitor; None for nobody in particular."""
+        """The user: the token's, else the site's visitor; None if neither names one."""
         grant = self.grant
         return grant.user if grant is not None and grant.user is not None else self.user
 
     @property
     def reachable(self) -> bool:
-        """Whether something can be sent now or when something comes."""
+        """Whether the client can be sent something at any time, by its link or as the answer to a held connect."""
         return self.link is not None or self.hold is not None
 
     @property
     def has_ready(self) -> bool:
-        """Whether something waits that may be sent: not before its client was told of a recovery under way."""
+        """Whether something waits that may be sent now; during a recovery it may not, before the answer to that."""
         return self.queue is not None and not self.recovering
 
     @property
     def may_sleep(self) -> bool:
-        """Whether what comes can wait with what comes for others, until the client says something.
+        """Whether the session may sleep: what comes for it is then kept together with what comes for others.
 
-        Not what comes first between two polls: it would be woken at once, which costs more than a list.
+        Not for the first thing that comes between two polls: the next poll would wake it at once, and that costs more
+        than a queue of its own.
         """
         return (
             self.link is None
@@ -185,28 +186,28 @@ class Session:
     # The client
 
     def touch(self, now: float) -> None:
-        """Count its silence from now: it gave a sign of life, or lost what it could be reached by."""
+        """Count the time to its expiry from now: it gave a sign of life, or lost its connection."""
         self.seen = now
 
     def connect(self) -> bool:
-        """Its client connects; whether for the first time."""
+        """The client sent a connect; True for the first one."""
         first, self.connected = not self.connected, True
         return first
 
     def authorize(self, grant: Grant | None) -> None:
-        """Let it do what a token allows, or no token any more."""
+        """Set what the client's token allows; None if it has no token any more."""
         self.grant = grant
         if grant is not None and grant.user is not None:
             self.bearer = grant.user, grant.made
 
     def keep_only(self, is_for: Callable[[str], bool]) -> None:
-        """Drop what waits, or is not acknowledged, of channels that are not for it."""
+        """Drop what waits, or is not acknowledged, in channels that it may not hear any more."""
         if self.queue:
             self.queue = [each for each in self.queue if is_for(each.channel)] or None
             self.queued_bytes = sum(each.size for each in self.queue or ())
         if self.unacked:
             for _, items in self.unacked:
-                # The list itself: the poll that carried it gives it back (`return_batch`).
+                # In place: the poll that carried it gives this list back if it failed (`return_batch`).
                 items[:] = [each for each in items if is_for(each.channel)]
 
     def use_acks(self) -> None:
@@ -214,20 +215,21 @@ class Session:
         self.ack = 0
 
     def track(self) -> None:
-        """Its client keeps positions, so it can be told what to refetch."""
+        """The client keeps positions, so it can be told which channels to refetch."""
         self.tracks = True
 
     def may_publish(self, now: float, rate: float, burst: float) -> bool:
         """Take one from its allowance of `rate` publishes a second; False if there is none left."""
         if self.publishes is None:
-            # One that another worker had may have spent its allowance there: who moves had another full one each time.
+            # After a move from another worker it starts with little: it may have used up its allowance there, and would
+            # get a full one with each move.
             self.publishes = Bucket(now, max(1.0, rate / 10) if self.fence > 1 else burst)
         return self.publishes.take(now, rate, burst)
 
     # Its connection: a link or a held connect
 
     def attach(self, link: Link) -> None:
-        """Make a link its own, which has no other session then. Once it had one: `Registry.attach`."""
+        """Make this its link, and itself the link's only session. If it has had a link before: `Registry.attach`."""
         other = link.session
         if other is not None and other is not self:
             # A client that handshakes again on its socket leaves its old session to expire.
@@ -237,52 +239,52 @@ class Session:
         self.settle()
 
     def detach(self) -> Link | None:
-        """The link is gone, or is to go: have none. Returns the one it had, for which it still is the session."""
+        """Have no link any more, as it is gone, or about to be closed. Returns it; `link.session` stays as it is."""
         link = self.link
         if link is not None:
             self.link = self.sink = None
             if self.hold is not None and self.hold.is_for(link):
-                # Its answer could go nowhere, and would take with it what waits.
+                # Its answer could go nowhere, and what waits would be lost with it.
                 self.hold = None
         return link
 
     def depart(self) -> Link | None:
-        """Go on elsewhere, at another connection or worker. Returns the link it had, which knows it no more."""
+        """Leave its link for another connection or worker. Returns the link, which has no session any more."""
         link = self.link
         if link is not None:
             self.link = self.sink = link.session = None
         return link
 
     def begin_hold(self, hold: Hold) -> None:
-        """Hold a connect, to be answered when there is something to say or when it is due."""
+        """Hold a connect, to answer it when there is something to say, or at its deadline."""
         self.hold = hold
 
     def await_due(self, deadline: float) -> bool:
-        """A hold is due then; whether the node has to be told, since it does not look before."""
+        """Note a hold's deadline; True if the node must be told, as it would look later or not at all."""
         if 0 < self.due <= deadline:
             return False
         self.due = deadline
         return True
 
     def is_awaited(self, now: float) -> bool:
-        """Whether the node looks again later than now; else it does not."""
+        """Whether the node will look again, later than now; if not, note that."""
         if self.due > now:
             return True
         self.due = 0.0
         return False
 
     def end_hold(self) -> Hold | None:
-        """Hold no connect any more; returns the one to answer, if there was any."""
+        """Hold no connect any more. Returns the one that was held, to be answered, or None."""
         hold, self.hold = self.hold, None
         return hold
 
     # What waits for it
 
     def enqueue(self, publications: Iterable[Publication], count: int, size: int) -> None:
-        """Keep publications until they can be sent; raise SlowSession beyond `count` or `size` bytes.
+        """Queue publications until they can be sent; raises SlowSession beyond `count` of them, or `size` bytes.
 
-        Before giving up, hints are conflated to the newest of each channel. What a recovery has
-        already covered (`floors`) is dropped, so that live follows history without overlap.
+        Before it raises, hints are conflated to the newest of each channel. What a recovery has given already
+        (`floors`) is dropped, so live publications follow history without overlap.
         """
         queue = self.queue
         if queue is None:
@@ -296,7 +298,7 @@ class Session:
             raise SlowSession(f"{len(self.queue or ())} publications, {self.queued_bytes} bytes")
 
     def shrink(self, count: int, size: int) -> bool:
-        """Conflate the queue's hints if it is beyond `count` or `size` bytes; whether it is within them then."""
+        """If the queue is beyond `count` or `size` bytes, conflate its hints. True if it is within them now."""
         queue = self.queue
         if queue is None or (len(queue) <= count and self.queued_bytes <= size):
             return True
@@ -305,7 +307,7 @@ class Session:
         return len(self.queue) <= count and self.queued_bytes <= size
 
     def has_room(self, channel: str, publications: Sequence[Publication], count: int, size: int) -> bool:
-        """Whether the queue would be within these bounds with these in place of what it has of their channel."""
+        """Whether the queue stays within these bounds if these replace what it has of their channel."""
         queued = [each.size for each in self.queue or () if each.channel != channel]
         queued += [each.size for each in publications]
         return len(queued) <= count and sum(queued) <= size
@@ -331,7 +333,7 @@ class Session:
         return queue
 
     def take_batch(self, number: object) -> list[Publication]:
-        """Take what waits, to go with the answer to the connect of this id. What arrived, the next connect says."""
+        """Take what waits, to go with the answer to the connect of this id. The next connect says if it arrived."""
         publications = [] if self.recovering else self.take()
         if self.ack is not None:
             self.ack += 1
@@ -343,17 +345,17 @@ class Session:
         return publications
 
     def note_connect(self, began: float, number: object) -> None:
-        """Its newest connect came at this time; over HTTP with this id, for the session's record."""
+        """Note its newest connect: when it reached a worker, and, over HTTP, its id, for the session's record."""
         self.polled = began
         if self.delivered is not None and isinstance(number, str | int) and number not in self.connects:
             self.connects = (*self.connects[1 - CONNECTS :], number)
 
     def is_older(self, began: float, number: object) -> bool:
-        """Whether a connect of this id, which came to a worker at this time, came before the newest.
+        """Whether a connect of this id, which reached a worker at `began`, is older than the newest.
 
-        By LATE_CONNECT seconds, or at the node that this one was taken over from before the one answered last. It says
-        nothing of what was answered since then. The first that is not such a connect is newer than all of them; and of
-        each id there is one, as a client may count anew.
+        It is if it came LATE_CONNECT seconds earlier, or if the node that had the session before knew it as older than
+        the one it answered last. An older connect says nothing about what was answered since. The ids from that node
+        count until the first connect that is not one of them, and each only once, as a client may start counting again.
         """
         if number in self.earlier:
             self.earlier = tuple(each for each in self.earlier if each != number)
@@ -364,10 +366,10 @@ class Session:
         return False
 
     def return_batch(self, publications: list[Publication]) -> None:
-        """The answer that carried these was not written: they wait again. publications: as `take_batch` returned them.
+        """The answer that carried these could not be written: queue them again.
 
-        What was put back since, as the next connect said that it had not arrived, is not among them any more. Other
-        answers than this one stay unacknowledged.
+        publications: the very list that `take_batch` returned. What was put back meanwhile, because the next connect
+        said that it had not arrived, is no longer in it. Answers before this one stay unacknowledged.
         """
         unacked = self.unacked or []
         place = next((place for place, (_, items) in enumerate(unacked) if items is publications), None)
@@ -376,19 +378,19 @@ class Session:
             self.unacked = unacked[:place] or None
             self._put_back_all(unacked[place:])
         elif self.ack is None:
-            # Another connect came in between, and said by its id that they had arrived.
+            # Another connect came in between and said by its id that they had arrived.
             self.put_back(publications)
         self.settle()
 
     def acknowledge(self, batch: int) -> None:
-        """The client has all batches up to this number; what went after it waits again.
+        """The client has all batches up to this number; later ones are queued again.
 
-        What is given again keeps the number of the batch that it first went in, as with CometD's server
-        (`BatchArrayQueue`): an older connect may have asked for it again before this one says that it has come.
+        What is sent again keeps the number of its first batch, as with CometD's server (`BatchArrayQueue`): it may have
+        been sent again for an older connect, before this one says that it had arrived the first time.
         """
         unacked, self.unacked = self.unacked or (), None
         if self.renumbered is None and (not unacked or unacked[-1][0] <= batch):
-            # All of them, as nearly always.
+            # It has all of them, as nearly always.
             if self.delivered is not None:
                 for _, items in unacked:
                     self.got(items)
@@ -405,46 +407,50 @@ class Session:
             self.queued_bytes = sum(each.size for each in queue)
 
     def _put_back_all(self, batches: Sequence[tuple[int, list[Publication]]]) -> None:
-        """Batches wait again; the polls that carried them (`Poll.taken`) have nothing to give back then."""
+        """Queue batches again.
+
+        Their lists are emptied, so that the polls that carried them (`Poll.taken`) have nothing to give back.
+        """
         self.put_back([item for _, items in batches for item in items])
         for _, items in batches:
             items.clear()
 
     def mark_lost(self, channels: Collection[str]) -> None:
-        """Something of these channels may have been missed: its client must be told to refetch (`take_lost`).
+        """Publications of these channels may have been missed: the client must be told to refetch (`take_lost`).
 
-        What comes to its link waits behind that word: a client that had what is newer, and lost the link before the
-        word, would come back from there and never learn.
+        What comes is queued until then. If the client got newer publications first, and lost its link before it was
+        told, it would come back with their position and never learn of the gap.
         """
         self.lost = set(channels) if self.lost is None else self.lost.union(channels)
         self.sink = None
 
     def take_lost(self) -> list[str]:
-        """What its client is told now to refetch, sorted. Once it is, `settle` lets more follow."""
+        """The channels to tell the client to refetch, sorted. Once it is told, `settle` lets more follow."""
         lost, self.lost = sorted(self.lost or ()), None
         return lost
 
     def put_back(self, publications: Sequence[Publication]) -> None:
-        """Publications whose sending failed go to the head of the queue again."""
+        """Put publications that could not be sent back at the head of the queue."""
         if publications:
             self.queue = [*publications, *(self.queue or ())]
             self.queued_bytes = sum(publication.size for publication in self.queue)
 
     def began(self, channel: str, top: Position) -> None:
-        """As `begin`, where the channel's top was when it was asked for: its client may have what came since then."""
+        """As `begin`, with the channel's newest position when that was read; the client may be further by now."""
         known = (self.delivered or {}).get(channel)
         if known is None or not _is_up_to(top, known):
             self.begin(channel, top)
 
     def begin(self, channel: str, position: Position) -> None:
-        """The client said or was told that it is here: a node that takes the session over begins here."""
+        """The client said, or was told, that it is at this position: a node that takes it over starts there."""
         if self.delivered is not None:
             self.delivered[channel] = position
 
     def got(self, publications: Iterable[Publication]) -> None:
-        """The client has these. What it unsubscribed from meanwhile, or began later with, does not begin there.
+        """The client has these publications: move its positions on.
 
-        It may have the first of a channel before it is known where that was when it subscribed (`began`).
+        Not of channels it has unsubscribed from, and not back. A channel's first publication may arrive before the
+        channel's position at the subscribe is known (`began`).
         """
         delivered = self.delivered
         if delivered is None:
@@ -455,9 +461,10 @@ class Session:
                 delivered[channel] = publication.position
 
     def resend(self, sent: dict[str, Position], answered: object, connects: Sequence[object]) -> None:
-        """Of what waits, this was sent elsewhere in the answers that the next connect acknowledges or not.
+        """After a take-over: mark what the node before has sent, and the client's next connect will confirm or not.
 
-        answered: the connect whose answer was the last of them. connects: the newest that came there, oldest first.
+        sent: up to which position, by channel. answered: the id of the connect that node answered last. connects: ids
+        of the newest connects there, oldest first.
         """
         unacked = [each for each in self.queue or () if _is_up_to(each.position, sent.get(each.channel))]
         if unacked:
@@ -470,20 +477,20 @@ class Session:
                 self.earlier = tuple(connects[: connects.index(answered)])
 
     def begin_recovery(self) -> None:
-        """What comes waits until `end_recovery`, behind the history that is read for it and the answer to its client.
+        """Queue what comes until `end_recovery`: it must follow the history that is being read, and the answer.
 
-        Behind the answer too: it may say that something is missing, and a client that has what is newer, and not the
-        answer, comes back from there and never learns.
+        The answer too, as it may say that something is missing. If the client got newer publications first, and never
+        the answer, it would come back with their position and never learn of the gap.
         """
         self.recovering += 1
         self.sink = None
 
     def end_recovery(self) -> None:
-        """The answer goes out, in this turn of the loop; then `settle` lets more follow."""
+        """The answer goes out, in this turn of the event loop; `settle` then lets more follow."""
         self.recovering -= 1
 
     def recovered(self, channel: str, publications: Sequence[Publication], top: Position) -> None:
-        """Merge a channel's history, up to `top`, with what came live meanwhile."""
+        """Put a channel's history, which reaches up to `top`, before what came live meanwhile."""
         live = [
             publication
             for publication in self.queue or ()
@@ -496,13 +503,13 @@ class Session:
         if publications:
             self.replayed = True
         if self.unacked:
-            # The client said where it is. Of the channel, what last answers carried does not count any more.
+            # The client has said where it is in this channel, so what the last answers carried of it is settled.
             for _, items in self.unacked:
                 items[:] = [each for each in items if each.channel != channel]
             self.unacked = [(number, items) for number, items in self.unacked if items] or None
         if self.renumbered:
             self.renumbered = {each: number for each, number in self.renumbered.items() if each.channel != channel}
-        # An empty one would have the next connect answered with nothing.
+        # None rather than empty: an empty queue would have the next connect answered with nothing.
         self.queue = [*publications, *live] or None
         self.queued_bytes = sum(publication.size for publication in self.queue or ())
         if self.floors is None:
@@ -510,7 +517,7 @@ class Session:
         self.floors[channel] = top
 
     def drop_floor(self, channel: str) -> None:
-        """What the recovery of a channel covered can't come again."""
+        """Nothing that a channel's recovery has given can come again as live."""
         if self.floors is not None:
             self.floors.pop(channel, None)
             if not self.floors:
@@ -524,7 +531,7 @@ class Session:
             return False
         if publication.position.offset <= floor.offset:
             return True
-        # Live has passed what history covered; nothing can repeat it any more.
+        # Live publications are past the history by now, so none can repeat it.
         del self.floors[publication.channel]
         if not self.floors:
             self.floors = None
@@ -533,23 +540,23 @@ class Session:
     # Its record, with several nodes
 
     def own(self, fence: int, life: int | None = None) -> None:
-        """This node has it under a fence: 0 if it has no record. life: the lease in which that is certain, if it is."""
+        """This node owns it under this fence, 0 if it is not saved. life: the lease in which that is certain."""
         self.fence = fence
         if life is not None:
             self.life = life
 
     def disown(self) -> None:
-        """Another node has it."""
+        """Another node owns it now."""
         self.fence, self.life = -1, 0
 
     def keep_positions(self) -> dict[str, Position]:
-        """Note from now on what its client certainly has; returns what is known of that, by channel."""
+        """Keep the client's confirmed positions from now on. Returns those known so far, by channel."""
         if self.delivered is None:
             self.delivered = {}
         return self.delivered
 
     def place(self, channel: str, position: Position) -> None:
-        """Where a channel was when it subscribed, unless its place there is known by now."""
+        """Start at this position in a channel, unless the client's position there is known already."""
         self.keep_positions().setdefault(channel, position)
 
     def restore(
@@ -563,7 +570,7 @@ class Session:
         delivered: dict[str, Position],
         connects: Sequence[object] = (),
     ) -> None:
-        """Be what another node remembered; its subscriptions, and what waits for it, come after."""
+        """Take on what another node has saved. Subscriptions, and what waits, are restored separately."""
         self.connects = tuple(connects)
         self.bearer = bearer
         self.authorize(grant)
@@ -573,12 +580,12 @@ class Session:
         self.delivered = delivered
 
     def skip_acks(self, count: int) -> None:
-        """Leave out numbers of batches that its last node may have given to some that nobody knows of."""
+        """Skip batch numbers that the node before may have used after it last saved the session."""
         if self.ack is not None:
             self.ack += count
 
     def settle(self) -> None:
-        """Choose the sink: write straight to the link if nothing stands between."""
+        """Choose the sink: the link, if nothing requires that publications are queued first."""
         direct = (
             self.link is not None
             and not self.link.blocked

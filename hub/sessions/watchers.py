@@ -11,22 +11,24 @@ from .session import Session
 
 logger = logging.getLogger(__package__)
 EventName = Literal["handshake", "subscribe", "unsubscribe", "publish", "disconnect"]
-#: Told what happened: the session's id, the channel or pattern (empty for a session), and who it is.
+
+#: Called with the session's id, the channel or pattern (empty if it is about the session itself), and who the client
+#: is.
 Watcher = Callable[[str, str, Who], None]
 
 
 class Events:
-    """What code that embeds the hub is told. Watchers must not wait; one that raises is logged."""
+    """Tells code that embeds the hub what happens to sessions. Watchers must not wait; what they raise is logged."""
 
     def __init__(self) -> None:
         self._watchers: dict[EventName, list[Watcher]] = {}
 
     def on(self, name: EventName, watcher: Watcher) -> None:
-        """Call `watcher` at each of these from now on."""
+        """Call `watcher` for each of these from now on."""
         self._watchers.setdefault(name, []).append(watcher)
 
     def tell(self, name: EventName, session: Session, channel: str = "") -> None:
-        """Something happened to a session."""
+        """Call the watchers: this happened to a session."""
         for watcher in self._watchers.get(name, ()):
             try:
                 watcher(session.id, channel, session.who)
@@ -36,28 +38,28 @@ class Events:
 
 
 class Attendance(Protocol):
-    """Keeps account of who is in which channel (`reporter`). Told of every session; must not wait or raise."""
+    """Counts who is in which channel (`reporter`). It is told about every session, and must not wait or raise."""
 
     def came(self, session: Session, pattern: str) -> None:
         """A session has a new subscription."""
 
     def went(self, session: Session, pattern: str) -> None:
-        """A session has a subscription no more."""
+        """A session does not have a subscription any more."""
 
     def away(self, session: Session) -> None:
         """A session lost its connection; it may come back."""
 
     def back(self, session: Session) -> None:
-        """A session has a connection; maybe it had one all the time."""
+        """A session has a connection; it may have had one before."""
 
     def renamed(self, session: Session) -> None:
-        """A session is perhaps another user's now."""
+        """A session may be another user's now."""
 
     def adopted(self, session: Session) -> None:
-        """A session that another worker had goes on here."""
+        """A session of another worker goes on at this one."""
 
     def lost(self) -> None:
-        """What other workers said may have been missed."""
+        """Reports of other workers may have been missed."""
 
     def start(self) -> None:
         """The log is open."""

@@ -146,6 +146,50 @@ def test_generator_goes_through_wsgi_as_it_is(optimiser: Optimiser) -> None:
     assert b"".join(wsgi.Inlining(app, optimiser)(environ, lambda *each: None)) == HTML
 
 
+#: A site of one page: what is between is the framework's.
+FRAMEWORKS = {
+    "flask": """
+from flask import Flask
+application = Flask(__name__, static_folder=None)
+application.add_url_rule("/", "page", lambda: HTML)
+""",
+    "django": """
+import django
+from django.conf import settings
+settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
+django.setup()
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path("", lambda request: HttpResponse(HTML))]
+application = get_wsgi_application()
+""",
+}
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_pages_of_flask_and_django_have_their_sheets(tmp_path: Path, name: str) -> None:
+    """Their answers are iterators, and were taken for streams: no page of theirs was ever looked at."""
+    (tmp_path / "s.css").write_text(".a { color: red } .b { color: blue }")
+    program = f"""
+import sys
+from pathlib import Path
+from wsgiref.util import setup_testing_defaults
+from web.features.css.responses import Optimiser, folders
+from web.features.css.wsgi import Inlining
+HTML = {HTML.decode()!r}
+{FRAMEWORKS[name]}
+environ, said = {{}}, {{}}
+setup_testing_defaults(environ)
+answer = Inlining(application, Optimiser(folders({{"/static/": Path({str(tmp_path)!r})}})))
+body = b"".join(answer(environ, lambda line, headers, *more: said.update(headers)))
+assert said["Content-Length"] == str(len(body)), said
+sys.stdout.buffer.write(body)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert f">{KEPT}</style>".encode() in done.stdout, done.stderr.decode()
+
+
 def test_sheets_outside_of_the_folders_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "s.css").write_text("x")

@@ -17,8 +17,11 @@ def page(head: str, body: str) -> str:
 
 def left(body: str, css: str, **options: object) -> str:
     html = page(f'<link rel="stylesheet" href="{SHEET}">', body)
-    result = inline(html, URL, Sheets({SHEET: css}.get).plan, **options)
+    sheets = Sheets({SHEET: css}.get)
+    result = inline(html, URL, sheets.plan, **options)
     assert not result.left, result.left
+    # Of a page like another the plan knows what it keeps.
+    assert inline(html, URL, sheets.plan, **options) == result
     before, _, rest = result.html.partition("<style")
     assert html.startswith(before)
     text, _, after = rest.partition("</style>")
@@ -34,3 +37,19 @@ def test_what_is_left(body: str, css: str, expected: str) -> None:
 @pytest.mark.parametrize(("css", "expected"), [each[1:] for each in ADDRESSES], ids=[each[0] for each in ADDRESSES])
 def test_addresses_are_told_from_the_page(css: str, expected: str) -> None:
     assert left("<p>x</p>", css) == expected
+
+
+def test_pages_with_the_same_names_keep_each_its_own() -> None:
+    """What a plan knows of one page it gives another only if all that it was asked of it is so there too."""
+    css = ".a .b{color:red .c{}}.a .b{.b .c{x:y}}.c .b{color:blue}"
+    bodies = (
+        '<p class="a"><b class="b"><i class="c">x</i></b></p>',
+        '<p class="c"><b class="b"><i class="a">x</i></b></p>',
+        '<p class="b"><b class="a"><i class="c">x</i></b></p>',
+        '<p class="a"><b class="c"><i class="b">x</i></b></p>',
+    )
+    sheets = Sheets({SHEET: css}.get)
+    for body in bodies * 2:
+        html = page(f'<link rel="stylesheet" href="{SHEET}">', body)
+        fresh = inline(html, URL, Sheets({SHEET: css}.get).plan)
+        assert inline(html, URL, sheets.plan) == fresh

@@ -7,7 +7,7 @@ Where the two don't agree, the page is left alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from html import unescape
 
@@ -81,6 +81,7 @@ class Page:
             self.loose = {name.lower() for name in self.loose}
         self.all = self.names | self.loose
         self._asked: dict[str, bool] = {}
+        self._asking: set[str] = set()
 
     def lives(self, part: Part) -> bool:
         """Whether a part may match something of the page, now or in another state."""
@@ -94,10 +95,23 @@ class Page:
         query = part.query
         if query is None or self.quirks or self._beginnings or not part.needs.isdisjoint(self.loose):
             return True
+        self._asking.add(query)
+        return self.matches(query)
+
+    def shape(self, names: frozenset[str]) -> Hashable | None:
+        """Which of these names it has, and which may come to stand anywhere; None where names aren't all."""
+        return None if self._slow else (names & self.all, names & self.loose)
+
+    def matches(self, query: str) -> bool:
+        """Whether a part's query matches something; True for one that isn't understood."""
         found = self._asked.get(query)
         if found is None:
             found = self._asked[query] = self._matches(query)
         return found
+
+    def asking(self, queries: set[str]) -> None:
+        """Add each query that is asked from now on to a set."""
+        self._asking = queries
 
     @property
     def _slow(self) -> bool:
@@ -115,19 +129,24 @@ class Page:
             return True
 
     def _names(self) -> tuple[set[str], set[str]]:
-        names: set[str] = set()
         loose: set[str] = set()
         root = self._tree.root
         assert root is not None
-        templates = False
+        tags, attributes, classes, names = set(), set(), set(), set()
         for node in root.traverse():
-            tag = node.tag or ""
-            names.add(tag)
-            attributes = node.attributes
-            if attributes:
-                _add(attributes, names)
-            templates = templates or tag == "template"
-        names = {name.lower() if name[:1] not in {".", "#"} else name for name in names}
+            tags.add(node.tag or "")
+            for name, value in node.attributes.items():
+                attributes.add(name)
+                if value:
+                    # Of a list, whose items are alike, each once.
+                    if name == "class":
+                        classes.add(value)
+                    elif name == "id":
+                        names.add("#" + value)
+        names.update(["." + each for value in classes for each in value.split()])
+        names.update(map(str.lower, tags))
+        names.update(["[" + name.lower() for name in attributes])
+        templates = "template" in tags
         if templates:
             for fragment in _templates(self.html):
                 loose |= _loose_names(fragment)

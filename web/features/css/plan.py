@@ -6,8 +6,8 @@ kept was cut out of the sheet when it was compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from .addresses import joined, quoted
@@ -21,6 +21,9 @@ from .urls import Edits, all_rewritten, imported_url, rewritten
 #: At-rules whose blocks hold rules.
 GROUPS = frozenset(["media", "supports", "container", "scope", "layer", "starting-style"])
 
+#: Shapes of pages of which it is known what they keep.
+SHAPES = 64
+
 #: How deep imports may be.
 MAX_IMPORTS = 10
 
@@ -30,6 +33,15 @@ class Judge(Protocol):
 
     def lives(self, part: Part) -> bool:
         """Whether a part may match something of it, now or in another state."""
+
+    def shape(self, names: frozenset[str]) -> Hashable | None:
+        """Which of these names it has, in a form that others can be compared with; None where names aren't all."""
+
+    def matches(self, query: str) -> bool:
+        """Whether a part's query matches something."""
+
+    def asking(self, queries: set[str]) -> None:
+        """Add each query that is asked from now on to a set."""
 
 
 @dataclass(slots=True)
@@ -66,6 +78,23 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class _Text:
+    """What pages of one shape keep."""
+
+    text: str
+    rules: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What pages keep that have the same names: by what these queries say of them."""
+
+    queries: tuple[str, ...]
+    texts: dict[tuple[bool, ...], _Text] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A compiled sheet. url: where it came from. size: characters of it and of what it imports. has_addresses: whether
     some were told anew, in absolute form."""
@@ -75,10 +104,40 @@ class Plan:
     pieces: tuple[Piece, ...]
     source: Source
     has_addresses: bool = False
+    #: What its parts need, and by the shape of pages what they keep: most pages of a site are like others.
+    names: frozenset[str] = frozenset()
+    known: dict[Hashable, _Known] = field(default_factory=dict, compare=False)
 
     def left_by(self, page: Judge, tally: Tally | None = None) -> str:
         """What of it a page keeps."""
         tally = Tally() if tally is None else tally
+        shape = page.shape(self.names) if tally.why is None else None
+        if shape is None:
+            return self._left_by(page, tally)
+        known = self.known.get(shape)
+        if known is not None:
+            found = known.texts.get(tuple([page.matches(query) for query in known.queries]))
+            if found is not None:
+                tally.rules += found.rules
+                tally.kept += found.kept
+                return found.text
+        queries = set() if known is None else set(known.queries)
+        page.asking(queries)
+        mine = Tally()
+        text = self._left_by(page, mine)
+        tally.rules += mine.rules
+        tally.kept += mine.kept
+        if known is None or len(queries) > len(known.queries):
+            # A rule in a rule is asked about only if the outer one lives: another page may bring more.
+            known = _Known(tuple(queries))
+            while len(self.known) >= SHAPES:
+                self.known.pop(next(iter(self.known)), None)
+            self.known[shape] = known
+        if len(known.texts) < SHAPES:
+            known.texts[tuple([page.matches(query) for query in known.queries])] = _Text(text, mine.rules, mine.kept)
+        return text
+
+    def _left_by(self, page: Judge, tally: Tally) -> str:
         return "".join([_left(piece, page, tally) for piece in self.pieces])
 
     def verbatim(self) -> str:
@@ -130,7 +189,7 @@ class Compiler:
         source = Source(text)
         self.size += len(text)
         pieces = tuple(self._sheet(source, url, depth))
-        return Plan(url, self.size, pieces, source, self.has_addresses)
+        return Plan(url, self.size, pieces, source, self.has_addresses, frozenset(_names_of(pieces)))
 
     def _sheet(self, source: Source, url: str, depth: int) -> list[Piece]:
         found: list[Piece] = []
@@ -272,6 +331,19 @@ def _has_root(rule: Rule) -> bool:
 def _is_marked(source: Source, nodes: Sequence[Node]) -> bool:
     """Whether a block has the mark, in itself and not in a block within it."""
     return any(node.type == "comment" and node.value.strip().lower() == "no mincss" for node in nodes)
+
+
+def _names_of(pieces: Sequence[Piece]) -> Iterator[str]:
+    for piece in pieces:
+        if isinstance(piece, str):
+            continue
+        if isinstance(piece, Style):
+            for part in piece.parts:
+                yield from part.needs
+                for alternatives in part.either:
+                    for needs in alternatives:
+                        yield from needs
+        yield from _names_of(piece.pieces)
 
 
 def _parts(piece: Piece) -> Sequence[Part]:

@@ -28,6 +28,9 @@ EVENT = "/events/brass-on-the-quay"
 CHROME = "gzip, deflate, br, zstd"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
+#: The core of each server.
+ONE = frozenset({0})
+
 DJANGO = """
 import sys
 from django.conf import settings
@@ -82,8 +85,8 @@ class Rate:
 
 
 @contextlib.contextmanager
-def running(command: list[str], folder: Path, port: int, **environ: str) -> Iterator[int]:
-    """A server; its process id. Ended on leaving."""
+def running(command: list[str], folder: Path, port: int, cores: frozenset[int], **environ: str) -> Iterator[int]:
+    """A server that runs on these cores; its process id. Ended on leaving."""
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -93,7 +96,7 @@ def running(command: list[str], folder: Path, port: int, **environ: str) -> Iter
             stdin=subprocess.DEVNULL,
             cwd=folder,
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "PORT": str(port), **environ},
-            preexec_fn=lambda: os.sched_setaffinity(0, {0}),  # noqa: PLW1509  # no thread runs here yet
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509  # no thread runs here yet
         )
     try:
         _await_port(port, process, log)
@@ -103,7 +106,9 @@ def running(command: list[str], folder: Path, port: int, **environ: str) -> Iter
         process.wait(20)
 
 
-def site(folder: Path, port: int, **environ: str) -> contextlib.AbstractContextManager[int]:
+def site(
+    folder: Path, port: int, cores: frozenset[int] = ONE, **environ: str
+) -> contextlib.AbstractContextManager[int]:
     """The site with its demo content, in one process."""
     given = {
         "HOST": HOST,
@@ -112,7 +117,7 @@ def site(folder: Path, port: int, **environ: str) -> contextlib.AbstractContextM
         "REDIS_URL": "",
         "DATABASE_URL": "",
     }
-    return running([sys.executable, "-m", "web", "serve"], folder, port, **given, **environ)
+    return running([sys.executable, "-m", "web", "serve"], folder, port, cores, **given, **environ)
 
 
 def cpu_of(pid: int) -> float:
@@ -201,7 +206,7 @@ def measure(requests: int) -> list[Rate]:
         if (nginx := _nginx()) is not None:
             conf = folder / "nginx.conf"
             conf.write_text(NGINX.replace("@FOLDER@", str(folder)).replace("@PORT@", str(port)))
-            with running([nginx, "-p", name, "-e", f"{name}/error.log", "-c", str(conf)], folder, port) as pid:
+            with running([nginx, "-p", name, "-e", f"{name}/error.log", "-c", str(conf)], folder, port, ONE) as pid:
                 found.append(rate("nginx, the same bytes as a file", pid, port, "/page.html", requests))
         (folder / "cached.py").write_text(DJANGO)
         command = [
@@ -216,7 +221,7 @@ def measure(requests: int) -> list[Rate]:
             f"{HOST}:{port}",
             "cached",
         ]
-        with running(command, folder, port) as pid:
+        with running(command, folder, port, ONE) as pid:
             found.append(rate("Django, cache middleware", pid, port, "/page.html", max(64, requests // 10)))
     return found
 

@@ -38,7 +38,7 @@ RIVALS = Path(__file__).resolve().parent / "rivals"
 HOST = "127.0.0.1"
 
 #: How long a server may take to listen, in seconds.
-START_LIMIT = 20.0
+START_LIMIT = 60.0
 
 
 class Subject(ABC):

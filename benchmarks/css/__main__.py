@@ -1,7 +1,9 @@
-"""Pages of frameworks: bytes that are left, elements that look otherwise, and time; beside PurgeCSS and Beasties.
+"""Pages with and without the CSS that they don't use: bytes that are left, elements that look otherwise, and time; of
+frameworks, of real pages, and of the site; beside PurgeCSS and Beasties.
 
-npm install --prefix DIR --ignore-scripts bootstrap bulma …       (benchmarks.css.frameworks.PACKAGES)
-python -m benchmarks.css DIR/node_modules [--only NAME] [--short]
+python -m benchmarks.css DIR/node_modules --fetch        have npm fetch the pages, the frameworks and the rivals
+python -m benchmarks.css DIR/node_modules --write        all of it; writes the table into docs/css.md
+python -m benchmarks.css --time                          milliseconds of CPU only, of the site's pages and of plans
 """
 
 from __future__ import annotations
@@ -9,119 +11,268 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shutil
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
 
 from playwright.async_api import async_playwright
 
 from web.features.css.inline import Sheets, inline
+from web.features.css.plan import compile_sheet
 
-from .frameworks import Sample, samples
-from .same import ALL, ONE, Pair
+from . import own
+from .frameworks import Sample, fetch, samples
+from .same import ALL, ONE, Forms
 
 ORIGIN = "https://bench.example"
 HTML = "text/html; charset=utf-8"
+TOOLS = {
+    "fanfare": "Fanfare",
+    "purgecss": "PurgeCSS 8.0.0",
+    "beasties": "Beasties 0.5.4",
+    "compiled": "Beasties, compiled",
+}
+DOCS = own.ROOT / "docs" / "css.md"
+BEGIN, END = "<!-- benchmarks.css -->\n", "<!-- end -->"
+
+
+@dataclass(slots=True)
+class Row:
+    """A page, or several, by tool. left: bytes of CSS; wrong: elements that look otherwise in one look or more; ms: for
+    a page, its plan being there. None where a tool failed."""
+
+    name: str
+    size: int = 0
+    elements: int = 0
+    left: dict[str, int | None] = field(default_factory=dict)
+    wrong: dict[str, int] = field(default_factory=dict)
+    ms: dict[str, float] = field(default_factory=dict)
+    plan: dict[str, float] = field(default_factory=dict)
+
+    def cells(self) -> list[str]:
+        """As a line of the table."""
+        cells = [self.name, f"{self.size:,}", f"{self.elements:,}"]
+        for tool in TOOLS:
+            left = self.left.get(tool)
+            cells.append("failed" if left is None else f"{left:,}, {self.wrong[tool]:,}, {_short(self.ms[tool])}")
+        return cells
 
 
 def main() -> int:
     """Print a table; 1 if an element of ours looks otherwise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", type=Path)
-    parser.add_argument("--only", default="")
+    parser.add_argument("modules", type=Path, nargs="?")
+    parser.add_argument("--fetch", action="store_true")
+    parser.add_argument("--time", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument(
+        "--only", action="append", default=[], help="pages with this in their names; the site's are `the site: /path`"
+    )
     parser.add_argument("--short", action="store_true", help="one width, at rest")
     parser.add_argument("--no-rivals", action="store_true")
     found = parser.parse_args()
-    return asyncio.run(_run(found.modules.resolve(), found.only, short=found.short, rivals=not found.no_rivals))
-
-
-async def _run(modules: Path, only: str, *, short: bool, rivals: bool) -> int:
-    root = Path(__file__).resolve().parents[2]
-    sys.path.insert(0, str(root / "tests"))
-    import services
-
-    wrong = 0
-    print(f"{'page':34} {'tool':9} {'CSS':>9} {'left':>8} {'plan ms':>8} {'page ms':>8} {'differ':>7} {'of':>7}")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=services.chromium_program(), args=list(services.CHROMIUM_FLAGS), chromium_sandbox=False
-        )
-        pair = await Pair.open(browser)
-        for sample in samples(modules):
-            if only in sample.name:
-                wrong += await _one(pair, sample, modules, short=short, rivals=rivals)
-        await browser.close()
+    modules = None if found.modules is None else found.modules.resolve()
+    if found.time:
+        return asyncio.run(_times(modules))
+    if modules is None:
+        parser.error("where are the frameworks? Say DIR/node_modules, and --fetch at first")
+    if found.fetch:
+        fetch(modules)
+        return 0
+    rows = asyncio.run(_run(modules, found.only, ONE if found.short else ALL, rivals=not found.no_rivals))
+    if found.write:
+        _write(rows)
+    wrong = sum(row.wrong["fanfare"] for row in rows)
     print(f"{wrong} elements look otherwise")
     return 1 if wrong else 0
 
 
-async def _one(pair: Pair, sample: Sample, modules: Path, *, short: bool, rivals: bool) -> int:
-    texts = {ORIGIN + href: path.read_text("utf-8", errors="replace") for href, path in sample.sheets.items()}
-    url = f"{ORIGIN}/sample.html"
-    began = time.perf_counter()
-    sheets = Sheets(_load(texts, modules))
-    result = inline(sample.html, url, sheets.plan)
-    planned = time.perf_counter() - began
-    began = time.perf_counter()
-    result = inline(sample.html, url, sheets.plan)
-    took = time.perf_counter() - began
-    rows = [("fanfare", result.html, planned, took, result.left)]
-    if rivals and shutil.which("node"):
-        for name in ("purgecss", "beasties"):
-            html, seconds = _rival(name, modules, sample, texts)
-            rows.append((name, html, 0.0, seconds, ""))
-    size = sum(len(text) for text in texts.values())
-    table = {found: (text.encode(), "text/css; charset=utf-8") for found, text in texts.items()}
-    wrong = 0
-    for name, html, first, second, left in rows:
-        different, compared = await pair.differences(
-            {url: (sample.html.encode(), HTML), **table},
-            {url: (html.encode(), HTML), **table},
-            url,
-            ONE if short else ALL,
+# Looks
+
+
+async def _run(modules: Path, only: Sequence[str], looks: Sequence[Any], *, rivals: bool) -> list[Row]:
+    rows = []
+    for sample in samples(modules):
+        if _is_wanted(sample.name, only):
+            async with _forms() as forms:
+                rows.append(await _one(forms, sample, modules, looks, rivals=rivals))
+            print(" | ".join(rows[-1].cells()), flush=True)
+    if not only or any(each.startswith("the site") for each in only):
+        async with _forms() as forms:
+            rows.append(await _site(forms, modules, only, looks, rivals=rivals))
+        print(" | ".join(rows[-1].cells()), flush=True)
+    return rows
+
+
+def _is_wanted(name: str, only: Sequence[str]) -> bool:
+    return not only or any(each in name for each in only)
+
+
+@asynccontextmanager
+async def _forms() -> Any:
+    sys.path.insert(0, str(own.ROOT / "tests"))
+    import services
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=services.chromium_program(), args=list(services.CHROMIUM_FLAGS), chromium_sandbox=False
         )
-        count = sum(each.count for each in different)
-        kept = max(0, len(html) - len(sample.html))
-        print(
-            f"{sample.name[-34:]:34} {name:9} {size:9,} {kept:8,} {first * 1000:8.0f} {second * 1000:8.2f} {count:7,}"
-            f" {compared:7,} {left}",
-            flush=True,
-        )
-        for each in different[:2] if name == "fanfare" else ():
+        yield await Forms.open(browser, len(TOOLS) + 1)
+        await browser.close()
+
+
+async def _one(forms: Forms, sample: Sample, modules: Path, looks: Sequence[Any], *, rivals: bool) -> Row:
+    url = ORIGIN + sample.path
+    texts = {href: path.read_text("utf-8", errors="replace") for href, path in sample.sheets.items()}
+    by_url = {urljoin(url, href): text for href, text in texts.items()}
+    files = {address: (text.encode(), "text/css; charset=utf-8") for address, text in by_url.items()}
+    before = {url: (sample.html.encode(), HTML), **files}
+    row = Row(sample.name, sum(map(len, by_url.values())))
+    sheets = Sheets(by_url.get)
+    row.plan["fanfare"], _ = _least(lambda: inline(sample.html, url, sheets.plan), 1)
+    row.ms["fanfare"], result = _least(lambda: inline(sample.html, url, sheets.plan), 5)
+    row.left["fanfare"] = sum(each.after for each in result.sheets if each.url != "<style>" and each.state != "link")
+    after = {"fanfare": {url: (result.html.encode(), HTML), **files}}
+    if rivals:
+        after |= _rivals(row, sample.html, url, texts, files, modules)
+    await _compare(forms, row, before, after, url, looks)
+    return row
+
+
+async def _site(forms: Forms, modules: Path, only: Sequence[str], looks: Sequence[Any], *, rivals: bool) -> Row:
+    """All of the site's pages as one: what is left of them together, and the milliseconds of one."""
+    made = own.styles()
+    rows = []
+    for path, html in (await own.pages_of_a_new_site()).items():
+        page = own.own(path, html, made)
+        if page is None or not _is_wanted(f"the site: {path} ", only):
+            continue
+        url = own.ORIGIN + path
+        row = Row(path, sum(map(len, page.sheets.values())))
+        row.ms["fanfare"], _ = _least(partial(made.styled, html.encode(), path.partition("?")[0]), 5)
+        row.left["fanfare"] = len(page.styled) - len(html) + sum(map(len, _LINK.findall(html)))
+        after = {"fanfare": page.after}
+        if rivals:
+            after |= _rivals(row, html, url, page.sheets, page.before, modules)
+        await _compare(forms, row, page.before, after, url, looks)
+        print(f"    {path}: {row.wrong}", flush=True)
+        rows.append(row)
+    total = Row(f"the site, {len(rows)} pages", sum(each.size for each in rows), sum(each.elements for each in rows))
+    for tool in rows[0].left:
+        total.left[tool] = sum(each.left[tool] or 0 for each in rows)
+        total.wrong[tool] = sum(each.wrong[tool] for each in rows)
+        total.ms[tool] = sum(each.ms[tool] for each in rows) / len(rows)
+    return total
+
+
+_LINK = re.compile(r'<link rel="stylesheet"[^>]*>')
+
+
+async def _compare(
+    forms: Forms, row: Row, before: own.Table, after: Mapping[str, own.Table], url: str, looks: Sequence[Any]
+) -> None:
+    found = await forms.compared([before, *after.values()], url, looks)
+    for tool, comparison in zip(after, found, strict=True):
+        row.elements = comparison.elements
+        row.wrong[tool] = len(comparison.wrong)
+        for each in comparison.differences[:2] if tool == "fanfare" else ():
             print(f"    {each.where}: {each.element!r}: {'; '.join(each.properties)}")
-        wrong += count if name == "fanfare" else 0
-    return wrong
 
 
-def _load(texts: Mapping[str, str], modules: Path):  # type: ignore[no-untyped-def]  # a function of a URL
-    def load(url: str) -> str | None:
-        if url in texts:
-            return texts[url]
-        path = modules / url.removeprefix(ORIGIN + "/")
-        return path.read_text("utf-8") if url.startswith(ORIGIN) and path.is_file() else None
-
-    return load
-
-
-def _rival(name: str, modules: Path, sample: Sample, texts: Mapping[str, str]) -> tuple[str, float]:
-    given = {"html": sample.html, "sheets": {url.removeprefix(ORIGIN): text for url, text in texts.items()}}
+def _rivals(
+    row: Row, html: str, url: str, texts: Mapping[str, str], files: own.Table, modules: Path
+) -> dict[str, own.Table]:
     script = Path(__file__).with_name("rivals.mjs")
     done = subprocess.run(
-        ["node", str(script), name, str(modules)],
-        input=json.dumps(given),
+        ["node", str(script), str(modules)],
+        input=json.dumps({"html": html, "sheets": dict(texts)}),
         capture_output=True,
         text=True,
-        timeout=120,
-        check=False,
+        timeout=600,
+        check=True,
     )
-    if done.returncode:
-        print(done.stderr[-300:], file=sys.stderr)
-        return sample.html, 0.0
-    said = json.loads(done.stdout.splitlines()[-1])
-    return said["html"], said["ms"] / 1000
+    after = {}
+    for tool, said in json.loads(done.stdout.splitlines()[-1]).items():
+        if "error" in said:
+            print(f"    {tool}: {said['error']}")
+            row.left[tool], row.wrong[tool] = None, 0
+            continue
+        row.ms[tool], row.plan[tool] = said["ms"], said.get("plan", 0.0)
+        made = dict(files)
+        made[url] = (said.get("html", html).encode(), HTML)
+        for href, text in said.get("sheets", {}).items():
+            made[urljoin(url, href)] = (text.encode(), "text/css; charset=utf-8")
+        row.left[tool] = (
+            sum(map(len, said["sheets"].values()))
+            if "sheets" in said
+            else sum(map(len, _STYLE.findall(said["html"]))) - sum(map(len, _STYLE.findall(html)))
+        )
+        after[tool] = made
+    return after
+
+
+_STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL)
+
+
+def _least(run: Callable[[], Any], rounds: int) -> tuple[float, Any]:
+    """Milliseconds of CPU that the fastest of some rounds takes, and what it gives."""
+    times = []
+    made = None
+    for _ in range(rounds):
+        began = time.process_time()
+        made = run()
+        times.append((time.process_time() - began) * 1000)
+    return min(times), made
+
+
+# Times
+
+
+async def _times(modules: Path | None) -> int:
+    """1 if one takes longer than it should: a page of the site 1 ms for 20 kB, bootstrap's plan 300 ms."""
+    made = own.styles()
+    found = await own.pages_of_a_new_site()
+    slow = 0
+    print(f"{'page':50} {'bytes':>8} {'ms':>6}  of 20 kB")
+    for path, html in sorted(found.items()):
+        body, name = html.encode(), path.partition("?")[0]
+        took, _ = _least(partial(made.styled, body, name), 20)
+        each = took * 20_000 / max(20_000, len(body))
+        slow += each > 1
+        print(f"{path[:50]:50} {len(body):8,} {took:6.2f}  {each:.2f}{'  slow' if each > 1 else ''}")
+    if modules is not None:
+        for name in ("bootstrap/dist/css/bootstrap.css", "bulma/css/bulma.css"):
+            text = (modules / name).read_text("utf-8")
+            took, _ = _least(partial(compile_sheet, text, ORIGIN + "/x.css"), 3)
+            bad = name.startswith("bootstrap") and took > 300
+            slow += bad
+            print(f"plan of {name}, {len(text):,} bytes: {took:.0f} ms{'  slow' if bad else ''}")
+    return 1 if slow else 0
+
+
+# Docs
+
+
+def _write(rows: Iterable[Row]) -> None:
+    head = ["page", "CSS", "elements", *TOOLS.values()]
+    lines = [f"| {' | '.join(head)} |", "|---|---:|---:|" + "---|" * len(TOOLS)]
+    lines += [f"| {' | '.join(row.cells())} |" for row in rows]
+    text = DOCS.read_text("utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCS.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after, "utf-8")
+
+
+def _short(ms: float) -> str:
+    return f"{ms:,.0f}" if ms >= 10 else f"{ms:.1f}"
 
 
 if __name__ == "__main__":

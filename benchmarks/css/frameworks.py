@@ -1,29 +1,50 @@
-"""Pages of frameworks from npm: a page of each, of what the framework is for, and its own sheet.
+"""Pages of frameworks from npm: a page of each, of what the framework is for, and its own sheet; and pages that
+packages carry, as somebody wrote them.
 
-Where they are is a folder of node_modules; `npm install --ignore-scripts` of `PACKAGES` makes one.
+Where they are is a folder of node_modules, which `fetch` makes.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = (
-    "bootstrap",
-    "bulma",
-    "@picocss/pico",
-    "semantic-ui-css",
-    "@uswds/uswds",
-    "foundation-sites",
-    "milligram",
-    "purecss",
-    "water.css",
-    "normalize.css",
-    "tailwindcss@2",
-    "purgecss",
-    "beasties",
+    "bootstrap@5.3.9",
+    "bulma@1.0.4",
+    "@picocss/pico@2.1.1",
+    "semantic-ui-css@2.5.0",
+    "@uswds/uswds@3",
+    "foundation-sites@6",
+    "milligram@1",
+    "purecss@3",
+    "water.css@2",
+    "normalize.css@8",
+    "tailwindcss@2.2.19",
+    "tailwindcss4@npm:tailwindcss@4",
+    "@tailwindcss/cli@4",
+    "purgecss@8.0.0",
+    "beasties@0.5.4",
+)
+
+#: Pages that packages carry: the package, the folder in it that is the site's root, and the page.
+PAGES = (
+    ("startbootstrap-creative@7.0.7", "dist", "index.html"),
+    ("startbootstrap-resume@7.0.6", "dist", "index.html"),
+    ("startbootstrap-sb-admin@7.0.7", "dist", "index.html"),
+    ("startbootstrap-sb-admin-2@4.1.4", ".", "index.html"),
+    ("gentelella@4.2.0", "dist", "production/landing.html"),
+    ("gentelella@4.2.0", "dist", "production/profile.html"),
+    ("sneat-bootstrap-html-admin-template-free@1.0.0", ".", "html/ui-toasts.html"),
+    ("sneat-bootstrap-html-admin-template-free@1.0.0", ".", "html/cards-basic.html"),
+    ("98.css@0.1.21", "dist", "index.html"),
+    ("stisla@2.3.0", ".", "bootstrap-buttons.html"),
 )
 
 #: Framework: its sheet, and a body that uses it.
@@ -58,42 +79,76 @@ _CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A page with its sheets as files: a URL below https://bench.example/ to the path."""
+    """A page with its sheets as files, by their addresses in it. path: where it is, below https://bench.example."""
 
     name: str
     html: str
+    path: str
     sheets: dict[str, Path]
 
 
 def samples(modules: Path) -> Iterator[Sample]:
-    """A page for each framework that is there, and the HTML pages that their packages carry."""
+    """A page for each framework that is there, and the real pages of packages."""
     for name, sheet in _SHEETS.items():
         path = modules / sheet
         if path.exists():
-            yield Sample(name, _page(sheet, _CLASSES[name].split()), {f"/{sheet}": path})
-    yield from _carried(modules)
+            yield Sample(name, _page(sheet, _CLASSES[name].split()), "/sample.html", {f"/{sheet}": path})
+    yield from _compiled(modules)
+    for package, inner, page in PAGES:
+        folder = modules / package.rpartition("@")[0] / inner
+        if (folder / page).exists():
+            yield _carried(package, folder, page)
 
 
-def _carried(modules: Path, most: int = 10) -> Iterator[Sample]:
-    """Real pages: HTML files of packages, with links to sheets that are there too."""
-    count = 0
-    for path in sorted(modules.rglob("*.html")):
-        if count == most:
-            return
-        if path.stat().st_size > 400_000:
+def _compiled(modules: Path) -> Iterator[Sample]:
+    """What Tailwind 4 makes for a page: layers, properties, nesting, and hardly a rule that the page doesn't need."""
+    program, sheet = modules / ".bin" / "tailwindcss", "tailwind-4.css"
+    if not program.exists():
+        return
+    html = _page(sheet, _CLASSES["tailwind"].split())
+    (modules / "tailwind-4.in.html").write_text(html, encoding="utf-8")
+    (modules / "tailwind-4.in.css").write_text(
+        '@import "tailwindcss4" source(none);\n@source "./tailwind-4.in.html";\n'
+    )
+    subprocess.run(
+        [program, "-i", "tailwind-4.in.css", "-o", sheet], cwd=modules, check=True, capture_output=True, timeout=300
+    )
+    yield Sample("tailwind 4, compiled", html, "/sample.html", {f"/{sheet}": modules / sheet})
+
+
+def fetch(modules: Path) -> None:
+    """Have npm fetch all of it into a folder of node_modules. Of packages with pages, which build themselves with
+    hundreds of others, only they themselves."""
+    modules.mkdir(parents=True, exist_ok=True)
+    options = ["--ignore-scripts", "--no-audit", "--no-fund"]
+    subprocess.run(["npm", "install", *options, "--prefix", modules.parent, *PACKAGES], check=True)
+    for package in dict.fromkeys(package for package, _, _ in PAGES):
+        folder = modules / package.rpartition("@")[0]
+        if folder.exists():
             continue
-        html = path.read_text(encoding="utf-8", errors="replace")
-        links = re.findall(r"<link[^>]*rel=[\"']?stylesheet[^>]*>", html, re.IGNORECASE)
-        hrefs = [match[1] for link in links if (match := re.search(r"href=[\"']?([^\"'\s>]+)", link))]
-        files = {href: (path.parent / href).resolve() for href in hrefs if "//" not in href}
-        if files and all(file.is_file() for file in files.values()):
-            count += 1
-            where = path.parent.relative_to(modules)
-            # Seen as if the page were at the root.
-            html = html.replace("<head>", f'<head><base href="https://bench.example/{where}/">', 1)
-            yield Sample(
-                str(path.relative_to(modules)), html, {f"/{where}/{href}": file for href, file in files.items()}
-            )
+        with tempfile.TemporaryDirectory() as packed:
+            subprocess.run(["npm", "pack", "--silent", *options, package], cwd=packed, check=True)
+            with tarfile.open(next(Path(packed).glob("*.tgz"))) as archive:
+                archive.extractall(packed, filter="data")
+            shutil.move(next(path for path in Path(packed).iterdir() if path.is_dir()), folder)
+
+
+_LINK = re.compile(r"<link[^>]*rel=[\"']?stylesheet[^>]*>", re.IGNORECASE)
+_HREF = re.compile(r"href=[\"']?([^\"'\s>]+)")
+
+
+def _carried(package: str, folder: Path, page: str) -> Sample:
+    """A page with those of its sheets that are in its package; what it has elsewhere can't be had, before and after."""
+    html = (folder / page).read_text(encoding="utf-8", errors="replace")
+    sheets = {}
+    for link in _LINK.findall(html):
+        match = _HREF.search(link)
+        if match is None or "//" in match[1]:
+            continue
+        path = (folder / match[1].lstrip("/")) if match[1].startswith("/") else (folder / page).parent / match[1]
+        if path.is_file():
+            sheets[match[1]] = path.resolve()
+    return Sample(f"{package}: {page}", html, f"/{page}", sheets)
 
 
 def _page(sheet: str, classes: list[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from itertools import zip_longest
 from typing import Any
@@ -100,8 +100,8 @@ class Difference:
 Table = Mapping[str, tuple[bytes, str]]
 
 
-class Pair:
-    """Two pages of a browser, each with a table of its own: a URL to its body and type."""
+class Forms:
+    """Pages of a browser side by side, each with a table of its own: a URL to its body and type."""
 
     def __init__(self, pages: Sequence[tuple[Any, Any]], contexts: Sequence[Any], tables: list[Table]) -> None:
         self._pages = pages
@@ -109,10 +109,10 @@ class Pair:
         self._tables = tables
 
     @classmethod
-    async def open(cls, browser: Any) -> Pair:
-        """The two, empty."""
-        tables: list[Table] = [{}, {}]
-        contexts = [await browser.new_context() for _ in tables]
+    async def open(cls, browser: Any, count: int = 2) -> Forms:
+        """That many, empty. No script of a page runs: what one does to it is not the sheets' matter."""
+        tables: list[Table] = [{} for _ in range(count)]
+        contexts = [await browser.new_context(java_script_enabled=False) for _ in tables]
         pages = []
         for number, context in enumerate(contexts):
             await context.route("**/*", _answers(tables, number))
@@ -124,29 +124,49 @@ class Pair:
         for context in self._contexts:
             await context.close()
 
-    async def differences(
-        self,
-        before: Table,
-        after: Table,
-        url: str,
-        looks: Sequence[Look] = ALL,
-    ) -> tuple[list[Difference], int]:
-        """Where the page at `url` looks otherwise when `after` is there instead of `before`, and how many elements
-        were compared."""
-        self._tables[:] = [before, after]
-        await asyncio.gather(*(page.goto(url, wait_until="load") for page, _ in self._pages))
-        found: list[Difference] = []
-        compared = 0
+    async def compared(self, tables: Sequence[Table], url: str, looks: Sequence[Look] = ALL) -> list[Comparison]:
+        """How the page at `url` with each of the other tables is beside the same with the first."""
+        self._tables[: len(tables)] = tables
+        pages = self._pages[: len(tables)]
+        await asyncio.gather(*(page.goto(url, wait_until="load") for page, _ in pages))
+        found = [Comparison() for _ in tables[1:]]
         state = REST
         for look in looks:
             changed = look.state != state
-            hashes = await asyncio.gather(*(_hashes(*each, look, force=changed) for each in self._pages))
+            first, *others = await asyncio.gather(*(_hashes(*each, look, force=changed) for each in pages))
             state = look.state
-            compared += len(hashes[0])
-            difference = await _difference(self._pages, hashes, str(look))
-            if difference is not None:
-                found.append(difference)
-        return found, compared
+            for comparison, page, hashes in zip(found, pages[1:], others, strict=True):
+                await comparison.add([pages[0], page], [first, hashes], str(look))
+        return found
+
+    async def differences(
+        self, before: Table, after: Table, url: str, looks: Sequence[Look] = ALL
+    ) -> tuple[list[Difference], int]:
+        """Where the page at `url` looks otherwise when `after` is there instead of `before`, and how many elements
+        were compared."""
+        found = (await self.compared([before, after], url, looks))[0]
+        return found.differences, found.looks
+
+
+@dataclass(slots=True)
+class Comparison:
+    """One form of a page beside another. elements: how many it has; looks: how many were compared, in each look anew;
+    wrong: those that look otherwise in one look or more."""
+
+    elements: int = 0
+    looks: int = 0
+    wrong: set[int] = field(default_factory=set)
+    differences: list[Difference] = field(default_factory=list)
+
+    async def add(self, pages: Sequence[tuple[Any, Any]], hashes: Sequence[list[int]], where: str) -> None:
+        """Take the elements of one look."""
+        self.elements = len(hashes[0])
+        self.looks += len(hashes[0])
+        found = await _difference(pages, hashes, where)
+        if found is not None:
+            self.differences.append(found)
+            pairs = enumerate(zip_longest(*hashes))
+            self.wrong |= {index for index, (one, other) in pairs if one != other}
 
 
 async def frames_that_differ(browser: Any, documents: Sequence[tuple[str, str, str]]) -> tuple[list[str], int]:

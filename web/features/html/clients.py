@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -46,12 +47,16 @@ def _source(answer: Any) -> str:
     return f"GET {url}" if url else "the answer"
 
 
+#: Texts of templates of which it is known what they were made of: a page has many, and is itself the last of them.
+MADE = 500
+
+
 class Watch:
     """Answers since the last time they were taken."""
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, Document] = {}
-        #: What the page that is being made now is made of: the outermost template counts.
+        #: What pages that are being made now are made of: the outermost template counts.
         self._made: dict[str, Locate] = {}
 
     def take(self) -> list[Document]:
@@ -65,20 +70,31 @@ class Watch:
         if not is_document(content_type) or not content_type.startswith(("text/html", "application/xhtml")):
             return
         body = unpacked(body, coding)
-        locate = self._made.get(body.decode("utf-8", "replace"), nowhere)
-        self._waiting.setdefault(body, Document(source, body, content_type, locate=locate))
+        self._waiting.setdefault(body, Document(source, body, content_type, locate=self.locate(body)))
 
     def made(self, text: str, locate: Locate) -> None:
         """Say what a text is made of."""
         self._made.setdefault(text, locate)
+        while len(self._made) > MADE:
+            self._made.pop(next(iter(self._made)), None)
+
+    def locate(self, body: bytes) -> Locate:
+        """What an answer was made of."""
+        return self._made.get(body.decode("utf-8", "replace"), nowhere)
 
     def install(self, replace: Replace) -> None:
         """Have test clients hand in their answers."""
-        if importlib.util.find_spec("jinja2"):
-            self._jinja(replace)
+        self.install_templates(replace)
         for name, install in (("aiohttp", self._aiohttp), ("flask", self._flask), ("django", self._django)):
             if importlib.util.find_spec(name):
                 install(replace)
+
+    def install_templates(self, replace: Replace) -> None:
+        """Have templates of Jinja and Django say what they made."""
+        if importlib.util.find_spec("jinja2"):
+            self._jinja(replace)
+        if importlib.util.find_spec("django") and ("django" in sys.modules or _has_django_settings()):
+            self._django_templates(replace)
 
     # Templates
 
@@ -133,7 +149,6 @@ class Watch:
     def _django(self, replace: Replace) -> None:
         if "django" not in sys.modules and not _has_django_settings():
             return
-        from django.template import base
         from django.test import Client
 
         watch, ask = self, Client.request
@@ -147,11 +162,15 @@ class Watch:
             return response
 
         replace(Client, "request", asking)
-        render = base.Template.render
+
+    def _django_templates(self, replace: Replace) -> None:
+        from django.template import base
+
+        watch, render = self, base.Template.render
 
         def rendering(template: Any, context: Any) -> Any:
             text = render(template, context)
-            if not _marking:
+            if not _marking.on:
                 page = DjangoPage(template, context.flatten(), str(text))
                 watch.made(str(text), page.locate)
             return text
@@ -160,7 +179,7 @@ class Watch:
         text_of = base.TextNode.render
 
         def marked(node: Any, context: Any) -> str:
-            if not _marking:
+            if not _marking.on:
                 return str(text_of(node, context))
             lines = node.s.split("\n")
             line = node.token.lineno if node.token is not None else 1
@@ -172,8 +191,13 @@ class Watch:
         replace(base.TextNode, "render_annotated", lambda node, context: node.render(context))
 
 
-#: Whether a page of Django's is being made with marks now.
-_marking: list[bool] = []
+class _Marking(threading.local):
+    """Whether a page of Django's is being made with marks now, by this thread: others answer meanwhile."""
+
+    on = False
+
+
+_marking = _Marking()
 
 
 def _has_django_settings() -> bool:
@@ -199,11 +223,11 @@ class DjangoPage:
         name = self._template.origin.name if self._template.origin is not None else ""
         place = ""
         if line is not None:
-            _marking.append(True)
+            _marking.on = True
             try:
                 marked = str(self._template.render(Context(self._context, autoescape=self._template.engine.autoescape)))
             finally:
-                _marking.pop()
+                _marking.on = False
             from .jinja import MARK
 
             if MARK.sub("", marked) == self._text:

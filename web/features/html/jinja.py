@@ -37,6 +37,7 @@ class JinjaPage:
         self._template = template
         self._context = dict(context)
         self._text = text
+        self._marked: str | None = None
 
     def locate(self, line: int | None, column: int | None) -> str:
         """Where that comes from; the template alone where it can't be said more exactly."""
@@ -46,8 +47,10 @@ class JinjaPage:
 
     def place_at(self, at: int) -> str:
         """Where the character before a place in the text comes from."""
-        environment = self._environment.overlay(extensions=[Marking], cache_size=0, bytecode_cache=None)
-        marked = environment.get_template(self._template).render(self._context)
+        if self._marked is None:
+            environment = self._environment.overlay(extensions=[Marking], cache_size=0, bytecode_cache=None)
+            self._marked = environment.get_template(self._template).render(self._context)
+        marked = self._marked
         if MARK.sub("", marked) != self._text:
             # Made of what is another thing each time.
             return self._shown(self._template)

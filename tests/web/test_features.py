@@ -24,6 +24,8 @@ SECRET = {"SITE_SECRET": "c2l4dGVlbiBieXRlcyBhdCBsZWFzdA=="}
 
 #: Templates and files of all pages, in no feature's folder.
 COMMON = {"icon.svg", "live.js", "site.css"}
+#: Of no page of the site: what other sites have in development (web.features.html.watcher).
+BADGE = {"html.js"}
 #: The hub's client in the browser: what is built, and the types; its sources are in a folder.
 CLIENT = {f"{name}{end}" for name in ("fanout", "faye") for end in (".js", ".js.map", ".d.ts")}
 
@@ -47,7 +49,7 @@ def test_templates_and_static_files_are_of_a_feature_or_common() -> None:
     statics = {name for feature in FEATURES for name in feature.statics}
     found = {str(path.relative_to(ROOT / "static")) for path in (ROOT / "static").rglob("*") if path.is_file()}
     sources = {name for name in found if name.startswith("fanout/")}
-    assert found - sources == COMMON | CLIENT | statics
+    assert found - sources == COMMON | CLIENT | BADGE | statics
     assert {Path(name).parts[0].partition(".")[0] for name in statics} <= names
 
 

@@ -3,9 +3,12 @@
 Waking a thread and then the loop again costs more than most statements do: of the time that an event's page took, a
 quarter. In WAL mode who reads waits for nobody, so SELECTs of a transaction that has not written are run where they are
 asked for, for LONGEST at most: SQLite's progress handler ends one that takes longer, which then is run in the thread,
-from the same snapshot. A statement that often is long is run there from the beginning, for as long as LONG_FOR. What
-may wait for a lock (BEGIN IMMEDIATE, whatever writes, COMMIT) is always the thread's, and so is a SELECT that finds
-one: it is held while a database is recovered after a crash.
+from the same snapshot. A statement that often is long is run there from the beginning, for as long as LONG_FOR. So is
+one that finds a lock: it is held while a database is recovered after a crash.
+
+BEGIN IMMEDIATE is tried where it is asked for, and waits for the lock in the thread. Once it is had, nothing is to be
+waited for until COMMIT, which writes to the disk and is always the thread's: SELECTs go on as above, and so do writes
+that are short by their shape, as others wait for the lock meanwhile. They can't be ended half way.
 
 SQLAlchemy's adapter makes four calls into the thread: for a cursor, for the statement, for its rows, and to close the
 cursor; here they are one.
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import collections
 import math
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +45,19 @@ STEPS = 4000
 
 #: Statements that are remembered to be long.
 _MOST = 500
+
+_BEGIN = "begin immediate"
+
+#: Writes of a few rows: new ones, and those of these ids.
+_SHORT = re.compile(
+    r"INSERT INTO \w+ \([^()]*\) VALUES \(|"
+    r"UPDATE (\w+) SET [^;]* WHERE (?:\1\.\w+ = \? AND )?"
+    r"\1\.id (?:= \?|IN \(\?(?:, \?){0,19}\))(?: RETURNING [\w., ]+)?$"
+)
+
+#: Values of one of them at most, and characters or bytes of these.
+_VALUES = 400
+_LENGTH = 32 * 1024
 
 #: Milliseconds that a statement waits for a lock, in the other thread; in the loop's none.
 PATIENCE = 5000
@@ -78,6 +95,15 @@ def _execute(connection: sqlite3.Connection, statement: str, parameters: Any, ma
 def _execute_patiently(connection: sqlite3.Connection, statement: str, parameters: Any, many: bool) -> _Done:
     connection.execute(f"pragma busy_timeout={PATIENCE}")
     return _execute(connection, statement, parameters, many)
+
+
+def _is_short(statement: str, parameters: Any) -> bool:
+    values = parameters or ()
+    return (
+        len(values) <= _VALUES
+        and sum(len(each) for each in values if isinstance(each, str | bytes)) <= _LENGTH
+        and _SHORT.match(statement) is not None
+    )
 
 
 class Long:
@@ -138,7 +164,7 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
         return cursor
 
     def execute(self, operation: Any, parameters: Any = None) -> Any:
-        done = self._adapt_connection.read(operation, parameters)
+        done = self._adapt_connection.run_here(operation, parameters)
         if done is None:
             return super().execute(operation, parameters)
         # `AsyncConnection.execute` takes a statement that waits for nothing for the sign of a wrong driver.
@@ -158,9 +184,9 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
-    """reads: whether its transaction has done nothing but read."""
+    """reads: whether its transaction has done nothing but read. holds: whether it has the lock of who writes."""
 
-    __slots__ = ("_deadline", "_patient", "_reads")
+    __slots__ = ("_deadline", "_holds", "_patient", "_reads")
 
     _cursor_cls = _Cursor
     _connection: Any
@@ -171,24 +197,53 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         self._deadline = math.inf
         self._patient = False
         self._reads = False
+        self._holds = False
         connection._conn.set_progress_handler(self._is_over, STEPS)
 
     def begin(self) -> None:
         """Begin a transaction that takes no lock as long as it reads."""
+        self._make_impatient().execute("begin")
+        self._reads = True
+
+    def _make_impatient(self) -> sqlite3.Connection:
         raw: sqlite3.Connection = self._connection._conn
         if self._patient:
             raw.execute("pragma busy_timeout=0")
             self._patient = False
-        raw.execute("begin")
-        self._reads = True
+        return raw
 
-    def read(self, statement: str, parameters: Any) -> _Done | None:
+    def run_here(self, statement: str, parameters: Any) -> _Done | None:
         """What a statement comes to, if it is one to be run here; None if it is for the thread."""
-        if not self._reads or statement[:6].upper() != "SELECT":
+        if self._execute_mutex.locked():
             return None
+        if statement == _BEGIN:
+            return self._try_to_begin()
+        if statement in self.dbapi.long:
+            return None
+        if statement[:6].upper() == "SELECT":
+            return self._read(statement, parameters) if self._reads or self._holds else None
+        return self._write(statement, parameters) if self._holds and _is_short(statement, parameters) else None
+
+    def _try_to_begin(self) -> _Done | None:
+        raw = self._connection._connection
+        if raw is None or raw.in_transaction:
+            return None
+        try:
+            done = _execute(self._make_impatient(), _BEGIN, None)
+        except sqlite3.OperationalError:
+            # Another writes; or what else is wrong, the thread finds again.
+            return None
+        self._holds = True
+        return done
+
+    def _write(self, statement: str, parameters: Any) -> _Done:
+        began = time.perf_counter()
+        done = _execute(self._connection._conn, statement, parameters)
+        self.dbapi.long.note(statement, too_long=time.perf_counter() - began > LONGEST)
+        return done
+
+    def _read(self, statement: str, parameters: Any) -> _Done | None:
         long = self.dbapi.long
-        if statement in long or self._execute_mutex.locked():
-            return None
         began = time.perf_counter()
         self._deadline = began + LONGEST
         try:
@@ -209,15 +264,17 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         connection = self._connection
         async with self._execute_mutex:
             reads = self._reads and not many and statement[:6].upper() == "SELECT"
+            holds = self._holds or statement == _BEGIN
             call = _execute if self._patient else _execute_patiently
             self._patient = True
             # While it runs, and if the caller is cancelled meanwhile, what follows has to come after it.
-            self._reads = False
+            self._reads = self._holds = False
             done: _Done = await connection._execute(call, connection._conn, statement, parameters, many)
-            self._reads = reads
+            self._reads, self._holds = reads, holds
             return done
 
     def rollback(self) -> None:
+        self._holds = False
         raw: sqlite3.Connection | None = self._connection._connection
         if self._reads and raw is not None and not self._execute_mutex.locked():
             raw.rollback()
@@ -226,7 +283,7 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
             super().rollback()
 
     def commit(self) -> None:
-        self._reads = False
+        self._reads = self._holds = False
         super().commit()
 
     def _is_over(self) -> bool:

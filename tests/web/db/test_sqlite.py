@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from web.db import sqlite
@@ -65,6 +65,71 @@ async def test_what_writes_is_the_other_thread_s(engine: AsyncEngine) -> None:
         await connection.rollback()
         assert await threads(connection, "select thread()") == [True]
         assert await connection.scalar(text("select count(*) from one")) == 1
+
+
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with engine.execution_options(writing=True).connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.create_function("thread", 0, threading.get_ident)
+        yield connection
+
+
+async def test_who_has_the_lock_waits_for_nothing_and_hops_to_no_thread(engine: AsyncEngine) -> None:
+    async with engine.execution_options(writing=True).begin() as connection:
+        await connection.execute(text("create table two (id integer primary key, a integer)"))
+    async with writing(engine) as connection:
+        assert await threads(
+            connection,
+            "select thread()",
+            "INSERT INTO two (id, a) VALUES (1, thread()) RETURNING a",
+            "UPDATE two SET a=thread() WHERE two.id = 1 RETURNING a",
+        ) == [True, True, False]
+        await connection.execute(text("INSERT INTO two (id, a) VALUES (:id, :a)"), {"id": 2, "a": 0})
+        await connection.execute(text("UPDATE two SET a=thread() WHERE two.id = :id"), {"id": 2})
+        assert await threads(connection, "select a from two where id = 2") == [True]
+        # How many rows another changes nobody can tell, and it can't be ended half way.
+        await connection.execute(text("UPDATE two SET a=thread()"))
+        assert await threads(connection, "select a from two where id = 2") == [False]
+        await connection.commit()
+    async with reading(engine) as connection:
+        assert await connection.scalar(text("select count(*) from two")) == 2
+
+
+async def test_writer_that_waits_for_the_lock_lets_the_loop_go_on(engine: AsyncEngine) -> None:
+    async with writing(engine) as first, writing(engine) as second:
+        await first.execute(text("INSERT INTO one (a) VALUES (2)"))
+        waiting = asyncio.create_task(second.execute(text("INSERT INTO one (a) VALUES (3)")))
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert not waiting.done()
+        await first.commit()
+        await waiting
+        assert await second.scalar(text("select count(*) from one")) == 3
+        await second.rollback()
+        assert await second.scalar(text("select count(*) from one")) == 2
+
+
+async def test_long_question_of_a_save_is_ended_and_leaves_what_was_written(engine: AsyncEngine) -> None:
+    async with writing(engine) as connection:
+        await connection.execute(text("INSERT INTO one (a) VALUES (2)"))
+        thread, _ = (await connection.execute(LONG)).one()
+        assert thread != threading.get_ident()
+        await connection.commit()
+    async with reading(engine) as connection:
+        assert await connection.scalar(text("select count(*) from one")) == 2
+
+
+async def test_refused_row_of_a_save_is_the_savers_error(engine: AsyncEngine) -> None:
+    async with engine.execution_options(writing=True).begin() as connection:
+        await connection.execute(text("create table two (id integer primary key)"))
+    async with writing(engine) as connection:
+        await connection.execute(text("INSERT INTO two (id) VALUES (1)"))
+        with pytest.raises(IntegrityError):
+            await connection.execute(text("INSERT INTO two (id) VALUES (1)"))
+        await connection.commit()
+    async with reading(engine) as connection:
+        assert await connection.scalar(text("select count(*) from two")) == 1
 
 
 async def test_long_statement_is_done_in_the_other_thread_and_the_loop_goes_on(engine: AsyncEngine) -> None:

@@ -82,6 +82,9 @@ FEATURES: tuple[Feature, ...] = (
     VIEWS,
 )
 
+#: Seconds for which a connection to the mail server is kept for the next mail.
+_KEEP_SMTP = 2.0
+
 #: Bytes of a body that the application reads; the site's forms are bounded below that by themselves,
 #: and the hub, which may be mounted beside them, answers longer ones in its own words.
 _MAX_BODY = 8 * 1024**2
@@ -199,6 +202,7 @@ def create_app(
     _check_routes(app, routes)
     app.cleanup_ctx.append(_fetching)
     app.cleanup_ctx.append(_keeping)
+    app.cleanup_ctx.append(_posting)
     if database is None:
         app.cleanup_ctx.append(_telling)
     app.cleanup_ctx.extend(context for feature in features for context in feature.contexts)
@@ -329,7 +333,14 @@ def _post_office(settings: Settings) -> PostOffice:
     if mail.server is None or mail.sender is None:
         folder = settings[DatabaseSettings].var / "mail"
         return PostOffice(FilePostman(folder, mail.files), mail.sender or NOBODY)
-    return PostOffice(SmtpPostman(mail.server, mail.sender.domain), mail.sender)
+    return PostOffice(SmtpPostman(mail.server, mail.sender.domain, keep=_KEEP_SMTP), mail.sender)
+
+
+async def _posting(app: web.Application) -> AsyncIterator[None]:
+    yield
+    postman = app[POST_OFFICE].postman
+    if isinstance(postman, SmtpPostman):
+        await postman.close()
 
 
 async def _working(app: web.Application) -> AsyncIterator[None]:

@@ -27,6 +27,7 @@ from web.db.database import Database
 from web.services.jobs import rows
 from web.services.jobs.kinds import GiveUp, TryAgain
 from web.services.jobs.queue import Queue
+from web.services.mail import postmen
 from web.services.mail.addresses import Address, BadAddress, parse_address, parse_sender
 from web.services.mail.headers import MAX_HEADER, check_link, header_text
 from web.services.mail.jobs import MAIL, POST_OFFICE, PostOffice, send
@@ -338,8 +339,12 @@ class Mailbox:
         self.answers: dict[str, str] = {}
         self.hang = False
         self.drop = False
+        #: The connections that were used, by when their first mail came.
+        self.sessions: list[Any] = []
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802
+        if session not in self.sessions:
+            self.sessions.append(session)
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return self.answers.get("MAIL", "250 OK")
@@ -487,6 +492,63 @@ async def test_a_server_that_hangs_up_after_it_took_a_mail_has_taken_it(serve: S
     mailbox.drop = True
     await bring(postman(await serve()), mail())
     assert len(mailbox.mails) == 1
+
+
+@pytest.fixture
+async def keeping(serve: Serve) -> AsyncIterator[SmtpPostman]:
+    """A postman who keeps his connections for as long as a test takes."""
+    port = await serve()
+    postman = SmtpPostman(MailServer("127.0.0.1", port, tls="none", timeout=5.0), "example.org", keep=3600.0)
+    yield postman
+    await postman.close()
+
+
+async def test_mails_go_over_one_connection_as_long_as_they_follow_each_other(
+    keeping: SmtpPostman, mailbox: Mailbox
+) -> None:
+    for _ in range(3):
+        await bring(keeping, mail())
+    assert (len(mailbox.mails), len(mailbox.sessions)) == (3, 1)
+    # At once they need one each.
+    await asyncio.gather(*(bring(keeping, mail()) for _ in range(3)))
+    assert (len(mailbox.mails), len(mailbox.sessions)) == (6, 3)
+
+
+async def test_a_connection_is_left_after_some_mails_and_after_a_moment(
+    keeping: SmtpPostman, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postmen, "_MAILS", 2)
+    for _ in range(3):
+        await bring(keeping, mail())
+    assert len(mailbox.sessions) == 2
+    monkeypatch.setattr(keeping, "_keep", 0.001)
+    await bring(keeping, mail())
+    # The third mail's connection had its second.
+    await bring(keeping, mail())
+    async with asyncio.timeout(60):
+        while keeping._lines:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_kept_connection_that_has_ended_costs_no_mail(keeping: SmtpPostman, mailbox: Mailbox) -> None:
+    """A server may hang up on who says nothing for a while; the mail was not at fault, and is not tried later."""
+    await bring(keeping, mail())
+    [line] = keeping._lines
+    transport = line.smtp.transport
+    assert transport is not None
+    transport.abort()
+    await bring(keeping, mail())
+    assert (len(mailbox.mails), len(mailbox.sessions)) == (2, 2)
+
+
+async def test_a_connection_over_which_a_mail_failed_is_not_used_again(keeping: SmtpPostman, mailbox: Mailbox) -> None:
+    await bring(keeping, mail())
+    mailbox.answers = {"RCPT": "550 5.1.1 no such user"}
+    with pytest.raises(GiveUp):
+        await bring(keeping, mail())
+    mailbox.answers = {}
+    await bring(keeping, mail())
+    assert (len(mailbox.mails), len(mailbox.sessions)) == (2, 2)
 
 
 async def test_a_server_that_does_not_answer_is_tried_again(serve: Serve, mailbox: Mailbox) -> None:

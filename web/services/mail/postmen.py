@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,13 @@ logger = logging.getLogger(__name__)
 #: Characters of a server's answer that are kept.
 MAX_ANSWER = 300
 
+#: Connections that are kept at most, and mails over one: many servers hang up after a hundred.
+_LINES = 5
+_MAILS = 50
+
+#: Seconds that a server may take to say whether it is still there, and for goodbyes when the process ends.
+_GOODBYE = 5.0
+
 
 class Postman(Protocol):
     """Takes one mail to one person."""
@@ -41,34 +48,99 @@ class Postman(Protocol):
         """
 
 
-class SmtpPostman:
-    """Hands mails to a mail server, each over a connection of its own. name: what we are called in EHLO."""
+@dataclass(eq=False, slots=True)
+class _Line:
+    """A connection to the mail server, and how many mails went over it. closing: ends it, while nobody uses it."""
 
-    def __init__(self, server: MailServer, name: str) -> None:
+    smtp: SMTP
+    mails: int = 0
+    closing: asyncio.TimerHandle | None = None
+
+
+class SmtpPostman:
+    """Hands mails to a mail server. name: what we are called in EHLO.
+
+    keep: seconds for which a connection is kept for the next mail; 0: each has one of its own. Close one that keeps.
+    """
+
+    def __init__(self, server: MailServer, name: str, *, keep: float = 0.0) -> None:
         self._server = server
         self._name = server.name or name
+        self._keep = keep
+        #: Those that nobody uses now.
+        self._lines: list[_Line] = []
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def bring(self, raw: bytes, sender: Address, to: Address, id: str) -> None:
         options = [] if to.is_ascii and sender.is_ascii else ["SMTPUTF8", "BODY=8BITMIME"]
         try:
-            async with _connected(self._server, self._name) as smtp:
-                await smtp.sendmail(sender.spec, [to.spec], raw, mail_options=options)
+            line = await self._line()
+            try:
+                await line.smtp.sendmail(sender.spec, [to.spec], raw, mail_options=options)
+            except BaseException:
+                line.smtp.close()
+                raise
         except (SMTPException, OSError, ValueError) as error:
             raise _meaning(error, self._server) from None
+        line.mails += 1
+        # The mail is taken: what is said after that is of no use.
+        if self._keep and line.mails < _MAILS and len(self._lines) < _LINES and line.smtp.is_connected:
+            line.closing = asyncio.get_running_loop().call_later(self._keep, self._let_go, line)
+            self._lines.append(line)
+        else:
+            await _quit(line.smtp)
+
+    async def close(self) -> None:
+        """Say goodbye on each connection that is kept."""
+        for line in [*self._lines]:
+            self._let_go(line)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=_GOODBYE)
+
+    async def _line(self) -> _Line:
+        """A connection that is open: one that was kept, or a new one."""
+        while self._lines:
+            # The one used last: the others may end.
+            line = self._lines.pop()
+            assert line.closing is not None
+            line.closing.cancel()
+            try:
+                # The server may have hung up. Before a mail it is harmless to ask; after that, who knows what it took.
+                await line.smtp.rset(timeout=min(_GOODBYE, self._server.timeout))
+            except (SMTPException, OSError):
+                line.smtp.close()
+            except BaseException:
+                line.smtp.close()
+                raise
+            else:
+                return line
+        return _Line(await _connect(self._server, self._name))
+
+    def _let_go(self, line: _Line) -> None:
+        assert line.closing is not None
+        line.closing.cancel()
+        self._lines.remove(line)
+        task = asyncio.create_task(_quit(line.smtp), name="web.services.mail")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     async def check(self) -> str:
         """Connect, greet and sign in, and send nothing; what to say if that is well. Raises GiveUp or TryAgain."""
         try:
-            async with _connected(self._server, self._name) as smtp:
+            smtp = await _connect(self._server, self._name)
+            try:
                 await smtp.noop()
                 how = "over TLS" if smtp.get_transport_info("sslcontext") is not None else "without TLS"
-                return f"{self._server.shown} answers {how}{'' if self._server.user is None else ', and lets us in'}"
+            except BaseException:
+                smtp.close()
+                raise
+            await _quit(smtp)
+            return f"{self._server.shown} answers {how}{'' if self._server.user is None else ', and lets us in'}"
         except (SMTPException, OSError, ValueError) as error:
             raise _meaning(error, self._server) from None
 
 
-@asynccontextmanager
-async def _connected(server: MailServer, name: str) -> AsyncIterator[SMTP]:
+async def _connect(server: MailServer, name: str) -> SMTP:
     smtp = SMTP(
         hostname=server.host,
         port=server.port,
@@ -82,8 +154,14 @@ async def _connected(server: MailServer, name: str) -> AsyncIterator[SMTP]:
     )
     try:
         await smtp.connect()
-        yield smtp
-        # The mail is taken: what is said after that is of no use.
+    except BaseException:
+        smtp.close()
+        raise
+    return smtp
+
+
+async def _quit(smtp: SMTP) -> None:
+    try:
         with suppress(SMTPException, OSError):
             await smtp.quit()
     finally:

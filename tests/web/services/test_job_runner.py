@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from hub.errors import BrokerUnavailable
 from hub.publisher import RecordingPublisher
@@ -250,6 +251,94 @@ async def test_what_a_job_writes_in_its_own_transaction_happens_once(saves: Data
     assert await effects(saves) == [(id, "attempt 2")]
     assert lost == [1]
     assert (first.stats["job"].lost, second.stats["job"].done) == (1, 1)
+
+
+def _put(session: Session, job: int, words: str) -> None:
+    session.execute(text("insert into effects values (:job, :words)"), {"job": job, "words": words})
+
+
+async def test_what_a_job_ends_with_is_written_once_and_with_its_end(saves: Database, queue: Queue, work: Work) -> None:
+    """As with `saving`: a worker that was silent for too long writes nothing once another has its job."""
+    both = asyncio.Event()
+    attempts: list[int] = []
+
+    async def run(job: Job) -> None:
+        attempts.append(job.attempt)
+        if len(attempts) == 2:
+            both.set()
+        await both.wait()
+        words = f"attempt {job.attempt}"
+        job.end_with(lambda session: _put(session, job.id, words))
+
+    first = await work(kind(run), lease=3600.0, poll=3600.0)
+    [id] = await add(saves, queue, None, key="k")
+    async with asyncio.timeout(PATIENCE):
+        while not attempts:
+            await asyncio.sleep(0.01)
+    async with saves.saving() as session:
+        await session.execute(rows.table.update().values(due=0.0))
+    second = await work(kind(run))
+    await until_ended(saves, id)
+    async with asyncio.timeout(PATIENCE):
+        while not first.stats["job"].lost:
+            await asyncio.sleep(0.01)
+    assert await effects(saves) == [(id, "attempt 2")]
+    assert (first.stats["job"].done, second.stats["job"].done) == (0, 1)
+
+
+async def test_what_many_jobs_end_with_is_few_transactions(saves: Database, queue: Queue, work: Work) -> None:
+    together = asyncio.Event()
+    begun: list[int] = []
+    commits: list[int] = []
+
+    async def run(job: Job) -> None:
+        begun.append(job.id)
+        if len(begun) == 10:
+            together.set()
+        await together.wait()
+        job.end_with(lambda session: _put(session, job.id, "told"))
+
+    ids = await add(saves, queue, *range(10))
+    runner = await work(kind(run))
+    write = runner._write_all
+
+    def counted(session: Session, *rest: Any) -> Any:
+        commits.append(1)
+        return write(session, *rest)
+
+    runner._write_all = counted  # type: ignore[method-assign]
+    for id in ids:
+        await until_ended(saves, id)
+    assert await effects(saves) == [(id, "told") for id in ids]
+    assert len(commits) <= 2
+
+
+async def test_what_one_job_can_not_end_with_keeps_no_other_from_ending(
+    saves: Database, queue: Queue, work: Work
+) -> None:
+    together = asyncio.Event()
+    begun: list[int] = []
+
+    async def run(job: Job) -> None:
+        begun.append(job.id)
+        if len(begun) == 3:
+            together.set()
+        await together.wait()
+
+        def write(session: Session) -> None:
+            _put(session, job.id, job.data)
+            if job.data == "bad":
+                raise ZeroDivisionError("no such row")
+
+        job.end_with(write)
+
+    ids = await add(saves, queue, "good", "bad", "fine")
+    runner = await work(kind(run, attempts=2))
+    assert "no such row" in ((await until_ended(saves, ids[1], GIVEN_UP)).error or "")
+    for id in (ids[0], ids[2]):
+        assert (await until_ended(saves, id)).attempts == 1
+    assert await effects(saves) == [(ids[0], "good"), (ids[2], "fine")]
+    assert (runner.stats["job"].done, runner.stats["job"].given_up) == (2, 1)
 
 
 async def test_a_worker_that_finds_its_lease_gone_stops_the_job(saves: Database, queue: Queue, work: Work) -> None:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, literal, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import undefer
+from sqlalchemy.orm import Session, undefer
 
-from ...db.tables import now
+from ...db.tables import columns_of, now
 from ...pages import keys
 from ...services.jobs.kinds import Every, GiveUp, Job, Kind, TryAgain
 from ...services.jobs.rows import New
@@ -46,13 +46,19 @@ from .pushes import Commit, Repository, is_zero
 from .recipients import key_of
 from .rules import AGAIN_DAYS, Entry, Plan, plan
 from .settings import HeadsupSettings
-from .targets import deliver
+from .targets import deliver, load
 
 #: Of one statement: some milliseconds of the loop.
 _BATCH = 200
 
 #: Deliveries of tags that are looked through for those that were heard of.
 _HEARD = 200
+
+#: Rules by which a short delivery is looked at without a thread, if they have no patterns.
+_FEW_RULES = 5
+
+#: What a row of the ledger is found by.
+_SHA, _SAMENESS = "sha", "sameness"
 
 #: Commits of a rule that the log shows.
 _SHOWN = 50
@@ -68,31 +74,39 @@ async def run_push(job: Job) -> None:
     """Look at a delivery by the rules of its project."""
     given: _Given = job.data
     async with job.app[keys.database].reading() as session:
-        delivery = await session.get(HeadsupDelivery, given.delivery, options=[undefer(HeadsupDelivery.body)])
-        if delivery is None or delivery.body is None:
+        pair = (
+            select(HeadsupDelivery, HeadsupProject)
+            .join(HeadsupProject, HeadsupProject.id == HeadsupDelivery.project_id)
+            .where(HeadsupDelivery.id == given.delivery)
+            .options(undefer(HeadsupDelivery.body))
+        )
+        row = (await session.execute(pair)).one_or_none()
+        if row is None or row[0].body is None:
             return
-        project = await session.get_one(HeadsupProject, delivery.project_id)
+        delivery, project = row
         asked = select(HeadsupRule).where(HeadsupRule.project_id == project.id).order_by(HeadsupRule.id)
         rules = list(await session.scalars(asked))
     try:
         repository, judged, notes, remark = await _judge(job, delivery, project, rules)
     except BadPayload as error:
         async with job.saving() as session:
-            await _conclude(session, delivery.id, str(error), "unreadable")
+            _conclude(session, delivery, str(error), "unreadable")
         return
     try:
         async with job.saving() as session:
             # One push of a project at a time: no key of a table tells that two commits have the same text.
             # The row's own key stays free, so that the hook may store deliveries meanwhile.
-            row = await session.get_one(HeadsupProject, project.id, with_for_update={"key_share": True})
-            elsewhere = recognise(row, repository)
+            locked = await session.get_one(HeadsupProject, project.id, with_for_update={"key_share": True})
+            elsewhere = recognise(locked, repository)
             if elsewhere:
-                await _conclude(session, delivery.id, elsewhere, "done")
+                _conclude(session, delivery, elsewhere, "done")
                 return
-            writer = _Writer(job, session, row, delivery, {rule.id: rule for rule in rules}, repository, given.replay)
+            writer = _Writer(
+                job, session, locked, delivery, {rule.id: rule for rule in rules}, repository, given.replay
+            )
             await writer.write(judged, notes)
             if remark:
-                await _remark(session, delivery.id, remark)
+                delivery.note = f"{delivery.note} {remark}".strip()[:MAX_NOTE]
     except IntegrityError:
         # Another delivery has told one of these commits meanwhile: look again.
         raise TryAgain("the ledger changed meanwhile", after=0.2) from None
@@ -128,8 +142,10 @@ async def _judge(
                 remark = remark or found.words
             else:
                 notes[push.ref] = (_FROM_PUSHES,)
+    judge = partial(judging.judge, read, rules, project.default_branch, more)
     # Fifty patterns take 7 ms for a long path.
-    judged = await job.in_thread(judging.judge, read, rules, project.default_branch, more)
+    has_patterns = len(rules) > _FEW_RULES or any(rule.paths or rule.branches or rule.tags for rule in rules)
+    judged = await job.in_thread(judge) if more or has_patterns or not judging.is_small(body) else judge()
     return read.repository, judged, notes, remark
 
 
@@ -195,31 +211,40 @@ class _Writer:
                 count += len(decided.told)
                 await self._tell(rule, each, decided, notes.get(each.push.ref, ()))
             found.append(shown | {"told": len(decided.told), "commits": _commits(each, decided)})
-        await _conclude(self._session, self._delivery.id, _words(count, found), "done", found)
+        _conclude(self._session, self._delivery, _words(count, found), "done", found)
 
     async def _decide(self, rule_id: int, entries: Sequence[Entry]) -> Plan:
-        if self._replay:
+        if self._replay or not entries:
             return plan(entries, (), ())
-        session = self._session
         told: set[str] = set()
         recent: set[str] = set()
+        kept: set[str] = set()
         since = self._moment - timedelta(days=AGAIN_DAYS)
-        is_told = (HeadsupMention.rule_id == rule_id) & HeadsupMention.entry.is_(None)
-        for some in _batches([entry.sha for entry in entries]):
-            told |= set(await session.scalars(select(HeadsupMention.sha).where(is_told, HeadsupMention.sha.in_(some))))
-        for some in _batches([entry.sameness for entry in entries]):
-            same = is_told & HeadsupMention.sameness.in_(some) & (HeadsupMention.at > since)
-            recent |= set(await session.scalars(select(HeadsupMention.sameness).where(same)))
+        columns = columns_of(HeadsupMention)
+        is_told = (columns.rule_id == rule_id) & columns.entry.is_(None)
+        for at in range(0, len(entries), _BATCH):
+            some = entries[at : at + _BATCH]
+            same = columns.sameness.in_([entry.sameness for entry in some]) & (columns.at > since)
+            # One question: it is asked while others wait for their turn to write.
+            asked = union_all(
+                select(
+                    literal(_SHA).label("what"), columns.sha.label("value"), columns.entry.is_(None).label("told")
+                ).where(columns.rule_id == rule_id, columns.sha.in_([entry.sha for entry in some])),
+                select(literal(_SAMENESS), columns.sameness, literal(True)).where(is_told, same),
+            )
+            for what, value, is_told_before in await self._session.execute(asked):
+                found = recent if what == _SAMENESS else told if is_told_before else kept
+                found.add(value)
         decided = plan(entries, told, recent)
-        await self._note(rule_id, [*decided.told, *decided.again])
+        await self._note(rule_id, [*decided.told, *decided.again], kept)
         return decided
 
-    async def _note(self, rule_id: int, entries: Sequence[Entry]) -> None:
+    async def _note(self, rule_id: int, entries: Sequence[Entry], kept: Collection[str]) -> None:
         """Write into the ledger that these are told; what was kept of them for a tag is done with."""
         shas = {sha: entry.sameness for entry in entries for sha in (entry.sha, *entry.others)}
-        for some in _batches(list(shas)):
-            kept = (HeadsupMention.rule_id == rule_id) & HeadsupMention.sha.in_(some)
-            await self._session.execute(delete(HeadsupMention).where(kept, HeadsupMention.entry.is_not(None)))
+        for some in _batches([sha for sha in shas if sha in kept]):
+            mine = (HeadsupMention.rule_id == rule_id) & HeadsupMention.sha.in_(some)
+            await self._session.execute(delete(HeadsupMention).where(mine, HeadsupMention.entry.is_not(None)))
         rows = [
             {"rule_id": rule_id, "sha": sha[:64], "sameness": sameness, "at": self._moment, "place": 0}
             for sha, sameness in shas.items()
@@ -366,20 +391,18 @@ async def _sent_today(session: AsyncSession, project_id: int, moment: datetime) 
     return {row[0]: row[1] for row in await session.execute(asked)}
 
 
-async def _conclude(
-    session: AsyncSession, delivery_id: int, words: str, state: str, found: Sequence[Mapping[str, Any]] | None = None
+def _conclude(
+    session: AsyncSession,
+    delivery: HeadsupDelivery,
+    words: str,
+    state: str,
+    found: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    delivery = await session.get(HeadsupDelivery, delivery_id)
-    if delivery is not None:
-        delivery.outcome, delivery.state = words[:300], state
-        if found is not None:
-            delivery.found = json.dumps(found, ensure_ascii=False)
-
-
-async def _remark(session: AsyncSession, delivery_id: int, words: str) -> None:
-    delivery = await session.get(HeadsupDelivery, delivery_id)
-    if delivery is not None:
-        delivery.note = f"{delivery.note} {words}".strip()[:MAX_NOTE]
+    # The row as it was read: what is not set here, its body and how often it came, is not written.
+    session.add(delivery)
+    delivery.outcome, delivery.state = words[:300], state
+    if found is not None:
+        delivery.found = json.dumps(found, ensure_ascii=False)
 
 
 def _words(count: int, found: Sequence[Mapping[str, Any]]) -> str:
@@ -425,32 +448,28 @@ def new_notice(notice_id: int) -> New:
 
 async def run_notice(job: Job) -> None:
     """Send a notice, and write down what became of it."""
-    try:
-        state = await deliver(job, job.data)
-    except GiveUp as error:
-        await _ended(job, "refused", str(error))
+    notice = await load(job, job.data)
+    if notice is None:
         return
-    except TryAgain as error:
-        if job.attempt >= NOTICE.attempts:
-            await _ended(job, "refused", f"tried {job.attempt} times: {error}")
-            return
-        async with job.app[keys.database].saving() as session:
-            await _note(session, job, "waiting", str(error))
-        raise
-    if state:
-        await _ended(job, state, "wants no more" if state == "out" else "")
+    try:
+        state = await deliver(job, notice)
+        error = "wants no more" if state == "out" else ""
+    except GiveUp as refusal:
+        state, error = "refused", str(refusal)
+    except TryAgain as trouble:
+        if job.attempt < NOTICE.attempts:
+            async with job.app[keys.database].saving() as session:
+                await session.run_sync(_note, notice.row, job.attempt, "waiting", str(trouble))
+            raise
+        state, error = "refused", f"tried {job.attempt} times: {trouble}"
+    job.end_with(lambda session: _note(session, notice.row, job.attempt, state, error))
 
 
-async def _ended(job: Job, state: str, error: str) -> None:
-    async with job.saving() as session:
-        await _note(session, job, state, error)
-
-
-async def _note(session: AsyncSession, job: Job, state: str, error: str) -> None:
-    notice = await session.get(HeadsupNotice, job.data)
-    if notice is not None:
-        notice.state, notice.error = state, error[:MAX_ERROR]
-        notice.attempts, notice.changed_at = job.attempt, now()
+def _note(session: Session, notice: HeadsupNotice, attempt: int, state: str, error: str) -> None:
+    # The row as it was read: what is not set here is not written. It costs no query, and many are one statement.
+    session.add(notice)
+    notice.state, notice.error = state, error[:MAX_ERROR]
+    notice.attempts, notice.changed_at = attempt, now()
 
 
 async def run_prune(job: Job) -> None:

@@ -37,7 +37,7 @@ _LIMITS = Limits(connect=10.0, gap=15.0, total=30.0, wire=64 * 1024, body=64 * 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Notice:
+class Waiting:
     """A notice with all that sending it needs."""
 
     row: HeadsupNotice
@@ -51,18 +51,16 @@ class _Notice:
     base: str
 
 
-async def deliver(job: Job, notice_id: int) -> str:
-    """Send a notice, and say what it is now: sent, out, or "" for one that waits no more. Raises GiveUp or TryAgain."""
-    notice = await _load(job, notice_id)
-    if notice is None:
-        return ""
+async def deliver(job: Job, notice: Waiting) -> str:
+    """Send a notice, and say what it is now: sent, or out. Raises GiveUp or TryAgain."""
     if notice.is_out:
         return "out"
     await _WAYS[notice.row.kind](job, notice)
     return "sent"
 
 
-async def _load(job: Job, notice_id: int) -> _Notice | None:
+async def load(job: Job, notice_id: int) -> Waiting | None:
+    """A notice, if it still waits."""
     async with job.app[keys.database].reading() as session:
         asked = (
             select(HeadsupNotice, HeadsupMessage, HeadsupProject, HeadsupTarget.secret)
@@ -84,10 +82,10 @@ async def _load(job: Job, notice_id: int) -> _Notice | None:
     base = job.app[keys.settings][PageSettings].url or project.origin
     token = "" if address is None else address.token
     headsup = HeadsUp.from_data(json.loads(message.data))
-    return _Notice(notice, message, project, headsup, secret or "", token, is_out, others, base)
+    return Waiting(notice, message, project, headsup, secret or "", token, is_out, others, base)
 
 
-async def _mail(job: Job, notice: _Notice) -> None:
+async def _mail(job: Job, notice: Waiting) -> None:
     office: PostOffice = job.app[POST_OFFICE]
     row, message, headsup = notice.row, notice.message, notice.headsup
     out = f"{notice.base}/headsup/out/{notice.out_token}" if notice.base and notice.out_token else ""
@@ -110,7 +108,7 @@ async def _mail(job: Job, notice: _Notice) -> None:
     await office.postman.bring(raw, office.sender, parse_address(row.address), f"{id}.{row.id}")
 
 
-async def _slack(job: Job, notice: _Notice) -> None:
+async def _slack(job: Job, notice: Waiting) -> None:
     """What Slack's incoming webhooks take, and Mattermost's, Rocket.Chat's and Discord's (`…/slack`)."""
     headsup = notice.headsup
     lines = [f"*{_chat(subject_of(headsup))}*"]
@@ -127,7 +125,7 @@ def _chat(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-async def _webhook(job: Job, notice: _Notice) -> None:
+async def _webhook(job: Job, notice: Waiting) -> None:
     """As Standard Webhooks has it: the id is the same each time it is tried."""
     moment = int(time.time())
     id = f"headsup-{notice.message.id}-{notice.row.id}"
@@ -163,7 +161,7 @@ async def _send(job: Job, url: str, body: bytes, headers: Mapping[str, str]) -> 
     raise GiveUp(f"answers {answer.status}")
 
 
-_WAYS: Mapping[str, Callable[[Job, _Notice], Awaitable[None]]] = {
+_WAYS: Mapping[str, Callable[[Job, Waiting], Awaitable[None]]] = {
     "to": _mail,
     "cc": _mail,
     "bcc": _mail,

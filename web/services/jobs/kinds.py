@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from .rows import MAX_KEY, MAX_KIND, New
 
@@ -69,6 +70,14 @@ class Job(Protocol):
 
         Raises LeaseLost, and writes nothing, if another worker has the job. It holds SQLite's write lock: ask others
         for what takes time before it.
+        """
+
+    def end_with(self, write: Callable[[Session], None]) -> None:
+        """Write this, too, in the transaction that ends the job once its handler returns; instead of `saving`.
+
+        Other jobs end in the same transaction, so it costs no commit and no lock of its own: for a row or two whose
+        change depends on nothing that others may have changed meanwhile. It happens exactly once, or not at all if
+        another worker has the job. If it fails, so has this attempt.
         """
 
     async def in_thread(self, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:

@@ -276,6 +276,11 @@ def _due(kind: str, now: float) -> Select[int]:
     )
 
 
+def mine(connection: Connection, owner: str, ids: Collection[int]) -> set[int]:
+    """Which of these jobs are still the owner's; locks nothing."""
+    return set(connection.scalars(select(table.c.id).where(leases.mine(owner, ids))))
+
+
 def finish(connection: Connection, owner: str, ids: Collection[int], now: float) -> int:
     """Write down that jobs are done; return how many of them were still the owner's.
 

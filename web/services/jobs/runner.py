@@ -20,12 +20,14 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 
 from hub.errors import HubError
 from hub.orm import outbox
 from hub.orm.retries import jitter, new_owner, pause_after
 from hub.publisher import Publisher
 
+from ...db.engine import is_away
 from . import rows
 from .kinds import Every, GiveUp, JobError, Kind, LeaseLost, TryAgain, by_name
 from .pools import Processes, Threads
@@ -143,6 +145,7 @@ class _Run:
         "task",
         "timed",
         "told_after",
+        "write",
     )
 
     def __init__(self, runner: Runner, kind: Kind, taken: Taken, now: float) -> None:
@@ -157,6 +160,8 @@ class _Run:
         #: Another worker has it, or may have: nothing is written any more.
         self.lost = False
         self._saved = False
+        #: What the transaction that ends it writes as well.
+        self.write: Callable[[Session], None] | None = None
         #: The newest word of its progress; when the next may be told, by the loop's clock; whether one waits for that.
         self.news: dict[str, object] | None = None
         self.told_after = 0.0
@@ -202,6 +207,9 @@ class _Run:
             # Perhaps it was committed all the same: then the row is nobody's, and what is written of it is void.
             self._saved = False
             raise
+
+    def end_with(self, write: Callable[[Session], None]) -> None:
+        self.write = write
 
     def _end(self, connection: Connection) -> None:
         # The last statement before the commit: locked any earlier, the row would hold up the renewal of all leases.
@@ -256,6 +264,8 @@ class Runner:
         self._ended: list[int] = []
         self._failures: list[Failure] = []
         self._settling: set[int] = set()
+        #: Those among the ended that have something to write.
+        self._writers: dict[int, _Run] = {}
         self._wake = asyncio.Event()
         self._settle = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -548,6 +558,8 @@ class Runner:
             return
         self.stats[run.kind.name].done += 1
         if not run.saved:
+            if run.write is not None:
+                self._writers[run.id] = run
             self._ended.append(run.id)
             self._settle.set()
         self._tell_end(run, "done")
@@ -582,7 +594,7 @@ class Runner:
     # Writing down
 
     async def _settle_on(self) -> None:
-        failures = 0
+        failures, singly = 0, 0
         while True:
             await self._settle.wait()
             if self._turns is not None and not self._stopping:
@@ -591,16 +603,26 @@ class Runner:
             self._settle.clear()
             while self._ended or self._failures:
                 # One that no database takes would keep the others from being written for ever.
-                count = rows.BATCH if failures < _BLAMED else 1
+                count = 1 if singly or failures >= _BLAMED else rows.BATCH
+                singly = max(singly - 1, 0)
                 ended, self._ended = self._ended[:count], self._ended[count:]
                 failed, self._failures = self._failures[:count], self._failures[count:]
                 # Their leases are renewed until this is written: nobody shall do them once more meanwhile.
                 self._settling = {*ended, *(each.id for each in failed)}
                 try:
-                    await self._write(self._write_ends, ended, failed)
+                    await self._write_down(ended, failed)
                     failures = 0
-                # The database's errors are its driver's.
-                except Exception:
+                # The database's errors are its driver's, and a feature's are its own.
+                except Exception as error:
+                    if not is_away(error) and any(id in self._writers for id in ended):
+                        # What one of them writes may be the reason.
+                        self._failures += failed
+                        if len(ended) == 1:
+                            self._fail_late(ended[0], error)
+                        else:
+                            self._ended[:0] = ended
+                            singly = len(ended)
+                        continue
                     failures += 1
                     self._ended += ended
                     self._failures += failed
@@ -608,6 +630,43 @@ class Runner:
                     await asyncio.sleep(pause_after(failures, _SHORT, _LONG, jitter))
                 finally:
                     self._settling = set()
+
+    async def _write_down(self, ended: list[int], failed: list[Failure]) -> None:
+        writers = [self._writers[id] for id in ended if id in self._writers]
+        if not writers:
+            await self._write(self._write_ends, ended, failed)
+            return
+        async with self.turn(), self.saves.saving() as session:
+            lost = await session.run_sync(self._write_all, writers, ended, failed)
+        for run in writers:
+            del self._writers[run.id]
+        for run in lost:
+            stats = self.stats[run.kind.name]
+            stats.done, stats.lost = stats.done - 1, stats.lost + 1
+            logger.warning("job was lost to another worker", extra={"job": run.id})
+
+    def _write_all(self, session: Session, writers: list[_Run], ended: list[int], failed: list[Failure]) -> list[_Run]:
+        """Write what jobs end with, and their ends; return those that are another worker's by now."""
+        connection = session.connection()
+        ids = [run.id for run in writers]
+        mine = rows.mine(connection, self.owner, ids)
+        for run in writers:
+            if run.id in mine:
+                assert run.write is not None
+                run.write(session)
+        session.flush()
+        # The jobs' rows come last: locked any earlier, they would hold up the renewal of all leases.
+        if rows.finish(connection, self.owner, ids, self.clock()) != len(mine):
+            raise LeaseLost("jobs went to another worker while their ends were written")
+        rest = set(ids)
+        self._write_ends(connection, [id for id in ended if id not in rest], failed)
+        return [run for run in writers if run.id not in mine]
+
+    def _fail_late(self, id: int, error: Exception) -> None:
+        """What a job ends with can't be written: this attempt has failed."""
+        run = self._writers.pop(id)
+        self.stats[run.kind.name].done -= 1
+        self._retry(run, _traced(error), None)
 
     def _write_ends(self, connection: Connection, ended: list[int], failed: list[Failure]) -> None:
         now = self.clock()

@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 from aiohttp import hdrs
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
+from ...db.tables import columns_of
 from ...pages import keys
 from ...pages.settings import PageSettings
 from ...services.jobs.kinds import GiveUp, Job, TryAgain
@@ -59,24 +60,31 @@ async def deliver(job: Job, notice: Waiting) -> str:
     return "sent"
 
 
+# Made once: for each of some mails a second it took as long to put them together as to have them answered.
+_NOTICE = (
+    select(HeadsupNotice, HeadsupMessage, HeadsupProject, HeadsupTarget.secret)
+    .join(HeadsupMessage, HeadsupMessage.id == HeadsupNotice.message_id)
+    .join(HeadsupProject, HeadsupProject.id == HeadsupNotice.project_id)
+    .outerjoin(HeadsupTarget, HeadsupTarget.id == HeadsupNotice.target_id)
+    .where(HeadsupNotice.id == bindparam("notice"))
+)
+_NOTICES, _ADDRESSES = columns_of(HeadsupNotice), columns_of(HeadsupAddress)
+_TOLD = select(_NOTICES.kind, _NOTICES.address).where(_NOTICES.message_id == bindparam("message")).order_by(_NOTICES.id)
+_ADDRESS = select(_ADDRESSES.token, _ADDRESSES.out_at).where(
+    _ADDRESSES.project_id == bindparam("project"), _ADDRESSES.address == bindparam("address")
+)
+
+
 async def load(job: Job, notice_id: int) -> Waiting | None:
     """A notice, if it still waits."""
     async with job.app[keys.database].reading() as session:
-        asked = (
-            select(HeadsupNotice, HeadsupMessage, HeadsupProject, HeadsupTarget.secret)
-            .join(HeadsupMessage, HeadsupMessage.id == HeadsupNotice.message_id)
-            .join(HeadsupProject, HeadsupProject.id == HeadsupNotice.project_id)
-            .outerjoin(HeadsupTarget, HeadsupTarget.id == HeadsupNotice.target_id)
-            .where(HeadsupNotice.id == notice_id)
-        )
-        row = (await session.execute(asked)).one_or_none()
+        row = (await session.execute(_NOTICE, {"notice": notice_id})).one_or_none()
         if row is None or row[0].state != "waiting":
             return None
         notice, message, project, secret = row
-        same = select(HeadsupNotice.kind, HeadsupNotice.address).where(HeadsupNotice.message_id == message.id)
-        told = [(kind, address) for kind, address in await session.execute(same.order_by(HeadsupNotice.id))]
-        mine = (HeadsupAddress.project_id == project.id) & (HeadsupAddress.address == key_of(notice.address))
-        address = await session.scalar(select(HeadsupAddress).where(mine))
+        told = (await session.execute(_TOLD, {"message": message.id})).all()
+        whose = {"project": project.id, "address": key_of(notice.address)}
+        address = (await session.execute(_ADDRESS, whose)).one_or_none()
     others = tuple(other for kind, other in told if kind in {"to", "cc"} and key_of(other) != key_of(notice.address))
     is_out = address is not None and address.out_at is not None
     base = job.app[keys.settings][PageSettings].url or project.origin

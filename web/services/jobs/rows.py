@@ -24,23 +24,25 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     CursorResult,
     Double,
     Index,
     Integer,
     MetaData,
-    Select,
     String,
     Table,
     Text,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -53,6 +55,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from hub.orm.leases import MAX_OWNER, Leased
 
@@ -231,32 +234,28 @@ def _values(job: New, now: float) -> dict[str, Any]:
 
 def peek(connection: Connection, kinds: Collection[str]) -> dict[str, float]:
     """When each kind has a job to do next; kinds without one are left out. Locks nothing, looks at one row a kind."""
-    earliest = [
-        select(literal(kind).label("kind"), func.min(table.c.due).label("due")).where(table.c.kind == kind, _unfinished)
-        for kind in kinds
-    ]
-    if not earliest:
+    if not kinds:
         return {}
-    found = connection.execute(union_all(*earliest))
-    return {kind: due for kind, due in found if due is not None}
+    return {kind: due for kind, due in connection.execute(_earliest(tuple(kinds))) if due is not None}
 
 
-def claim(connection: Connection, wanted: Mapping[str, int], owner: str, now: float, until: float) -> list[Taken]:
-    """Take up to so many due jobs of each kind, oldest due first; none whose key is running, or behind another."""
-    taken: list[Taken] = []
-    for kind, count in wanted.items():
-        statement = (
-            update(table)
-            .where(table.c.id.in_(_due(kind, now).limit(count).with_for_update(skip_locked=True).cte("taken").select()))
-            .values(owner=owner, due=until, attempts=table.c.attempts + 1)
-            .returning(*(table.c[name] for name in Taken.__dataclass_fields__))
+# Workers look and take all the time, and SQLAlchemy takes longer to put these together than SQLite to answer them.
+
+
+@lru_cache(maxsize=1000)
+def _earliest(kinds: tuple[str, ...]) -> CompoundSelect[Any, Any]:
+    return union_all(
+        *(
+            select(literal(kind).label("kind"), func.min(table.c.due).label("due")).where(
+                table.c.kind == kind, _unfinished
+            )
+            for kind in kinds
         )
-        taken += (Taken(*row) for row in connection.execute(statement))
-    # RETURNING has no order. Those that have cost a worker its life perhaps come last, so that others are done by then.
-    return sorted(taken, key=lambda each: (each.attempts, each.id))
+    )
 
 
-def _due(kind: str, now: float) -> Select[int]:
+def _claiming() -> ReturningUpdate[Any]:
+    now = bindparam("now", type_=Double)
     other = table.alias()
     ahead = (
         select(other.c.id)
@@ -269,11 +268,37 @@ def _due(kind: str, now: float) -> Select[int]:
         )
         .exists()
     )
-    return (
+    due = (
         select(table.c.id)
-        .where(table.c.kind == kind, _unfinished, leases.free(now), or_(table.c.key.is_(None), ~ahead))
+        .where(
+            table.c.kind == bindparam("wanted"),
+            _unfinished,
+            table.c.due <= now,
+            or_(table.c.key.is_(None), ~ahead),
+        )
         .order_by(table.c.due)
+        .limit(bindparam("count", type_=Integer))
+        .with_for_update(skip_locked=True)
     )
+    return (
+        update(table)
+        .where(table.c.id.in_(due.cte("taken").select()))
+        .values(owner=bindparam("worker"), due=bindparam("until"), attempts=table.c.attempts + 1)
+        .returning(*(table.c[name] for name in Taken.__dataclass_fields__))
+    )
+
+
+_CLAIM = _claiming()
+
+
+def claim(connection: Connection, wanted: Mapping[str, int], owner: str, now: float, until: float) -> list[Taken]:
+    """Take up to so many due jobs of each kind, oldest due first; none whose key is running, or behind another."""
+    taken: list[Taken] = []
+    for kind, count in wanted.items():
+        values = {"wanted": kind, "now": now, "count": count, "worker": owner, "until": until}
+        taken += (Taken(*row) for row in connection.execute(_CLAIM, values))
+    # RETURNING has no order. Those that have cost a worker its life perhaps come last, so that others are done by then.
+    return sorted(taken, key=lambda each: (each.attempts, each.id))
 
 
 def mine(connection: Connection, owner: str, ids: Collection[int]) -> set[int]:

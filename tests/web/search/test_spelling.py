@@ -36,9 +36,23 @@ def test_two_letters_the_wrong_way_round_are_one_edit() -> None:
     assert _terms("rdeis", near={"rdeis": [("redis", SEEN)]}) == [(1.1, "rdeis"), (0.8, "redis")]
 
 
-def test_a_wrong_first_letter_counts_twice() -> None:
+def test_a_wrong_first_letter_costs_half_an_edit_more() -> None:
     near = {"virefox": [("firefox", SEEN)]}
-    assert _terms("virefox", near=near) == [(1.1, "virefox"), (0.714, "firefox")]
+    assert _terms("virefox", near=near) == [(1.1, "virefox"), (0.786, "firefox")]
+    assert [change.edits for change in spellings(["virefox"], Lookups(near=near))[1].changes] == [1]
+
+
+def test_a_wrong_first_letter_is_found_beside_nearer_words_of_texts() -> None:
+    """On Django's documentation "treate" was some words of texts, and the pages that create something came nowhere."""
+    near = {"treate": [*((each, Known(texts=9)) for each in ("treat", "treats", "treated")), ("create", SEEN)]}
+    assert _terms("treate", near=near)[1:] == [(0.75, "create"), (0.75, "treated"), (0.75, "treats"), (0.72, "treat")]
+
+
+def test_a_word_that_says_little_is_no_second_choice() -> None:
+    """ "yotes" was "yours" too, and five titles that say "your" came before all notes."""
+    near = {"yotes": [("notes", SEEN), ("yours", SEEN)]}
+    assert _terms("yotes", near=near)[1:] == [(0.7, "notes")]
+    assert _terms("agaihst", near={"agaihst": [("against", SEEN)]})[1:] == [(0.857, "against")]
 
 
 def test_a_word_that_is_there_has_no_other_spelling() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .blend import Query
 from .entries import Entry
@@ -30,8 +30,7 @@ class EngineAway(EngineError):
     """The engine can't be reached, or does not answer in time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A document that was found. group: of its page; ref: for `Found.read`."""
 
     score: float

@@ -1,7 +1,8 @@
 """What a reader may have meant: other spellings of a query, each with a score. Pure.
 
 The query's own words have 1.1, whatever they are; others have the score of what was changed, 0.6 or more, as the
-Lucene suggester's: 1 - edits / length. A wrong first letter counts as two edits. At most 5 spellings are looked for.
+Lucene suggester's: 1 - edits / length. A wrong first letter counts as an edit and a half, and a word that no title has
+is a little less likely. At most 5 spellings are looked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 
 from rapidfuzz.distance import OSA
 
-from .tokens import may_be_misspelt
+from .tokens import STOP_WORDS, may_be_misspelt
 
 OWN = 1.1
 FLOOR = 0.6
@@ -26,6 +27,12 @@ _SPLIT_IN_2, _SPLIT_IN_3, _JOINED = 0.9, 0.85, 0.95
 #: not make itself right), and for one that has no hits together with the rest.
 _OVER_COMMENTS = 20
 _OVER_ALONE = 10
+
+#: What a wrong first letter costs besides: most typos leave it as it is.
+_FIRST_LETTER = 0.5
+
+#: A word that no title has counts so much of one that some have: readers look for what pages are about.
+_NO_TITLE = 0.9
 
 How = Literal["spelt", "begun", "split", "joined", "synonym"]
 
@@ -167,17 +174,21 @@ def _corrected(word: str, at: int, there: Known, found: Lookups, *, is_last: boo
             if there and not there.pages and other_there.titles < _OVER_COMMENTS * there.comments:
                 continue
             edits = OSA.distance(word, other, score_cutoff=2)
-            cost = edits if word[0] == other[0] else edits + 1
+            cost = edits if word[0] == other[0] else edits + _FIRST_LETTER
             score = 1 - cost / min(len(word), len(other))
             if edits <= 2 and cost <= 2 and score >= FLOOR:
-                change = Change(at, 1, (other,), "spelt", round(score, 3), cost)
+                if not other_there.titles:
+                    score = max(FLOOR, score * _NO_TITLE)
+                change = Change(at, 1, (other,), "spelt", round(score, 3), edits)
                 changes.append((score, edits, other_there.titles, other_there.pages, change))
-        nearest = min((change.edits for *_, change in changes if change.how == "spelt"), default=0)
-        if nearest == 1 and len(word) < 8:
-            # Of short words two letters are another word, if one letter makes one; a wrong first letter is one.
-            changes = [each for each in changes if each[-1].edits < 2 or each[-1].now[0][0] != word[0]]
+        if len(word) < 8 and any(each[1] == 1 and each[4].now[0][0] == word[0] for each in changes):
+            # Of short words two letters are another word, if one letter makes one.
+            changes = [each for each in changes if each[1] < 2]
     changes.sort(key=lambda each: (-each[0], each[1], -each[2], -each[3], each[4].now))
-    return [each[4] for each in changes[:_EACH]]
+    best, rest = changes[:1], changes[1:]
+    # Nobody looks for "yours", unless nothing else is as near.
+    rest = [each for each in rest if each[4].now[0] not in STOP_WORDS]
+    return [each[4] for each in (best + rest)[:_EACH]]
 
 
 def _split(word: str, at: int, known: Mapping[str, Known]) -> list[Change]:

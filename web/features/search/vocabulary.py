@@ -62,7 +62,7 @@ class Vocabulary:
         for length in range(max(4, len(word) - 2), len(word) + 3):
             some = self._by_start.get((word[0], length))
             if some:
-                for other, _, _ in process.extract_iter(word, some, scorer=OSA.distance, score_cutoff=2):
+                for other, _, _ in process.extract(word, some, scorer=OSA.distance, score_cutoff=2, limit=None):
                     found[other] = None
         # Another first letter, one too few, one too many; and the first two the wrong way round.
         for rest in (word[1:], word):

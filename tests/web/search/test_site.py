@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 
 from web.db.tables import now
 from web.features.blog.models import Post, PostCategory
-from web.features.comments.models import Comment
+from web.features.comments.models import Comment, Status
 
 pytestmark = pytest.mark.parametrize("site_url", ["sqlite"], indirect=True)
 
@@ -205,3 +205,42 @@ async def test_while_the_index_rests_the_newest_posts_are_offered(site: Searchin
     assert (await site.browser.fetch("/search.json?q=firefox")).status == 503
     # The rest of the site works.
     assert (await site.browser.look("/")).status == 200
+
+
+async def test_a_comment_that_is_held_is_found_once_it_is_approved(site: Searching) -> None:
+    """Nor are its words offered: only comments that everybody may read are in the vocabulary."""
+    post = await site.blog.post("Oranges", text="Fruit.")
+    comment = await site.say(post.thread_id, "I like marmalade.")
+
+    async def become(**values: object) -> None:
+        await site.save(lambda session: session.execute(update(Comment).where(Comment.id == comment.id).values(values)))
+
+    await become(status=Status.HELD)
+    assert await site.found("marmalade") == []
+    assert await site.search.engine.look({"marmalade"}) == {}
+    await become(status=Status.PUBLISHED)
+    assert await site.found("marmalade") == ["Oranges"]
+    await become(text="I like jam.")
+    assert (await site.found("marmalade"), await site.found("jam")) == ([], ["Oranges"])
+    await become(status=Status.HELD)
+    assert await site.found("jam") == []
+
+
+async def test_what_is_deleted_is_offered_to_nobody(site: Searching) -> None:
+    post = await site.blog.post("Zanzibar", text="An island.")
+    assert await site.found("zanzibra") == ["Zanzibar"]
+    async with site.database.saving() as session:
+        await session.delete(await session.get_one(Post, post.id))
+    assert await site.found("zanzibra") == []
+    assert [term for _, term in site.answer["terms"]] == ["zanzibra"]
+    for path in ("/autocomplete", "/autocompete/v1"):
+        answer = await (await site.browser.fetch(path, params={"q": "zanzi"})).json()
+        assert answer["results"] == []
+        assert "zanzibar" not in answer["terms"]
+
+
+async def test_without_a_query_there_is_a_form(site: Searching) -> None:
+    for path in ("/search", "/search?q=", "/search?q=%20"):
+        assert (await site.browser.look(path)).status == 200
+        assert "<title>Search" in site.browser.page
+        assert 'name="q"' in site.browser.page

@@ -244,3 +244,11 @@ async def test_without_a_query_there_is_a_form(site: Searching) -> None:
         assert (await site.browser.look(path)).status == 200
         assert "<title>Search" in site.browser.page
         assert 'name="q"' in site.browser.page
+
+
+async def test_a_page_without_results_says_what_was_looked_for(site: Searching) -> None:
+    """It said "Nothing found" twice, and no more."""
+    await site.browser.look("/search", params={"q": "<zzzz>"})
+    assert "Nothing has “&lt;zzzz&gt;”, nor what is spelt nearly so." in site.browser.page
+    await site.browser.look("/search", params={"q": "zzzz", "exactly": "1"})
+    assert "Nothing has “zzzz”.</p>" in site.browser.page

@@ -81,12 +81,17 @@ class Worker:
     async def wait(self) -> None:
         async with aiohttp.ClientSession() as http:
             for _ in range(900):
+                if self.process is not None and self.process.poll() is not None:
+                    # It will not answer any more: at once, and not after 90 seconds.
+                    break
                 with contextlib.suppress(aiohttp.ClientError, OSError):
                     async with http.get(f"{self.url}/search.json?q=brass") as response:
                         if response.status == 200:
                             return
                 await asyncio.sleep(0.1)
-        raise RuntimeError((self.folder / f"log-{self.number}").read_text(errors="replace")[-2000:])
+        status = None if self.process is None else self.process.poll()
+        log = (self.folder / f"log-{self.number}").read_text(errors="replace")
+        raise RuntimeError(f"worker {self.number} does not answer (exit status {status}): {log[-2000:]}")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None:

@@ -1,9 +1,9 @@
-"""Which names somebody hears, and how that changes: of one process, or of all workers on one log.
+"""Which channels have subscribers, and how that changes: in one process, or at all workers on one log.
 
-Nothing is kept or told before somebody asks. Then, with several workers, each tells the others through the
-log which names begin and cease to be heard with it, as it tells of presence (`presence`): by reports to a meta
-channel that all read in the same order. A change has the place of the report that made it, so a place that one
-worker gave means the same at another. Workers stop when nobody has asked for LEASE seconds.
+A channel is *heard* while it has subscribers. Nothing is kept or reported before somebody asks. Then, with several
+workers, each reports which channels begin and cease to be heard at it, in the way of `presence`: to a meta channel that
+all workers read in the same order. A change's place is that of the report that made it, so a place given by one worker
+means the same at another. Workers stop when nobody has asked for LEASE seconds.
 """
 
 from __future__ import annotations
@@ -33,38 +33,39 @@ from .sessions.registry import Registry
 
 logger = logging.getLogger(__name__)
 
-#: Changes remembered; a reader that is further behind starts anew.
+#: How many changes are kept; a reader that is further behind starts again.
 MAX_CHANGES = 10_000
 
-#: Where workers tell each other. Nobody else can publish to a meta channel.
+#: The channel of reports. Only the hub itself can publish to a meta channel.
 REPORTS = "/meta/heard"
 
-#: Seconds for which workers go on telling after somebody asked, and between two notes that somebody does.
+#: For how many seconds workers go on reporting after somebody asked; and seconds between two notes that somebody asks.
 LEASE = 60.0
 RENEW = 15.0
 
-#: How workers tell each other. Nobody waits for a leave here: who ceases to be heard is not missed.
+#: The times of reports. `leave` may be long: nobody waits to learn that a channel has lost its subscribers.
 PACE = Pace(leave=5.0, tick=0.2, wait=0.5)
 
-#: Seconds until all have told what is heard with them: those that begin now wait `PACE.wait` first, and a tick or two.
+#: Seconds until all workers have reported all that is heard at them: one that starts waits `PACE.wait` first, and a
+#: tick or two.
 SETTLE = 2.0
 
-#: Seconds an answer waits for this worker to have read what another has.
+#: Seconds that an answer waits for this worker to read the reports that another worker has read.
 PATIENCE = 3.0
 
-#: Names that are counted at once, at 2 µs each.
+#: How many names are counted in one go, at 2 µs each.
 PIECE = 64
 
-#: Where a change is: the offset of the report that made it, and its number within.
+#: The place of a change: the offset of the report that made it, and the change's number in that report.
 Place = tuple[int, int]
 
 
-#: Beyond the number of any change within a report.
+#: Higher than the number of any change in a report.
 LAST = 10**9
 
 
 class Run(NamedTuple):
-    """Channels that began or ceased to be heard together. Their places are one report's, numbered from `first` on.
+    """Channels that began, or ceased, to be heard together: changes of one report, numbered from `first` on.
 
     before: the place of the change before them.
     """
@@ -77,11 +78,11 @@ class Run(NamedTuple):
 
     @property
     def last(self) -> Place:
-        """The place of the last one."""
+        """The place of its last change."""
         return self.report, self.first + len(self.channels) - 1
 
     def after(self, place: Place) -> Run:
-        """What of it came after a place, all or some of it."""
+        """The part of it that comes after a place; all of it if the place is before it."""
         skipped = place[1] - self.first + 1 if place[0] == self.report else 0
         if skipped <= 0:
             return self
@@ -89,37 +90,37 @@ class Run(NamedTuple):
 
 
 class Changes(ABC):
-    """Changes in the order of their places. place: of the newest.
+    """The latest changes, in the order of their places. place: that of the newest.
 
-    Those that come together are kept together: a client may begin to hear a thousand names at once, and what takes a
-    microsecond for each of them keeps everybody else waiting for a millisecond.
+    Changes that come together are kept as one run: a client may subscribe to a thousand names at once, and a
+    microsecond for each of them would block everybody else for a millisecond.
     """
 
     def __init__(self) -> None:
         self._epoch = secrets.token_hex(5)
         self._kept: deque[Run] = deque()
-        # How many changes they are.
+        # How many changes the runs have.
         self._size = 0
         self._waiting: set[asyncio.Future[None]] = set()
-        # What came after it is kept.
+        # All changes after this place are kept.
         self._floor: Place = (0, 0)
-        # How far the reports are read.
+        # The offset of the newest report that was read.
         self._read = 0
         self.place: Place = (0, 0)
 
     @abstractmethod
     async def begin(self, place: Place | None = None) -> None:
-        """Be ready to be asked, for what came after `place`; raises BrokerUnavailable if that may not be known soon."""
+        """Get ready to answer, about what came after `place`; raises BrokerUnavailable if that takes too long."""
 
     @abstractmethod
     def heard(self) -> list[str]:
-        """The channels that somebody hears now; patterns with wildcards may be among them, which do not count."""
+        """The channels that are heard now. Patterns with wildcards may be among them; callers leave those out."""
 
     def renew(self) -> None:
-        """A reader is still there."""
+        """A reader is still interested: go on for another LEASE seconds."""
 
     def after(self, place: Place) -> list[Run] | None:
-        """The changes after a place, oldest first; None if they are not kept."""
+        """The changes after a place, oldest first; None if they are not kept any more."""
         if place < self._floor or place[0] > self._read:
             return None
         found = []
@@ -130,7 +131,7 @@ class Changes(ABC):
         return found[::-1]
 
     async def wait(self) -> None:
-        """Until something changes."""
+        """Return when something has changed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -139,17 +140,17 @@ class Changes(ABC):
             self._waiting.discard(future)
 
     def wake(self) -> None:
-        """Let everybody who waits look."""
+        """Wake all who `wait`."""
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
 
     def cursor(self, place: Place) -> bytes:
-        """A place, as pubcontrol reads it: base64 of something with `_` in it."""
+        """A place as a cursor for pubcontrol, which reads base64 of a text with `_` in it."""
         return binascii.b2a_base64(f"{self._epoch}_{place[0]}.{place[1]}".encode(), newline=False)
 
     def parse(self, cursor: str) -> Place | None:
-        """The place of a cursor; None for one of another life of this account, or none at all."""
+        """The place of a cursor; None if it is invalid, or was made before the changes were last forgotten."""
         try:
             epoch, _, place = base64.b64decode(cursor, validate=True).decode("ascii").partition("_")
         except (binascii.Error, ValueError):
@@ -160,7 +161,7 @@ class Changes(ABC):
         return int(numbers[0]), int(numbers[1])
 
     def _note(self, report: int, first: int, channels: Sequence[str], heard: bool) -> None:
-        """Remember changes that came together, numbered from `first` on. `wake` must follow."""
+        """Keep changes that came together, numbered from `first` on. Call `wake` afterwards."""
         run = Run(self.place, report, first, channels, heard)
         self._kept.append(run)
         self._size += len(channels)
@@ -171,14 +172,14 @@ class Changes(ABC):
             self._floor = oldest.last
 
     def _forget(self, floor: Place) -> None:
-        """Keep nothing of what is up to a place."""
+        """Drop all changes up to a place."""
         self._kept.clear()
         self._size = 0
         self.place = self._floor = floor
 
 
 class Own(Changes):
-    """Those of one process, which knows every subscriber."""
+    """The changes of a single process, which knows every subscriber."""
 
     def __init__(self, registry: Registry) -> None:
         super().__init__()
@@ -201,24 +202,24 @@ class Own(Changes):
 
 
 class Shared(Changes):
-    """Those of all workers on a node's log. `start` once the node has."""
+    """The changes at all workers on a node's log. Call `start` after the node's."""
 
     def __init__(self, node: Node) -> None:
         super().__init__()
         self._node = node
         self._presence: Presence | None = None
-        # What is heard anywhere, as far as the reports are read.
+        # The channels that are heard at any worker, according to the reports read so far.
         self._heard: set[str] = set()
         self._until = 0.0
         self._renewed = -RENEW
-        # When everybody has told what is heard with them, None until our own word has come back.
+        # When all workers will have reported; None until our own first report has come back from the log.
         self._settled: float | None = None
         self._ready = False
         self._unsent: list[Draft] = []
         self._sending = self._stuck = False
-        # Whether names are heard here that were not counted, for there being too many.
+        # Whether channels are heard here that were not counted, because there were too many.
         self._overflowed = False
-        # What changed here and is not counted yet, in order; and how many of the first have been.
+        # Changes at this worker that are not counted yet, in order; and how many names of the first of them are.
         self._changes: deque[tuple[Sequence[str], bool]] = deque()
         self._counted = 0
         self._key = f"heard:{secrets.token_hex(8)}"
@@ -227,7 +228,7 @@ class Shared(Changes):
         node.when_lost.append(self._lost)
 
     def start(self) -> None:
-        """Tell for a while unasked: the others may have been asked before this worker began."""
+        """Report for LEASE seconds unasked: the other workers may have been asked before this one started."""
         self._activate()
 
     async def begin(self, place: Place | None = None) -> None:
@@ -256,7 +257,7 @@ class Shared(Changes):
     def _new_key(self) -> str:
         return f"{self._key}:{next(self._numbers)}"
 
-    # What is read
+    # Reports that are read
 
     def _take(self, publications: Sequence[Publication]) -> None:
         now = self._node.time()
@@ -265,7 +266,7 @@ class Shared(Changes):
                 report = loads(publication.data)
                 check_report(report)
             except (LookupError, TypeError, ValueError, AttributeError, ProtocolError):
-                # Another version writes to our log. What it said is lost to us, as an unread entry is.
+                # Another release writes to our log. Its report counts as lost, like an entry that was not received.
                 logger.error("report can't be read", extra={"channel": REPORTS})
                 continue
             if report.get("follow") is True:
@@ -274,7 +275,7 @@ class Shared(Changes):
             if presence is None:
                 continue
             if publication.position.epoch != self._epoch:
-                # The places of another life of the log mean nothing.
+                # Places in another epoch of the log mean nothing.
                 if self._ready:
                     presence.lost()
                 self._begin_anew(publication.position.epoch)
@@ -286,7 +287,7 @@ class Shared(Changes):
         self.wake()
 
     def _compare(self, presence: Presence, report: Mapping[str, Any]) -> None:
-        """Note what this report changed. Most name the channels; others may have changed any."""
+        """Note what this report has changed. Most reports name the channels; the others may have changed any."""
         rooms = presence.everywhere.rooms
         suspects = report["channels"] if "channels" in report else self._heard ^ rooms.keys()
         changed = sorted(name for name in suspects if (name in rooms) != (name in self._heard))
@@ -306,14 +307,14 @@ class Shared(Changes):
             self._begin_anew(self._epoch)
 
     def _begin_anew(self, epoch: str) -> None:
-        """Who reads must ask for all there is once more."""
+        """Drop all changes, so that readers must ask for the whole list again."""
         self._epoch = epoch
         self._ready, self._settled = False, None
         self._read = 0
         self._forget((0, 0))
         self.wake()
 
-    # What is told
+    # Reports that are sent
 
     def _activate(self) -> None:
         self._until = self._node.time() + LEASE
@@ -327,7 +328,7 @@ class Shared(Changes):
             alone=False,
             reports=REPORTS,
             tells=False,
-            # Those that begin wait for what all tell, and for no longer than SETTLE.
+            # All in one piece: workers that start wait for everybody's report, but no longer than SETTLE.
             piece=MAX_CHANNELS,
         )
         self._count(presence)
@@ -335,7 +336,7 @@ class Shared(Changes):
         self._turn()
 
     def _count(self, presence: Presence) -> None:
-        """Count every name that is heard here, but for those counted already."""
+        """Count every channel that is heard here and is not counted already."""
         before = presence.here.uncounted
         for name in self._node.registry.audiences:
             if not is_wild(name):
@@ -349,11 +350,11 @@ class Shared(Changes):
         if len(self._changes) == 1 and not self._count_some():
             return
         if len(self._changes) == 1:
-            # Of nine hundred names that would be 2 ms at once. The others wait behind them.
+            # For nine hundred names it would take 2 ms in one go. Later changes queue behind these.
             self._node.turns.add(self._count_some)
 
     def _count_some(self) -> bool:
-        """Count PIECE names more of what changed; whether there are more."""
+        """Count the next PIECE names of what has changed; True if there are more."""
         presence, changes = self._presence, self._changes
         if presence is None or not changes:
             return False
@@ -377,7 +378,7 @@ class Shared(Changes):
         self._overflowed = self._overflowed or here.uncounted > before
 
     def _rest(self) -> None:
-        """Nobody has asked for long: keep nothing, tell nothing."""
+        """Nobody has asked for long: drop all, and report nothing."""
         self._presence = None
         self._overflowed = False
         self._changes.clear()
@@ -397,14 +398,14 @@ class Shared(Changes):
             return
         if self._settled is not None and now >= self._settled and not self._ready:
             self._ready = True
-            # Past whatever the last report changed.
+            # Including all that the last report has changed.
             self._forget((self._read, LAST))
             self.wake()
-        # With some room to spare: to count takes a look at every name.
+        # Only when there is some room again: to count looks at every name.
         if self._overflowed and presence.here.channels < MAX_CHANNELS * 0.9:
             self._count(presence)
         if not self._sending:
-            # What was not accepted is repeated first, under the same keys.
+            # First repeat what was not accepted, with the same idempotency keys.
             if not self._stuck:
                 self._unsent += presence.tick(now)
             if self._unsent:

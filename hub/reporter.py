@@ -1,7 +1,7 @@
-"""Presence in a node: tells the other workers who is here, hears it of them, and publishes what changes.
+"""Presence in a node: reports who is here to the other workers, reads their reports, and publishes what changes.
 
-The rules (`presence`) decide; this waits. It costs nothing where no rule lets anybody see who is in
-a channel: then there is no reporter.
+`presence` has the rules; this module waits. If no access rule lets anybody see who is in a channel there is no
+reporter, and presence costs nothing.
 """
 
 from __future__ import annotations
@@ -29,32 +29,33 @@ from .sessions.session import Session
 
 logger = logging.getLogger(__name__)
 
-#: Seconds an answer waits for this worker to have read what is in the log.
+#: Seconds that an answer waits for this worker to read the reports that are in the log.
 PATIENCE = 2.0
 
-#: Seconds between two pieces of what changed at once: each has been delivered when the next is published, so that a
-#: worker never delivers many of them in one go.
+#: Seconds between the pieces of a large report: each is delivered before the next is published, so that no worker has
+#: to deliver many of them in one go.
 PAUSE = 0.02
 
-#: Seconds without a turn after which this process is thought to have been halted.
+#: If `_turn` was not called for so many seconds, the process is assumed to have been halted.
 HALT_SECONDS = 2.0
 
-#: Names in an answer: of a hundred channels with MAX_NAMES each they were 2 MB, and 20 ms of the loop.
+#: Most names in an answer about several channels: a hundred channels of MAX_NAMES each made 2 MB, and blocked the event
+#: loop for 20 ms.
 MOST_NAMES = 2 * MAX_NAMES
 
-#: The service channel that answers who is in a channel.
+#: The service channel where clients ask who is in a channel.
 SERVICE_CHANNEL = "/service/presence"
 
 
 class Reporter:
-    """Keeps account of a node's sessions. Makes itself known to the node; `start` and `stop` are its to call.
+    """The presence of a node's sessions. Registers itself with the node, which calls `start` and `stop`.
 
     alone: whether this node is the only one on its log.
     """
 
     def __init__(self, node: Node, pace: Pace, *, alone: bool) -> None:
         numbers = itertools.count(1)
-        # As long as an idempotency key is remembered no other process has this prefix.
+        # Idempotency keys with this prefix are made by no other process.
         life = secrets.token_hex(8)
         self.rules = Presence(node.worker, pace, lambda: f"presence:{life}:{next(numbers)}", alone=alone)
         self.rules.here.may_tell = self._may_tell
@@ -66,14 +67,14 @@ class Reporter:
         self._stopped = False
         self._turned = node.time()
         self._read: Position | None = None
-        # What comes while the kept reports are read.
+        # Publications that come while the kept reports are being read.
         self._early: list[Publication] | None = None if alone else []
         self._waiting: set[asyncio.Future[None]] = set()
         node.registry.attendance = self
         node.take_from(REPORTS, self._take)
         node.bayeux.services[SERVICE_CHANNEL] = self._serve
 
-    # Told by the node
+    # Called by the node
 
     def came(self, session: Session, pattern: str) -> None:
         if self._access.keeps_presence(pattern):
@@ -83,8 +84,10 @@ class Reporter:
                 self.rules.here.uncounted += 1
 
     def _may_open(self, session: Session, channel: str) -> bool:
-        """Whether a session may be counted here. Each channel that is nobody's yet makes the hub keep what it says of
-        it: a client that invented a thousand names a second filled Redis with a hundred times what it sent.
+        """Whether a session may be counted in this channel.
+
+        The log keeps the reports and events of each new channel: a client that invented a thousand names a second
+        filled Redis with a hundred times what it sent.
         """
         bayeux = self._node.bayeux
         rate = bayeux.limits.presence_rate
@@ -95,8 +98,9 @@ class Reporter:
         )
 
     def _may_tell(self, address: str) -> bool:
-        """Whether another change that this address made may be told now. A client that came and went in a thousand
-        channels had a thousand events published each time.
+        """Whether another join or leave from this address may be reported now.
+
+        A client that joined and left a thousand channels had a thousand events published each time.
         """
         bayeux = self._node.bayeux
         return bayeux.crowd.may_change_room(address, self._node.time(), bayeux.limits.presence_rate)
@@ -138,11 +142,12 @@ class Reporter:
             logger.warning("end not reported")
 
     async def _replay(self) -> None:
-        """Read the reports that the log has kept, then those that came meanwhile."""
+        """Read the reports that the log has kept, then those that have come meanwhile."""
         try:
             history = await self._node.broker.history(REPORTS, None)
         except BrokerUnavailable:
-            # The next turn begins with greeting the others, which tells all but what only the dead knew.
+            # The next turn sends a hello, and the others answer with all they know. Only what workers that are gone
+            # have reported is missing.
             logger.warning("reports not read")
         else:
             self.rules.replay(_reports(history.publications), self._node.time())
@@ -166,40 +171,40 @@ class Reporter:
             if not future.done():
                 future.set_result(None)
 
-    # What is said
+    # Reports that are sent
 
     def _turn(self, _: object = None) -> None:
         node = self._node
         if self._stopped:
             return
-        # A process that was halted first reads what the others said meanwhile.
+        # After it was halted, a process first reads what the others have reported meanwhile.
         halted = node.time() > self._turned + HALT_SECONDS
         self._turned = node.time()
         if self._sending is None and not halted:
-            # What was not accepted is repeated first, under the same keys.
+            # First repeat what was not accepted, with the same idempotency keys.
             self._unsent = self._unsent or self.rules.tick(node.time())
             if self._unsent or self.rules.more:
                 self._begin(self._tell())
         node.wheel.add(node.time() + self._tick, self._turn, None)
 
     async def _tell(self) -> None:
-        """Say what is to be said now, and the rest of it a piece at a time."""
+        """Publish what is due now, piece by piece."""
         node, rules = self._node, self.rules
         began = node.time()
         while await self._send() and rules.more and not self._stopped:
             if rules.shows:
-                # Who has begun waits for it, for `Pace.wait`.
+                # A worker that starts waits for the snapshot, but no longer than `Pace.wait`: don't pause.
                 await node.turns.wait()
             else:
                 await asyncio.sleep(PAUSE)
             if node.time() > began + HALT_SECONDS:
-                # As in `_turn`, which goes on with it.
+                # As in `_turn`, which goes on with it later.
                 return
             began = node.time()
             self._unsent = rules.rest(began)
 
     async def _send(self) -> bool:
-        """Publish what is unsent; whether it was accepted."""
+        """Publish what is unsent; True if it was accepted."""
         try:
             if self._unsent:
                 await self._node.publish(self._unsent)
@@ -216,19 +221,19 @@ class Reporter:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._sending = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A bug; what was to be said is not known to have been said.
+            # A bug; the drafts may or may not have been published.
             logger.error("report failed", exc_info=error)
             self._unsent = []
             self.rules.lost()
 
-    # What is asked
+    # Questions
 
     async def states(self, names: Sequence[str], who: Who | None) -> list[dict[str, Any]]:
-        """Who is in these channels: `channel`, `count`, `users`, `position` of each.
+        """Who is in these channels: for each its `channel`, `count`, `users` and `position`.
 
-        who: who asks; None for a server with the realm's key. The position is that of `/presence/…`,
-        from which a subscriber misses nothing that is not in the state. Raises ProtocolError, and
-        BrokerUnavailable while that is not known.
+        who: the client that asks; None for a server with the realm's key. position: in the channel `/presence/…`; what
+        is published there after it is what the state lacks. Raises ProtocolError, and BrokerUnavailable while this
+        worker does not know.
         """
         channels = channels_of(names)
         for channel in channels:
@@ -239,7 +244,7 @@ class Reporter:
                 raise refusal(decision, channel)
         broker = self._node.broker
         positions = await asyncio.gather(*(broker.position(PRESENCE + channel) for channel in channels))
-        # An event at that position was told of by a report, which this worker may not have read yet.
+        # An event up to that position may come from a report that this worker has not read yet.
         await self._catch_up(await broker.position(REPORTS))
         found, left = [], MOST_NAMES
         for channel, position in zip(channels, positions, strict=True):
@@ -279,7 +284,7 @@ class Reporter:
         return top.offset == 0 or self._is_read(top)
 
     async def _serve(self, call: Call) -> object:
-        """Answer `{"channel": name}` or `{"channel": [names]}` on the service channel."""
+        """Answer a client's `{"channel": name}` or `{"channel": [names]}` on the service channel."""
         asked = call.data.get("channel") if isinstance(call.data, dict) else None
         names = [asked] if isinstance(asked, str) else asked
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -288,7 +293,7 @@ class Reporter:
 
 
 def answer(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is answered: one channel's state, or several under `channels`."""
+    """The answer: one channel's state, or those of several under `channels`."""
     return states[0] if len(states) == 1 else {"channels": states}
 
 
@@ -298,7 +303,7 @@ def _reports(publications: Sequence[Publication]) -> Iterator[dict[str, Any]]:
             report = loads(publication.data)
             check_report(report)
         except (LookupError, TypeError, ValueError, AttributeError, ProtocolError) as error:
-            # Another version writes to our log. What it said is lost to us, as an unread entry is.
+            # Another release writes to our log. Its report counts as lost, like an entry that was not received.
             logger.error("report can't be read", extra={"error": repr(BadWire(str(error)))})
         else:
             yield report

@@ -1,8 +1,8 @@
-"""Whose turn it is: costly work of all connections together gets a small part of each round of the event loop.
+"""Time slices for costly work, of which all connections together get a small part of each round of the event loop.
 
-A connection that asks for little is served as soon as it is read. What is costly waits here, first come, first
-served, in pieces; when the pieces of one round have taken `TURN_SECONDS`, the loop goes round before the next.
-So a hundred busy connections keep a quiet one waiting for as long as one busy connection does.
+A cheap request is served as soon as it is read. Costly work queues here and is done in pieces, first come, first
+served. When the pieces of a round have taken `TURN_SECONDS`, the rest waits for the next round. So a quiet connection
+waits no longer beside a hundred busy ones than beside one.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from typing import TypeVar
 
 logger = logging.getLogger(__name__)
 
-#: Seconds of costly work in one round of the loop, unless HUB_TURN says otherwise. The last piece of a round may end
-#: later: work that can't be divided, such as decoding a body, takes as long as it takes, but there is one such piece
-#: in a round.
+#: Seconds of costly work in one round of the loop, unless HUB_TURN says otherwise. A round's last piece may take
+#: longer: some work, such as decoding a body, can't be divided, but there is only one such piece in a round.
 TURN_SECONDS = 0.00025
 
-#: Channels that somebody may ask for without waiting for their turn, and how many a piece of such work then has: 10 µs
-#: each, to judge, to subscribe, or to say where it is.
+#: A request for up to FEW channels is done at once; for more it queues, in pieces of PIECE channels. To check, to
+#: subscribe to, or to look up a channel takes 10 µs.
 FEW, PIECE = 16, 32
 
 T = TypeVar("T")
 
-#: Does a piece of work, and says whether there is more of it.
+#: Does one piece of work; returns True if there is more to do.
 Work = Callable[[], bool]
 
 
 def finished(steps: Generator[None, None, T]) -> T:
-    """What the steps of some work return, done in one go."""
+    """Do all steps of some work in one go; returns what they return."""
     while True:
         try:
             next(steps)
@@ -42,17 +41,18 @@ def finished(steps: Generator[None, None, T]) -> T:
 
 
 def _soon(callback: Callable[[], None]) -> None:
-    # The loop looks at its sockets before it calls what was added during a round, in the order of that: a round later,
-    # what a quiet connection's request has led to, such as a fan-out, goes before the costly work too.
+    # Two rounds later: callbacks that were added during a round run after the sockets were polled, in the order they
+    # were added. So what a quiet connection's request leads to in the next round, such as a fan-out, also goes first.
     loop = asyncio.get_running_loop()
     loop.call_soon(loop.call_soon, callback)
 
 
 class Turns:
-    """The queue of a process's costly work. A connection has one piece in it at most, so connections bound it.
+    """The queue of a process's costly work. Each connection has at most one entry, so it is as long as there are these.
 
-    seconds: of costly work in a round. soon: calls a function in one of the loop's next rounds. `cut` counts rounds
-    that left work for the next one, `taken` pieces of work, `waited` the seconds that they waited in all.
+    seconds: costly work in a round. soon: has a function called in one of the loop's next rounds.
+
+    cut: rounds that left work for the next one. taken: pieces of work done. waited: seconds that they waited, in all.
     """
 
     __slots__ = ("_begun", "_clock", "_end", "_ordered", "_queue", "_seconds", "_soon", "cut", "taken", "waited")
@@ -67,10 +67,10 @@ class Turns:
         self._clock = clock
         self._soon = soon
         self._queue: deque[tuple[Work, float]] = deque()
-        # What goes before all that, one after the other.
+        # Work that goes before all of that, in order.
         self._begun: deque[tuple[Work, float]] = deque()
         self._ordered = False
-        # Whether the turn under way is over whatever its time.
+        # Whether the round under way may do no more costly work, even if it has time left.
         self._end = False
         self.cut = 0
         self.taken = 0
@@ -80,21 +80,21 @@ class Turns:
         return len(self._begun) + len(self._queue)
 
     def add(self, work: Work) -> None:
-        """Have `work` called in a later round, and again until it returns False. What it raises is logged."""
+        """Have `work` called in a later round, and again and again until it returns False. What it raises is logged."""
         self._queue.append((work, self._clock()))
         self._order()
 
     def begin(self, work: Work) -> None:
-        """As `add`, for the rest of what has begun: before what waits, and after what began earlier is done with.
+        """As `add`, for the rest of a request that was begun: before all that waits, after requests begun earlier.
 
-        What is under way has its messages decoded: of hundreds of requests taken alternately, all were. And what
-        began later must not go first: two requests of one client would be taken in the wrong order.
+        A begun request is decoded in memory; if hundreds took turns, all of them would be. And if a later one went
+        first, two requests of one client could be processed in the wrong order.
         """
         self._begun.append((work, self._clock()))
         self._order()
 
     async def wait(self) -> None:
-        """Return when the caller may do something costly; nobody else is let in for the rest of the round."""
+        """Return when the caller may do something costly; the round under way then does no other costly work."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def grant() -> bool:
@@ -107,7 +107,7 @@ class Turns:
         await granted
 
     async def through(self, steps: Generator[None, None, T]) -> T:
-        """What the steps of some work return, each of which but the first waits for its turn."""
+        """Do the steps of some work, each but the first in its turn; returns what they return."""
         while True:
             try:
                 next(steps)
@@ -117,7 +117,7 @@ class Turns:
             await self.wait()
 
     def end_round(self) -> None:
-        """Let nobody else in for the rest of the round under way: what was let in is costly, and not done here."""
+        """Do no more costly work in this round: what was begun is costly, and is done outside of this queue."""
         self._end = True
 
     def _order(self) -> None:
@@ -130,7 +130,7 @@ class Turns:
         self._ordered = self._end = False
         now = clock()
         ends = now + self._seconds
-        # At least one, however little time they have: else nothing would ever be done.
+        # At least one piece, however little time there is; else nothing would ever be done.
         while begun or queue:
             work, since = begun[0] if begun else queue.popleft()
             is_begun = bool(begun)
@@ -139,7 +139,7 @@ class Turns:
             try:
                 more = work()
             except Exception:
-                # A bug in the work of one must not take the turns of all.
+                # A bug in one's work must not stop everybody's.
                 logger.exception("work failed")
                 more = False
             now = clock()

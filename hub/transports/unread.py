@@ -1,9 +1,10 @@
-"""What waits for clients that don't read their answers, by the address that they come from.
+"""A bound, for each address, of what waits to be written to clients that don't read.
 
-Each connection is bounded: an answer, or a session's queue, and nothing more is read from who doesn't read. But one
-address may have two thousand of them, each with a megabyte. Where more waits for an address than may, the
-connections that have been paused for longest are aborted: others of the address, who read, have their answers.
-Who has been paused for a moment only may well read: a fan-out pauses a hundred good readers in one tick.
+Each connection has its own bound: an answer, or a session's queue, and the hub reads nothing more from a client that
+does not read. But an address may have two thousand connections with a megabyte each. If more waits for an address than
+may, the connections that have been paused longest are aborted, so others of that address still get their answers.
+Connections that were paused just now are spared, as their clients may well be reading: one fan-out pauses a hundred
+good readers in a tick.
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-#: Seconds that who is paused is not cut. 120 clients near by have read 900 KB each in a quarter of a second; one
-#: that is 100 ms away has read half of it in half a second, as TCP starts slowly. Of 300 sockets a second that read
-#: nothing of 1 MiB, 150 MiB come in that.
+#: A connection that has been paused for less than so many seconds is not aborted. 120 clients near by read 900 KB each
+#: in a quarter of a second; one that is 100 ms away reads half of that in half a second, as TCP starts slowly. 300 new
+#: sockets a second that read nothing of 1 MiB pile up 150 MiB in that time.
 MOMENT = 0.5
 
-#: Times the limit that may wait meanwhile: of what is more, the longest paused are cut at once.
+#: If more than so many times the limit waits, the connections that have been paused longest are aborted at once.
 SPARED = 4
 
-#: Bytes of a connection that the kernel takes without sending them: two of asyncio's high-water marks.
+#: Bytes of a connection that the kernel may hold unsent: twice asyncio's high-water mark.
 UNSENT = 128 * 1024
 
 
 def bound_unsent(fileno: int) -> None:
-    """Have the connections that this listening socket accepts take no more than UNSENT bytes beyond what is on its way.
+    """Let the kernel hold at most UNSENT unsent bytes for each connection that this listening socket accepts.
 
-    The kernel takes up to 4 MiB of a connection (`tcp_wmem`), which no limit of ours sees: 300 sockets of an address
-    that read nothing of 1 MiB each held 280 MB there. What it doesn't take waits here, and is bounded. Systems
-    without the option (tcp(7), TCP_NOTSENT_LOWAT) do as they do; Unix sockets have no such memory.
+    Without this it holds up to 4 MiB of a connection (`tcp_wmem`), where no limit of ours counts it: 300 sockets that
+    read nothing of 1 MiB each held 280 MB there. What the kernel does not take waits in the process, and is counted.
+    Nothing changes on systems without the option (tcp(7), TCP_NOTSENT_LOWAT); Unix sockets have no such buffer.
     """
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     with socket.socket(fileno=os.dup(fileno)) as listener:
@@ -41,7 +42,7 @@ def bound_unsent(fileno: int) -> None:
 
 @dataclass(slots=True)
 class Held:
-    """A connection that is paused. since: when it paused. size: bytes that waited when it was measured last."""
+    """A paused connection. since: when it paused. size: how many bytes waited when it was last measured."""
 
     address: str
     transport: asyncio.Transport
@@ -51,28 +52,29 @@ class Held:
 
 @dataclass(slots=True)
 class Unread:
-    """most: bytes that may wait for one address, 0 for no limit. count: is called for each connection that is cut.
+    """What waits for each address, in connections that are paused.
 
-    time: the time. soon: has a function called in a moment.
+    A connection counts from when its transport holds more than the high-water mark (64 KiB) until it holds less than
+    the low one. So clients that read cost nothing here.
 
-    A connection counts from when its transport has more than its high-water mark (64 KiB) until it has less than the
-    low one. Who reads costs nothing here.
+    most: bytes that may wait for one address; 0 is no limit. count: called for each connection that is aborted. time:
+    gives the time in seconds. soon: has a function called in a moment.
     """
 
     most: int
     count: Callable[[], None]
     time: Callable[[], float]
     soon: Callable[[Callable[[], None]], None]
-    #: By address.
+    #: By address, how many bytes wait.
     bytes: dict[str, int] = field(default_factory=dict, init=False)
-    # By address, the longest paused first.
+    # By address, its paused connections, those paused longest first.
     _held: dict[str, dict[object, Held]] = field(default_factory=dict, init=False)
     _connections: dict[object, Held] = field(default_factory=dict, init=False)
-    # Whether a look is ordered.
+    # Whether a call of `_look` is under way.
     _looks: bool = field(default=False, init=False)
 
     def paused(self, connection: object, address: str, transport: asyncio.Transport | None) -> None:
-        """Its transport paused writing. address: whose connection it is, empty where nothing is counted."""
+        """A connection's transport has paused writing. address: the client's, empty if it is not limited."""
         if not self.most or not address or transport is None or connection in self._connections:
             return
         held = self._connections[connection] = Held(address, transport, self.time())
@@ -81,7 +83,7 @@ class Unread:
         self.grew(connection)
 
     def grew(self, connection: object) -> None:
-        """It was written to though its transport has paused writing."""
+        """A connection was written to although its transport has paused writing."""
         held = self._connections.get(connection)
         if held is None:
             return
@@ -93,7 +95,7 @@ class Unread:
             self._look_soon()
 
     def resumed(self, connection: object) -> None:
-        """Its transport resumed writing, or the connection is closed."""
+        """A connection's transport has resumed writing, or the connection is closed."""
         held = self._connections.pop(connection, None)
         if held is None:
             return
@@ -110,13 +112,13 @@ class Unread:
             self.soon(self._look)
 
     def _look(self) -> None:
-        """Cut those who have had their moment, where too much waits; come back if it still does."""
+        """Abort connections paused for MOMENT or more, where too much waits; look again while it still does."""
         self._looks = False
         before = self.time() - MOMENT
         for address in [each for each, size in self.bytes.items() if size > self.most]:
             theirs = self._held[address]
             for held in theirs.values():
-                # Who reads has less by now, and nobody says so.
+                # A client that reads has less waiting by now, and nothing has told us so.
                 self._measure(held)
             while self.bytes.get(address, 0) > self.most:
                 connection, held = next(iter(theirs.items()))
@@ -132,6 +134,6 @@ class Unread:
 
     def _cut(self, connection: object) -> None:
         self.count()
-        # Later: this may be called in the midst of a write.
+        # In the next round: this may have been called in the middle of a write.
         asyncio.get_running_loop().call_soon(self._connections[connection].transport.abort)
         self.resumed(connection)

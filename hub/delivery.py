@@ -1,18 +1,19 @@
-"""Fan-out: what the broker delivers is written to those who subscribe to it, once a tick.
+"""Fan-out: what comes from the broker is written to its subscribers, once a tick.
 
-The first publications after a pause go out together when the turn of the loop that brought them ends, what follows
-within a tick or less (`pause`) as one batch per channel, each batch encoded once. Batches to more than `SLICE` sessions
-are jobs, written in slices, between which the loop serves everyone else, and what came meanwhile for channels that
-have no job is written: one popular page delays no other by more than a slice.
+After a pause, the first publications go out together at the end of the loop's round that brought them. What follows
+goes out within a tick (`pause`) as one batch per channel, and each batch is encoded once. A batch to more than `SLICE`
+sessions is a job, written in slices. Between slices the loop serves everyone else, and publications of channels without
+a job are written: so a popular page delays no other by more than a slice.
 
-What holds, of each session that is attached (`sessions`):
+For each session that is attached (`sessions`) these hold:
 
-- A channel's batches reach it in the order of their numbers: a channel has one job under way, others wait behind it.
-- Of different channels a later batch may come first. So `Recent.written` is the number before the oldest job that is
-  not done, and only what is up to there counts as handed to everybody: a session may be given something again by
-  numbers after that, and misses nothing. A batch that went before a job remembers that it did (`Recent.add`, `floor`).
-- Each batch reaches each of its sessions once: a job passes over those that were given it already, as they woke or
-  came back on a new link. One that sleeps on a pattern from a later batch on than the job's is given the job's at once.
+- A channel's batches reach it in the order of their numbers: a channel has one job under way, and its others wait.
+- Of different channels a later batch may come first. So `Recent.written` is the number before the oldest unfinished
+job,
+  and only batches up to there count as delivered to everybody: a session may be sent something after that number twice,
+  but misses nothing. A batch that was delivered before an older job notes that (`Recent.add`, `floor`).
+- Each batch reaches each of its sessions once: a job skips sessions that have got its batch already, because they woke
+  or came back on a new link. A session that sleeps on a pattern from a later batch on is given the job's batch at once.
 """
 
 from __future__ import annotations
@@ -32,32 +33,33 @@ from .sessions.registry import ASKED, Registry
 from .sessions.session import Session
 from .tops import Tops
 
-#: Fan-outs that a pause after one is as long as (`pause`).
+#: After a fan-out, pause for this many times as long as it took (`pause`).
 PAUSE = 4
 
-#: Writes after which there is no pause: what a client sends when it gets its own message back must not wait for one,
-#: and the time that so little takes is mostly other programs'.
+#: After a fan-out of at most so many writes there is no pause: a client that publishes when it gets its own message
+#: back must not wait, and the time measured for so little is mostly that of other programs.
 LONE = 16
 
-#: Seconds that what comes in a pause waits at least: uvloop's timers know no shorter time.
+#: What comes in a pause waits at least so many seconds: uvloop's timers are no finer.
 LATER = 0.001
 
-#: Sessions written to before the loop gets its turn. A write is 3 to 6 µs on one core, so a slice
-#: keeps pings, publishes and other channels waiting for about 0.8 ms at the most.
+#: How many sessions are written to before the loop goes on. A write takes 3 to 6 µs on one core, so a slice delays
+#: pings, publishes and other channels by at most about 0.8 ms.
 SLICE = 128
 
-#: A session whose rights must still be checked counts as this many of a slice: its token may name a hundred patterns.
+#: A session whose rights must still be checked counts as so many in a slice: its token may name a hundred patterns.
 UNSURE = 8
 
-#: Seconds for which it counts that the loop has read its sockets: a process that was stopped since then has not.
+#: For how many seconds after the loop has read its sockets their state is trusted; the process may have been stopped
+#: since.
 READ_SECONDS = 0.05
 
-#: Publications waiting for fan-out beyond which publishers wait too.
+#: When more publications than this wait for fan-out, publishers must wait too.
 BACKLOG = 20_000
 
 
 class Keeper(Protocol):
-    """Takes what is not written to a link at once."""
+    """What the node does for its delivery."""
 
     def put_aside(self, session: Session, publications: Iterable[Publication]) -> None:
         """Keep publications for a session that can't be written to now."""
@@ -67,23 +69,24 @@ class Keeper(Protocol):
         """Meta channels whose publications take effect before the rest of a flush is delivered."""
 
     def forgot(self, session: Session) -> None:
-        """More came for a session while it slept than may wait for one."""
+        """More came for a session while it slept than may wait for it."""
 
     def not_delivered(self, session: Session, batch: Batch, error: Exception) -> None:
-        """A session's link failed at this batch; others still get it."""
+        """Writing this batch to a session's link failed; the other sessions still get it."""
 
     def told(self, channel: str, publications: Sequence[Publication]) -> None:
-        """Publications of a meta channel, to which nobody subscribes."""
+        """Handle publications of a meta channel: they are from the hub itself, and have no subscribers."""
 
     def done(self) -> None:
         """Everything up to `Recent.written` has been delivered."""
 
 
 class _Job:
-    """A batch that is written in slices. at: how many of its sessions have been reached.
+    """A batch that is written in slices.
 
-    given: who has it already, or may not have it any more. sure: of how many sessions, the first, it is known that
-    they may hear it; of the others it is asked when they are reached.
+    at: how many of its sessions have been reached. given: sessions to skip, as they have it already or may not have it
+    any more. sure: the first so many sessions are known to be allowed to hear it; the others are checked when they are
+    reached.
     """
 
     __slots__ = ("_places", "at", "batch", "given", "sessions", "sure")
@@ -97,29 +100,30 @@ class _Job:
         self._places: dict[Session, int] | None = None
 
     def is_due(self, session: Session) -> bool:
-        """Whether this session is yet to be reached, and not to be passed over."""
+        """Whether this session is still to be reached, and not to be skipped."""
         if self._places is None:
-            # Once for all that ask: a thousand may wake while 15,000 are written to.
+            # Made once: a thousand sessions may wake while 15,000 are written to.
             self._places = {each: place for place, each in enumerate(self.sessions)}
         return self._places.get(session, -1) >= self.at and (self.given is None or session not in self.given)
 
     def is_sure(self, session: Session) -> bool:
-        """Whether it is known that this session, which is due, may hear it."""
+        """Whether this session, which is due, is known to be allowed to hear it."""
         return self._places is not None and self._places[session] < self.sure
 
     def pass_over(self, session: Session) -> None:
-        """This session needs it no more."""
+        """Skip this session."""
         if self.given is None:
             self.given = set()
         self.given.add(session)
 
 
 class Delivery:
-    """What is published, on its way to the sessions of one node.
+    """Delivers publications to the sessions of one node.
 
-    tick: seconds a publication may wait for others; 0 delivers each at once. backlogs: makes one for those who
-    sleep on a pattern. keeper: the node. tops: where channels' newest positions are written. `pending`: what came since
-    the last flush, by channel; `waiting`: how many that is. `tops`: those positions.
+    tick: how many seconds a publication may wait for others; 0 delivers each at once. backlogs: makes a backlog for
+    sessions that sleep on a pattern. keeper: the node. tops: keeps the newest positions of channels.
+
+    pending: by channel, what came since the last flush. waiting: how many publications that is.
     """
 
     def __init__(
@@ -141,26 +145,26 @@ class Delivery:
         self._tick = tick
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
-        # When the last fan-out began, and until when what comes after it waits; by a clock of microseconds, while
-        # uvloop's loop time is whole milliseconds.
+        # When the last fan-out began, and until when the pause after it lasts; by a clock with microseconds, as
+        # uvloop's own is in whole milliseconds.
         self._began = 0.0
         self._pause_ends = 0.0
         # How many sessions that fan-out reached.
         self._reached = 0
         self._call: asyncio.Handle | None = None
-        # What is written in slices: by number, the oldest first; by channel, the first is under way; and those under
-        # way by their size, doublings of a slice. The sizes take turns: a crowd of 1,000 waits for none of 15,000.
+        # The jobs: by number, oldest first; by channel, where the first is under way; and those under way by size
+        # class, in doublings of a slice. The classes take turns, so a job for 1,000 does not wait for one for 15,000.
         self._jobs: dict[int, _Job] = {}
         self._lines: dict[str, deque[_Job]] = {}
         self._sizes: dict[int, deque[_Job]] = {}
-        # Whether the last turn was given to what came meanwhile.
+        # Whether the last round was left to what came meanwhile.
         self._gave_way = False
-        # When the slice before the last one was written, and the last; 0 for none without a pause.
+        # When the last slice but one, and the last slice, were written; 0 if none was since the last pause.
         self._ends = (0.0, 0.0)
-        # Until when what the loop has read of its sockets is taken for how they are.
+        # Until when the sockets' state, as the loop has last read it, is trusted.
         self._read_until = 0.0
         self._new_backlog = backlogs
-        # Who waits to publish, first come, first served, until it has gone on; and whether they are being let in.
+        # Publishers that wait, in order, each until it has gone on; and whether they are being let in.
         self._publishers: deque[asyncio.Future[None]] = deque()
         self._letting_in = False
         registry.on_wake = self._give
@@ -169,18 +173,18 @@ class Delivery:
 
     @property
     def is_behind(self) -> bool:
-        """Whether publishers should wait: so much does, or so many of them do already."""
+        """Whether publishers should wait, as too much waits for fan-out, or other publishers wait already."""
         return self.waiting > BACKLOG or bool(self._publishers)
 
     def delivered_up_to(self, channel: str) -> Position | None:
-        """Where every publication of a channel was delivered; None if it had none lately."""
+        """The position up to which a channel was delivered; None if it had no publications lately."""
         if channel in self._lines:
             return _before(self._lines[channel][0].batch.publications[0])
         pending = self.pending.get(channel)
         return _before(pending[0]) if pending else self.tops.get(channel)
 
     def room(self) -> asyncio.Future[None] | None:
-        """What to await before publishing, None if nothing. Whoever asked first goes on first, and must go on."""
+        """What to await before publishing; None if nothing. First come, first served; who has waited must go on."""
         if not self.is_behind:
             return None
         turn: asyncio.Future[None] = self._loop.create_future()
@@ -188,13 +192,13 @@ class Delivery:
         return turn
 
     def _let_in(self) -> None:
-        """Let those go on who wait to publish; until they have, who comes now waits behind them."""
+        """Let the publishers that wait go on; until they have, newcomers wait behind them."""
         if self._letting_in or not self._publishers:
             return
         self._letting_in = True
         for turn in [each for each in self._publishers if not each.done()]:
             turn.set_result(None)
-        # Tasks that are woken run in this order, before this.
+        # The tasks that were woken run before this, in their order.
         self._loop.call_soon(self._let_in_all)
 
     def _let_in_all(self) -> None:
@@ -206,7 +210,7 @@ class Delivery:
 
     @property
     def has_read(self) -> bool:
-        """Whether the loop has just read its sockets, amid a large fan-out: nobody asks then if a client has left."""
+        """Whether the loop has just read its sockets, amid a large fan-out: hung-up clients need no other check."""
         return time.monotonic() < self._read_until
 
     def stop(self) -> None:
@@ -215,7 +219,7 @@ class Delivery:
             self._call.cancel()
 
     def take(self, publications: Sequence[Publication]) -> None:
-        """Take what the broker accepted; flush after this turn of the loop if the tick was quiet, else at its end."""
+        """Take publications from the broker; flush at the end of this round if it was quiet, else after the pause."""
         pending, tops = self.pending, self.tops
         for publication in publications:
             waiting = pending.get(publication.channel)
@@ -232,14 +236,14 @@ class Delivery:
             if not self._tick:
                 self.flush()
             elif wait <= 0:
-                # Not before this turn of the loop ends: what was read together goes out together. With 4 messages
-                # in flight to 1,000 sockets the first of them went alone, and a third of the writes was its.
+                # At the end of the round, so that what was read together goes out together. When the first of 4
+                # messages to 1,000 sockets went alone it accounted for a third of the writes.
                 self._call = self._loop.call_soon(self.flush)
             else:
                 self._call = self._loop.call_later(min(self._tick, max(wait, LATER)), self.flush)
 
     def flush(self) -> None:
-        """Begin to deliver all that is pending, behind what is being delivered to the same channels."""
+        """Begin to deliver all that is pending; it queues behind unfinished jobs of the same channels."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -248,7 +252,7 @@ class Delivery:
         self._begin(pending)
 
     def _begin(self, pending: dict[str, list[Publication]]) -> bool:
-        """Number these and write them, or begin a job for them; whether anything was written."""
+        """Number these batches, and write them or make them jobs. True if anything was written."""
         registry, recent, now = self._registry, self._registry.recent, self._loop.time()
         working = bool(self._jobs)
         if not working:
@@ -278,7 +282,7 @@ class Delivery:
                 self._deliver(batch, list(audience))
             else:
                 self._add_job(_Job(batch, [*audience, *asked], len(audience)))
-        # When all that came with them has its number.
+        # Only now, when all that came with them is numbered.
         for channel, publications in told:
             self._keeper.told(channel, publications)
         if not self._jobs:
@@ -301,7 +305,7 @@ class Delivery:
         self._sizes.setdefault(size, deque()).append(job)
 
     def _end_job(self, job: _Job) -> None:
-        """A job is done; the next one of its channel begins."""
+        """A job is done; begin its channel's next one."""
         del self._jobs[job.batch.number]
         line = self._lines[job.batch.channel]
         line.popleft()
@@ -311,16 +315,16 @@ class Delivery:
             del self._lines[job.batch.channel]
 
     def _advance(self) -> None:
-        """Say up to where everything has been delivered."""
+        """Set `Recent.written`: up to where everything has been delivered."""
         recent = self._registry.recent
         recent.written = next(iter(self._jobs)) - 1 if self._jobs else recent.newest
         self._keeper.done()
 
     def _quiet(self) -> None:
-        """Fan-out is done, but for what the loop writes when this turn ends: the pause begins after that.
+        """Begin the pause when this round ends: only then has the loop written everything.
 
-        Counted from the beginning, every message that follows a large fan-out would look like a lone
-        one, and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
+        If it were counted from the beginning of the fan-out, each message after a large one would seem to come alone,
+        and 1,000 subscribers would cost 1,000 writes a message instead of a tick.
         """
         self._advance()
         if self._reached > LONE:
@@ -334,17 +338,17 @@ class Delivery:
         self._pause_ends = now + pause(self._tick, now - self._began)
 
     def _work(self) -> None:
-        """Write what came for channels without a job, or one slice of those under way; then let the loop go round."""
+        """Write what came for channels without a job, or else one slice of a job; then let the loop go round."""
         if self._jobs and self.pending and not self._gave_way:
-            # With the slice in the same round its writes would be among the slice's.
+            # Not in the same round as a slice, or its writes would wait among the slice's.
             self._gave_way = self._begin_meanwhile()
             if self._gave_way:
                 self._loop.call_soon(self._work)
                 return
         self._gave_way = False
         if self._ends[0]:
-            # The loop looks at its sockets between two slices, but the first may come straight from a timer when a
-            # process stood still, and asyncio's own loop calls the second before what it has found.
+            # The loop polls its sockets between two slices. But after a standstill the first may come straight from a
+            # timer, and asyncio's own loop calls the second before it handles what it found.
             self._read_until = self._ends[0] + READ_SECONDS
         left, done = SLICE, False
         while left and self._sizes:
@@ -356,7 +360,7 @@ class Delivery:
                     jobs.popleft()
                     self._end_job(job)
                     done = True
-            # Behind the other sizes.
+            # To the end, behind the other size classes.
             del self._sizes[size]
             if jobs:
                 self._sizes[size] = jobs
@@ -375,7 +379,7 @@ class Delivery:
             self._call = self._loop.call_later(self._tick, self.flush)
 
     def _begin_meanwhile(self) -> bool:
-        """Begin to deliver what is pending for channels without a job; whether any was written."""
+        """Begin to deliver what is pending for channels without a job. True if anything was written."""
         pending = {channel: each for channel, each in self.pending.items() if channel not in self._lines}
         for channel, publications in pending.items():
             del self.pending[channel]
@@ -383,7 +387,7 @@ class Delivery:
         return bool(pending) and self._begin(pending)
 
     def _write(self, job: _Job, most: int) -> int:
-        """Write a job to so many of its sessions; returns how many it was, or counts as."""
+        """Write a job to about `most` of its sessions; returns how many it has used up (`UNSURE`)."""
         begin = job.at
         is_sure = begin < job.sure
         end = min(begin + most, job.sure) if is_sure else begin + max(1, most // UNSURE)
@@ -410,16 +414,17 @@ class Delivery:
                 elif not session.ended:
                     self._keeper.put_aside(session, batch.publications)
             except Exception as error:  # noqa: BLE001  # logged by the keeper
-                # One link's failure must not keep the batch from everybody behind it.
+                # One link's failure must not keep the batch from all after it.
                 self._keeper.not_delivered(session, batch, error)
-        # Those that sleep count when they wake.
+        # Sessions that sleep are counted when they wake.
         self._counters.delivered += (len(sessions) - asleep) * len(batch.publications)
 
     def _put_to_sleep(self, session: Session, batch: Batch) -> bool:
-        """Let a session that nothing reaches sleep on what matches this batch, which it gets when it wakes.
+        """Let a session without a connection sleep on the patterns that match this batch; it gets it when it wakes.
 
-        Ten thousand sessions whose clients had gone kept the loop for 10 ms a message, and had a list each. False if
-        it sleeps from a later batch on, which went before this one: then it is given this one now.
+        Ten thousand sessions whose clients had gone took 10 ms of the loop for each message, and had a queue each.
+        False
+        if it sleeps on them already, from a later batch on that went before this one: then it is given this one now.
         """
         registry = self._registry
         since = []
@@ -436,7 +441,7 @@ class Delivery:
         return False
 
     def _backlog(self, pattern: str, first: Batch) -> Backlog:
-        """A new backlog of a pattern. What is being written may be for those who fall asleep at it."""
+        """A new backlog of a pattern, with the unfinished jobs that match: sessions may fall asleep at one of them."""
         backlog = self._new_backlog()
         now = self._loop.time()
         batches = {first.number: first} | {number: job.batch for number, job in self._jobs.items()}
@@ -446,7 +451,7 @@ class Delivery:
         return backlog
 
     def _give(self, session: Session, found: list[Numbered] | None) -> None:
-        """Give a session that wakes what came while it slept; some of it may still be on its way to others."""
+        """Give a waking session what came while it slept; some of that may still be on its way to others."""
         if found is None:
             self._keeper.forgot(session)
             return
@@ -457,7 +462,7 @@ class Delivery:
         self._keeper.put_aside(session, publications)
 
     def _pass_over(self, session: Session, found: list[Numbered]) -> list[Numbered]:
-        """Have jobs pass over a session that is given this, and add what older jobs of its channels have for it."""
+        """Have jobs skip a session that is given this, and add what older jobs of its channels have for it."""
         given = dict(found)
         for channel in {publications[0].channel for publications in given.values()}:
             newest = max(number for number, each in found if each[0].channel == channel)
@@ -466,34 +471,34 @@ class Delivery:
                 if number in given:
                     job.pass_over(session)
                 elif number < newest and job.is_due(session) and self._is_for(job, session):
-                    # It sleeps by a wildcard since something that went before this one.
+                    # It sleeps on a wildcard from a later batch on, which went before this job's.
                     given[number] = job.batch.publications
                     job.pass_over(session)
         return sorted(given.items())
 
     def _is_for(self, job: _Job, session: Session) -> bool:
-        """Whether a session that a job is to reach may hear it."""
+        """Whether a session that a job will reach may hear it."""
         return job.is_sure(session) or self._registry.may_hear(session, job.batch.channel)
 
     def _resumed(self, session: Session) -> None:
-        """A session was given again all that its last link may not have carried, what is on its way to it too."""
+        """All that a session's last link may have lost is queued again, with what jobs still had for it: skip it."""
         for job in self._jobs.values():
             job.pass_over(session)
 
     def _judged(self, session: Session) -> None:
-        """A session may hear less than before: what is on its way to it is not for it any more."""
+        """A session may hear less than before: have jobs skip it where that is so."""
         for job in self._jobs.values():
             if not self._registry.may_hear(session, job.batch.channel):
                 job.pass_over(session)
 
 
 def pause(tick: float, took: float) -> float:
-    """Seconds after a fan-out to more than LONE in which the next waits for company, if it took so many.
+    """For how many seconds to collect publications after a fan-out to more than LONE sessions that took `took` seconds.
 
-    As long as four of them, so that writing takes a fifth of the time or less; a tick at the most, and a quarter of a
-    tick at least. With a whole tick after 10 sockets, whose writes take 0.2 ms, nine in ten of 400 messages a second to
-    10,000 channels waited for nothing, the median 1.3 ms; with a quarter of one after a single socket, which is a
-    millisecond by uvloop's timers, 1,000 messages of a client that waited for each took four times as long.
+    Four times as long as that, so that at most a fifth of the time goes into writing; but a quarter of a tick at least,
+    and a tick at most. With a whole tick after 10 sockets, whose writes take 0.2 ms, nine in ten of 400 messages a
+    second to 10,000 channels waited for nothing, 1.3 ms at the median. With a quarter of a tick (a millisecond by
+    uvloop's timers) after a single socket, 1,000 messages of a client that waited for each took four times as long.
     """
     return min(tick, max(tick / PAUSE, took * PAUSE))
 

@@ -1,4 +1,4 @@
-"""Users who are sent away: their sessions end on every node, and the tokens that they have are refused."""
+"""Kicks: a user's sessions end on every node, and the user's existing tokens are refused."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .wheel import Wheel
 
 logger = logging.getLogger(__name__)
 
-#: Nodes tell each other through the log whom to send away. Nobody else can publish to a meta channel.
+#: The channel of the log by which nodes tell each other of kicks. Only the hub itself can publish to a meta channel.
 KICK = "/meta/kick"
 
-#: Seconds for which a user's being sent away is kept in the log, and how often that may be.
+#: For how many seconds a kick is kept in the log, and how many kicks are.
 KICK_SECONDS = 24 * 3600.0
 KICKS = HistoryRule((KICK,), {"count": 10_000, "seconds": KICK_SECONDS, "bytes": 4 * 1024 * 1024}, "hub")
 
-#: Seconds until these are asked for again, where the broker could not say.
+#: Seconds until the kept kicks are read again if the broker was unavailable.
 AGAIN_SECONDS = 1.0
 
 
@@ -34,14 +34,14 @@ class Host(Protocol):
     """What the node does for the kicks."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do this beside the rest."""
+        """Run this as a task."""
 
     def end_session(self, session: Session, reason: str) -> None:
         """End a session."""
 
 
 class Kicks:
-    """What one node knows of users who were sent away. time: the loop's clock, seconds."""
+    """The kicks that one node knows of. time: the loop's clock, in seconds."""
 
     def __init__(
         self, host: Host, broker: Broker, bayeux: Bayeux, turns: Turns, wheel: Wheel, time: Callable[[], float]
@@ -55,17 +55,17 @@ class Kicks:
         self._time = time
 
     def draft(self, user: str) -> Draft:
-        """What tells all nodes to send a user away."""
+        """The draft to publish to kick a user on all nodes."""
         return Draft(KICK, dumps({"user": user, "at": self._bayeux.wall()}))
 
     async def learn(self) -> None:
-        """Refuse the tokens of who was sent away before this node could hear of it. Raises BrokerUnavailable."""
+        """Refuse tokens of users kicked before this node was up. Raises BrokerUnavailable."""
         for publication in (await self._broker.history(KICK, None)).publications:
             told = loads(publication.data)
             self._bayeux.access.revoke(told["user"], told["at"])
 
     async def learn_again(self) -> None:
-        """As `learn`, and end the sessions of who was sent away in what this node has missed."""
+        """As `learn`, and end the sessions of users whose kicks this node has missed."""
         try:
             await self.learn()
         except BrokerUnavailable:
@@ -78,11 +78,11 @@ class Kicks:
         self._host.spawn(self.learn_again())
 
     def is_sent_away(self, session: Session) -> bool:
-        """Whether a session's user was sent away since they opened it, or got its token."""
+        """Whether a session's user was kicked after the session was opened, or after its token was made."""
         access, bearer = self._bayeux.access, session.bearer
         if access.is_revoked(session.user, session.opened):
             return True
-        # With an expired token it may still be subscribed to open channels.
+        # Even after its token has expired a session may be subscribed to open channels.
         return bearer is not None and access.is_revoked(*bearer)
 
     def take(self, publications: Sequence[Publication]) -> None:
@@ -98,9 +98,9 @@ class Kicks:
             self._send_away(theirs)
 
     def _send_away(self, sessions: list[Session]) -> None:
-        """End these sessions: a few at once, more in pieces. Ten thousand of one user took 56 ms.
+        """End these sessions: a few at once, more of them in pieces, as ten thousand of one user took 56 ms.
 
-        None of them hears anything from now on, whichever piece it ends in.
+        None of them hears anything from now on, even those of later pieces.
         """
         for session in sessions:
             session.begin_recovery()

@@ -1,4 +1,4 @@
-"""Recovery: what came to a channel after a position waits for the session that asks for it."""
+"""Recovery: a channel's history after a position is put into the queue of the session that asks for it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .sessions.session import Session
 from .turns import PIECE, Turns
 from .wheel import Wheel
 
-#: Seconds after which this node's reader has certainly passed what a history read returned.
+#: Seconds after which this node has certainly received, live, all that a history read has returned.
 FLOOR_SECONDS = 5.0
 
 
 class Recoveries:
     """Reads histories for the sessions of one node.
 
-    count, size: publications, and their bytes, that may wait for a session. passed: gives what code of the site lets
-    this process's subscribers have. time: the loop's clock, seconds.
+    count, size: most publications, and bytes, that may wait for a session. passed: returns those publications that
+    extensions let this process's subscribers have. time: the loop's clock, in seconds.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Recoveries:
         self._bytes = size
 
     async def recover_all(self, recoveries: Sequence[Recovery]) -> None:
-        """Do what a request asked for, and complete its replies; other work has its turn in between."""
-        # Who asks for no history is told where its channels are before anything more is published there.
+        """Do the recoveries of a request, and complete its replies; other work has its turns in between."""
+        # First those that ask for a position only: they are told it before anything more is published there.
         histories = [each for each in recoveries if each.since is not None or each.replay is not None]
         for recovery in recoveries:
             if recovery.since is None and recovery.replay is None:
@@ -77,9 +77,9 @@ class Recoveries:
             ext.setdefault("replay", {})[channel] = replay_id(top)
 
     async def recover(self, session: Session, channel: str, since: Position | None) -> tuple[Position, bool]:
-        """Put what came after `since` at the head of the session's queue; the channel's top, and whether all came.
+        """Put what came after `since` at the head of the session's queue.
 
-        Raises BrokerUnavailable.
+        Returns the channel's newest position, and whether everything since then was there. Raises BrokerUnavailable.
         """
         if since is None:
             top = await self._broker.position(channel)
@@ -88,12 +88,12 @@ class Recoveries:
         return self._recovered(session, channel, await self._broker.history(channel, since))
 
     def _place(self, session: Session, channel: str, top: Position) -> None:
-        """A session begins here, unless it has unsubscribed meanwhile: it would begin here when it subscribes again."""
+        """Note where a session starts. Not if it has unsubscribed: it would start there when it subscribes again."""
         if self._registry.listens(session, channel):
             session.began(channel, top)
 
     async def _replay(self, session: Session, channel: str, replay: int | Position) -> tuple[Position, bool]:
-        """As `_recover`, by a replay id. What may have been missed counts as not recovered."""
+        """As `recover`, by a replay id. Where something may be missing it counts as not recovered."""
         top = await self._broker.position(channel)
         if replay == NEW:
             self._place(session, channel, top)
@@ -111,13 +111,13 @@ class Recoveries:
         publications = self._passed(history.publications)
         count, size = self._count, self._bytes
         if not session.has_room(channel, publications, count, size):
-            # What waits for a session is bounded however it came there: a question of 700 bytes may be for 20 MiB.
+            # The bound holds for history too: a request of 700 bytes may ask for 20 MiB.
             publications = conflate(publications)
             if not session.has_room(channel, publications, count, size):
                 history, publications = History((), history.top, False), ()
                 self._counters.oversized += 1
         if not history.recovered and session.tracks and session.link is None and session.awaits(channel):
-            # An earlier subscribe was told that this comes, and whoever sent this one may have left before the answer.
+            # The reply to an earlier subscribe promised these, and the client may leave before the reply to this one.
             session.mark_lost({channel})
         first = history.publications[0].position if history.publications else None
         session.begin(channel, history.top if first is None else Position(first.epoch, first.offset - 1))
@@ -134,7 +134,7 @@ class Recoveries:
     def _drop_floor(self, entry: tuple[Session, str]) -> None:
         session, channel = entry
         if session.slept is not None:
-            # What it slept through is held to the floors when it wakes.
+            # When it wakes, what it slept through is compared with the floors.
             self._wheel.add(self._time() + FLOOR_SECONDS, self._drop_floor, entry)
             return
         if not session.ended:

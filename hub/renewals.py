@@ -1,19 +1,20 @@
-"""Tokens that take the place of others, or expire: what a session then may hear is asked in pieces. Pure."""
+"""Tokens that are replaced or expire: what the session may then hear is checked in pieces. Pure."""
 
 from __future__ import annotations
 
 from .protocol.access import Access, Grant, Verdicts, Who, allows_all_of
 from .sessions.session import Session
 
-#: Names that are asked about in one go, where each takes little (`Access.piece`).
+#: How many names are checked in one go, where each takes little time (`Access.piece`).
 _PIECE = 100
 
 
 class Renewal:
-    """A token that is to take the place of a session's, or none that is, before it does: the rules are asked in pieces.
+    """The checks, in pieces, that come before a session's token is replaced by another, or by none.
 
-    To ask about a thousand subscriptions and as much that waits takes 3 ms, and a request may do it two hundred times.
-    `known` has the answers; what is subscribed to or comes meanwhile is asked about at the end.
+    To check a thousand subscriptions, and as many publications that wait, takes 3 ms, and a request may ask for that
+    two hundred times. known: the decisions so far. What the session subscribes to, or gets, meanwhile is checked at the
+    end.
     """
 
     __slots__ = ("_access", "_asked", "_names", "known")
@@ -25,7 +26,7 @@ class Renewal:
         self.known = Verdicts(access, Who(session.user, grant))
 
     def ask_some(self) -> bool:
-        """Ask about some names; whether there are more."""
+        """Check some more names; True if there are others left."""
         some = self._access.piece(self._names, self._asked, _PIECE, self.known.who)
         for name in some:
             self.known[name]

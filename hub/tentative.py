@@ -1,8 +1,8 @@
-"""Subscriptions that requests under way have changed, and that are not saved yet. Pure.
+"""Subscriptions that were changed by requests under way, and are not saved yet. Pure.
 
-The rules change a session at once; its record is saved afterwards, and that may fail. Then the change is undone, unless
-another request that asked for the same meanwhile was answered successful: it found nothing to change, so what it was
-promised is what the first one did.
+The rules change a session at once. Its record is saved afterwards, and that may fail. The change is then undone, unless
+another request asked for the same meanwhile and was answered with success: it found nothing to change, so it relies on
+the change of the first.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .sessions.session import Session
 
 @dataclass(slots=True, eq=False)
 class Flip:
-    """A pattern that was subscribed to (`on`) or left. asking: requests that want it so and are not finished.
+    """A pattern that was subscribed to (`on`) or unsubscribed from.
 
-    kept: whether one of them was answered successful.
+    asking: how many unfinished requests want it so. kept: whether one that did was answered with success.
     """
 
     pattern: str
@@ -28,20 +28,20 @@ class Flip:
 
 
 class Tentative:
-    """The changes of all sessions of a node that are not finished."""
+    """The unfinished changes of all sessions of a node."""
 
     def __init__(self) -> None:
-        # By session and pattern, oldest first: each flip is the opposite of the one before.
+        # By session and pattern, oldest first; each flip is the opposite of the one before.
         self._flips: WeakKeyDictionary[Session, dict[str, list[Flip]]] = WeakKeyDictionary()
 
     def __len__(self) -> int:
-        """Sessions with changes that are not finished."""
+        """How many sessions have unfinished changes."""
         return len(self._flips)
 
     def begin(self, session: Session, asked: Sequence[str], changed: Sequence[str], *, on: bool) -> list[Flip]:
-        """A message asks for patterns, or to leave them; `finish` must follow with what this returns.
+        """A message subscribes to patterns (`on`), or unsubscribes; call `finish` with what this returns.
 
-        changed: those of `asked` that were not so already.
+        changed: those of `asked` that this has changed.
         """
         ours = self._flips.get(session)
         if ours is None:
@@ -53,16 +53,16 @@ class Tentative:
             if pattern in new:
                 ours.setdefault(pattern, []).append(Flip(pattern, on))
             found = ours.get(pattern)
-            # Else it has been so since before any request that is under way.
+            # If not, it has been so since before any request that is under way.
             if found is not None and found[-1].on is on:
                 found[-1].asking += 1
                 flips.append(found[-1])
         return flips
 
     def finish(self, session: Session, flips: Sequence[Flip], *, kept: bool) -> dict[str, bool]:
-        """A message is answered; kept: whether successfully.
+        """A message is answered. kept: with success.
 
-        Returns what must be undone: patterns, and whether they are to be subscribed to.
+        Returns what must be undone: by pattern, whether to subscribe to it again or to unsubscribe.
         """
         undone: dict[str, bool] = {}
         ours = self._flips.get(session, {})
@@ -73,7 +73,7 @@ class Tentative:
             if flip.asking or flip not in found:
                 continue
             if flip.kept:
-                # What was before it does not matter any more.
+                # Earlier flips don't matter any more.
                 del found[: found.index(flip)]
             while found and not found[-1].asking and not found[-1].kept:
                 undone[flip.pattern] = not found.pop().on

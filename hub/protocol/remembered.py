@@ -1,8 +1,8 @@
-"""What was found out about names, for when they come again. Pure.
+"""Caches of what was worked out about names. Pure.
 
-Strangers write names, so all that is remembered of them in a process has one bound of bytes (`ROOM`), however many
-caches, realms and actions there are. `lru_cache` counts entries: 16,384 names of 32 segments, with the patterns of
-each, were 100 MiB that any client could have the hub keep for good.
+Names are written by strangers, so all caches of a process share one bound of bytes (`ROOM`), however many caches,
+realms and actions there are. `lru_cache` bounds entries instead: any client could have filled 100 MiB for good, with
+16,384 names of 32 segments and the patterns of each.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from typing import Any, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-#: Bytes that are remembered in a process: of some 60,000 usual names.
+#: Bytes that all caches of a process may take: enough for some 60,000 usual names.
 ROOM_BYTES = 16 * 1024 * 1024
 
-#: Bytes that each cache may have whatever the others have.
+#: Bytes that a cache may take whatever the others take.
 LEAST_BYTES = 32 * 1024
 
-#: Bytes of an entry beside its name: its places in the dictionary and in the order.
+#: Bytes of an entry beside its name: its places in the dictionary and in its order.
 _ENTRY_BYTES = 180
 
-#: Entries that are forgotten in one go.
+#: How many entries are dropped in one go.
 _AT_ONCE = 32
 
 
 class Room:
-    """What caches share. used: bytes that they have, most: that they may have. caches: who they are."""
+    """The bound that caches share. used: bytes that they take. most: that they may take. caches: all of them."""
 
     __slots__ = ("caches", "lock", "most", "used")
 
     def __init__(self, most: int = ROOM_BYTES) -> None:
         self.most = most
         self.used = 0
-        # Publishers in other threads share the names.
+        # Publishers in other threads use the caches too.
         self.lock = threading.RLock()
         self.caches: list[weakref.ref[Remembered[Any, Any]]] = []
 
     def shrink(self) -> None:
-        """Forget the oldest entries of the largest cache, in batches: finding it costs as much as ten of them."""
+        """Drop the oldest entries of the largest cache; several at once, as finding that cache costs as much as ten."""
         while self.used > self.most:
             caches = [cache for each in tuple(self.caches) if (cache := each()) is not None]
             largest = max(caches, key=lambda cache: cache.bytes)
@@ -53,17 +53,17 @@ class Room:
                 largest.forget_oldest()
 
 
-#: The process's.
+#: The one of this process.
 ROOM = Room()
 
 
 class Remembered(OrderedDict[K, V]):
-    """`remembered[key]` is `find(key)`, which is called again only for what was forgotten: the oldest goes first.
+    """A cache: `remembered[key]` is `find(key)`, which is not called again while the entry is kept.
 
-    Where there is no room it goes from the cache that has the most, or who fills one of them would leave the others
-    with LEAST_BYTES each for good.
-    What is there is found as fast as in any dictionary, with no call. size: bytes of a key and its value. Whatever
-    `find` raises is raised, and not remembered. A key whose length is not bounded is not for this.
+    An entry that is there is found as fast as in any dictionary, without a call. When there is no room, the oldest
+    entries of the largest cache are dropped; otherwise, whoever filled one cache would leave the others LEAST_BYTES
+    each for good. size: bytes of a key and its value. What `find` raises is raised, and not cached. Keys must be
+    bounded in length.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Remembered(OrderedDict[K, V]):
         return forget
 
     def forget_oldest(self) -> None:
-        """Give back the bytes of the entry that came first; the room's lock is held."""
+        """Drop the oldest entry, and give back its bytes. The room's lock must be held."""
         old, gone = self.popitem(last=False)
         self._take(-self._size(old, gone) - _ENTRY_BYTES)
 

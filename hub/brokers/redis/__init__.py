@@ -7,6 +7,7 @@ requests  who waits for Redis
 lines     one connection, and pipelines on it
 servers   where Redis is: URLs and sentinels
 replies   what Redis and the scripts say
+probe     whether a Redis can carry the log, for `fanfare check`
 """
 
 from .broker import RedisBroker

@@ -62,7 +62,9 @@ class Names:
         first: list[int] = []
         side: list[int] = []
         some: list[int] = []
-        words = [f" {word}" for word in wanted.split()]
+        # Most names lack one of the words: the longest is looked for first.
+        words = sorted((f" {word}" for word in wanted.split()), key=len, reverse=True)
+        several = len(words) > 1
         for number, (id, name) in enumerate(zip(self._ids, self._folded, strict=True), 1):
             if number % _AT_ONCE == 0:
                 yield
@@ -71,7 +73,7 @@ class Names:
                 (exact if len(name) == len(begun) + 1 else first).append(id)
             elif at > 0:
                 side.append(id)
-            elif len(words) > 1 and all(word in name for word in words):
+            elif several and words[0] in name and all(word in name for word in words):
                 some.append(id)
         found = exact + first + side + some
         if not found and len(wanted) >= 3:

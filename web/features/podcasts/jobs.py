@@ -27,7 +27,7 @@ from ...services.jobs.kinds import Every, Job, Kind
 from ...services.jobs.queue import Queue
 from ...services.jobs.rows import New
 from . import artwork, fetching, probes, store
-from .models import Episode, Feed, Host, Podcast
+from .models import Episode, Feed, Host
 from .reading import VERSION
 from .schedule import Host as HostState
 from .schedule import Outage, Outcome
@@ -159,14 +159,20 @@ async def take(app: Any, host: str, place: int = 0) -> int | None:
     alone."""
     at = time.time()
     due = and_(Feed.host == host, Feed.next <= at, Feed.taken < at)
-    first = select(Feed.podcast_id).where(due).order_by(Feed.next).limit(1)
+    first = (
+        select(Feed.podcast_id, Host.paused, Host.singly)
+        .outerjoin(Host, Host.name == Feed.host)
+        .where(due)
+        .order_by(Feed.next)
+        .limit(1)
+    )
     async with saving(app) as session:
-        row = await session.get(Host, host)
-        if row is not None and place >= HostState(row.paused, row.singly).places(at):
-            return None
         for _ in range(5):
-            id = await session.scalar(first)
-            if id is None:
+            row: Any = (await session.execute(first)).one_or_none()
+            if row is None:
+                return None
+            id, paused, singly = row
+            if paused is not None and place >= HostState(paused, singly).places(at):
                 return None
             taken = update(Feed).where(Feed.podcast_id == id, due).values(taken=at + TAKEN)
             result: Any = await session.execute(taken.execution_options(synchronize_session=False))
@@ -189,9 +195,10 @@ async def fetch(
     """Fetch one feed and write down what came of it; return what that was, and in words."""
     database, settings = app[keys.database], app[keys.settings][PodcastSettings]
     async with database.reading() as session:
-        feed, podcast = await session.get(Feed, podcast_id), await session.get(Podcast, podcast_id)
-        if feed is None or podcast is None:
+        both = (await session.execute(store.BOTH, {"podcast_id": podcast_id})).one_or_none()
+        if both is None:
             return Outcome.GONE, "there is no such podcast any more"
+        feed, podcast = both
         state = store.state_of(feed, podcast, time.time())
         known = set(await session.scalars(select(Episode.guid).where(Episode.podcast_id == podcast_id)))
     try:

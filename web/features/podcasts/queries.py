@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, select
+from sqlalchemy import BindParameter, Row, and_, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...db.tables import now
@@ -43,9 +43,36 @@ SHOWN = (
 )
 
 
+# Statements of every answer are made once: what SQLAlchemy does to make one takes longer than the database has it.
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_KINDS: BindParameter[Any] = bindparam("kinds", expanding=True)
+_BY_IDS = select(*SHOWN).where(Podcast.id.in_(_IDS))
+_COUNTS = Episode.kind.in_(_KINDS) & Episode.at.between(bindparam("start"), bindparam("end"))
+_SUMS = (
+    select(
+        Podcast.id,
+        func.coalesce(func.sum(Episode.seconds), 0),
+        func.count(Episode.seconds),
+        func.count(Episode.podcast_id),
+        Podcast.first_at,
+        Podcast.gap,
+        func.min(Episode.at),
+        func.max(Episode.at),
+    )
+    .outerjoin(Episode, (Episode.podcast_id == Podcast.id) & _COUNTS)
+    .where(Podcast.id.in_(_IDS))
+    .group_by(Podcast.id, Podcast.first_at, Podcast.gap)
+)
+_LENGTHS = (
+    select(Episode.podcast_id, Episode.at, Episode.seconds)
+    .where(Episode.podcast_id.in_(_IDS), Episode.seconds > 0, _COUNTS)
+    .order_by(Episode.podcast_id, Episode.at)
+)
+
+
 async def by_ids(session: AsyncSession, ids: Sequence[int]) -> list[Row[Any]]:
     """Podcasts in the order in which they are asked for; those that are not there are left out."""
-    rows: Sequence[Any] = (await session.execute(select(*SHOWN).where(Podcast.id.in_(ids)))).all()
+    rows: Sequence[Any] = (await session.execute(_BY_IDS, {"ids": list(ids)})).all()
     found = {row.id: row for row in rows}
     return [found[id] for id in dict.fromkeys(ids) if id in found]
 
@@ -63,44 +90,23 @@ class Options:
         return ["full", *(["trailer"] if self.trailers else []), *(["bonus"] if self.bonus else [])]
 
 
+def _window(ids: Sequence[int], options: Options, at: datetime) -> dict[str, Any]:
+    return {"ids": list(ids), "kinds": options.kinds, "start": at - WINDOW, "end": at}
+
+
 async def heard(session: AsyncSession, ids: Sequence[int], options: Options, at: datetime) -> dict[int, Heard]:
     """What the podcasts' episodes of the window come to, by id: the numbers of `times`."""
-    counts = and_(Episode.kind.in_(options.kinds), Episode.at >= at - WINDOW, Episode.at <= at)
-    sums = (
-        select(
-            Podcast.id,
-            func.coalesce(func.sum(Episode.seconds), 0),
-            func.count(Episode.seconds),
-            func.count(Episode.podcast_id),
-            Podcast.first_at,
-            Podcast.gap,
-            func.min(Episode.at),
-            func.max(Episode.at),
-        )
-        .outerjoin(Episode, and_(Episode.podcast_id == Podcast.id, counts))
-        .where(Podcast.id.in_(ids))
-        .group_by(Podcast.id, Podcast.first_at, Podcast.gap)
-    )
-    return {row[0]: Heard(int(row[1] or 0), *row[2:]) for row in await session.execute(sums)}
+    return {
+        row[0]: Heard(int(row[1] or 0), *row[2:]) for row in await session.execute(_SUMS, _window(ids, options, at))
+    }
 
 
 async def lengths(
     session: AsyncSession, ids: Sequence[int], options: Options, at: datetime
 ) -> dict[int, list[tuple[datetime, int]]]:
     """Dates and seconds of the window's episodes with a known length, by podcast, the earliest first."""
-    asked = (
-        select(Episode.podcast_id, Episode.at, Episode.seconds)
-        .where(
-            Episode.podcast_id.in_(ids),
-            Episode.at >= at - WINDOW,
-            Episode.at <= at,
-            Episode.seconds > 0,
-            Episode.kind.in_(options.kinds),
-        )
-        .order_by(Episode.podcast_id, Episode.at)
-    )
     found: dict[int, list[tuple[datetime, int]]] = {id: [] for id in ids}
-    for podcast_id, when, seconds in await session.execute(asked):
+    for podcast_id, when, seconds in await session.execute(_LENGTHS, _window(ids, options, at)):
         if when is not None and seconds is not None:
             found[podcast_id].append((when, seconds))
     return found

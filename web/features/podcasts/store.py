@@ -61,6 +61,18 @@ _UPDATE = (
 )
 
 
+#: A feed and its podcast. It is made once, for SQLAlchemy takes as long for each statement as the database does.
+BOTH = (
+    select(Feed, Podcast).join(Podcast, Podcast.id == Feed.podcast_id).where(Feed.podcast_id == bindparam("podcast_id"))
+)
+_LOCKED = (
+    # A flush looks at its thread, and would ask for it by itself.
+    BOTH.options(joinedload(Podcast.thread, innerjoin=True))
+    .with_for_update(of=Feed)
+    .execution_options(populate_existing=True)
+)
+
+
 async def find_url(session: AsyncSession, url: str) -> Podcast | None:
     """The podcast whose feed is at this URL, or was, or is at one that differs by `alike` only."""
     found = await session.scalar(select(Podcast).where(Podcast.url == url))
@@ -110,11 +122,10 @@ async def write(
 
     The feed's row is locked, so that of two that have fetched one feed the second finds what the first has written.
     """
-    feed = await session.get(Feed, podcast_id, with_for_update=True)
-    # A flush looks at its thread, and would ask for it by itself.
-    podcast = await session.get(Podcast, podcast_id, options=[joinedload(Podcast.thread)])
-    if feed is None or podcast is None:
+    both = (await session.execute(_LOCKED, {"podcast_id": podcast_id})).one_or_none()
+    if both is None:
         return Outcome.GONE, "there is no such podcast any more"
+    feed, podcast = both
     at, answer, stored = time.time(), result.answer, Stored()
     # It has no fetches yet that could be too many; of one that has failed so far there may be some.
     is_first = not feed.outcome and answer.outcome.is_well

@@ -155,7 +155,7 @@ async def measure(url: str, name: str, found: argparse.Namespace) -> bool:
             f"\n| {name} | median ms | p95 | fastest | CPU ms | queries | bytes |\n|---|---:|---:|---:|---:|---:|---:|"
         )
         for path in PATHS:
-            took, cpu, size, queries = [], [], 0, 0
+            took, cpu, counts, size = [], [], [], 0
             for turn in range(found.turns + 3):
                 with counted(database) as statements:
                     began, used = time.perf_counter(), time.process_time()
@@ -165,8 +165,11 @@ async def measure(url: str, name: str, found: argparse.Namespace) -> bool:
                         took.append((time.perf_counter() - began) * 1000)
                         cpu.append((time.process_time() - used) * 1000)
                 assert response.status == 200, (path, response.status)
-                size, queries = len(body), len(statements)
+                size = len(body)
+                counts.append(len(statements))
             took.sort()
+            # The site's own tasks, such as counting views, now and then ask the database in the same moment.
+            queries = statistics.mode(counts)
             times = f"{statistics.median(took):.1f} | {took[int(len(took) * 0.95)]:.1f} | {took[0]:.1f}"
             print(f"| {path} | {times} | {statistics.median(cpu):.1f} | {queries} | {size} |", flush=True)
             fine &= queries <= 8 and statistics.median(took) <= 25

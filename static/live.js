@@ -152,10 +152,16 @@
     return old;
   }
 
+  // What a script has put there, such as a button, is not the server's to take away.
+  const pastAdded = (node) => {
+    while (node?.nodeType === Node.ELEMENT_NODE && "added" in node.dataset) node = node.nextSibling;
+    return node;
+  };
+
   function morphChildren(parent, children) {
     const keyed = new Map();
     for (const child of parent.childNodes) if (keyOf(child)) keyed.set(keyOf(child), child);
-    let at = parent.firstChild;
+    let at = pastAdded(parent.firstChild);
     for (const child of children) {
       const key = keyOf(child);
       let match = key ? keyed.get(key) : at && !keyOf(at) ? at : null;
@@ -165,11 +171,11 @@
       }
       keyed.delete(key);
       if (match !== at) parent.insertBefore(match, at);
-      else at = at.nextSibling;
+      else at = pastAdded(at.nextSibling);
       morph(match, child);
     }
     while (at) {
-      const next = at.nextSibling;
+      const next = pastAdded(at.nextSibling);
       at.remove();
       at = next;
     }

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
+from axe import Axe
 from blogging import Blog
 from playwright.async_api import Browser, Page, expect
 from visiting import HINTS
@@ -97,3 +98,42 @@ async def test_no_page_is_wider_than_the_window(page: Page, site: Site, width: i
     for path in ("/", "/oc-A", f"/posts/{post.slug}"):
         await page.goto(path)
         assert await page.evaluate("() => document.documentElement.scrollWidth") <= width, path
+
+
+async def test_code_is_copied_by_a_button_that_stays_through_an_edit(page: Page, site: Site, axe: Axe) -> None:
+    """To the letter, by keyboard too, in lists as well; nothing moves for it, and a live edit leaves it where it is."""
+    code = "if here:\n    go()"
+    text = f"Do this:\n\n```python lines\n{code}\n```\n\n- And this:\n\n  ```\n  make\n  ```\n\nDone."
+    post = await site.blog.post("Code to copy", text=text)
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
+    # Of what is in the text: the page's times become the reader's, beside it.
+    moved = "(each) => each.sources.some(({node}) => node?.parentElement?.closest('.post-text'))"
+    shifts = f"new PerformanceObserver((list) => window.shifts.push(...list.getEntries().filter({moved})))"
+    await page.add_init_script(f"window.shifts = []; {shifts}.observe({{type: 'layout-shift', buffered: true}})")
+    await page.goto(f"/posts/{post.slug}")
+    await connected(page)
+    buttons = page.get_by_role("button", name="Copy this code")
+    await expect(buttons).to_have_count(2)
+    await buttons.first.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Copied")).to_be_focused()
+    await expect(page.locator(".post-text [role=status]").first).to_have_text("Copied")
+    assert await page.evaluate("() => navigator.clipboard.readText()") == code
+    await buttons.nth(1).click()
+    assert await page.evaluate("() => navigator.clipboard.readText()") == "make"
+    # What follows makes the post longer.
+    assert await page.evaluate("() => window.shifts.length") == 0
+    await axe.check(page)
+    await page.evaluate("() => { window.buttons = [...document.querySelectorAll('.copy-code')]; }")
+    await site.blog.edit(post, text=text.replace("Done.", "Done it.\n\n    more"))
+    await expect(page.locator(".copy-code")).to_have_count(3)
+    assert await page.evaluate("() => window.buttons.every((each) => each.isConnected)")
+
+
+async def test_without_a_clipboard_code_is_selected(page: Page, site: Site) -> None:
+    """As on plain http, where a browser has none to give."""
+    post = await site.blog.post("Code to select", text="```\nmake\n```")
+    await page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    await page.goto(f"/posts/{post.slug}")
+    await page.get_by_role("button", name="Copy this code").click()
+    assert (await page.evaluate("() => getSelection().toString()")).strip() == "make"

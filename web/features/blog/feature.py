@@ -106,7 +106,7 @@ FEATURE = Feature(
     },
     jobs=(*jobs.KINDS, *subscribers.KINDS),
     periodic=(*jobs.PERIODIC, *subscribers.PERIODIC),
-    statics=("blog.css", "blog/desk.css", "blog/desk.js"),
+    statics=("blog.css", "blog/code.js", "blog/desk.css", "blog/desk.js"),
     demo=demo.fill,
     documents=documents.DOCUMENTS,
 )

@@ -175,6 +175,13 @@ def stylesheet() -> str:
 .code .ge {{ font-style: italic; }}
 .code .gs {{ font-weight: 700; }}
 
+/* A script puts it there; it takes no room, so nothing moves, and goes aside with what is scrolled. */
+.post-text pre {{ position: relative; }}
+.copy-code {{
+  position: absolute; inset-block-start: 0.5rem; inset-inline-end: 0.5rem; min-width: 5rem; min-height: 0;
+  padding: 0.2rem 0.6rem; font-size: 0.8125rem;
+}}
+
 /* Numbers are no text: they are neither copied nor read out. */
 .code.lines code {{ counter-reset: line; }}
 .code.lines .line {{ counter-increment: line; }}

@@ -31,7 +31,7 @@ SECONDS = 0.25
 
 #: What our scripts set is in the whole sheet, which comes after the page is shown. Between the two there is: live.js
 #: says what it does with these.
-KEEP = frozenset({".is-new", ".error", ".notice", ".panel", "dialog", "[data-state]"})
+KEEP = frozenset({".is-new", ".error", ".notice", ".panel", ".copy-code", "dialog", "[data-state]"})
 
 #: A name by which the page is known to itself; what is relative to it is told without it.
 _ORIGIN = "https://site.invalid"

@@ -12,6 +12,8 @@ from web.db.tables import now
 from web.features.blog.hints import DESK
 from web.features.blog.models import Post
 from web.features.blog.posts import Writing, create, publish, ready, unpublish, update
+from web.features.pictures.forms import Shown, form_sizes
+from web.features.pictures.geometry import Size
 from web.services.jobs.queue import Queue
 
 
@@ -53,8 +55,19 @@ class Blog:
         for number in range(1, count + 1):
             await self.post(f"Post {number}.", *categories, at=now() - timedelta(days=count - number, hours=1))
 
+    async def show(self, post: Post, shown: Shown) -> None:
+        """Give it a picture."""
+        async with self.database.saving() as session:
+            (await session.get_one(Post, post.id)).picture = shown.as_row()
+
     def told(self) -> set[str]:
         """The channels that readers may hear and that were told since the last time."""
         found = {channel for channel, _ in self.publisher.published if channel != DESK}
         self.publisher.clear()
         return found
+
+
+def picture(*, ready: bool = True) -> Shown:
+    """A picture whose forms are there, or are being made."""
+    size = Size(1200, 600)
+    return Shown("a" * 32, size, ready=ready, sizes=form_sizes(size) if ready else (), alt='A "white" quay')

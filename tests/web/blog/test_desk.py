@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
-from blogging import Blog
+from aiohttp import FormData
+from blogging import Blog, picture
 from sqlalchemy import func, select
 from visiting import PASSWORD, Browser, Forms
 
@@ -83,6 +84,31 @@ async def test_a_writer_writes_publishes_and_takes_back(writer: Browser, databas
     await writer.look("/manage/posts")
     assert (await writer.submit(f"{path_of(post)}/state", {"do": "publish"})).status == 303
     assert (await browser.look("/posts/snow")).status == 200
+
+
+async def test_a_posts_picture_is_found_from_the_editor_and_leads_back(
+    writer: Browser, database: Database, blog: Blog
+) -> None:
+    """A draft has no page to come back to: that would be a 404."""
+    draft, post = await blog.draft("Snow"), await blog.post("Ice")
+    for each, home in ((draft, path_of(draft)), (post, "/posts/ice")):
+        await blog.show(each, picture())
+        await writer.look(path_of(each))
+        assert f'href="{path_of(each)}/picture">Picture</a>' in writer.page
+        assert f"/pictures/{'a' * 32}/348.avif" in writer.page
+        await writer.look(f"{path_of(each)}/picture")
+        assert f'Picture of <a href="{home}"' in writer.page
+        assert (await writer.look(home)).status == 200
+        await writer.look(f"{path_of(each)}/picture")
+        token = Forms.of(writer.page)[f"{path_of(each)}/picture"]["csrf_token"]
+        form = FormData({"csrf_token": token, "alt": "Snow on the quay"})
+        form.add_field("file", BytesIO(), filename="", content_type="application/octet-stream")
+        response = await writer.client.post(
+            f"{path_of(each)}/picture", data=form, headers={"Accept": "text/html"}, allow_redirects=False
+        )
+        assert (response.status, response.headers["Location"]) == (303, home)
+    await writer.look("/manage/posts/new")
+    assert "/picture" not in writer.page
 
 
 async def test_who_may_not_write_has_no_desk(

@@ -8,7 +8,7 @@ from typing import Any
 
 import feedparser
 import pytest
-from blogging import Blog
+from blogging import Blog, picture
 from visiting import Browser
 
 from web.db.tables import now
@@ -46,6 +46,21 @@ async def test_feed_has_the_newest_posts_whole(browser: Browser, blog: Blog, fil
     assert f'src="{browser.origin}/posts/pictures/a.png"' in html
     url = entries[0]["url"] if file == "feed.json" else entries[0].link
     assert url == f"{browser.origin}/posts/whole"
+
+
+@pytest.mark.parametrize("file", FILES)
+async def test_feed_has_the_picture_of_a_post_once_it_is_there(browser: Browser, blog: Blog, file: str) -> None:
+    post = await blog.post("First snow", text="It snows.")
+    address = f"{browser.origin}/pictures/{'a' * 32}/1200.jpeg"
+    for ready in (False, True):
+        await blog.show(post, picture(ready=ready))
+        [one] = await read(browser, f"/{file}")
+        html = one["content_html"] if file == "feed.json" else one.content[0].value
+        assert ("<img" in html) is ready
+        assert one.get("image") == (address if ready and file == "feed.json" else None)
+    assert f'src="{address}"' in html
+    assert 'alt="A &quot;white&quot; quay"' in html
+    assert html.index("<img") < html.index("It snows.")
 
 
 @pytest.mark.parametrize("file", FILES)

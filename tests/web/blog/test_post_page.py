@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from blogging import Blog
+from blogging import Blog, picture
 from visiting import Browser
 
 from web.db.tables import now
@@ -128,6 +128,30 @@ async def test_networks_and_engines_are_told_what_it_is(browser: Browser, blog: 
     links = dict(re.findall(r'<link rel="alternate" type="[^"]+" title="([^"]+)" href="([^"]+)">', browser.page))
     assert links["Comments (RSS)"] == "/posts/snow/rss.xml"
     assert links["Fanfare (Atom)"] == "/atom.xml"
+
+
+async def test_a_picture_is_told_to_networks_and_engines_once_it_is_there(browser: Browser, blog: Blog) -> None:
+    post = await blog.post("First snow")
+    for ready in (False, True):
+        await blog.show(post, picture(ready=ready))
+        await browser.look(PAGE)
+        meta = dict(re.findall(r'<meta (?:property|name)="([^"]+)" content="([^"]*)">', browser.page))
+        [data] = re.findall(r'<script type="application/ld\+json">(.*?)</script>', browser.page)
+        address = f"{browser.origin}/pictures/{'a' * 32}/1200.jpeg" if ready else None
+        assert meta.get("og:image") == json.loads(data).get("image") == address
+        assert meta["twitter:card"] == ("summary_large_image" if ready else "summary")
+    assert (meta["og:image:width"], meta["og:image:height"]) == ("1200", "600")
+    assert meta["og:image:alt"] == "A &#34;white&#34; quay"
+
+
+async def test_writers_are_led_to_the_desk_and_readers_are_not(browser: Browser, manager: Browser, blog: Blog) -> None:
+    post = await blog.post("First snow")
+    for path in (PAGE, f"{PAGE}/about"):
+        await manager.look(path)
+        assert f'href="/manage/posts/{post.id}">Edit this post</a>' in manager.page
+        assert f'href="/manage/posts/{post.id}/picture">Its picture</a>' in manager.page
+        await browser.look(path)
+        assert "/manage/" not in browser.page
 
 
 @pytest.mark.parametrize("title", ["مرحبا", "a" * 200, "🎉", "<b>&amp;"])

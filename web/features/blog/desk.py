@@ -20,7 +20,7 @@ from ...pages.sorting import Sorting
 from ...pages.templating import read_positions, render
 from ..comments.queries import count_comments
 from . import drafts
-from .addresses import MAX_PAGE
+from .addresses import MAX_PAGE, post_path
 from .hints import DESK
 from .models import MAX_TITLE, Post, State
 from .posts import BadPost, NoPost, publish, unpublish
@@ -60,6 +60,12 @@ def standing_of(state: State, published_at: datetime | None) -> Standing:
     if state is not State.PUBLISHED or published_at is None:
         return "draft"
     return "published" if published_at <= now() else "planned"
+
+
+def home_of(post: Post) -> str:
+    """Where a writer sees a post as it is: its page, or the editor where nobody can read it yet."""
+    is_public = standing_of(post.state, post.published_at) == "published"
+    return post_path(post.slug) if is_public else f"/manage/posts/{post.id}"
 
 
 async def table(request: web.Request) -> web.StreamResponse:

@@ -80,7 +80,7 @@ FEATURE = Feature(
             models.Post,
             Permission.WRITE_POSTS,
             r"/manage/posts/{id:\d{1,9}}/picture",
-            lambda post: f"/posts/{post.slug}",
+            desk.home_of,
         ),
         # Subscribers are programs; whether they mean it, their callback is asked.
         *allow(Permission.READ, web.post(websub.HUB_PATH, subscribers.post), from_anywhere=True),

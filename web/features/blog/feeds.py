@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
+from html import escape
 from uuid import UUID, uuid5
 
 from aiohttp import hdrs, web
@@ -18,6 +19,7 @@ from ...pages.page import answer
 from ...pages.sitemaps import Place
 from ..comments.hints import comments_channel
 from ..comments.queries import published, read_discussion
+from ..pictures.forms import Shown
 from . import websub
 from .addresses import FEEDS, ListAddress, post_path
 from .hints import POSTS, post_channel
@@ -174,14 +176,24 @@ async def _written(feed: Feed, file: str) -> web.Response:
 
 def _entry(post: Listed, origin: str, file: str) -> Entry:
     url = origin + post_path(post.slug)
+    shown = post.shown_picture
+    if shown is not None and not shown.ready:
+        shown = None
     return Entry(
         uid=UUID(post.uid).urn,
         url=url,
         title=post.title,
-        html=post.html,
+        # Readers show the text and nothing else.
+        html=(_picture(shown) if shown else "") + post.html,
         summary=post.summary,
         published_at=post.published_at,
         updated_at=post.updated_at,
         categories=post.categories,
         comments=f"{url}/{file}",
+        image=shown.src if shown else "",
     )
+
+
+def _picture(shown: Shown) -> str:
+    size = shown.shown
+    return f'<p><img src="{shown.src}" alt="{escape(shown.alt)}" width="{size.width}" height="{size.height}"></p>\n'

@@ -145,6 +145,7 @@ async def _owners(session: AsyncSession, thread_ids: Collection[int]) -> Mapping
 def _data(post: Listed, comments: int, origin: str) -> dict[str, object]:
     """The post in schema.org's words, as search engines read them."""
     url = origin + post_path(post.slug)
+    shown = post.shown_picture
     site = {"@type": "Organization", "name": "Fanfare", "url": f"{origin}/"}
     return {
         "@context": "https://schema.org",
@@ -152,6 +153,7 @@ def _data(post: Listed, comments: int, origin: str) -> dict[str, object]:
         "@id": f"urn:uuid:{post.uid}",
         "headline": post.title,
         "description": post.summary,
+        **({"image": origin + shown.src} if shown and shown.ready else {}),
         "url": url,
         "mainEntityOfPage": url,
         "datePublished": machine_time(post.published_at),

@@ -23,7 +23,7 @@ from ...pages.templating import machine_time
 class Entry:
     """A post or a comment. uid: a URI that never changes. html: safe, with addresses that may be relative to `url`.
 
-    comments: the address of a feed of its comments, or "".
+    comments: the address of a feed of its comments, or "". image: that of its picture, or "".
     """
 
     uid: str
@@ -36,6 +36,7 @@ class Entry:
     author: str = ""
     categories: tuple[str, ...] = ()
     comments: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,8 @@ def json_feed(feed: Feed) -> bytes:
         }
         if entry.summary:
             item["summary"] = _whole(entry.summary)
+        if entry.image:
+            item["image"] = _joined(entry.url, entry.image)
         if entry.author:
             item["authors"] = [{"name": _whole(entry.author)}]
         if entry.categories:

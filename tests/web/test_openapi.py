@@ -148,14 +148,34 @@ def _described() -> set[tuple[str, str]]:
     }
 
 
-@pytest.mark.parametrize("begin", ["/api/", "/headsup/hook"])
-def test_every_route_of_an_api_is_described(begin: str) -> None:
+def _routes(begin: str) -> set[tuple[str, str]]:
     routes = [each.definition for feature in FEATURES for each in feature.routes]
-    mine = {
+    return {
         (each.method, re.sub(r":[^{}]*(?:\{[^{}]*\})?[^{}]*\}", "}", each.path))
         for each in routes
         if each.path.startswith(begin)
     }
+
+
+#: Routes of the blog and of comments that answer with no JSON; of posts' comments and their pictures others say so.
+PAGES_AND_FORMS = re.compile(
+    r"GET /comments/\{id\}(/reply|/edit)?|GET /manage/(comments|posts(/new|/\{id\}(/newer|/history(/\{edition\})?)?)?)"
+    r"|POST /manage/posts/(drafts/discard|\{id\}/history/\{edition\}/restore)"
+    r"|[A-Z]+ /comments/(moderate|mail)/\{link\}|[A-Z]+ /manage/posts/\{id\}/picture|GET /manage/posts/token"
+)
+
+
+@pytest.mark.parametrize("begin", ["/manage/posts", "/manage/comments", "/comments/"])
+def test_what_answers_with_json_is_described(begin: str) -> None:
+    """The desk's and the moderators' routes had no description, though they all answer scripts with JSON."""
+    routes = {f"{method} {path}" for method, path in _routes(begin)}
+    described = {f"{method} {path}" for method, path in _described() if path.startswith(begin)}
+    assert described == {each for each in routes if not PAGES_AND_FORMS.fullmatch(each)}
+
+
+@pytest.mark.parametrize("begin", ["/api/", "/headsup/hook"])
+def test_every_route_of_an_api_is_described(begin: str) -> None:
+    mine = _routes(begin)
     assert mine
     assert mine == {each for each in _described() if each[1].startswith(begin)}
 

@@ -178,7 +178,7 @@ def stylesheet() -> str:
 /* A script puts it there; it takes no room, so nothing moves, and goes aside with what is scrolled. */
 .post-text pre {{ position: relative; }}
 .copy-code {{
-  position: absolute; inset-block-start: 0.5rem; inset-inline-end: 0.5rem; min-width: 5rem; min-height: 0;
+  position: absolute; inset-block-start: 0.5rem; inset-inline-end: 0.5rem; min-width: 4.5rem; min-height: 0;
   padding: 0.2rem 0.6rem; font-size: 0.8125rem;
 }}
 

@@ -28,28 +28,27 @@
 
 (() => {
   "use strict";
-  const form = document.querySelector("form[data-focus]");
-  const image = form?.querySelector("input[type=image]");
-  if (!image) return;
-  const across = form.querySelector("[name=across]");
-  const down = form.querySelector("[name=down]");
-  const square = form.querySelector(".focus-square");
+  const region = document.getElementById("picture");
+  if (!region) return;
   const within = (value) => Math.min(100, Math.max(0, Math.round(value)));
 
-  const mark = document.createElement("button");
-  mark.type = "button";
-  mark.className = "focus-mark";
-  image.after(mark);
-  // The mark is what is pressed now; the picture would save where it was clicked.
-  image.tabIndex = -1;
-  image.setAttribute("aria-hidden", "true");
+  // The region is replaced when the picture changes: what it has is looked for each time.
+  function parts() {
+    const form = region.querySelector("form[data-focus]");
+    const image = form?.querySelector("input[type=image]");
+    if (!image) return null;
+    const found = (selector) => form.querySelector(selector);
+    return {
+      image, mark: found(".focus-mark"), across: found("[name=across]"), down: found("[name=down]"), square: found(".focus-square"),
+    };
+  }
 
   // Of what is too much on a side, how much is cut before the square: as geometry.py has it.
   const share = (whole, part, focus) =>
     whole <= part ? 50 : (100 * Math.min(whole - part, Math.max(0, (whole * focus) / 100 - part / 2))) / (whole - part);
   let preview;
-  const draw = () => {
-    if (!preview) {
+  function draw({ image, across, down, square }) {
+    if (!preview?.isConnected) {
       preview = document.createElement("img");
       preview.src = image.src;
       preview.alt = "";
@@ -65,51 +64,74 @@
     const x = share(image.width, part, Number(across.value));
     const y = share(image.height, part, Number(down.value));
     preview.style.objectPosition = `${x}% ${y}%`;
-  };
-  const place = () => {
+  }
+  function place({ mark, across, down }) {
     mark.style.left = `${within(Number(across.value))}%`;
     mark.style.top = `${within(Number(down.value))}%`;
+    mark.textContent = "";
     mark.setAttribute(
       "aria-label",
       `The point: ${within(Number(across.value))} % from the left, ${within(Number(down.value))} % from above. Arrow keys move it.`,
     );
-  };
-  const move = (x, y) => {
-    across.value = String(within(x));
-    down.value = String(within(y));
-    place();
-    draw();
-  };
-  const follow = (event) => {
-    const box = image.getBoundingClientRect();
-    move((100 * (event.clientX - box.left)) / box.width, (100 * (event.clientY - box.top)) / box.height);
-  };
+  }
+  function move(x, y) {
+    const all = parts();
+    if (!all) return;
+    all.across.value = String(within(x));
+    all.down.value = String(within(y));
+    place(all);
+    draw(all);
+  }
+  function follow(event) {
+    const box = parts()?.image.getBoundingClientRect();
+    if (box) move((100 * (event.clientX - box.left)) / box.width, (100 * (event.clientY - box.top)) / box.height);
+  }
 
-  const stage = image.parentElement;
-  stage.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+  const stageOf = (event) => event.target instanceof Element && event.target.closest(".focus-whole");
+  region.addEventListener("pointerdown", (event) => {
+    const stage = stageOf(event);
+    if (!stage || event.button !== 0) return;
     event.preventDefault();
     stage.setPointerCapture(event.pointerId);
-    mark.focus();
+    parts()?.mark.focus();
     follow(event);
   });
-  stage.addEventListener("pointermove", (event) => {
-    if (stage.hasPointerCapture(event.pointerId)) follow(event);
+  region.addEventListener("pointermove", (event) => {
+    if (stageOf(event)?.hasPointerCapture(event.pointerId)) follow(event);
   });
-  image.addEventListener("click", (event) => event.preventDefault());
-  mark.addEventListener("keydown", (event) => {
+  region.addEventListener("click", (event) => {
+    if (event.target.matches("input[type=image]")) event.preventDefault();
+  });
+  region.addEventListener("keydown", (event) => {
+    if (!event.target.matches(".focus-mark")) return;
     const step = event.shiftKey ? 10 : 1;
     const ways = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     const way = ways[event.key];
     if (!way) return;
     event.preventDefault();
+    const { across, down } = parts();
     move(Number(across.value) + way[0], Number(down.value) + way[1]);
   });
-  for (const number of [across, down]) {
-    number.addEventListener("input", () => {
-      place();
-      draw();
-    });
+  region.addEventListener("input", (event) => {
+    if (!event.target.matches("[name=across], [name=down]")) return;
+    const all = parts();
+    if (!all) return;
+    place(all);
+    draw(all);
+  });
+
+  function show() {
+    const all = parts();
+    if (!all || all.mark.hasAttribute("aria-label")) return;
+    // The mark is what is pressed now; the picture would save where it was clicked.
+    all.image.tabIndex = -1;
+    all.image.setAttribute("aria-hidden", "true");
+    place(all);
+    // What was pointed at and is not saved yet.
+    if (all.across.value !== all.across.defaultValue || all.down.value !== all.down.defaultValue) draw(all);
   }
-  place();
+  document.documentElement.classList.add("has-mark");
+  // As the server has it the mark has no words: so it is after each change of the region.
+  new MutationObserver(show).observe(region, { subtree: true, childList: true, attributeFilter: ["aria-label"] });
+  show();
 })();

@@ -60,6 +60,13 @@
     element("p", { class: "pod-name" },
       element("a", { href: `/podcasts/${one.id}/${one.slug}`, dir: "auto", "data-podcast": JSON.stringify(one) }, one.name));
 
+  // Only the site's own: our policy allows no others.
+  const square = (one) =>
+    one.thumbnail_160?.startsWith("/pictures/")
+      ? element("div", { class: "crop" },
+        element("img", { src: one.thumbnail_160, srcset: `${one.thumbnail_160} 1x, ${one.thumbnail_348} 2x`, width: 56, height: 56, alt: "", loading: "lazy" }))
+      : null;
+
   // What was picked in this browser. A page at another's address is not ours until something is changed on it.
 
   const page = document.getElementById("podcast-view");
@@ -255,6 +262,7 @@
   function row(one) {
     const has = picked().includes(one.id);
     return element("li", { class: `pod${one.episodes_count === null ? " is-waiting" : ""}`, id: `found-${one.id}` },
+      square(one),
       element("div", {}, name(one), facts(one)),
       has
         ? element("span", { class: "pod-facts" }, "Picked")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest_asyncio
 from argon2 import PasswordHasher
 from axe import Axe
 from drawing import file_of
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
 from visiting import HINTS, PASSWORD, Calendar
 
@@ -96,6 +97,76 @@ async def test_picture_comes_into_the_open_page(shared_chromium: Browser, served
     await page.context.close()
 
 
+async def own_page(context: BrowserContext, database: Database, passwords: Passwords, number: int) -> Page:
+    """The page where an event's picture is sent."""
+    await create_user(database, passwords, "ada", PASSWORD)
+    page = await context.new_page()
+    await page.goto("/login")
+    await page.get_by_label("Name").fill("ada")
+    await page.get_by_label("Password").first.fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in", exact=True).click()
+    await page.goto(f"/manage/events/{number}/picture")
+    return page
+
+
+async def test_the_page_where_it_is_sent_follows_it(
+    shared_chromium: Browser, served: tuple[str, object, Database], passwords: Passwords
+) -> None:
+    """The forms, then squares of a focus that another has said; what is typed, chosen and pointed at stays."""
+    url, app, database = served
+    data = file_of((1200, 800))
+    shown = Shown(hash_of(data), Size(1200, 800))
+    original = app[store].original(shown.hash)  # type: ignore[index]  # an application
+    original.parent.mkdir(parents=True)
+    original.write_bytes(data)
+
+    async def change(picture: Shown | None, make: bool = True) -> None:
+        async with database.saving() as session:
+            event = await session.scalar(select(Event))
+            assert event is not None
+            event.picture = None if picture is None else picture.as_row()
+            if make:
+                await jobs.plan(session, app[keys.jobs], "events", event.id, shown.hash)  # type: ignore[index]  # an application
+
+    await change(shown, make=False)
+    async with database.reading() as session:
+        number = (await session.scalars(select(Event.id))).one()
+    context = await shared_chromium.new_context(base_url=url)
+    page = await own_page(context, database, passwords, number)
+    await page.wait_for_function("() => window.Fanout?.status === 'websocket'")
+    await page.evaluate("window.same = true")
+    await expect(page.locator("#picture svg.picture-blur")).to_be_visible()
+    await expect(page.locator(".focus-both")).to_have_count(0)
+    await page.get_by_label("What it shows, in words").fill("The quay")
+    await page.get_by_label("Per cent from the left").fill("70")
+    await page.get_by_label("A picture").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": b"x"})
+    await change(shown)
+    await expect(page.locator("#picture figure.picture img")).to_be_visible()
+    mark = page.get_by_role("button", name="The point: 70 % from the left, 50 % from above.")
+    await mark.press("ArrowRight")
+    async with database.reading() as session:
+        ready = (await session.get_one(Event, number)).shown_picture
+    assert ready is not None
+    await change(replace(ready, alt="By another", focus=(20, 80)))
+    crop = f"/pictures/{shown.hash}/174x174-20-80.webp"
+    await expect(page.get_by_label("Per cent from above")).to_have_attribute("value", "80")
+    # Somebody points at another point here: the square is the one that this will be.
+    await expect(page.locator(".focus-square figcaption")).to_have_text("The square, once it is saved")
+    mark = page.get_by_role("button", name="The point: 71 % from the left, 50 % from above.")
+    await expect(mark).to_be_focused()
+    await expect(page.get_by_label("What it shows, in words")).to_have_value("The quay")
+    assert await page.locator("#file").evaluate("(field) => field.files.length") == 1
+    other = await context.new_page()
+    await other.goto(f"/manage/events/{number}/picture")
+    await expect(other.locator(f".focus-square source[type='image/webp'][srcset^='{crop}']")).to_have_count(1)
+    await change(None, make=False)
+    for each in (page, other):
+        await expect(each.locator("#picture figure.picture, #focus")).to_have_count(0)
+    assert await page.locator("#file").evaluate("(field) => field.files.length") == 1
+    assert await page.evaluate("window.same")
+    await context.close()
+
+
 @pytest.mark.parametrize("scripts", [True, False])
 async def test_focus_is_pointed_at(
     shared_chromium: Browser, served: tuple[str, object, Database], passwords: Passwords, axe: Axe, scripts: bool
@@ -109,14 +180,8 @@ async def test_focus_is_pointed_at(
         number = event.id
         shown = Shown(hash_of(data), Size(1200, 600), ready=True, sizes=form_sizes(Size(1200, 600)))
         event.picture = shown.as_row()
-    await create_user(database, passwords, "ada", PASSWORD)
     context = await shared_chromium.new_context(base_url=url, java_script_enabled=scripts)
-    page = await context.new_page()
-    await page.goto("/login")
-    await page.get_by_label("Name").fill("ada")
-    await page.get_by_label("Password").first.fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in", exact=True).click()
-    await page.goto(f"/manage/events/{number}/picture")
+    page = await own_page(context, database, passwords, number)
     image = page.locator("input[type=image]")
     box = await image.bounding_box()
     assert box is not None

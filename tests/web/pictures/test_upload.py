@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
 import re
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import FormData
+from doing import Doing
 from drawing import file_of
 from PIL import Image
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 from visiting import Browser, Calendar
 
 from hub.publisher import RecordingPublisher
@@ -57,21 +54,6 @@ async def send(manager: Browser, event: Event, data: bytes, name: str = "x.png",
         form.add_field(field, value)
     form.add_field("file", io.BytesIO(data), filename=name, content_type="image/png")
     return await manager.client.post(page_of(event), data=form, headers={"Accept": "text/html"}, allow_redirects=False)
-
-
-@dataclass
-class Doing:
-    """A job as its handler is given it, done here."""
-
-    app: Any
-    data: Any
-    database: Database
-
-    async def in_process(self, function: Callable[..., Any], *args: Any, limit: float | None = None) -> Any:
-        return await asyncio.to_thread(function, *args)
-
-    def saving(self) -> AbstractAsyncContextManager[AsyncSession]:
-        return self.database.saving()
 
 
 async def make(manager: Browser, event: Event, database: Database, hash: str) -> None:
@@ -272,6 +254,8 @@ async def test_focus_is_saved_cropped_and_told(
     await make(manager, concert, database, shown.hash)
     assert (await row_of(database, concert)).shown_picture == replace(shown, focus=focus, cropped=focus)
     assert any("events" in str(each) for each in publisher.published)
+    # The old ones go a day later.
+    assert await waiting(database) == [shown.hash]
     await manager.look("/events")
     crop = f"/pictures/{shown.hash}/348x348-{focus[0]}-{focus[1]}.webp"
     assert f"{crop} 348w" in manager.page

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from feeding import feed, item, weekly
 from serving import Podcasts, Publisher
-from sqlalchemy import select
+from sqlalchemy import select, update
 from visiting import Browser
 
 from web.db.database import Database
+from web.features.pictures.forms import Shown
+from web.features.pictures.geometry import Size
 from web.features.podcasts import store
 from web.features.podcasts.models import Feed, Pick, PickList, Podcast
 from web.services.jobs import rows
@@ -64,6 +67,22 @@ async def test_find_by_name_has_the_seeds_shape_and_five_at_most(browser: Browse
     assert {"episodes_count", "total_hours", "thumbnail_160", "thumbnail_348", "_outdated"} <= set(one)
     assert "summary" not in one
     assert (one["episodes_count"], one["total_hours"], one["_outdated"]) == (10, 5.0, False)
+
+
+async def test_thumbnails_are_the_sites_own_once_they_are_made(
+    browser: Browser, podcasts: Podcasts, shows: list[int]
+) -> None:
+    """Until then, and where a picture is broken, they are where the feed says."""
+    address = "https://pictures.example/art.png"
+    ready = Shown("5" * 32, Size(1000, 1000), ready=True, sizes=(Size(348, 348),), cropped=(50, 50))
+    pictures = [None, replace(ready, ready=False, cropped=None), replace(ready, error="It is broken."), ready]
+    for id, shown in zip(shows, pictures, strict=False):
+        values = {"image_url": address, "picture": None if shown is None else shown.as_row()}
+        async with podcasts.database.saving() as session:
+            await session.execute(update(Podcast).where(Podcast.id == id).values(**values))
+    found = (await ask(browser, f"find?ids={','.join(map(str, shows[:4]))}"))["items"]
+    assert [one["thumbnail_160"] for one in found] == [address] * 3 + [ready.crop_path(174, "jpeg")]
+    assert [one["thumbnail_348"] for one in found] == [address] * 3 + [ready.crop_path(348, "jpeg")]
 
 
 async def test_find_by_ids_has_all_of_them_in_the_order_asked(browser: Browser, shows: list[int]) -> None:

@@ -18,7 +18,9 @@ from hub.app import Hub, running
 from hub.settings import Settings as HubSettings
 from web.app import create_app, read_settings
 from web.db.database import Database
-from web.features.podcasts.models import Feed
+from web.features.pictures.forms import Shown
+from web.features.pictures.geometry import Size
+from web.features.podcasts.models import Feed, Podcast
 from web.pages import keys
 
 pytestmark = [
@@ -153,6 +155,24 @@ async def test_a_click_on_a_podcast_and_back_ask_nothing(page: Page, site: Site)
     # A reload of a podcast's address is its own page.
     await page.goto(f"/podcasts/{id}/known-one")
     await expect(page.locator("h1")).to_have_text("Known one")
+
+
+async def test_the_search_shows_the_sites_own_squares_and_no_others(page: Page, site: Site) -> None:
+    """What is elsewhere our policy forbids: the page has none, and asks for none."""
+    own, elsewhere = await fetched(site, "Own square"), await fetched(site, "Square elsewhere")
+    shown = Shown("5" * 32, Size(400, 400), ready=True, sizes=(Size(348, 348),), cropped=(50, 50))
+    async with site.podcasts.database.saving() as session:
+        address = "https://pictures.example/art.png"
+        await session.execute(update(Podcast).where(Podcast.id == own).values(picture=shown.as_row()))
+        await session.execute(update(Podcast).where(Podcast.id == elsewhere).values(image_url=address))
+    await page.goto("/podcasts")
+    await page.fill("#podcast-question", "square")
+    await expect(page.locator("#podcast-found")).to_have_text("2 found")
+    square = page.locator(f"#found-{own} .crop img")
+    await expect(square).to_have_attribute("src", shown.crop_path(174, "jpeg"))
+    assert await square.evaluate("(each) => [each.offsetWidth, each.offsetHeight]") == [56, 56]
+    await expect(page.locator(f"#found-{elsewhere}")).to_contain_text("Square elsewhere")
+    await expect(page.locator(f"#found-{elsewhere} img")).to_have_count(0)
 
 
 async def test_what_is_not_here_comes_from_the_directory_and_fills_in(page: Page, site: Site) -> None:

@@ -8,7 +8,7 @@ from ...feature import Feature, Home, allow
 from ...identity.roles import Permission
 from ...pages.links import Link
 from ...pages.sitemaps import SiteMap
-from ..pictures.views import owner_routes
+from ..pictures.views import Owner, owner_routes
 from . import (
     addresses,
     demo,
@@ -77,10 +77,10 @@ FEATURE = Feature(
             form=forms.MAX_FORM,
         ),
         *owner_routes(
-            models.Post,
+            # Of a draft only the desk is told.
+            Owner(models.Post, desk.home_of, lambda _: hints.DESK, ("blog/desk.js",)),
             Permission.WRITE_POSTS,
             r"/manage/posts/{id:\d{1,9}}/picture",
-            desk.home_of,
         ),
         # Subscribers are programs; whether they mean it, their callback is asked.
         *allow(Permission.READ, web.post(websub.HUB_PATH, subscribers.post), from_anywhere=True),

@@ -9,7 +9,7 @@ from ...identity.roles import Permission
 from ...pages.links import Link
 from ...pages.parts import Part
 from ...pages.sitemaps import SiteMap
-from ..pictures.views import owner_routes
+from ..pictures.views import Owner, owner_routes
 from . import calendar, demo, documents, hints, manage, models, page
 
 FEATURE = Feature(
@@ -33,10 +33,9 @@ FEATURE = Feature(
             web.post(r"/manage/events/{id:\d{1,9}}/status", manage.post_status),
         ),
         *owner_routes(
-            models.Event,
+            Owner(models.Event, lambda event: f"/events/{event.slug}", hints.event_channel),
             Permission.MANAGE_EVENTS,
             r"/manage/events/{id:\d{1,9}}/picture",
-            lambda event: f"/events/{event.slug}",
         ),
     ),
     home=Home(calendar.home, "/events", "What’s on"),

@@ -14,7 +14,7 @@ from .models import picture_of
 from .placeholder import blurred
 from .settings import PictureSettings
 from .store import Store
-from .sweeping import SWEEPING
+from .sweeping import LOOKING, PERIODIC, SWEEPING
 from .views import show
 
 
@@ -30,6 +30,7 @@ FEATURE = Feature(
     settings=PictureSettings,
     setup=_setup,
     globals={"blurred": blurred, "picture_of": picture_of},
-    jobs=(MAKING, SWEEPING),
+    jobs=(MAKING, SWEEPING, LOOKING),
+    periodic=PERIODIC,
     statics=("pictures.js",),
 )

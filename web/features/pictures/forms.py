@@ -88,6 +88,17 @@ class Shown:
             "moving": [[each.width, each.height] for each in self.moving],
         }
 
+    @property
+    def files(self) -> frozenset[str] | None:
+        """The names of the files that pages show, or will once the squares are made; None while all are being made."""
+        if not self.ready:
+            return None
+        names = {f"{each.width}.{format}" for each in self.sizes for format in self.formats}
+        names |= {moving_name(each.width) for each in self.moving}
+        for focus in {self.focus, self.cropped or self.focus}:
+            names |= {crop_name(side, focus, each) for side in crop_sides(self.size) for each in self.formats}
+        return frozenset(names)
+
     def srcset(self, format: str) -> str:
         """The forms of a format, with their widths."""
         return ", ".join(f"{self.path(each.width, format)} {each.width}w" for each in self.sizes)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ...pages import keys
 from ...services.jobs.kinds import GiveUp, Job, Kind, TryAgain
 from ...services.jobs.queue import Queue
+from . import sweeping
 from .forms import Shown
 from .keys import engine_name, store
 from .making import Forms, make_forms, make_thumb
@@ -73,6 +74,8 @@ async def _crop(job: Job, shown: Shown, source: str, folder: str) -> None:
         raise GiveUp(made.error)
     async with job.saving() as session:
         await _put(session, work, lambda shown: _cropped(shown, made))
+        # The squares that were shown until now.
+        await sweeping.plan(session, job.app[keys.jobs], work.hash)
 
 
 async def tell(session: AsyncSession, work: Work, made: Forms) -> None:

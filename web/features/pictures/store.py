@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -18,3 +19,11 @@ class Store:
     def forms(self, hash: str) -> Path:
         """The folder of a picture's forms."""
         return self._folder / "forms" / hash[:2] / hash
+
+    def originals(self) -> Iterator[Path]:
+        """All files that were sent, and pieces of such."""
+        return (self._folder / "originals").glob("*")
+
+    def all_forms(self) -> Iterator[Path]:
+        """The folders of all pictures' forms."""
+        return (self._folder / "forms").glob("*/*")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -13,7 +13,7 @@ from ...feature import Route, allow
 from ...identity.roles import Permission
 from ...pages import keys
 from ...pages.requests import clean_line, read_fields, redirect
-from ...pages.templating import render
+from ...pages.templating import read_positions, render
 from ...pages.uploads import read_file, takes_files
 from . import jobs, sweeping
 from .engines import FORMATS
@@ -49,30 +49,44 @@ async def show(request: web.Request) -> web.StreamResponse:
     )
 
 
-def owner_routes(model: type[Any], permission: Permission, path: str, home: Callable[[Any], str]) -> tuple[Route, ...]:
-    """The page of an owner's picture: `path` has `{id}`. home: where what is changed there is shown."""
-    table: str = model.__tablename__
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What the page of an owner's picture must know. home: where what is changed there is shown. channel: what tells
+    of every change of the row. scripts: assets by which a browser may hear that."""
+
+    model: type[Any]
+    home: Callable[[Any], str]
+    channel: Callable[[int], str]
+    scripts: Sequence[str] = ()
+
+
+def owner_routes(owner: Owner, permission: Permission, path: str) -> tuple[Route, ...]:
+    """The page of an owner's picture: `path` has `{id}`."""
 
     async def page(request: web.Request) -> web.StreamResponse:
-        return await _page(request, model, home)
+        return await _page(request, owner)
 
     async def save(request: web.Request) -> web.StreamResponse:
-        return await _save(request, model, table, home)
+        return await _save(request, owner)
 
     return allow(permission, web.get(path, page), web.post(path, takes_files(save)))
 
 
-async def _page(
-    request: web.Request, model: type[Any], home: Callable[[Any], str], error: str = "", status: int = 200
-) -> web.Response:
+async def _page(request: web.Request, owner: Owner, error: str = "", status: int = 200) -> web.Response:
+    id = _id(request)
+    channel = owner.channel(id)
+    positions = await read_positions(request.app[keys.publisher], channel)
     async with request.app[keys.database].reading() as session:
-        row = await session.get(model, _id(request))
+        row = await session.get(owner.model, id)
     if row is None:
         raise web.HTTPNotFound(text="There is no such thing.")
     settings = request.app[keys.settings][PictureSettings]
     context = {
         "row": row,
-        "home": home(row),
+        "home": owner.home(row),
+        "channel": channel,
+        "positions": positions,
+        "scripts": owner.scripts,
         "error": error,
         "most": settings.bytes // 1024**2,
         "max_alt": MAX_ALT,
@@ -83,10 +97,10 @@ async def _page(
     return render(request, "pictures/page.html", context, status=status)
 
 
-async def _save(request: web.Request, model: type[Any], table: str, home: Callable[[Any], str]) -> web.StreamResponse:
+async def _save(request: web.Request, owner: Owner) -> web.StreamResponse:
     fields = await read_fields(request)
     if has_focus(fields):
-        return await _point(request, model, table, home, fields)
+        return await _point(request, owner, fields)
     sent = await read_file(request, request.app[keys.settings][PictureSettings].bytes)
     alt = clean_line(fields.get("alt", ""), MAX_ALT)[:MAX_ALT]
     shown: Shown | None = None
@@ -94,9 +108,9 @@ async def _save(request: web.Request, model: type[Any], table: str, home: Callab
         try:
             shown = await asyncio.to_thread(keep, request.app[store], sent, alt)
         except NoPicture as error:
-            return await _page(request, model, home, str(error), 422)
+            return await _page(request, owner, str(error), 422)
     async with request.app[keys.database].saving() as session:
-        row = await session.get(model, _id(request))
+        row = await session.get(owner.model, _id(request))
         if row is None:
             raise web.HTTPNotFound(text="There is no such thing.")
         before: Shown | None = row.shown_picture
@@ -106,19 +120,17 @@ async def _save(request: web.Request, model: type[Any], table: str, home: Callab
             row.picture = None
         elif shown is not None:
             row.picture = shown.as_row()
-            await jobs.plan(session, request.app[keys.jobs], table, row.id, shown.hash)
+            await jobs.plan(session, request.app[keys.jobs], owner.model.__tablename__, row.id, shown.hash)
         elif row.shown_picture is not None:
             row.picture = replace(row.shown_picture, alt=alt).as_row()
-        where = home(row)
+        where = owner.home(row)
     return redirect(where)
 
 
-async def _point(
-    request: web.Request, model: type[Any], table: str, home: Callable[[Any], str], fields: Mapping[str, str]
-) -> web.StreamResponse:
+async def _point(request: web.Request, owner: Owner, fields: Mapping[str, str]) -> web.StreamResponse:
     """Take the focus that a form says; its crops are made by a job."""
     async with request.app[keys.database].saving() as session:
-        row = await session.get(model, _id(request), with_for_update=True)
+        row = await session.get(owner.model, _id(request), with_for_update=True)
         if row is None:
             raise web.HTTPNotFound(text="There is no such thing.")
         shown: Shown | None = row.shown_picture
@@ -135,9 +147,9 @@ async def _point(
             else:
                 if focus != shown.focus:
                     row.picture = replace(shown, focus=focus).as_row()
-                    await jobs.plan(session, request.app[keys.jobs], table, row.id, shown.hash)
+                    await jobs.plan(session, request.app[keys.jobs], owner.model.__tablename__, row.id, shown.hash)
     if error:
-        return await _page(request, model, home, error, status)
+        return await _page(request, owner, error, status)
     return redirect(f"{request.path}#focus")
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ...pages.templating import machine_time
+from ..pictures.models import picture_of
 from .queries import OUTDATED
 
 #: The most ids that are asked for at once; a list has at most as many podcasts.
@@ -54,11 +55,19 @@ def item(row: Any, at: datetime) -> dict[str, Any]:
         "episodes_count": row.episodes if is_read else None,
         "known_count": row.known if is_read else None,
         "total_hours": row.seconds / 3600 if is_read and row.known else None,
-        "thumbnail_160": row.image_url or None,
-        "thumbnail_348": row.image_url or None,
+        "thumbnail_160": _square(row, 0),
+        "thumbnail_348": _square(row, -1),
         "error": row.error or None,
         "_outdated": row.latest_at is None or row.latest_at < at - OUTDATED,
     }
+
+
+def _square(row: Any, which: int) -> str | None:
+    """The site's own square of a picture, in what every browser knows; until it is made, where its feed says it is."""
+    shown = picture_of(row)
+    if shown is None or shown.error or not shown.crops:
+        return row.image_url or None
+    return shown.crop_path(shown.crops[which], shown.formats[-1])
 
 
 def items(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 from drawing import file_of, some_file
 from PIL import Image, ImageCms, PngImagePlugin
 
-from web.features.pictures import heic
+from web.features.pictures import heic, sniffing
 from web.features.pictures.engines import ENGINES, FORMATS, engine, make
 from web.features.pictures.geometry import Size, Wanted
 from web.features.pictures.sniffing import MAX_MOVING_BYTES, NoPicture, may_move, read
@@ -131,7 +131,7 @@ def test_broken_heic_raises_nothing_else(real: Any) -> None:
 
 def test_heic_that_is_larger_than_it_says_is_not_unpacked(pillow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     data = heic_file((200, 100))
-    monkeypatch.setattr("web.features.pictures.pillow.MAX_PIXELS", 200 * 100 - 1)
+    monkeypatch.setattr("web.features.pictures.pillow.fits", lambda header, width, height: width * height < 200 * 100)
     monkeypatch.setattr(Image.Image, "load", lambda *args: pytest.fail("it was unpacked"))
     assert not pillow.is_valid(data)
 
@@ -164,6 +164,55 @@ def test_bombs_are_refused_by_their_header(data: bytes, why: str, monkeypatch: p
     monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("it was opened"))
     with pytest.raises(NoPicture, match=why):
         engine("pillow").open(data)
+
+
+def glass(format: str) -> bytes:
+    """A picture that can be seen through."""
+    out = io.BytesIO()
+    Image.new("RGBA", (60, 40), (255, 0, 0, 90)).save(out, format)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "cost"),
+    [
+        (file_of(), 8.0),
+        # A large one is read at a half of its sides; of one in several scans all is held besides.
+        (file_of((2784, 2784), mode="L"), 2.0),
+        (file_of(progressive=True, subsampling="4:2:0"), 8.0 + 3.0),
+        (file_of(progressive=True, subsampling="4:4:4"), 8.0 + 6.0),
+        (file_of(format="PNG"), 8.0),
+        (file_of((2784, 2784), "PNG"), 5.0),
+        (file_of(format="PNG", mode="RGBA"), 9.0),
+        (file_of(format="PNG", mode="P"), 5.5),
+        (file_of(format="PNG", mode="I;16"), 5.5),
+        (file_of(format="GIF"), 5.5),
+        (file_of(format="WEBP"), 16.2),
+        (file_of(format="AVIF"), 10.6),
+        (glass("AVIF"), 13.0),
+    ],
+    ids=range(13),
+)
+@pytest.mark.parametrize("name", ["pillow", "noop"])
+def test_what_would_take_too_much_memory_is_refused_by_its_header(
+    name: str, data: bytes, cost: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A WebP of 3 kB took 1.37 GB: Pillow has sixteen bytes for each of its pixels, of a JPEG one."""
+    header = read(data)
+    assert header.cost == cost
+    pixels = header.size.width * header.size.height
+    monkeypatch.setattr(sniffing, "MAX_MEMORY", pixels * cost)
+    assert engine(name).is_valid(data)
+    monkeypatch.setattr(sniffing, "MAX_MEMORY", pixels * cost - 1)
+    monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("it was opened"))
+    with pytest.raises(NoPicture, match="Send it as an ordinary JPEG, or smaller"):
+        engine(name).open(data)
+
+
+def test_frame_that_is_larger_than_its_screen_is_not_unpacked(pillow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = b"\x2c" + struct.pack("<HHHH", 0, 0, 9000, 9000) + b"\0\x02\x02\x4c\x01\0"
+    monkeypatch.setattr(Image.Image, "load", lambda *args: pytest.fail("it was unpacked"))
+    assert not pillow.is_valid(b"GIF89a" + struct.pack("<HH", 20, 20) + b"\0\0\0" + frame + b";")
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP"])

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from .geometry import Size
 from .heic import is_taken
-from .sniffing import MAX_MOVING_BYTES, MAX_PIXELS, MAX_SIDE, Header, NoPicture, may_move, read
+from .sniffing import MAX_MOVING_BYTES, MAX_SIDE, Header, NoPicture, fits, may_move, read
 
 #: What files are opened as; an EPS named .jpg is none of these. Photos of many phones are MPO, which JPEG opens too.
 _OPENED = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
@@ -65,35 +65,38 @@ class Pillow:
         # The header first: what is too large must not be unpacked.
         header = read(data, heic=is_taken())
         if header.kind == "heic":
-            return self._open_heic(data, most)
+            return self._open_heic(data, header, most)
         with _careful():
             image: Image.Image = Image.open(io.BytesIO(data), formats=_OPENED)
             if header.kind == "png" and image.info.get("default_image"):
                 # What stands before an animation is for programs that know none.
                 image.seek(1)
+            if not fits(header, *image.size):
+                # It is larger than its header said: the first frame of a GIF that leaves its screen.
+                raise ValueError
             if most is not None:
                 # A JPEG is decoded at a half, a quarter or an eighth of its size, in as much less time and memory.
-                image.draft(None, (2 * most, 2 * most))
+                image.draft(None, (most, most))
             image.load()
             image = _plain(image)
-            if most is not None and (factor := min(image.size) // (2 * most)) > 1:
+            if most is not None and (factor := min(image.size) // most) > 1:
                 # Before colours are converted, which takes copies of it.
                 image = _reduced(image, factor)
             picture = _turned(_srgb(image), header.orientation)
             picture.info = {_WHOLE: header.size} if Size(*picture.size) != header.size else {}
             return picture
 
-    def _open_heic(self, data: bytes, most: int | None) -> Image.Image:
+    def _open_heic(self, data: bytes, header: Header, most: int | None) -> Image.Image:
         with _careful():
             _register_heic()
             image: Image.Image = Image.open(io.BytesIO(data), formats=("HEIF",))
             # As libheif says it, which turns it too: that is the size which counts.
             whole = Size(*image.size)
-            if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
+            if max(image.size) > MAX_SIDE or not fits(header, *image.size):
                 raise ValueError
             image.load()
             image = _plain(image)
-            if most is not None and (factor := min(image.size) // (2 * most)) > 1:
+            if most is not None and (factor := min(image.size) // most) > 1:
                 image = _reduced(image, factor)
             picture = _srgb(image)
             picture.info = {_WHOLE: whole} if Size(*picture.size) != whole else {}

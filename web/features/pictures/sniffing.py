@@ -15,6 +15,13 @@ from .geometry import Size, turned
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 20_000
 
+#: Bytes that a picture may take while it is decoded. A JPEG can be read at a part of its size; of others a few kB may
+#: say as many pixels as they like, and all of them are unpacked.
+MAX_MEMORY = 144 * 1024**2
+
+#: The longest side of what a JPEG is read at, and others are reduced to before their colours are converted.
+ENOUGH = 1392
+
 #: Frames of an animation that stays one, pixels of all of them, and bytes of its file.
 MAX_FRAMES = 100
 MAX_MOVING_PIXELS = 40_000_000
@@ -28,12 +35,14 @@ class NoPicture(Exception):
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a file says of itself. size: as it is seen, turned by its orientation. frames: at least so many;
-    more than MAX_FRAMES, too, for an animation whose frames don't fit into it."""
+    more than MAX_FRAMES, too, for an animation whose frames don't fit into it. cost: bytes a pixel while it is
+    decoded."""
 
     kind: str
     stored: Size
     orientation: int = 1
     frames: int = 1
+    cost: float = 1.0
 
     @property
     def size(self) -> Size:
@@ -58,7 +67,18 @@ def read(data: bytes, *, heic: bool = False) -> Header:
         raise NoPicture(f"The picture is {size.width} × {size.height}; a side may have {MAX_SIDE:,} pixels.")
     if size.width * size.height > MAX_PIXELS:
         raise NoPicture(f"The picture is {size.width} × {size.height}; it may have {MAX_PIXELS // 10**6} megapixels.")
+    if not fits(found, size.width, size.height):
+        most = MAX_MEMORY / found.cost / 10**6
+        raise NoPicture(
+            f"The picture is {size.width} × {size.height}; such a {found.kind.upper()} may have {most:.0f} megapixels."
+            " Send it as an ordinary JPEG, or smaller."
+        )
     return found
+
+
+def fits(header: Header, width: int, height: int) -> bool:
+    """Whether so many pixels of such a file may be decoded."""
+    return width * height <= min(MAX_PIXELS, MAX_MEMORY / header.cost)
 
 
 def may_move(header: Header, length: int) -> bool:
@@ -74,7 +94,7 @@ def _read(data: bytes, heic: bool) -> Header | None:
         return _png(data)
     if data[:6] in {b"GIF87a", b"GIF89a"}:
         width, height = struct.unpack("<HH", data[6:10])
-        return Header("gif", Size(width, height), 1, max(1, _gif_frames(data, Size(width, height))))
+        return Header("gif", Size(width, height), 1, max(1, _gif_frames(data, Size(width, height))), 5.5)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
     if (data[4:8] == b"ftyp" and b"avif" in data[8:40]) or data[4:12] == b"ftypavis":
@@ -114,10 +134,39 @@ def _jpeg(data: bytes) -> Header:
         (length,) = struct.unpack(">H", data[at : at + 2])
         if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
             height, width = struct.unpack(">HH", data[at + 3 : at + 7])
-            return Header("jpeg", Size(width, height), orientation)
+            cost = _jpeg_cost(data, at, Size(width, height), marker)
+            return Header("jpeg", Size(width, height), orientation, cost=cost)
         if marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\0\0" and orientation == 1:
             orientation = _orientation(data[at + 8 : at + length])
         at += length
+
+
+def _jpeg_cost(data: bytes, at: int, size: Size, marker: int) -> float:
+    """Of the frame header at `at`. Pixels with a profile take eight bytes; of several scans all is held besides."""
+    reduced = _reduced(size)
+    count = data[at + 7]
+    factors = [(each >> 4, each & 15) for each in data[at + 9 : at + 8 + 3 * count : 3]]
+    across, down = max(h for h, _ in factors), max(v for _, v in factors)
+    # Two bytes for each coefficient of what is not in one scan: progressive ones, and a first scan of some colours.
+    (length,) = struct.unpack(">H", data[at : at + 2])
+    scan = data.find(b"\xff\xda", at + length)
+    is_one = marker in {0xC0, 0xC1} and (scan < 0 or data[scan + 4 : scan + 5] == bytes((count,)))
+    held = 0 if is_one else 2 * sum(h * v for h, v in factors) / max(1, across * down)
+    return 8 / min(8, 1 << reduced.bit_length() - 1) ** 2 + held
+
+
+def _reduced(size: Size) -> int:
+    return max(1, min(size.width, size.height) // ENOUGH)
+
+
+def _png_cost(data: bytes, size: Size) -> float:
+    bits, color, reduced = data[24], data[25], _reduced(size) ** 2
+    # Palettes and 16 bits of grey are converted as a whole, and what can be seen through is copied.
+    whole = {0: 5.5, 3: 5.5, 2: 4 + 4 / reduced}.get(color, 9.0)
+    if color == 0 and bits <= 8:
+        whole = 1 + 5 / reduced
+    # With a profile, what is left by then takes a copy without what can be seen through, and a converted one.
+    return max(whole, 13 / reduced) if b"iCCP" in data[:512] else whole
 
 
 def _png(data: bytes) -> Header:
@@ -136,7 +185,8 @@ def _png(data: bytes) -> Header:
             orientation = _orientation(data[at + 8 : at + 8 + length])
         at += length + 12
     frames = max(frames, counted) if frames > 1 else 1
-    return Header("png", Size(width, height), orientation, min(frames, MAX_FRAMES + 1))
+    size = Size(width, height)
+    return Header("png", size, orientation, min(frames, MAX_FRAMES + 1), _png_cost(data, size))
 
 
 def _webp(data: bytes) -> Header:
@@ -160,7 +210,8 @@ def _webp(data: bytes) -> Header:
         frames = max(1, min(count, MAX_FRAMES + 1))
     else:
         raise ValueError
-    return Header("webp", size, orientation, frames)
+    # Pillow has it four times: two canvases of the decoder, its bytes, its own.
+    return Header("webp", size, orientation, frames, 16.2)
 
 
 def _heif(kind: str, data: bytes) -> Header:
@@ -176,7 +227,10 @@ def _heif(kind: str, data: bytes) -> Header:
     at = data.find(b"irot", 0, 64 * 1024)
     if at >= 0:
         quarter = data[at + 4] & 3
-    return Header(kind, Size(width, height), {0: 1, 1: 8, 2: 3, 3: 6}[quarter])
+    deep = data.find(b"av1C", 0, 64 * 1024)
+    is_deep = deep >= 0 and data[deep + 6] & 0x40
+    cost = 11.0 if kind == "heic" else 18.0 if is_deep else 13.0 if b"auxC" in data[: 64 * 1024] else 10.6
+    return Header(kind, Size(width, height), {0: 1, 1: 8, 2: 3, 3: 6}[quarter], cost=cost)
 
 
 def _gif_frames(data: bytes, screen: Size) -> int:

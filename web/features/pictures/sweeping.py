@@ -75,7 +75,7 @@ async def _look(job: Job) -> None:
 async def _rows(job: Job) -> AsyncIterator[Mapping[str, Any]]:
     """The pictures of all rows, some at a time: the loop goes on between them."""
     for model in _owners():
-        last, rows = 0, []
+        last, rows = 0, list[Any]()
         while not last or len(rows) == _BATCH:
             asked = select(model.id, model.picture).where(model.id > last, model.picture.is_not(None))
             async with job.app[keys.database].reading() as session:

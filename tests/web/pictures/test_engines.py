@@ -236,7 +236,7 @@ def test_rubbish_raises_nothing_else(pillow: Any) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_orientation_is_turned_into_pixels(real: Any, orientation: int, format: str) -> None:
     """The black half is where a viewer shows it, and nothing is left that would turn it again."""
     data = file_of((60, 40), format, orientation=orientation)
@@ -246,6 +246,42 @@ def test_orientation_is_turned_into_pixels(real: Any, orientation: int, format: 
     assert "exif" not in made.info
     dark = {1: (5, 20), 2: (55, 20), 3: (55, 20), 4: (5, 20), 5: (20, 5), 6: (20, 5), 7: (20, 55), 8: (20, 55)}
     assert made.convert("L").getpixel(dark[orientation]) < 60
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_mirrored_ones_are_turned_once_and_the_right_way(real: Any, orientation: int, format: str) -> None:
+    """AVIF says it in properties of its own, which libheif had followed already: pictures lay on their other side."""
+    image = Image.new("RGB", (60, 40), "white")
+    image.paste("black", (0, 0, 20, 15))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    out = io.BytesIO()
+    image.save(out, format, exif=exif)
+    made = opened(make(real, real.open(out.getvalue()), Wanted(), "png").data).convert("L")
+    right, below = made.width - 6, made.height - 6
+    place = {1: (5, 5), 2: (right, 5), 3: (right, below), 4: (5, below), 5: (5, 5), 6: (right, 5), 7: (right, below)}
+    dark = place.get(orientation, (5, below))
+    corners = {(x, y): made.getpixel((x, y)) < 90 for x in (5, right) for y in (5, below)}
+    assert corners == {corner: corner == dark for corner in corners}
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0Exif\0\0MM\0*",
+        b"MM\0*\xff\xff\xff\xff",
+        b"II*\0\x08\0\0\0\xff\xff",
+        b"",
+        b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\x09",
+    ],
+    ids=["twice", "points outside", "entries missing", "empty", "a ninth value"],
+)
+def test_broken_exif_says_nothing(real: Any, exif: bytes) -> None:
+    data = file_of()
+    block = b"Exif\0\0" + exif
+    data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:]
+    assert real.size(real.open(data)) == engine("noop").open(data).shown == Size(60, 40)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

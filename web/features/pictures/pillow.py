@@ -156,10 +156,13 @@ class Pillow:
             return []
         try:
             with _careful():
-                return _moving(data, header, sizes)
+                # One after the other: the frames of one are held at a time.
+                made = [_moving(data, header, size) for size in sizes]
         except NoPicture:
             # Its first frame is good, or nobody would ask.
             return []
+        found = [each for each in made if each is not None and len(each) <= MAX_MOVING_BYTES]
+        return found if len(found) == len(sizes) else []
 
 
 def _register_heic() -> None:
@@ -170,13 +173,14 @@ def _register_heic() -> None:
     pillow_heif.register_heif_opener()
 
 
-def _moving(data: bytes, header: Header, sizes: Sequence[Size]) -> list[bytes]:
+def _moving(data: bytes, header: Header, size: Size) -> bytes | None:
+    """An animation as WebP; None if it has other frames than it says."""
     image = Image.open(io.BytesIO(data), formats=_OPENED)
     # A GIF that says nothing is played once.
     loop = image.info.get("loop", 1 if header.kind == "gif" else 0)
     # What stands before an animation is for programs that know none.
     first = 1 if header.kind == "png" and image.info.get("default_image") else 0
-    frames: list[list[Image.Image]] = [[] for _ in sizes]
+    frames: list[Image.Image] = []
     durations: list[int] = []
     # One more than there are, by the header, is one too many: it does not say what it is.
     for number in range(first, header.frames + 1):
@@ -185,33 +189,29 @@ def _moving(data: bytes, header: Header, sizes: Sequence[Size]) -> list[bytes]:
         except EOFError:
             break
         if number == header.frames and not first:
-            return []
+            return None
         image.load()
         frame = _turned(_srgb(_plain(image.copy())), header.orientation)
         if Size(*frame.size) != header.size:
-            return []
+            return None
         frame = frame.convert("RGBA")
         frame.info = {}
-        for scaled, size in zip(frames, sizes, strict=True):
-            scaled.append(frame.resize((size.width, size.height), Image.Resampling.LANCZOS, reducing_gap=3.0))
+        frames.append(frame.resize((size.width, size.height), Image.Resampling.LANCZOS, reducing_gap=3.0))
         durations.append(_duration(image.info.get("duration")))
     if len(durations) < 2:
-        return []
-    made = []
-    for scaled in frames:
-        out = io.BytesIO()
-        scaled[0].save(
-            out,
-            "WEBP",
-            save_all=True,
-            append_images=scaled[1:],
-            duration=durations,
-            loop=loop if isinstance(loop, int) and 0 <= loop < 65_536 else 0,
-            quality=75,
-            method=2,
-        )
-        made.append(out.getvalue())
-    return [] if any(len(each) > MAX_MOVING_BYTES for each in made) else made
+        return None
+    out = io.BytesIO()
+    frames[0].save(
+        out,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=loop if isinstance(loop, int) and 0 <= loop < 65_536 else 0,
+        quality=75,
+        method=2,
+    )
+    return out.getvalue()
 
 
 def _duration(said: Any) -> int:

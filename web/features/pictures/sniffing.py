@@ -24,7 +24,7 @@ ENOUGH = 1392
 
 #: Frames of an animation that stays one, pixels of all of them, and bytes of its file.
 MAX_FRAMES = 100
-MAX_MOVING_PIXELS = 40_000_000
+MAX_MOVING_PIXELS = 30_000_000
 MAX_MOVING_BYTES = 10 * 1024**2
 
 
@@ -223,14 +223,19 @@ def _heif(kind: str, data: bytes) -> Header:
     while (at := data.find(b"ispe", at + 4, 64 * 1024)) >= 0:
         other = struct.unpack(">II", data[at + 8 : at + 16])
         width, height = max((width, height), other, key=lambda pair: pair[0] * pair[1])
-    quarter = 0
-    at = data.find(b"irot", 0, 64 * 1024)
-    if at >= 0:
-        quarter = data[at + 4] & 3
+    orientation = _heif_orientation(data[: 64 * 1024])
     deep = data.find(b"av1C", 0, 64 * 1024)
     is_deep = deep >= 0 and data[deep + 6] & 0x40
     cost = 11.0 if kind == "heic" else 18.0 if is_deep else 13.0 if b"auxC" in data[: 64 * 1024] else 10.6
-    return Header(kind, Size(width, height), {0: 1, 1: 8, 2: 3, 3: 6}[quarter], cost=cost)
+    return Header(kind, Size(width, height), orientation, cost=cost)
+
+
+def _heif_orientation(head: bytes) -> int:
+    """As EXIF would say it: by quarters against the clock, then a mirror from top to bottom (0) or side to side (1)."""
+    turn, mirror = head.find(b"irot"), head.find(b"imir")
+    quarter = head[turn + 4] & 3 if turn >= 0 else 0
+    axis = head[mirror + 4] & 1 if mirror >= 0 else None
+    return {None: (1, 8, 3, 6), 0: (4, 5, 2, 7), 1: (2, 7, 4, 5)}[axis][quarter]
 
 
 def _gif_frames(data: bytes, screen: Size) -> int:

@@ -32,7 +32,10 @@ class Vips:
                     image = image.colourspace("srgb")
             elif image.interpretation != "srgb":
                 image = image.colourspace("srgb")
-            image = _turned(image.cast("uchar"), header.orientation)
+            image = image.cast("uchar")
+            if header.kind != "avif":
+                # That one libheif has turned already.
+                image = _turned(image, header.orientation)
             # All of it, once: a broken end is seen here and not later.
             return image.copy_memory()
         except pyvips.Error as error:

@@ -207,7 +207,6 @@ ALIKE: dict[str, str] = {
     "/components": "shows samples of its own",
     "/lab/redis": "shows what is in Redis, and no row",
     "/manage/events/1/picture": "shows one event's picture",
-    "/manage/posts/1/picture": "shows one post's picture",
     "/login": "is a form",
     "/manage/views/now": "shows the calls of sixty minutes, however many these are",
     "/headsup/try": "is a form",

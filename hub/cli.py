@@ -131,7 +131,10 @@ def run(
     except (SettingsError, Wrong, ProtocolError) as error:
         return _say_error(prog, _words(error), WRONG)
     except HubError as error:
-        return _say_error(prog, str(error), FAILED)
+        mend = "; no hub runs there: --url, HUB_URL or PORT say where one does" * str(error).endswith(
+            ": connection refused"
+        )
+        return _say_error(prog, f"{error}{mend}", FAILED)
     except OSError as error:
         return _say_error(prog, _os_words(error), FAILED)
     return code

@@ -228,6 +228,7 @@ def test_pages_name_only_settings_that_exist(page: str) -> None:
     known |= {
         # What Django's settings module may have.
         *("FANOUT_URL", "FANOUT_PUBLIC_URL", "FANOUT_REDIS_URL", "FANOUT_LISTEN", "FANOUT_INTEGRITY"),
+        "FANOUT_KEY_FILE",
     }
     named = set(re.findall(r"`((?:HUB|FANOUT|SITE)_[A-Z_]+[A-Z])(?:=[^`]*)?`", read(page)))
     assert named <= known

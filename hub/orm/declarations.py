@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 import logging
 import string
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -106,6 +107,18 @@ class Declaration:
         if change.kind == "related" and self.relations:
             return not self.relations.isdisjoint(change.relations)
         return True
+
+    def contribute_to_class(self, model: type, name: str) -> None:
+        """Called by Django for an attribute of a model: what says that the app is missing, where nothing of it runs."""
+        from django.apps import apps
+
+        setattr(model, name, self)
+        if name == "__hints__" and apps.apps_ready and "hub.orm.django" not in {c.name for c in apps.get_app_configs()}:
+            warnings.warn(
+                f"{model.__name__}.__hints__ tells nobody: add 'hub.orm.django' to INSTALLED_APPS",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     @property
     def asks(self) -> bool:

@@ -132,7 +132,8 @@ class _Pause:
             self._failures, self._until = 0, 0.0
             return
         if not self._failures:
-            logger.warning("hub can't be told, changes wait in the outbox", extra={"error": str(away)})
+            # In the message itself: Django's logging, and most others, leave out what is only in `extra`.
+            logger.warning("hub can't be told, changes wait in the outbox: %s", away)
         self._failures += 1
         # Jitter: many workers wait for the same hub.
         self._until = now + pause_after(self._failures, FIRST_PAUSE, LAST_PAUSE, jitter)

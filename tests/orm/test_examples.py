@@ -30,9 +30,9 @@ SOON = 1.0
 
 
 @asynccontextmanager
-async def hub_for(*origins: str) -> AsyncIterator[str]:
+async def hub_for(*origins: str, realm: str = REALM) -> AsyncIterator[str]:
     """A hub that pages of these origins may connect to; gives its URL."""
-    hub = Hub(Settings(realm=REALM, key=KEY, origins=origins))
+    hub = Hub(Settings(realm=realm, key=KEY, origins=origins))
     app = web.Application()
     hub.setup(app)
     async with running(app, hub) as url:

@@ -15,7 +15,8 @@ class FanfareConfig(AppConfig):
     def ready(self) -> None:
         # Models can only be imported now.
         from . import changes
-        from .checks import check_declared
+        from .checks import check_declared, check_settings
 
         changes.listen_to_declared()
+        checks.register(check_settings, checks.Tags.compatibility)
         checks.register(check_declared, checks.Tags.models)

@@ -2,6 +2,7 @@
 
 FANOUT_REALM       the realm's name; "fanfare" by default, and through Redis the hub's default realm
 FANOUT_KEY         the realm's key, base64; without it nothing is told, and a warning says so once
+FANOUT_KEY_FILE    the path of a file that holds it, such as the hub's var/fanout.key
 FANOUT_URL         where this server finds the hub; http://127.0.0.1:8000 by default
 FANOUT_REDIS_URL   the hub's Redis, to tell straight through it; then FANOUT_KEY is not needed
 FANOUT_LISTEN      False for no connection of a process's own that hears PostgreSQL's NOTIFY
@@ -16,9 +17,13 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+#: Where a key comes from, for whoever has a wrong one.
+WHENCE = "It is the hub's own: what its FANOUT_KEY says, or what is in its var/fanout.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ def read() -> Fanout:
     url = _text("FANOUT_URL", "http://127.0.0.1:8000").rstrip("/")
     return Fanout(
         realm=_text("FANOUT_REALM", _text("FANOUT_REALM_ID", "")),
-        key=_key(_text("FANOUT_KEY", _text("FANOUT_REALM_KEY", ""))),
+        key=_key(_text("FANOUT_KEY", _text("FANOUT_REALM_KEY", "")) or _file("FANOUT_KEY_FILE")),
         url=url,
         redis_url=_text("FANOUT_REDIS_URL", ""),
         listen=bool(getattr(settings, "FANOUT_LISTEN", True)),
@@ -60,8 +65,20 @@ def _text(name: str, default: str) -> str:
     return value
 
 
+def _file(name: str) -> str:
+    """What the file holds that this setting names, a string or a Path; "" where it is not set."""
+    path = getattr(settings, name, None)
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"{name}: {str(path)!r} can't be read: {error}") from None
+
+
 def _key(text: str) -> bytes | None:
     try:
-        return base64.b64decode(text, validate=True) or None
+        # The hub's own file ends with a newline, and so does what is copied out of a terminal.
+        return base64.b64decode(text.strip(), validate=True) or None
     except (binascii.Error, ValueError):
-        raise ImproperlyConfigured("FANOUT_KEY: is not base64") from None
+        raise ImproperlyConfigured(f"FANOUT_KEY: is not base64. {WHENCE}") from None

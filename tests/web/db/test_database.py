@@ -186,7 +186,7 @@ async def test_a_save_stands_when_the_hub_is_away_and_is_told_when_it_is_back(
     await database.notifier.flush()
     assert told(publisher) == of_comment(concert)
     assert await waiting(database) == 0
-    assert [record.message for record in caplog.records] == ["hub can't be told, changes wait in the outbox"]
+    assert [record.message for record in caplog.records] == ["hub can't be told, changes wait in the outbox: no hub"]
 
 
 async def test_a_save_stands_when_the_hub_does_not_answer(database: Database, site_url: str, concert: Event) -> None:

@@ -205,8 +205,8 @@ def test_what_is_asked_wrongly_ends_with_2_and_says_how(
 def test_a_hub_that_is_away_ends_with_1(shell: Shell, arguments: tuple[str, ...]) -> None:
     done = shell.run(*arguments, FANOUT_KEY=base64.b64encode(KEY).decode())
     assert (done.returncode, done.stdout) == (1, "")
-    mend = "; no hub runs there: --url, HUB_URL or PORT say where one does" if arguments[0] == "publish" else ""
-    assert done.stderr == f"python -m hub: {shell.url}: connection refused{mend}\n"
+    mend = "no hub runs there: --url, HUB_URL or PORT say where one does"
+    assert done.stderr == f"python -m hub: {shell.url}: connection refused; {mend}\n"
 
 
 def test_a_refused_publish_says_why(shell: Shell) -> None:

@@ -148,6 +148,8 @@ class Fleet:
         ]
 
     def stop(self) -> None:
+        # The run may have ended while Redis stood still: it would not end, nor would the workers that ask it.
+        self.redis.kill(signal.SIGCONT)
         if self.process is not None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -290,6 +292,9 @@ async def run(found: argparse.Namespace) -> int:
             broken: Counter[str] = Counter()
 
             async def harm() -> None:
+                # A saver that finds no Redis when it starts ends.
+                while found.savers and not book.saved:
+                    await asyncio.sleep(0.1)
                 async for kind in _break(fleet, found.fault):
                     broken[kind] += 1
 

@@ -62,6 +62,9 @@ class Comment(Base):
     __table_args__ = (
         # The queue asks for what has a status.
         Index("ix_comments_status_id", "status", "id"),
+        # Lists of posts count what is published of each thread, out of the index alone. SQLite has no statistics unless
+        # someone runs ANALYZE; without this it read every published comment there is.
+        Index("ix_comments_thread_id_status", "thread_id", "status"),
         # An id is never used twice: open pages still know the old one.
         {"sqlite_autoincrement": True},
     )

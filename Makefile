@@ -11,6 +11,7 @@
 #   make roaming unmodified clients whose requests go to whichever worker: a table of who is deaf or refused
 #   make simulate  workers, clients and Redis by a seed, every promise checked: ARGS="--seeds 200000"
 #   make search  SEARCH random programs of sessions and SQL: is what is told what the tables say?
+#   make autobahn  Autobahn's cases of compression with a thousand messages each, where the tests send 4 MiB
 #   make hostile attacks of every kind on a hub, and what its other clients notice
 #   make fuzz    fuzz the parsers, SECONDS each
 #   make client  build the browser's client: static/fanout.js and faye.js, of the modules in static/fanout/
@@ -130,6 +131,9 @@ search: system
 		tests/orm/test_comparison.py tests/orm/test_django_comparison.py tests/orm/test_watched.py \
 		tests/orm/test_watched_random.py
 
+autobahn: $(VENV)/installed-dev
+	@AUTOBAHN=whole exec $(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS) tests/hub/test_autobahn.py
+
 hostile: $(VENV)/installed-dev
 	@exec $(BIN)/python -m benchmarks.hostile $(ARGS)
 
@@ -158,4 +162,4 @@ clean:
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find hub web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help system compiled run test lint test-python test-js bench chaos pages fresh readers roaming simulate search hostile fuzz client lock clean
+.PHONY: help system compiled run test lint test-python test-js bench chaos pages fresh readers roaming simulate search autobahn hostile fuzz client lock clean

@@ -125,11 +125,17 @@ def _plain(format: str, mode: str, width: int, height: int, **options: object) -
 def _large(dice: random.Random) -> bytes:
     """Around the bounds of each kind, on both sides of them."""
     format, mode, pixels = dice.choice([
-        ("WEBP", "RGBA", 9), ("WEBP", "RGB", 9), ("AVIF", "RGB", 14), ("AVIF", "RGBA", 11), ("PNG", "RGB", 37),
-        ("PNG", "RGBA", 16), ("PNG", "P", 27), ("GIF", "P", 27), ("JPEG", "RGB", 39), ("JPEG", "CMYK", 39),
+        ("WEBP", "RGBA", 12), ("WEBP", "RGB", 12), ("AVIF", "RGB", 15), ("AVIF", "RGBA", 12), ("PNG", "RGB", 37),
+        ("PNG", "RGBA", 13), ("PNG", "RGBA", 23), ("PNG", "LA", 13), ("PNG", "P", 13), ("PNG", "P", 24),
+        ("GIF", "P", 13), ("GIF", "P", 23), ("JPEG", "RGB", 39), ("JPEG", "CMYK", 39),
     ])  # fmt: skip
     width = dice.choice([3000, 1500])
     options: dict[str, object] = {"progressive": dice.random() < 0.5} if format == "JPEG" else {}
+    if dice.random() < 0.5 and format != "GIF":
+        # Lying on its side.
+        options["exif"] = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
+    if mode == "P" and dice.random() < 0.5:
+        options["transparency"] = 0
     return _plain(format, mode, width, int(pixels * 1e6 * dice.choice([0.8, 0.95, 1.2])) // width, **options)
 
 
@@ -154,8 +160,9 @@ def _thousands(dice: random.Random) -> bytes:
 
 
 def _at_the_bound(dice: random.Random) -> bytes:
-    """An animation of just so many frames and pixels as stays one."""
-    return _moving(dice.choice(["GIF", "WEBP", "PNG"]), 630, 100)
+    """Animations of just so many frames and pixels as stay some, and of more."""
+    side, count = dice.choice([(545, 100), (2_000, 2), (1_200, 20), (3_400, 2)])
+    return _moving(dice.choice(["GIF", "WEBP", "PNG"]), side, count)
 
 
 def _wide_canvas(dice: random.Random) -> bytes:

@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 from web.features.pictures import heic, sniffing
 from web.features.pictures.engines import ENGINES, FORMATS, engine, make
 from web.features.pictures.geometry import Size, Wanted
-from web.features.pictures.sniffing import MAX_MOVING_BYTES, NoPicture, may_move, read
+from web.features.pictures.pillow import _reduced, _unpacked
+from web.features.pictures.sniffing import FREE, MAX_MOVING_BYTES, Header, NoPicture, fits, may_move, read
 
 REAL = ["pillow", "vips"]
 
@@ -183,21 +185,24 @@ def glass(format: str) -> bytes:
         (file_of(progressive=True, subsampling="4:4:4"), 8.0 + 6.0),
         (file_of(format="PNG"), 8.0),
         (file_of((2784, 2784), "PNG"), 5.0),
-        (file_of(format="PNG", mode="RGBA"), 9.0),
+        (file_of(format="PNG", mode="RGBA"), 11.2),
+        (file_of((2784, 2784), format="PNG", mode="RGBA"), 6.25),
+        (file_of(format="PNG", mode="P", transparency=0), 11.2),
         (file_of(format="PNG", mode="P"), 5.5),
+        (file_of(format="PNG", mode="P", orientation=6), 8.0),
         (file_of(format="PNG", mode="I;16"), 5.5),
-        (file_of(format="GIF"), 5.5),
-        (file_of(format="WEBP"), 16.2),
-        (file_of(format="AVIF"), 10.6),
-        (glass("AVIF"), 13.0),
+        (file_of(format="GIF"), 11.2),
+        (file_of(format="WEBP"), 12.05),
+        (file_of(format="AVIF"), 10.0),
+        (glass("AVIF"), 12.3),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 @pytest.mark.parametrize("name", ["pillow", "noop"])
 def test_what_would_take_too_much_memory_is_refused_by_its_header(
     name: str, data: bytes, cost: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A WebP of 3 kB took 1.37 GB: Pillow has sixteen bytes for each of its pixels, of a JPEG one."""
+    """A WebP of 3 kB took 1.37 GB: what decodes it has twelve bytes for each of its pixels, of a JPEG's one."""
     header = read(data)
     assert header.cost == cost
     pixels = header.size.width * header.size.height
@@ -207,6 +212,89 @@ def test_what_would_take_too_much_memory_is_refused_by_its_header(
     monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("it was opened"))
     with pytest.raises(NoPicture, match="Send it as an ordinary JPEG, or smaller"):
         engine(name).open(data)
+
+
+def test_what_phones_send_is_taken() -> None:
+    """Photos of 12 megapixels in WebP and AVIF were refused, and those of 24 that iPhones take now."""
+    for data in (file_of(format="WEBP"), glass("WEBP"), file_of(format="AVIF"), glass("AVIF")):
+        assert fits(read(data), 4032, 3024)
+    assert fits(read(heic_file(), heic=True), 5712, 4284)
+
+
+def test_cost_of_heic_is_that_of_its_costliest_picture() -> None:
+    plain = heic_file()
+    assert read(plain, heic=True).cost == 5.8
+    at = plain.index(b"hvcC")
+    for chroma, depth, cost in ((3, 0, 9.5), (1, 2, 8.0), (3, 2, 15.6)):
+        changed = bytearray(plain)
+        changed[at + 20], changed[at + 21] = 0xFC | chroma, 0xF8 | depth
+        assert read(bytes(changed), heic=True).cost == cost
+    # The map of light that phones put beside has auxC, too, and nothing can be seen through.
+    light, alpha = b"auxC\0\0\0\0urn:com:apple:photo:2020:aux:hdrgainmap\0", b"urn:mpeg:hevc:2015:auxid:1\0"
+    assert read(plain + light, heic=True).cost == 5.8
+    assert read(plain + alpha, heic=True).cost == pytest.approx(7.2)
+    assert read(plain.replace(b"hvcC", b"free"), heic=True).cost == 15.6
+
+
+def test_bytes_of_the_file_count_too() -> None:
+    """They are there while it is decoded; of a WebP twice."""
+    data = file_of(format="WEBP") + b"\0" * 1000
+    assert read(data).held == 2 * len(data)
+    assert read(file_of()).held == len(file_of())
+    header = Header("webp", Size(4032, 3024), cost=12.05, held=FREE)
+    assert fits(header, 4032, 3024)
+    assert not fits(replace(header, held=2 * FREE), 4032, 3024)
+
+
+@pytest.mark.parametrize("format", ["WEBP", "AVIF"])
+@pytest.mark.parametrize("most", [None, 20])
+def test_what_has_decoded_a_picture_is_gone(pillow: Any, format: str, most: int | None) -> None:
+    """A WebP of 1,500 × 5,700 took 212 MB: its decoder was there, with two canvases, as long as the picture."""
+    for data in (file_of(format=format), glass(format)):
+        picture = pillow.open(data, most)
+        assert type(picture) is Image.Image
+        assert pillow.size(picture) == Size(60, 40)
+    assert pillow.has_alpha(picture)
+
+
+@pytest.mark.parametrize(("raw", "bands"), [("RGB", 3), ("RGBA", 4), ("RGBX", 4), ("L", 1), ("LA", 2)])
+@pytest.mark.parametrize("factor", [1, 3])
+def test_pieces_make_the_same_as_the_whole(raw: str, bands: int, factor: int) -> None:
+    size, stride = (7, 1601), 7 * bands + 5
+    pixels = random.Random(bands).randbytes(stride * size[1])
+    mode = {"RGBX": "RGB", "LA": "RGBA"}.get(raw, raw)
+    whole = Image.frombytes(raw if raw == "LA" else mode, size, pixels, "raw", raw, stride).convert(mode)
+    made = _unpacked(raw, size, pixels, stride, factor)
+    assert (made.mode, made.size, made.tobytes()) == (
+        mode,
+        (-(-7 // factor), -(-1601 // factor)),
+        whole.reduce(factor).tobytes(),
+    )
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
+def test_reduced_in_pieces_is_the_same(mode: str) -> None:
+    size = (7, 1601)
+    image = Image.frombytes(mode, size, random.Random(1).randbytes(7 * 1601 * len(mode)))
+    image.info = {"icc_profile": b"x"}
+    made = _reduced(image, 3)
+    assert (made.size, made.info, made.tobytes()) == ((3, 534), image.info, image.reduce(3).tobytes())
+
+
+@pytest.mark.parametrize("factor", [1, 3, 62, 300])
+def test_pieces_stay_small(factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of which only a ThumbHash was wanted was copied as a whole: 251 MB for a PNG of 22 megapixels."""
+    seen: list[int] = []
+    reduce = Image.Image.reduce
+
+    def seeing(image: Image.Image, *args: Any) -> Image.Image:
+        seen.append(image.height)
+        return reduce(image, *args)
+
+    monkeypatch.setattr(Image.Image, "reduce", seeing)
+    _unpacked("RGBA", (2, 1601), bytes(2 * 4 * 1601), 8, factor)
+    _reduced(Image.new("RGBA", (2, 1601)), factor)
+    assert max(seen) <= max(256, factor)
 
 
 def test_frame_that_is_larger_than_its_screen_is_not_unpacked(pillow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +372,68 @@ def test_broken_exif_says_nothing(real: Any, exif: bytes) -> None:
     assert real.size(real.open(data)) == engine("noop").open(data).shown == Size(60, 40)
 
 
+def test_crops_are_of_the_turned_picture(real: Any) -> None:
+    """What lay at the left is above; crops and focus mean that."""
+    picture = real.open(file_of(orientation=6))
+    for focus, ground in ((0, 0), (1, 255)):
+        made = make(real, picture, Wanted(20, 20, crop=True, focus=(0.5, focus)), "png")
+        assert made.size == Size(20, 20)
+        assert abs(opened(made.data).convert("L").getpixel((10, 3 if focus == 0 else 16)) - ground) < 20
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS))
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "I;16", "RGB", "RGBA"])
+def test_any_mode_goes_out_in_any_format(real: Any, mode: str, format: str) -> None:
+    made = opened(make(real, real.open(file_of(format="PNG", mode=mode)), Wanted(20), format).data).convert("L")
+    assert made.size == (20, 13)
+    assert made.getpixel((2, 5)) < 60
+    assert made.getpixel((17, 5)) > 195
+
+
+def test_hidden_colors_stay_hidden(real: Any) -> None:
+    """A colour that a PNG says can be seen through is white in a JPEG."""
+    out = io.BytesIO()
+    Image.new("RGB", (20, 20), (200, 0, 0)).save(out, "PNG", transparency=(200, 0, 0))
+    assert min(opened(make(real, real.open(out.getvalue()), Wanted(10), "jpeg").data).getpixel((5, 5))) > 250
+
+
+def test_palettes_are_scaled_by_colors(real: Any) -> None:
+    """Every other line white, and half as large: grey, which no palette of two colours has."""
+    image = Image.new("P", (40, 40))
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    for row in range(0, 40, 2):
+        image.paste(1, (0, row, 40, row + 1))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    made = opened(make(real, real.open(out.getvalue()), Wanted(20), "png").data).convert("L")
+    assert 90 < made.getpixel((10, 10)) < 220
+
+
+def test_photo_of_two_is_taken(real: Any) -> None:
+    """Many phones' JPEGs have a second picture behind the first, and are MPO to Pillow."""
+    out = io.BytesIO()
+    Image.new("RGB", (30, 20), "red").save(
+        out, "MPO", save_all=True, append_images=[Image.new("RGB", (30, 20), "blue")]
+    )
+    assert opened(out.getvalue()).format == "MPO"
+    assert opened(make(real, real.open(out.getvalue()), Wanted(), "png").data).convert("RGB").getpixel((9, 9))[0] > 200
+
+
+def test_bomb_in_a_profile_is_refused(pillow: Any) -> None:
+    packed = b"iCCP" + b"x\0\0" + zlib.compress(b"\0" * 64 * 1024**2)
+    chunk = struct.pack(">I", len(packed) - 4) + packed + struct.pack(">I", zlib.crc32(packed))
+    good = file_of(format="PNG")
+    assert pillow.is_valid(good)
+    assert not pillow.is_valid(good[:33] + chunk + good[33:])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_what_hides_behind_a_picture_does_not_go_out(real: Any, format: str) -> None:
+    data = file_of(format=format) + b"<script>alert(1)</script>"
+    for each in FORMATS:
+        assert b"<script" not in make(real, real.open(data), Wanted(), each).data
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_jpegs_of_any_mode_come_out_as_rgb(real: Any, mode: str) -> None:
     made = opened(make(real, real.open(file_of(mode=mode)), Wanted(20), "jpeg").data)
@@ -339,6 +489,28 @@ def test_profile_becomes_srgb_and_a_broken_one_nothing(pillow: Any) -> None:
         Image.new("RGB", (10, 10), (200, 100, 50)).save(out, "PNG", icc_profile=profile)
         made = opened(pillow.encode(pillow.open(out.getvalue()), "png", 0))
         assert all(abs(a - b) < 3 for a, b in zip(made.getpixel((5, 5)), (200, 100, 50), strict=True))
+
+
+def swapped() -> bytes:
+    """A profile whose red is what everybody else calls green."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return data.replace(b"rXYZ", b"....").replace(b"gXYZ", b"rXYZ").replace(b"....", b"gXYZ")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_another_profile_changes_colors(real: Any, format: str) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 100, 50)).save(out, format, icc_profile=swapped(), quality=95)
+    made = opened(make(real, real.open(out.getvalue()), Wanted(), "png").data).convert("RGB")
+    assert all(abs(a - b) < 12 for a, b in zip(made.getpixel((5, 5)), (100, 200, 50), strict=True))
+
+
+def test_profile_leaves_what_can_be_seen_through(pillow: Any) -> None:
+    out = io.BytesIO()
+    Image.new("RGBA", (16, 16), (200, 100, 50, 77)).save(out, "PNG", icc_profile=swapped())
+    red, green, _, alpha = pillow.open(out.getvalue()).getpixel((5, 5))
+    assert alpha == 77
+    assert red < 130 < green
 
 
 def test_of_an_animation_the_first_frame_is_taken(real: Any) -> None:
@@ -431,6 +603,14 @@ BOMB = b"GIF89a" + struct.pack("<HH", 2000, 2000) + b"\0\0\0" + (b"\x2c" + b"\0"
 def test_what_does_not_stay_an_animation(real: Any, data: bytes) -> None:
     """It is too much, or not what it says: no engine plays it, and nothing is raised."""
     assert real.moving(data, [Size(20, 15)]) == []
+
+
+def test_large_frames_do_not_stay_an_animation() -> None:
+    """All frames that are made are there before they are encoded, and the one that is read besides."""
+    fine = [(545, 100), (1_200, 20), (2_000, 2)]
+    assert all(may_move(Header("webp", Size(side, side), frames=count), 1000) for side, count in fine)
+    large = [(3_400, 2), (2_300, 5)]
+    assert not any(may_move(Header("webp", Size(side, side), frames=count), 1000) for side, count in large)
 
 
 def test_long_animation_is_a_picture_all_the_same(real: Any) -> None:

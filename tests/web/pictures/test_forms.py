@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from web.features.pictures.forms import MOST, Shown, form_sizes
 from web.features.pictures.forms import format_of as form_of
 from web.features.pictures.geometry import Size
 from web.features.pictures.making import hash_of, make_forms, make_thumb
+from web.features.pictures.pillow import Pillow
 from web.features.pictures.placeholder import blurred
 from web.features.pictures.thumbhash import cells, encode
 
@@ -154,6 +157,41 @@ def test_full_disk_leaves_no_piece_of_a_file(tmp_path: Path, monkeypatch: pytest
     made = make_forms("noop", str(source), str(tmp_path / "forms"))
     assert (made.full, made.error) == (True, "No space left on device")
     assert os.listdir(tmp_path / "forms") == []
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_two_at_once_leave_the_same_whole_files(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "forms"
+    source.write_bytes(file_of((800, 600)))
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: make_forms("noop", str(source), str(folder)), range(50)))
+    assert len(made) == 1
+    alone = tmp_path / "alone"
+    assert make_forms("noop", str(source), str(alone)) in made
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in alone.iterdir()
+    }
+
+
+@pytest.mark.usefixtures("unbounded")
+def test_picture_is_gone_when_its_forms_are_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoders take 30 bytes a pixel of a form; what it is made of would be there besides."""
+    seen: dict[tuple[int, int], bool] = {}
+
+    class Watching(Pillow):
+        def open(self, data: bytes, most: int | None = None) -> Image.Image:
+            picture = super().open(data, most)
+            self.opened = weakref.ref(picture)
+            return picture
+
+        def encode(self, picture: Image.Image, format: str, quality: int) -> bytes:
+            seen[picture.size] = self.opened() is not None
+            return b"."
+
+    monkeypatch.setattr(making, "engine", lambda name: Watching())
+    (tmp_path / "source").write_bytes(file_of((1500, 1000), "PNG"))
+    assert make_forms("pillow", str(tmp_path / "source"), str(tmp_path / "forms")).error == ""
+    assert seen == {(174, 174): True, (348, 348): True, (1392, 928): False, (696, 464): False, (348, 232): False}
 
 
 @pytest.mark.usefixtures("unbounded")

@@ -27,7 +27,7 @@ from web.features.pictures import engines, sweeping
 from web.features.pictures.forms import Shown
 from web.features.pictures.jobs import MAKING, Work
 from web.features.pictures.keys import store
-from web.features.pictures.making import make_forms
+from web.features.pictures.making import hash_of, make_forms
 from web.features.pictures.models import HasPicture, owner_of
 from web.features.pictures.settings import PictureSettings
 from web.services.jobs.kinds import GiveUp
@@ -347,6 +347,18 @@ async def test_what_is_no_picture_is_refused_with_a_word(
     assert response.status == 422
     assert words in await response.text()
     assert (await row_of(database, concert)).picture is None
+
+
+@pytest.mark.parametrize("name", ["../../x.html", "é %20.png", "a" * 255 + ".png", "photo.svg"])
+async def test_names_do_not_count(manager: Browser, concert: Event, database: Database, name: str) -> None:
+    """Files and addresses are named by what is in them."""
+    data = file_of((30, 20), "PNG")
+    assert (await send(manager, concert, data, name)).status == 303
+    shown = (await row_of(database, concert)).shown_picture
+    assert shown is not None
+    assert shown.hash == hash_of(data)
+    app = manager.client.server.app  # type: ignore[union-attr]  # a TestServer
+    assert app[store].original(shown.hash).read_bytes() == data
 
 
 async def test_what_is_too_long_is_refused(manager: Browser, concert: Event, database: Database) -> None:

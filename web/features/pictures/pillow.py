@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from PIL import Image, ImageCms
+from PIL import AvifImagePlugin, Image, ImageCms
 
 from .geometry import Size
 from .heic import is_taken
@@ -60,6 +60,8 @@ class Pillow:
     def __init__(self) -> None:
         # Else it knows five kinds, and no MPO.
         Image.init()
+        # A worker has little memory, and each thread takes some.
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
     def open(self, data: bytes, most: int | None = None) -> Image.Image:
         # The header first: what is too large must not be unpacked.
@@ -74,31 +76,34 @@ class Pillow:
             if not fits(header, *image.size):
                 # It is larger than its header said: the first frame of a GIF that leaves its screen.
                 raise ValueError
-            if most is not None:
-                # A JPEG is decoded at a half, a quarter or an eighth of its size, in as much less time and memory.
-                image.draft(None, (most, most))
-            image.load()
-            image = _plain(image)
-            if most is not None and (factor := min(image.size) // most) > 1:
+            factor = 1 if most is None else max(1, min(image.size) // most)
+            if header.kind in {"webp", "avif"}:
+                image = _without_decoder(image, factor)
+            else:
+                if most is not None:
+                    # A JPEG is decoded at a half, a quarter or an eighth of its size, in as much less time and memory.
+                    image.draft(None, (most, most))
+                    factor = max(1, min(image.size) // most)
+                image.load()
+                image = _plain(image)
                 # Before colours are converted, which takes copies of it.
                 image = _reduced(image, factor)
-            picture = _turned(_srgb(image), header.orientation)
+            # One by one: no step has more than what it is given and what it makes.
+            image = _srgb(image)
+            image = _turned(image, header.orientation)
+            picture = _opaque(image)
             picture.info = {_WHOLE: header.size} if Size(*picture.size) != header.size else {}
             return picture
 
     def _open_heic(self, data: bytes, header: Header, most: int | None) -> Image.Image:
         with _careful():
-            _register_heic()
-            image: Image.Image = Image.open(io.BytesIO(data), formats=("HEIF",))
+            frame = _heic(data)
             # As libheif says it, which turns it too: that is the size which counts.
-            whole = Size(*image.size)
-            if max(image.size) > MAX_SIDE or not fits(header, *image.size):
+            whole = Size(*frame.size)
+            if max(frame.size) > MAX_SIDE or not fits(header, *frame.size):
                 raise ValueError
-            image.load()
-            image = _plain(image)
-            if most is not None and (factor := min(image.size) // most) > 1:
-                image = _reduced(image, factor)
-            picture = _srgb(image)
+            factor = 1 if most is None else max(1, min(frame.size) // most)
+            picture = _opaque(_srgb(_unpacked_heic(frame, factor)))
             picture.info = {_WHOLE: whole} if Size(*picture.size) != whole else {}
             return picture
 
@@ -136,9 +141,6 @@ class Pillow:
             ground = Image.new("RGB", picture.size, "white")
             ground.paste(picture, mask=picture.getchannel("A"))
             picture = ground
-        # Nothing that came with the file goes out: places, comments, profiles.
-        clean = Image.new(picture.mode, picture.size)
-        clean.paste(picture)
         out = io.BytesIO()
         known: dict[str, dict[str, Any]] = {
             "jpeg": {"quality": quality, "progressive": True, "optimize": True},
@@ -146,8 +148,13 @@ class Pillow:
             "avif": {"quality": quality, "speed": 8, "max_threads": 1},
             "png": {"optimize": True},
         }
-        with _careful():
-            clean.save(out, _FORMATS[format], **known[format])
+        # Nothing that came with the file goes out: places, comments, profiles.
+        told, picture.info = picture.info, {}
+        try:
+            with _careful():
+                picture.save(out, _FORMATS[format], **known[format])
+        finally:
+            picture.info = told
         return out.getvalue()
 
     def moving(self, data: bytes, sizes: Sequence[Size]) -> list[bytes]:
@@ -165,12 +172,61 @@ class Pillow:
         return found if len(found) == len(sizes) else []
 
 
-def _register_heic() -> None:
+def _heic(data: bytes) -> Any:
+    """The frame of a HEIC that it is known by; not decoded yet."""
     import pillow_heif
 
     # A worker has little memory, and each thread takes some.
     pillow_heif.options.DECODE_THREADS = 1
-    pillow_heif.register_heif_opener()
+    file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True, remove_stride=False)
+    return file[file.primary_index]
+
+
+def _unpacked_heic(frame: Any, factor: int) -> Image.Image:
+    # Its size may be another once it is decoded.
+    pixels = frame.data
+    image = _unpacked(frame.mode, frame.size, pixels, frame.stride, factor)
+    if profile := frame.info.get("icc_profile"):
+        image.info["icc_profile"] = profile
+    return image
+
+
+def _without_decoder(image: Any, factor: int) -> Image.Image:
+    """A WebP or AVIF, decoded. As long as Pillow's picture is there, so is what has decoded it, with two canvases of
+    the picture's size for a WebP, and its planes for an AVIF; and the bytes that come out of it are copied."""
+    decoder, mode, size, info = image._decoder, getattr(image, "rawmode", image.mode), image.size, image.info
+    image._decoder = None
+    pixels = (decoder.get_frame(0) if image.format == "AVIF" else decoder.get_next())[0]
+    del decoder
+    made = _unpacked(mode, size, pixels, len(pixels) // size[1], factor)
+    if "icc_profile" in info:
+        made.info["icc_profile"] = info["icc_profile"]
+    return made
+
+
+def _rows(factor: int) -> int:
+    """How many of a picture to have at a time."""
+    return max(1, 256 // factor) * factor
+
+
+def _unpacked(raw: str, size: tuple[int, int], pixels: Any, stride: int, factor: int) -> Image.Image:
+    """What a decoder gave, reduced as by `Image.reduce`: some rows at a time, so that all of it is there once only."""
+    if raw not in {"RGB", "RGBA", "RGBX", "L"}:
+        return _reduced(_plain(Image.frombytes(raw, size, pixels, "raw", raw, stride)), factor)
+    (width, height), mode = size, "RGB" if raw == "RGBX" else raw
+    made = Image.new(mode, (-(-width // factor), -(-height // factor)))
+    held, most = memoryview(pixels), _rows(factor)
+    for top in range(0, height, most):
+        rows = min(most, height - top)
+        piece = held[top * stride : (top + rows) * stride]
+        strip = Image.frombytes(mode, (width, rows), piece, "raw", raw, stride)
+        made.paste(strip.reduce(factor), (0, top // factor))
+    return made
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Without an alpha plane through which nothing can be seen."""
+    return image.convert("RGB") if image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255 else image
 
 
 def _moving(data: bytes, header: Header, size: Size) -> bytes | None:
@@ -222,10 +278,16 @@ def _duration(said: Any) -> int:
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:
-    info = image.info
-    image = image.reduce(factor)
-    image.info = info
-    return image
+    if factor < 2:
+        return image
+    # Some rows at a time: what can be seen through would be copied as a whole.
+    (width, height), most = image.size, _rows(factor)
+    made = Image.new(image.mode, (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, most):
+        strip = image.crop((0, top, width, min(height, top + most)))
+        made.paste(strip.reduce(factor), (0, top // factor))
+    made.info = image.info
+    return made
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -256,19 +318,20 @@ def _srgb(image: Image.Image) -> Image.Image:
     if profile and image.mode in {"RGB", "RGBA", "L", "CMYK"}:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            alpha = image.getchannel("A") if image.mode == "RGBA" else None
-            plain = image.convert("RGB") if image.mode == "RGBA" else image
+            # In its place where it can be; what can be seen through stays as it is.
+            in_place = image.mode == target
             made = ImageCms.profileToProfile(
-                plain,
+                image,
                 source,
                 ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
+                outputMode=None if in_place else "RGB",
+                inPlace=in_place,
                 renderingIntent=ImageCms.Intent.PERCEPTUAL,
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
+            if in_place:
+                return image
             assert made is not None
-            if alpha is not None:
-                made.putalpha(alpha)
             return made
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AssertionError):
             # A broken profile says nothing.

@@ -7,7 +7,7 @@ by its header, before anything of it is unpacked.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .geometry import Size, turned
 
@@ -19,6 +19,9 @@ MAX_SIDE = 20_000
 #: say as many pixels as they like, and all of them are unpacked.
 MAX_MEMORY = 144 * 1024**2
 
+#: Bytes of the file that are not reckoned: the rest of the 150 MB that a worker may take.
+FREE = 4 * 1024**2
+
 #: The longest side of what a JPEG is read at, and others are reduced to before their colours are converted.
 ENOUGH = 1392
 
@@ -26,6 +29,12 @@ ENOUGH = 1392
 MAX_FRAMES = 100
 MAX_MOVING_PIXELS = 30_000_000
 MAX_MOVING_BYTES = 10 * 1024**2
+
+#: Width of the largest animation that is made; bytes a pixel of the frame that is read, with what has decoded it and
+#: what it is converted to, and of each that is made, all of which are there before they are encoded.
+MOVING_WIDTH = 696
+FRAME_READ = 28
+FRAME_MADE = 4
 
 
 class NoPicture(Exception):
@@ -36,13 +45,14 @@ class NoPicture(Exception):
 class Header:
     """What a file says of itself. size: as it is seen, turned by its orientation. frames: at least so many;
     more than MAX_FRAMES, too, for an animation whose frames don't fit into it. cost: bytes a pixel while it is
-    decoded."""
+    decoded. held: bytes of the file itself meanwhile, with what copies it."""
 
     kind: str
     stored: Size
     orientation: int = 1
     frames: int = 1
     cost: float = 1.0
+    held: int = 0
 
     @property
     def size(self) -> Size:
@@ -60,6 +70,8 @@ def read(data: bytes, *, heic: bool = False) -> Header:
         raise NoPicture("The file ends in the middle of its header.") from None
     if found is None:
         raise NoPicture(_what(data))
+    # libwebp has a copy of its own.
+    found = replace(found, held=len(data) * (2 if found.kind == "webp" else 1))
     size = found.stored
     if size.width < 1 or size.height < 1:
         raise NoPicture("The picture has no size.")
@@ -68,9 +80,9 @@ def read(data: bytes, *, heic: bool = False) -> Header:
     if size.width * size.height > MAX_PIXELS:
         raise NoPicture(f"The picture is {size.width} × {size.height}; it may have {MAX_PIXELS // 10**6} megapixels.")
     if not fits(found, size.width, size.height):
-        most = MAX_MEMORY / found.cost / 10**6
+        most = max(0, _room(found)) / found.cost / 10**6
         raise NoPicture(
-            f"The picture is {size.width} × {size.height}; such a {found.kind.upper()} may have {most:.0f} megapixels."
+            f"The picture is {size.width} × {size.height}; such a {found.kind.upper()} may have {int(most)} megapixels."
             " Send it as an ordinary JPEG, or smaller."
         )
     return found
@@ -78,13 +90,21 @@ def read(data: bytes, *, heic: bool = False) -> Header:
 
 def fits(header: Header, width: int, height: int) -> bool:
     """Whether so many pixels of such a file may be decoded."""
-    return width * height <= min(MAX_PIXELS, MAX_MEMORY / header.cost)
+    return width * height <= min(MAX_PIXELS, _room(header) / header.cost)
+
+
+def _room(header: Header) -> int:
+    """Bytes that are left for pixels."""
+    return MAX_MEMORY - max(0, header.held - FREE)
 
 
 def may_move(header: Header, length: int) -> bool:
     """Whether an animation of so many bytes stays one; of another its first frame is shown."""
     pixels = header.stored.width * header.stored.height * header.frames
-    return 1 < header.frames <= MAX_FRAMES and pixels <= MAX_MOVING_PIXELS and length <= MAX_MOVING_BYTES
+    if not (1 < header.frames <= MAX_FRAMES and pixels <= MAX_MOVING_PIXELS and length <= MAX_MOVING_BYTES):
+        return False
+    scaled = min(1.0, MOVING_WIDTH / header.size.width) ** 2
+    return pixels * (FRAME_READ / header.frames + FRAME_MADE * scaled) <= MAX_MEMORY
 
 
 def _read(data: bytes, heic: bool) -> Header | None:
@@ -93,8 +113,9 @@ def _read(data: bytes, heic: bool) -> Header | None:
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(data)
     if data[:6] in {b"GIF87a", b"GIF89a"}:
-        width, height = struct.unpack("<HH", data[6:10])
-        return Header("gif", Size(width, height), 1, max(1, _gif_frames(data, Size(width, height))), 5.5)
+        size = Size(*struct.unpack("<HH", data[6:10]))
+        # Any of its frames may say that a colour can be seen through.
+        return Header("gif", size, 1, max(1, _gif_frames(data, size)), _GLASS if _reduced(size) == 1 else 6.3)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
     if (data[4:8] == b"ftyp" and b"avif" in data[8:40]) or data[4:12] == b"ftypavis":
@@ -159,21 +180,31 @@ def _reduced(size: Size) -> int:
     return max(1, min(size.width, size.height) // ENOUGH)
 
 
-def _png_cost(data: bytes, size: Size) -> float:
-    bits, color, reduced = data[24], data[25], _reduced(size) ** 2
-    # Palettes and 16 bits of grey are converted as a whole, and what can be seen through is copied.
-    whole = {0: 5.5, 3: 5.5, 2: 4 + 4 / reduced}.get(color, 9.0)
+#: Bytes a pixel of what can be seen through and is not reduced first: it is copied to be scaled.
+_GLASS = 11.2
+
+
+def _png_cost(data: bytes, size: Size, orientation: int, *, glass: bool) -> float:
+    """glass: something in it can be seen through."""
+    bits, color, factor = data[24], data[25], _reduced(size)
+    reduced = factor**2
+    if glass or color in {4, 6}:
+        # Those of two bands, and those with one colour that can't be seen, are converted as a whole.
+        whole = {6: 4.0, 4: 8.5, 2: 8.5}.get(color, 5.5)
+        return _GLASS if factor == 1 else max(whole, 4 + 9 / reduced)
+    # Palettes and 16 bits of grey are converted as a whole.
+    whole = 4 + 4 / reduced if color == 2 else 5.5
     if color == 0 and bits <= 8:
         whole = 1 + 5 / reduced
-    # With a profile, what is left by then takes a copy without what can be seen through, and a converted one.
-    return max(whole, 13 / reduced) if b"iCCP" in data[:512] else whole
+    # What is left by then is copied to be turned.
+    return max(whole, 8 / reduced) if orientation != 1 else whole
 
 
 def _png(data: bytes) -> Header:
     if data[12:16] != b"IHDR":
         raise ValueError
     width, height = struct.unpack(">II", data[16:24])
-    orientation, frames, counted, at = 1, 1, 0, 8
+    orientation, frames, counted, at, glass = 1, 1, 0, 8, False
     # Chunks that count come before or behind the picture; an animation says its frames before. It may lie.
     while at + 8 <= len(data):
         length, kind = struct.unpack(">I4s", data[at : at + 8])
@@ -183,10 +214,13 @@ def _png(data: bytes) -> Header:
             counted += 1
         elif kind == b"eXIf":
             orientation = _orientation(data[at + 8 : at + 8 + length])
+        elif kind == b"tRNS":
+            glass = True
         at += length + 12
     frames = max(frames, counted) if frames > 1 else 1
     size = Size(width, height)
-    return Header("png", size, orientation, min(frames, MAX_FRAMES + 1), _png_cost(data, size))
+    cost = _png_cost(data, size, orientation, glass=glass)
+    return Header("png", size, orientation, min(frames, MAX_FRAMES + 1), cost)
 
 
 def _webp(data: bytes) -> Header:
@@ -210,8 +244,8 @@ def _webp(data: bytes) -> Header:
         frames = max(1, min(count, MAX_FRAMES + 1))
     else:
         raise ValueError
-    # Pillow has it four times: two canvases of the decoder, its bytes, its own.
-    return Header("webp", size, orientation, frames, 16.2)
+    # Two canvases of the decoder, and the bytes that come out of it.
+    return Header("webp", size, orientation, frames, 12.05)
 
 
 def _heif(kind: str, data: bytes) -> Header:
@@ -224,10 +258,34 @@ def _heif(kind: str, data: bytes) -> Header:
         other = struct.unpack(">II", data[at + 8 : at + 16])
         width, height = max((width, height), other, key=lambda pair: pair[0] * pair[1])
     orientation = _heif_orientation(data[: 64 * 1024])
-    deep = data.find(b"av1C", 0, 64 * 1024)
-    is_deep = deep >= 0 and data[deep + 6] & 0x40
-    cost = 11.0 if kind == "heic" else 18.0 if is_deep else 13.0 if b"auxC" in data[: 64 * 1024] else 10.6
+    cost = (_heic_cost if kind == "heic" else _avif_cost)(data[: 64 * 1024])
     return Header(kind, Size(width, height), orientation, cost=cost)
+
+
+def _avif_cost(head: bytes) -> float:
+    """Three planes, one more for what can be seen through, and twice the bytes that come out of the decoder. That
+    colours have a quarter of the pixels is not believed: files may say so, and have all. More bits have two bytes."""
+    at, alpha = head.find(b"av1C"), b"auxC" in head
+    deep = at >= 0 and bool(head[at + 6] & 0x40)
+    return (10.0, 12.3, 12.3, 17.0)[2 * deep + alpha]
+
+
+#: Bytes a pixel of a HEIC of eight bits whose colours have a quarter of the pixels, and of one of more that have all.
+_HEIC_LEAST = 5.8
+_HEIC_MOST = 15.6
+
+
+def _heic_cost(head: bytes) -> float:
+    """Of the costliest picture in it: phones have tiles, a preview, and a map of light or depth. Those have auxC too,
+    so what can be seen through is known by its name."""
+    costs: list[float] = []
+    at = -1
+    while (at := head.find(b"hvcC", at + 1)) >= 0:
+        plain, deep = head[at + 20] & 3 < 2, bool(head[at + 21] & 7)
+        costs.append((8.0 if deep else _HEIC_LEAST) if plain else (_HEIC_MOST if deep else 9.5))
+    alpha = b"auxiliary:alpha" in head or b"hevc:2015:auxid:1" in head
+    most = max(costs, default=_HEIC_MOST)
+    return most + alpha * (1.4 if most == _HEIC_LEAST else 5.0)
 
 
 def _heif_orientation(head: bytes) -> int:

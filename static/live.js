@@ -104,10 +104,10 @@
   // Times: the server writes UTC, the browser knows the reader's zone and language.
 
   const dates = new Intl.DateTimeFormat(undefined, {
-    weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit",
+    weekday: "short", day: "numeric", month: "short", hour: "numeric", minute: "2-digit",
   });
   const datesWithYear = new Intl.DateTimeFormat(undefined, {
-    weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
+    weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "numeric", minute: "2-digit",
   });
 
   function localTime(text) {

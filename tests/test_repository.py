@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 from services import ROOT
 
 from hub import settings as hub_settings
@@ -249,6 +250,15 @@ def test_links_lead_somewhere(page: str) -> None:
         assert place.exists(), link
         if anchor and place.suffix == ".md":
             assert anchor in anchors(place.read_text(encoding="utf-8")), link
+
+
+def test_pictures_of_pages_are_small_and_the_moving_one_moves() -> None:
+    """README's moving one is made by `python -m benchmarks.two_browsers`."""
+    assert "](docs/images/two-browsers.webp)" in read("README.md")
+    for path in files("docs/images/*"):
+        assert path.stat().st_size < 500_000, path
+    with Image.open(ROOT / "docs" / "images" / "two-browsers.webp") as film:
+        assert getattr(film, "n_frames", 1) > 1
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -45,6 +46,23 @@ async def test_every_event_has_a_row_that_the_script_can_follow(
     assert (await manager.look("/manage/events")).headers["Cache-Control"] == "no-store"
     assert f'data-follow="events" data-position="{position}"' in manager.page
     assert f'data-event-id="{concert.id}"' in manager.page
+
+
+async def test_live_events_stand_first_then_the_next_ones_then_what_was(
+    manager: Browser, calendar: Calendar, music: Category
+) -> None:
+    """The next event was the last of those to come."""
+    for title, day, status in (
+        ("In May", 5, Status.SCHEDULED),
+        ("In March", 3, Status.SCHEDULED),
+        ("Long ago", 1, Status.ENDED),
+        ("Lately", 2, Status.ENDED),
+        ("Now", 4, Status.LIVE),
+    ):
+        await calendar.event(title, music, starts_at=datetime(2030, day, 1, tzinfo=UTC), status=status)
+    await manager.look("/manage/events")
+    places = [manager.page.index(f">{title}</a>") for title in ("Now", "In March", "In May", "Lately", "Long ago")]
+    assert places == sorted(places)
 
 
 async def test_a_new_event_is_saved_and_told(

@@ -30,6 +30,8 @@ WEEKS = 6
 
 # Live first, then what comes, then what was.
 _ORDER = case((Event.status == Status.LIVE, 0), (Event.status == Status.SCHEDULED, 1), else_=2)
+#: Of those to come the next one is first, as on the calendar; of the others the newest.
+_NEXT = case((Event.status == Status.SCHEDULED, Event.starts_at))
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 #: Characters of a field that is a date or a number.
@@ -122,7 +124,7 @@ async def table(request: web.Request) -> web.StreamResponse:
             await session.scalars(
                 select(Event)
                 .options(joinedload(Event.category))
-                .order_by(_ORDER, Event.starts_at.desc(), Event.id.desc())
+                .order_by(_ORDER, _NEXT, Event.starts_at.desc(), Event.id.desc())
                 .limit(SHOWN)
             )
         )

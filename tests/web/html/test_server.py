@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +155,42 @@ def test_everything_missing_is_a_plain_sentence(tmp_path: Path, monkeypatch: pyt
     assert (verdict.outcome, verdict.why[:22]) == ("unchecked", "Java is not installed ")
 
 
+def test_java_has_room_for_deep_pages_and_little_memory() -> None:
+    """With the usual stack it says StackOverflowError of pages; without a bound it takes a quarter of all memory."""
+    command = finding.command("java", Path("vnu.jar"))
+    [stack] = [word for word in command if word.startswith("-Xss")]
+    [memory] = [word for word in command if word.startswith("-Xmx")]
+    assert int(stack.removeprefix("-Xss").removesuffix("m")) >= 8
+    assert int(memory.removeprefix("-Xmx").removesuffix("m")) <= 512
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n<h1>",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"ok": true}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",
+        b"SSH-2.0-x\r\n",
+        b"",
+    ],
+    ids=["empty", "page", "json", "cut", "ssh", "closes"],
+)
+def test_another_program_on_the_port_is_no_validator(answer: bytes) -> None:
+    """Its 200 without a body would make every page valid."""
+
+    def once(listening: socket.socket) -> None:
+        with listening.accept()[0] as sock:
+            sock.recv(65_536)
+            sock.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=once, args=(listening,))
+        thread.start()
+        assert not is_validator(listening.getsockname()[1])
+        thread.join()
+
+
 def test_server_is_told_nothing_but_bodies() -> None:
     """`?doc=` would have it fetch addresses; another host would send pages off this machine."""
     text = "".join(path.read_text() for path in (ROOT / "web" / "features" / "html").glob("*.py"))
@@ -166,7 +204,17 @@ def test_command_has_three_exit_codes(tmp_path: Path) -> None:
     (tmp_path / "b.html").write_bytes(PAGE)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "web", "html", *arguments, "--java", "/no/java"]
+        command = [
+            sys.executable,
+            "-m",
+            "web",
+            "html",
+            *arguments,
+            "--java",
+            "/no/java",
+            "--cache",
+            str(tmp_path / "kept"),
+        ]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     empty, missing = run(str(tmp_path / "a.html")), run(str(tmp_path / "b.html"), "--format", "json")

@@ -32,9 +32,11 @@ class Fake:
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
         self.asked: list[bytes] = []
+        self.types: list[str] = []
 
     def check(self, body: bytes, content_type: str) -> tuple[list[Message], str]:
         self.asked.append(body)
+        self.types.append(content_type)
         return read(200, self.answers[min(len(self.asked), len(self.answers)) - 1])
 
 
@@ -111,6 +113,24 @@ def test_same_bytes_are_asked_once_whatever_their_tokens() -> None:
     assert len(server.asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<!doctype html><title>\xe9</title>", "text/html; charset=iso-8859-1"),
+        (b"\xef\xbb\xbf<!doctype html><title>x</title>", "text/html"),
+        (b'<html xmlns="http://www.w3.org/1999/xhtml">&nbsp;</html>', "application/xhtml+xml"),
+        (b"@container (x) {}", "text/css; charset=utf-8"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "image/svg+xml"),
+    ],
+    ids=["latin-1", "mark", "xhtml", "css", "svg"],
+)
+def test_bytes_and_their_type_go_as_they_are(body: bytes, kind: str) -> None:
+    """The type chooses the parser, and says the charset that the page's own word is held against."""
+    server = Fake(said())
+    assert Checker(server).check(Document("x", body, kind)).outcome == "valid"
+    assert (server.asked, server.types) == ([body], [kind])
+
+
 def test_piece_is_wrapped_and_its_lines_are_its_own() -> None:
     server = Fake(said(ERROR))
     verdict = Checker(server).check(Document("x", b"<li>\n<x>", is_piece=True))
@@ -142,6 +162,19 @@ def test_filter_is_a_part_with_any_quotes() -> None:
         "Attribute “y” not allowed"
     ]
     assert left([Filter("/“[xy]”/")], "a “x”", "a “z”") == ["a “z”"]
+
+
+def test_filter_may_be_of_attributes_of_one_element() -> None:
+    """Those that a framework makes up, or that SVG's old grammar lacks."""
+    message = "Attribute “{}” not allowed on element “{}” at this point.".format
+    messages = [
+        message("hx-get", "a"),
+        message("aria-label", "path"),
+        message("aria-label", "b"),
+        message("bogus", "a"),
+    ]
+    filters = [Filter('/Attribute "hx-/'), Filter('/"aria-[a-z]+" not allowed on element "(path|g|svg)"/')]
+    assert left(filters, *messages) == messages[2:]
 
 
 def test_filter_may_be_of_one_source_or_template() -> None:

@@ -23,6 +23,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="FILE", help="let pass what this file names, each with a reason")
     parser.add_argument("--write-baseline", action="store_true", help="write what is found into the baseline")
     parser.add_argument("--piece", action="store_true", help="what is checked is a piece of a page, not a whole one")
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        default="",
+        help="where verdicts are kept; else fanfare/html below XDG_CACHE_HOME or ~/.cache",
+    )
+    parser.add_argument("--no-cache", action="store_true", help="ask for each document, and keep nothing")
     parser.add_argument("--jar", metavar="FILE", default="", help="vnu.jar; else npm's or a wheel's is found")
     parser.add_argument("--java", metavar="FILE", default="", help="Java; else PATH's or a wheel's is found")
 

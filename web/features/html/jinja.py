@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,6 +39,8 @@ class JinjaPage:
         self._context = dict(context)
         self._text = text
         self._marked: str | None = None
+        # A page is made once more when its request is over: `url_for` and the like still want it.
+        self._around = contextvars.copy_context()
 
     def locate(self, line: int | None, column: int | None) -> str:
         """Where that comes from; the template alone where it can't be said more exactly."""
@@ -48,13 +51,19 @@ class JinjaPage:
     def place_at(self, at: int) -> str:
         """Where the character before a place in the text comes from."""
         if self._marked is None:
-            environment = self._environment.overlay(extensions=[Marking], cache_size=0, bytecode_cache=None)
-            self._marked = environment.get_template(self._template).render(self._context)
+            self._marked = self._around.run(self._again)
         marked = self._marked
         if MARK.sub("", marked) != self._text:
             # Made of what is another thing each time.
             return self._shown(self._template)
         return self._shown(marked_place(marked, at) or self._template)
+
+    def _again(self) -> str:
+        environment = self._environment.overlay(extensions=[Marking], cache_size=0, bytecode_cache=None)
+        try:
+            return environment.get_template(self._template).render(self._context)
+        except Exception:  # noqa: BLE001  # it is made of what is gone by now: a session, say
+            return ""
 
     def _shown(self, place: str) -> str:
         name, _, line = place.partition(":")

@@ -4,13 +4,17 @@
 configuration, every answer of aiohttp's, Django's and Flask's test clients is checked at the end of its test. Without
 Java or vnu.jar tests that ask for `valid_html` are skipped, and the run says at its end that nothing was checked; with
 `--valid-html=require` they fail.
+
+What was said of a page is kept in pytest's cache: the validator is begun only for pages that no run has seen. While it
+begins, tests go on; what they were answered with is looked at when it is there, at the latest when all tests are done.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -20,6 +24,7 @@ from .checker import Checker
 from .clients import Watch, document_of
 from .documents import Document
 from .filters import Filters, read_baseline
+from .kept import Kept
 from .reports import as_text
 from .server import Server
 from .verdicts import Unchecked, Verdict
@@ -43,12 +48,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("valid_html_level", "of messages that make a page invalid: error, warning or info", default="error")
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say at the end that nothing was checked, where it was to be: such a run has not seen that pages are good."""
-    session = _Session(config)
-    if session.mode == "on" and session.missing:
-        terminalreporter.section("HTML could not be checked")
-        terminalreporter.line(session.missing)
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """What a test was answered with before the validator was there."""
+
+    test: str
+    location: tuple[str, int | None, str]
+    documents: list[Document]
 
 
 class _Session:
@@ -57,47 +63,177 @@ class _Session:
     def __init__(self, config: pytest.Config) -> None:
         mode = config.getoption("--valid-html") or config.getini("valid_html") or "off"
         self.mode = "on" if mode in {"true", "yes", "1"} else mode
-        self.filters = Filters()
+        #: Answers that nobody could look at, for want of a validator.
+        self.unseen = 0
+        self._root = config.rootpath
+        self._patch = pytest.MonkeyPatch()
+        self._late: list[_Late] = []
+        # A worker of xdist can say nothing of a test that it has left, and who wants to stop at the first fault wants
+        # to know it at once.
+        self._waits = hasattr(config, "workerinput") or bool(config.getoption("maxfail"))
+        filters = Filters()
         baseline = config.getini("valid_html_baseline")
         if baseline:
-            self.filters.filters += read_baseline((config.rootpath / baseline).read_text(encoding="utf-8"))
+            filters.filters += read_baseline((config.rootpath / baseline).read_text(encoding="utf-8"))
         # All workers of a run share one.
         run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())  # noqa: TID251  # xdist says it so
-        self.server = Server(
-            lambda: finding.command(finding.java(), finding.jar(folder=config.rootpath)), f"pytest-{run}"
-        )
-        self.checker = Checker(self.server, self.filters, level=config.getini("valid_html_level"))
-        self.missing = self._missing(config.rootpath)
+        self._server = Server(self._command, f"pytest-{run}")
+        self._kept = self._found_kept(config)
+        self._checker = Checker(self._server, filters, level=config.getini("valid_html_level"), kept=self._kept)
 
-    def _missing(self, root: Path) -> str:
-        try:
-            finding.command(finding.java(), finding.jar(folder=root))
-        except Unchecked as error:
-            return str(error)
-        return ""
+    @cached_property
+    def missing(self) -> str:
+        """Why there is no validator; "" if there is one."""
+        return self._found if isinstance(self._found, str) else ""
 
-    def need(self) -> None:
-        """Skip the test, or fail it, where the validator is missing."""
-        if self.missing:
+    @cached_property
+    def watch(self) -> Watch | None:
+        """Hears what test clients are answered, from now on until the run ends."""
+        if self.mode == "off":
+            return None
+        watch = Watch()
+        watch.install(self._patch.setattr)
+        return watch
+
+    def begin(self) -> None:
+        """Begin the validator before the first page, where no run has kept anything: all pages will be new."""
+        if self.mode != "off" and self._kept is not None and self._kept.is_new and not self.missing:
+            self._kept.begin()
+            self._server.start()
+
+    def need(self, documents: list[Document]) -> None:
+        """Skip the test, or fail it, if the validator is missing and one of these isn't known."""
+        if self._unknown(documents) and self.missing:
             if self.mode == "require":
                 pytest.fail(f"HTML could not be checked: {self.missing}", pytrace=False)
             pytest.skip(f"HTML could not be checked: {self.missing}")
 
+    def end_of_test(self, item: pytest.Item, documents: list[Document]) -> None:
+        """Look at what a test was answered with, now or later. Raises AssertionError."""
+        if not documents:
+            return
+        unknown = self._unknown(documents)
+        if unknown and self.missing:
+            self.unseen += len(unknown)
+            if self.mode == "require":
+                pytest.fail(f"HTML could not be checked: {self.missing}", pytrace=False)
+            documents = [each for each in documents if each not in unknown]
+        elif unknown and not self._waits:
+            self._server.start()
+            if not self._server.is_decided():
+                self._late.append(_Late(item.nodeid, item.location, documents))
+                return
+        self.require_valid(documents)
+
+    def late(self) -> Iterator[pytest.TestReport]:
+        """Reports of tests that were over before the validator was there, and had a page that is not valid."""
+        while self._late:
+            each = self._late.pop(0)
+            try:
+                self.require_valid(each.documents)
+            except AssertionError as error:
+                yield pytest.TestReport(each.test, each.location, {}, "failed", str(error), "teardown")
+
     def require_valid(self, documents: list[Document]) -> None:
         """Raise AssertionError for what is invalid, and for what could not be checked: a test that can't look at a page
         has not seen that it is good."""
-        verdicts = [self.checker.check(document) for document in documents]
+        verdicts = [self._checker.check(document) for document in documents]
         bad: list[Verdict] = [verdict for verdict in verdicts if verdict.outcome != "valid"]
         if bad:
             raise AssertionError(as_text(bad))
 
+    def close(self) -> None:
+        """Leave the validator, the test clients, and what is kept."""
+        self._patch.undo()
+        self._server.close()
+        if self._kept is not None:
+            self._kept.close()
+
+    def _unknown(self, documents: list[Document]) -> list[Document]:
+        return [each for each in documents if not self._checker.knows(each)]
+
+    @cached_property
+    def _found(self) -> list[str] | str:
+        try:
+            return finding.command(finding.java(), finding.jar(folder=self._root))
+        except Unchecked as error:
+            return str(error)
+
+    def _command(self) -> list[str]:
+        if isinstance(self._found, str):
+            raise Unchecked(self._found)
+        return self._found
+
+    def _found_kept(self, config: pytest.Config) -> Kept | None:
+        cache: pytest.Cache | None = getattr(config, "cache", None)
+        if cache is None:
+            return None
+        try:
+            return Kept(cache.mkdir("fanfare-html"), finding.identity(finding.jar(folder=self._root)))
+        except (Unchecked, OSError):
+            return None
+
+
+_SESSION = pytest.StashKey[_Session]()
+
+
+def _of(config: pytest.Config) -> _Session:
+    found = config.stash.get(_SESSION, None)
+    if found is None:
+        found = config.stash[_SESSION] = _Session(config)
+    return found
+
+
+#: What a worker of xdist hands to the process that tells how it went.
+_MISSING = "fanfare_html_missing"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin the validator, where all pages will be new; not in the process that only deals tests out."""
+    is_worker = hasattr(session.config, "workerinput")
+    if not session.config.option.collectonly and (is_worker or getattr(session.config.option, "dist", "no") == "no"):
+        _of(session.config).begin()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Say which tests had pages that are not valid, of those that were over before the validator was there."""
+    result = yield
+    for report in _of(session.config).late():
+        session.config.hook.pytest_runtest_logreport(report=report)
+    return result
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the validator go."""
+    made = _of(session.config)
+    made.close()
+    if made.unseen and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_MISSING] = (made.unseen, made.missing)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear what a worker of xdist could not look at."""
+    unseen, why = (getattr(node, "workeroutput", None) or {}).get(_MISSING, (0, ""))
+    if unseen:
+        made = _of(node.config)
+        made.unseen += unseen
+        made.missing = why
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say at the end what was not checked, where it was to be: such a run has not seen that pages are good."""
+    made = _of(config)
+    if made.mode == "on" and made.unseen:
+        terminalreporter.section("HTML could not be checked")
+        terminalreporter.line(f"{made.unseen} pages: {made.missing}")
+
 
 @pytest.fixture(scope="session")
-def html_session(request: pytest.FixtureRequest) -> Iterator[_Session]:
+def html_session(request: pytest.FixtureRequest) -> _Session:
     """What the plugin has for a run."""
-    session = _Session(request.config)
-    yield session
-    session.server.close()
+    return _of(request.config)
 
 
 @pytest.fixture
@@ -105,28 +241,21 @@ def valid_html(html_session: _Session) -> ValidHtml:
     """`valid_html(response)`, or `valid_html(text, source="…", is_piece=True)`: raises AssertionError."""
 
     def check(answer: Any, *, source: str = "", is_piece: bool = False) -> None:
-        html_session.need()
-        html_session.require_valid([document_of(answer, source=source, is_piece=is_piece)])
+        document = document_of(answer, source=source, is_piece=is_piece)
+        html_session.need([document])
+        html_session.require_valid([document])
 
     return check
 
 
 @pytest.fixture(scope="session")
-def _html_watch(html_session: _Session) -> Iterator[Watch | None]:
-    if html_session.mode == "off" or (html_session.missing and html_session.mode != "require"):
-        yield None
-        return
-    watch = Watch()
-    with pytest.MonkeyPatch.context() as patch:
-        watch.install(patch.setattr)
-        yield watch
+def _html_watch(html_session: _Session) -> Watch | None:
+    # Not before the first test: Django is set up by then.
+    return html_session.watch
 
 
 @pytest.fixture(autouse=True)
-def _html_checked(_html_watch: Watch | None, html_session: _Session) -> Iterator[None]:
+def _html_checked(_html_watch: Watch | None, html_session: _Session, request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if _html_watch is not None:
-        documents = _html_watch.take()
-        if documents:
-            html_session.need()
-            html_session.require_valid(documents)
+        html_session.end_of_test(request.node, _html_watch.take())

@@ -56,6 +56,10 @@ class Server:
         # It forks and returns: nobody has to wait for its end.
         subprocess.run([sys.executable, keeper.__file__, str(self.folder), *command], check=True)
 
+    def is_decided(self) -> bool:
+        """Whether it is known where it is, or why it is not: `check` doesn't wait for it to begin."""
+        return (self.folder / "port").exists() or (self.folder / "failed").exists()
+
     def check(self, body: bytes, content_type: str) -> tuple[list[Message], str]:
         """What it says of a document, and its version. Raises Unchecked."""
         self.start()

@@ -140,6 +140,12 @@ VECTORS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("a dialog's backdrop", "<dialog>x</dialog>", "dialog::backdrop{color:red}", "dialog::backdrop{color:red}"),
     ("what shows a popover", "<p popover>x</p>", ":popover-open{color:red}", ":popover-open{color:red}"),
+    (
+        "a field that was filled in wrongly",
+        "<input>",
+        "input:user-invalid{color:red}select:user-invalid{color:red}",
+        "input:user-invalid{color:red}",
+    ),
     ("a selection", A, "::selection{color:red}", "::selection{color:red}"),
     ("a host is never judged", A, ":host(.x){color:red}", ":host(.x){color:red}"),
     ("a part of another tree", A, "x-y::part(z){color:red}", "x-y::part(z){color:red}"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import suppress
+
 import pytest
 from vectors import ADDRESSES, VECTORS
 
+from web.features.css.errors import LeftSheet
 from web.features.css.inline import Sheets, inline
+from web.features.css.plan import compile_sheet
 
 URL = "https://example.org/posts/one"
 SHEET = "https://example.org/static/css/site.css"
@@ -53,3 +58,17 @@ def test_pages_with_the_same_names_keep_each_its_own() -> None:
         html = page(f'<link rel="stylesheet" href="{SHEET}">', body)
         fresh = inline(html, URL, Sheets({SHEET: css}.get).plan)
         assert inline(html, URL, sheets.plan) == fresh
+
+
+def test_collector_is_on_again_after_a_sheet_that_was_read_and_one_that_was_not() -> None:
+    """While a large sheet is read it would take as long again, in a process that has a site loaded."""
+    for css in (".a{color:red}", "@namespace x url(y);"):
+        with suppress(LeftSheet):
+            compile_sheet(css, "https://example.org/x.css")
+        assert gc.isenabled()
+    gc.disable()
+    try:
+        compile_sheet(".a{color:red}", "https://example.org/x.css")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -6,7 +6,9 @@ kept was cut out of the sheet when it was compiled.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -363,7 +365,21 @@ def _is_inverse(pieces: Sequence[Piece]) -> bool:
 
 def compile_sheet(text: str, url: str, load: Callable[[str], str | None] = lambda url: None) -> Plan:
     """The plan of a sheet. url: where it is, absolute. load: the text of one that it imports. Raises LeftSheet."""
-    return Compiler(load).compile(text, url)
+    with _uncollected():
+        return Compiler(load).compile(text, url)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    # Bootstrap is 67,000 nodes, which all stay until it is read. In a process that has a site loaded the collector
+    # takes as long again: it looks through all of it each time that some more of them are there.
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 __all__ = ["Edits", "Group", "Judge", "Plan", "Style", "Tally", "compile_sheet"]

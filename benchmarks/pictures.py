@@ -167,7 +167,7 @@ def _at_the_bound(dice: random.Random) -> bytes:
 
 def _wide_canvas(dice: random.Random) -> bytes:
     """Frames of one pixel on a canvas as large as is taken."""
-    side, frame = 5100, b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\x02\x02\x4c\x01\0"
+    side, frame = 4800, b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\x02\x02\x4c\x01\0"
     return b"GIF89a" + struct.pack("<HH", side, side) + b"\0\0\0" + frame * dice.choice([2, 90, 5000]) + b";"
 
 

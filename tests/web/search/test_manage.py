@@ -141,6 +141,28 @@ async def test_a_pinned_page_comes_first_and_once(writer: Searching) -> None:
 
 
 @sqlite
+async def test_programs_are_told_of_a_pinned_page_too(writer: Searching) -> None:
+    """It was taken out of the results of /search.json and of what is offered, and named nowhere."""
+    await writer.blog.post("Redis")
+    await writer.blog.post("Redis cache")
+    await writer.settle()
+    await writer.browser.look("/manage/search")
+    pin = {"said": "redis", "url": "/posts/redis-cache", "title": "Start here"}
+    assert (await writer.browser.submit("/manage/search/pins", pin)).status == 303
+    async with asyncio.timeout(1):
+        while len(await writer.found("redis")) == 2:
+            await asyncio.sleep(0.01)
+    assert writer.answer["pinned"] == {"title": "Start here", "url": "/posts/redis-cache"}
+    offered = await (await writer.browser.fetch("/autocomplete", params={"q": "redis"})).json()
+    assert offered["results"] == [
+        {"type": "page", "title": "Start here", "url": "/posts/redis-cache"},
+        {"type": "post", "title": "Redis", "url": "/posts/redis"},
+    ]
+    offered = await (await writer.browser.fetch("/autocompete/v1", params={"q": "redis"})).json()
+    assert offered["results"] == [["/posts/redis-cache", "Start here"], ["/posts/redis", "Redis"]]
+
+
+@sqlite
 async def test_what_cannot_be_is_refused_in_words(writer: Searching) -> None:
     await writer.browser.look("/manage/search")
     response = await writer.browser.submit("/manage/search/synonyms", {"said": "?!", "means": ""})

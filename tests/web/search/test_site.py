@@ -143,6 +143,15 @@ async def test_more_than_90_characters_are_refused_in_words(site: Searching) -> 
     assert "A search has at most 90 characters. Shorten it" in site.browser.page
 
 
+@pytest.mark.parametrize("path", ["/autocomplete", "/autocompete/v1"])
+async def test_signs_alone_offer_nothing(site: Searching, path: str) -> None:
+    """A query without a word had no conditions, and found every page there is."""
+    await site.blog.post("Firefox")
+    await site.settle()
+    answer = await (await site.browser.fetch(path, params={"q": "!!!"})).json()
+    assert answer == {"results": [], "terms": []}
+
+
 async def test_autocomplete_has_its_shapes(site: Searching) -> None:
     await site.blog.post("Firefox in winter")
     await site.settle()

@@ -64,7 +64,7 @@ class Results:
     """What was found. total: all documents; last: the number of the last page of results.
 
     instead: the query as it was understood, if that is not as it was typed. words_only: nothing has the words one after
-    the other. took: seconds. pinned: what managers put first, its address and title.
+    the other. took: seconds. pinned: what managers put first, its address and title; it is not among the results.
     """
 
     asked: Asked
@@ -90,6 +90,22 @@ class Results:
         if not self.total:
             return "Nothing found"
         return "1 thing found" if self.total == 1 else f"{self.total:,} things found"
+
+
+def _nothing(asked: Asked) -> Results:
+    return Results(
+        asked=asked,
+        spellings=(),
+        boosts=(),
+        results=(),
+        total=0,
+        page=1,
+        last=1,
+        instead=None,
+        words_only=False,
+        facets=Facets(),
+        took=0.0,
+    )
 
 
 async def no_words() -> Words:
@@ -125,6 +141,9 @@ class Finder:
     ) -> Results:
         """A page of what is found. exactly: as it is spelt. Raises EngineAway."""
         began = time.perf_counter()
+        if asked.is_empty:
+            # A query without conditions would find every document.
+            return _nothing(asked)
         read, found = await self.ranked(asked, kinds=kinds, exactly=exactly, facets=facets)
         weights = boosts(read)
         words_only = False

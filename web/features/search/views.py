@@ -101,6 +101,9 @@ async def complete(request: web.Request) -> web.StreamResponse:
     results = [
         {"type": each.kind, "title": each.title.text, "url": each.url} for each in found.results if not each.is_part
     ]
+    if found.pinned is not None:
+        url, title = found.pinned
+        results.insert(0, {"type": "page", "title": title, "url": url})
     return json_response({"terms": terms, "results": results[:most]})
 
 
@@ -117,7 +120,10 @@ async def complete_v1(request: web.Request) -> web.StreamResponse:
         (each for each in found.results if not each.is_part), key=lambda each: (-each.at.timestamp(), -each.score)
     )
     terms = [" ".join(spelling.words) for spelling in found.spellings]
-    return json_response({"results": [[each.url, each.title.text] for each in pages[:most]], "terms": terms})
+    results = [[each.url, each.title.text] for each in pages]
+    if found.pinned is not None:
+        results.insert(0, list(found.pinned))
+    return json_response({"results": results[:most], "terms": terms})
 
 
 async def post_click(request: web.Request) -> web.StreamResponse:
@@ -271,7 +277,9 @@ def _is_resting() -> web.Response:
 
 
 def _as_json(found: Results) -> dict[str, Any]:
+    pinned = None if found.pinned is None else {"title": found.pinned[1], "url": found.pinned[0]}
     return {
+        "pinned": pinned,
         "results": [_result(each) for each in found.results],
         "total": found.total,
         "page": found.page,

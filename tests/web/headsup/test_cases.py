@@ -278,6 +278,19 @@ async def test_c11_a_rebase_tells_nothing_again_for_two_weeks(site: Site) -> Non
     assert len(site.mails()) == 1
 
 
+async def test_c11_the_two_weeks_begin_with_what_was_told(site: Site) -> None:
+    """Each push that told nothing began them anew: a text that came every ten days was mailed once, and never again."""
+    await site.watch()
+    mails = []
+    for _ in range(4):
+        await site.told(github(push(commit(HEADSUP), forced=True)))
+        mails.append(len(site.mails()))
+        async with site.database.saving() as session:
+            for mention in await session.scalars(select(HeadsupMention)):
+                mention.at -= timedelta(days=10)
+    assert mails == [1, 0, 1, 0]
+
+
 @pytest.mark.parametrize("site_url", ["postgresql"], indirect=True)
 async def test_c11_a_rebase_that_comes_at_once_is_told_once(site: Site) -> None:
     """Two workers saw neither's text, and both told it, by mails of different Message-IDs."""
@@ -476,6 +489,24 @@ async def test_c23_what_cannot_be_read_is_said_and_kept(
     if said:
         assert site.said == delivery.outcome == said
         assert delivery.state == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[" * 1_200_000, "The JSON is nested too deeply."),
+        (b'{"ref": "' + b"x" * 1_200_000, "The body is not JSON that can be read."),
+        (b'{"ref": "' + b"\xff" * 1_200_000 + b'"}', "The body is not UTF-8."),
+    ],
+    ids=["brackets", "cut off", "no UTF-8"],
+)
+async def test_c23_what_is_read_later_and_cannot_be_is_kept_too(site: Site, body: bytes, said: str) -> None:
+    """A large body is read by a process of its own. What could not be was tried again until it was given up, and the
+    log had no word of it."""
+    project = await site.watch()
+    assert await site.told(github(body), project) == 202
+    (delivery,) = await site.deliveries()
+    assert (delivery.state, delivery.outcome) == ("unreadable", said)
 
 
 async def test_c23_half_characters_and_nul_are_shown_as_what_they_are(site: Site) -> None:

@@ -16,8 +16,9 @@ from pushing import commit, github, push, repository
 from sqlalchemy import select
 
 from hub.publisher import RecordingPublisher
+from web.db.tables import now
 from web.features.headsup.hints import told_channel
-from web.features.headsup.models import HeadsupNotice, HeadsupTarget
+from web.features.headsup.models import HeadsupAddress, HeadsupNotice, HeadsupTarget
 
 
 class Receiver:
@@ -59,6 +60,18 @@ async def test_chat_is_sent_text_that_calls_nobody(site: Site, receiver: Receive
     assert "&lt;!channel&gt; &amp; run it" in text
     assert "Ada Lovelace" in text
     assert await states(site) == [("sent", "")]
+
+
+async def test_mail_names_only_who_gets_it(site: Site) -> None:
+    """Who had left was still named to all others."""
+    await site.watch(to="ada@example.org; bob@example.org; eve@example.org")
+    async with site.database.saving() as session:
+        for address in await session.scalars(select(HeadsupAddress).where(HeadsupAddress.address == "eve@example.org")):
+            address.out_at = now()
+    await site.told(github(push(commit("headsup: x"))))
+    bodies = [str(mail.get_body(("plain",))) for mail in site.mails()]
+    assert len(bodies) == 2
+    assert all("Also sent to:" in body and "eve@example.org" not in body for body in bodies)
 
 
 async def test_webhook_is_signed_and_keeps_its_id(site: Site, receiver: Receiver) -> None:

@@ -120,9 +120,10 @@ async def _judge(
     rules = [rule_of(row) for row in rows]
     known = (delivery.is_form, delivery.forge, delivery.event)
     if delivery.size > judging.PROMPT:
-        repository, _, judged = await job.in_process(
-            judging.judge_packed, delivery.body, *known, rules, project.default_branch
-        )
+        answer = await job.in_process(judging.judge_packed, delivery.body, *known, rules, project.default_branch)
+        if isinstance(answer, str):
+            raise BadPayload(answer)
+        repository, _, judged = answer
         return repository, judged, {}, ""
     body = judging.unpack(delivery.body)
     reading = partial(judging.read, body, is_form=delivery.is_form, forge=delivery.forge, event=delivery.event)
@@ -236,12 +237,15 @@ class _Writer:
                 found = recent if what == _SAMENESS else told if is_told_before else kept
                 found.add(value)
         decided = plan(entries, told, recent)
-        await self._note(rule_id, [*decided.told, *decided.again], kept)
+        await self._note(rule_id, decided, kept)
         return decided
 
-    async def _note(self, rule_id: int, entries: Sequence[Entry], kept: Collection[str]) -> None:
+    async def _note(self, rule_id: int, decided: Plan, kept: Collection[str]) -> None:
         """Write into the ledger that these are told; what was kept of them for a tag is done with."""
-        shas = {sha: entry.sameness for entry in entries for sha in (entry.sha, *entry.others)}
+        # What is not told again has no sameness there: AGAIN_DAYS go by what was told, or a text that comes each week
+        # would never be told any more.
+        shas = {entry.sha: "" for entry in decided.again}
+        shas |= {sha: entry.sameness for entry in decided.told for sha in (entry.sha, *entry.others)}
         for some in _batches([sha for sha in shas if sha in kept]):
             mine = (HeadsupMention.rule_id == rule_id) & HeadsupMention.sha.in_(some)
             await self._session.execute(delete(HeadsupMention).where(mine, HeadsupMention.entry.is_not(None)))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .forges import BY_NAME
-from .payloads import parse
+from .payloads import BadPayload, parse
 from .pushes import Commit, Delivery, Push, Repository
 from .rules import Found, Rule, find
 
@@ -82,7 +82,13 @@ def judge(
 
 def judge_packed(
     packed: bytes, is_form: bool, forge: str, event: str, rules: Sequence[Rule], default_branch: str
-) -> tuple[Repository | None, str, list[Judged]]:
-    """The same of a body as it is kept: the repository, the kind of event, and what is found. Raises BadPayload."""
-    delivery = read(unpack(packed), is_form=is_form, forge=forge, event=event)
+) -> tuple[Repository | None, str, list[Judged]] | str:
+    """The same of a body as it is kept: the repository, the kind of event, and what is found.
+
+    Returns the sentence of a BadPayload: it runs in a process of its own, which an error leaves as another error.
+    """
+    try:
+        delivery = read(unpack(packed), is_form=is_form, forge=forge, event=event)
+    except BadPayload as error:
+        return str(error)
     return delivery.repository, delivery.kind, judge(delivery, rules, default_branch)

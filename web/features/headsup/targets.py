@@ -69,7 +69,12 @@ _NOTICE = (
     .where(HeadsupNotice.id == bindparam("notice"))
 )
 _NOTICES, _ADDRESSES = columns_of(HeadsupNotice), columns_of(HeadsupAddress)
-_TOLD = select(_NOTICES.kind, _NOTICES.address).where(_NOTICES.message_id == bindparam("message")).order_by(_NOTICES.id)
+# Who got it, or will: not who is out, has not confirmed, was refused or has had enough today.
+_TOLD = (
+    select(_NOTICES.kind, _NOTICES.address)
+    .where(_NOTICES.message_id == bindparam("message"), _NOTICES.state.in_(["waiting", "sent"]))
+    .order_by(_NOTICES.id)
+)
 _ADDRESS = select(_ADDRESSES.token, _ADDRESSES.out_at).where(
     _ADDRESSES.project_id == bindparam("project"), _ADDRESSES.address == bindparam("address")
 )

@@ -9,9 +9,8 @@ For each session that is attached (`sessions`) these hold:
 
 - A channel's batches reach it in the order of their numbers: a channel has one job under way, and its others wait.
 - Of different channels a later batch may come first. So `Recent.written` is the number before the oldest unfinished
-job,
-  and only batches up to there count as delivered to everybody: a session may be sent something after that number twice,
-  but misses nothing. A batch that was delivered before an older job notes that (`Recent.add`, `floor`).
+  job, and only batches up to there count as delivered to everybody: a session may be sent something after that number
+  twice, but misses nothing. A batch that was delivered before an older job notes that (`Recent.add`, `floor`).
 - Each batch reaches each of its sessions once: a job skips sessions that have got its batch already, because they woke
   or came back on a new link. A session that sleeps on a pattern from a later batch on is given the job's batch at once.
 """
@@ -423,8 +422,7 @@ class Delivery:
         """Let a session without a connection sleep on the patterns that match this batch; it gets it when it wakes.
 
         Ten thousand sessions whose clients had gone took 10 ms of the loop for each message, and had a queue each.
-        False
-        if it sleeps on them already, from a later batch on that went before this one: then it is given this one now.
+        Returns False if it sleeps on them already, from a later batch on: then it is given this one now.
         """
         registry = self._registry
         since = []

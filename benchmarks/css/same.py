@@ -101,7 +101,7 @@ Table = Mapping[str, tuple[bytes, str]]
 
 
 class Forms:
-    """Pages of a browser side by side, each with a table of its own: a URL to its body and type."""
+    """Pages open side by side in one browser; each is answered from its own table, of a body and its type by URL."""
 
     def __init__(self, pages: Sequence[tuple[Any, Any]], contexts: Sequence[Any], tables: list[Table]) -> None:
         self._pages = pages
@@ -125,7 +125,7 @@ class Forms:
             await context.close()
 
     async def compared(self, tables: Sequence[Table], url: str, looks: Sequence[Look] = ALL) -> list[Comparison]:
-        """How the page at `url` with each of the other tables is beside the same with the first."""
+        """Compare the page at `url` as each of the other tables has it with the first table's."""
         self._tables[: len(tables)] = tables
         pages = self._pages[: len(tables)]
         await asyncio.gather(*(page.goto(url, wait_until="load") for page, _ in pages))
@@ -142,7 +142,7 @@ class Forms:
     async def differences(
         self, before: Table, after: Table, url: str, looks: Sequence[Look] = ALL
     ) -> tuple[list[Difference], int]:
-        """Where the page at `url` looks otherwise when `after` is there instead of `before`, and how many elements
+        """Where the page at `url` looks different when `after` is there instead of `before`, and how many elements
         were compared."""
         found = (await self.compared([before, after], url, looks))[0]
         return found.differences, found.looks

@@ -99,7 +99,7 @@ class Page:
         return self.matches(query)
 
     def shape(self, names: frozenset[str]) -> Hashable | None:
-        """Which of these names it has, and which may come to stand anywhere; None where names aren't all."""
+        """Which of these names the page has, and which a script may add anywhere; None if more than names decides."""
         return None if self._slow else (names & self.all, names & self.loose)
 
     def matches(self, query: str) -> bool:

@@ -37,7 +37,7 @@ class Judge(Protocol):
         """Whether a part may match something of it, now or in another state."""
 
     def shape(self, names: frozenset[str]) -> Hashable | None:
-        """Which of these names it has, in a form that others can be compared with; None where names aren't all."""
+        """Which of these names the page has: equal for pages that match alike; None if more than names decides."""
 
     def matches(self, query: str) -> bool:
         """Whether a part's query matches something."""
@@ -81,7 +81,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """What pages of one shape keep."""
+    """The CSS that pages of one shape keep."""
 
     text: str
     rules: int

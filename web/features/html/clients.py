@@ -86,7 +86,7 @@ class Watch:
             self._made.pop(next(iter(self._made)), None)
 
     def locate(self, body: bytes) -> Locate:
-        """What an answer was made of."""
+        """What finds the template and line of an answer, by its body."""
         return self._made.get(body.decode("utf-8", "replace"), nowhere)
 
     def install(self, replace: Replace) -> None:
@@ -206,7 +206,7 @@ class Watch:
 
 
 class _Imports(MetaPathFinder):
-    """Does something as soon as a module was imported."""
+    """Calls a function as soon as a module has been imported."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Callable[[], None]] = {}

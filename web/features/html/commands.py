@@ -70,7 +70,7 @@ def _baseline(found: argparse.Namespace) -> list[Filter]:
 
 
 def _kept(found: argparse.Namespace, environ: Mapping[str, str]) -> Kept | None:
-    """Of former runs; None if none is to be kept, or there is no validator that they are of."""
+    """The results of former runs; None if they are not to be kept, or no validator was found."""
     if found.no_cache:
         return None
     home = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".cache")

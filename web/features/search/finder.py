@@ -93,6 +93,7 @@ class Results:
 
 
 def _nothing(asked: Asked) -> Results:
+    """The results of a query that has no word and no filter."""
     return Results(
         asked=asked,
         spellings=(),

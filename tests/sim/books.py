@@ -55,10 +55,10 @@ class Account:
     sure: everything after this offset must be heard, None for no such claim. never: nothing after this offset may be.
     heard: by offset, the number of the answer that brought it first. batches: and of its batch. times: how often it
     came again. asked: whether the channel was ever subscribed to. lost: up to this offset it was told that something
-    may be missing.
+    may be missing. before: what was heard in earlier subscriptions, after which older publications may come.
     """
 
-    __slots__ = ("asked", "attempts", "batches", "heard", "lost", "never", "sure", "times")
+    __slots__ = ("asked", "attempts", "batches", "before", "heard", "lost", "never", "sure", "times")
 
     def __init__(self) -> None:
         self.sure: int | None = None
@@ -66,6 +66,7 @@ class Account:
         self.asked = False
         self.lost = 0
         self.heard: dict[int, int] = {}
+        self.before: frozenset[int] = frozenset()
         self.batches: dict[int, float] = {}
         self.times: dict[int, int] = {}
         self.attempts: list[Attempt] = []
@@ -126,6 +127,16 @@ class Book:
         What an earlier subscribe promised, whose unsubscribe got lost on the way, is in those rows.
         """
         self.account(channel).sure = None
+
+    def begins_anew(self, channel: str) -> None:
+        """As `begins`, for a client that has left the channel and comes back without a position.
+
+        A worker that hears late may give it what is older than what it had in its earlier subscription, and than the
+        position that it was told (docs/plain.md). In order, as the order within this subscription goes on to count.
+        """
+        self.begins(channel)
+        account = self.account(channel)
+        account.before = frozenset(account.heard)
 
     def granted(self, channel: str, first_sent: float, top: int, *, adds: bool) -> None:
         """It was answered successful; top: what the log had accepted when the worker said so."""
@@ -189,7 +200,7 @@ class Book:
         for other, number in account.heard.items():
             # What comes by a stream and by a poll, or by two polls, may overtake each other on the way.
             # What was told as lost may still come by a recovery that was asked for before.
-            known = number > answer or offset <= account.lost
+            known = number > answer or offset <= account.lost or other in account.before
             if other > offset and not known and minds and not self.doubled:
                 books.world.accuse(f"{self.name} hears {channel} {offset} for the first time after {other}")
         account.heard[offset] = answer

@@ -286,7 +286,7 @@ class Listener:
                 self.book.told_lost(channel, message["tops"][channel])
             if channel in self.wants and (not complete or channel not in self.at):
                 if channel not in self.at:
-                    self.book.begins(channel)
+                    self.book.begins_anew(channel)
                 self.at[channel] = top
             self._done(channel, message["tops"], adds=True)
 

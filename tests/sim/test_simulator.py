@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from hub.kicks import Kicks
 from hub.node import Node
 from hub.protocol.access import Access
 from hub.tops import Tops
+from tests.sim.books import Books
 from tests.sim.redis import SimBroker, Unfenced
 from tests.sim.sealed import Sealed, sealed
 from tests.sim.stories import Step, Story, shorten, tell, write, write_rights
@@ -332,7 +334,46 @@ STORIES = {
             Step(0.2320, "publisher", "publish", "/b", 1001),
         ),
     ),
+    # A listener of `/ws` left a channel and came back without a position, through a worker that heard four seconds
+    # late: it was given what it had had before, and what is older. In order within its new subscription, so the
+    # books were wrong to hold that against the hub.
+    "new subscription at a worker that hears late": Story(
+        5_001_400,
+        2,
+        "redis",
+        (("repeating", "websocket", True), ("plain", "/ws", True)),
+        (
+            Step(0.007802472188080908, "client0", "appear"),
+            Step(0.002617523173670606, "client1", "appear"),
+            Step(0.024256143545434573, "client1", "subscribe", "/b"),
+            Step(0.37456824484452245, "client0", "both", "/c", 1001),
+            Step(0.37474936572670947, "client1", "subscribe", "/a", 1003),
+            Step(0.37506969569384363, "client0", "poll_twice", "/a", 1004),
+            Step(0.3761257922090119, "publisher", "publish", "/a", 1005),
+            Step(0.377041885733852, "redis", "slow", seconds=0.05),
+            Step(0.3826335024188601, "client0", "reload", "/a", 1008),
+            Step(0.3835822372961195, "publisher", "publish", "/c", 1009),
+            Step(0.7256934537771678, "publisher", "publish", "/c", 1011),
+            Step(0.7363968672605198, "client1", "both", "/c", 1012),
+            Step(0.8223488528861159, "client1", "move", "/a", 1015),
+            Step(0.8223488528861159, "client1", "unsubscribe", "/c", 1016),
+            Step(0.9697010888672536, "client1", "subscribe", "/c", 1022),
+        ),
+    ),
 }
+
+
+def test_order_counts_anew_in_a_new_subscription() -> None:
+    world = SimpleNamespace(now=0.0, broken=[], accuse=lambda words: world.broken.append(words))
+    book = Books(world, None).open("client", "websocket", "plain")
+    book.asks("/c", adds=True)
+    book.hears("/c", 3, 1)
+    book.begins_anew("/c")
+    book.hears("/c", 1, 2)
+    book.hears("/c", 4, 3)
+    assert world.broken == []
+    book.hears("/c", 2, 4)
+    assert world.broken == ["client (lain) hears /c 2 for the first time after 4"]
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -24,8 +24,9 @@
   let watch = null;
 
   // What is being looked for has a random name, of nobody's, until another thing is: a pause, or another page, ends it.
-  let named = "";
-  let lastKey = 0;
+  // What a page was loaded with has its own.
+  let named = results.dataset.intent ?? "";
+  let lastKey = Date.now();
   const PAUSE = 5000;
 
   function intent() {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import unicodedata
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
-from engines import EMBEDDED, NOIDA, Corpus, Finding, fill, opened
+from engines import EMBEDDED, NOIDA, Corpus, Finding, fill, opened, urls_of
 
+from web.features.search.asked import parse
 from web.features.search.blend import Query, Term
 from web.features.search.engine import Changes, Engine
 from web.features.search.spelling import Known
+from web.features.search.tokens import MAX_WORD
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -140,6 +144,58 @@ async def test_a_very_long_page_kills_no_search(engine: Engine, corpus: Corpus) 
         engine, [corpus.enter("a", title="Firefox", text="word " * 240_000 + "needle"), corpus.enter("b", title="x")]
     )
     assert await Finding(engine, corpus).urls("firefox word") == ["a"]
+
+
+class _Counting(Finding):
+    """A finder that notes how many words it asks its engine for at a time."""
+
+    def __init__(self, engine: Engine, corpus: Corpus) -> None:
+        super().__init__(engine, corpus)
+        self.asked: list[int] = []
+        look = engine.look
+
+        async def counted(words: Collection[str]) -> Mapping[str, Known]:
+            self.asked.append(len(words))
+            return await look(words)
+
+        self._engine = SimpleNamespace(look=counted, near=engine.near, begun=engine.begun, run=engine.run)
+
+
+@pytest.mark.parametrize("word", ["abcdefghij" * 6, "webdevelopment" * 4, "ab" * 32, "x" * 90])
+async def test_a_long_word_asks_for_few_of_its_parts(engine: Engine, corpus: Corpus, word: str) -> None:
+    """All parts of a word of 60 letters are 1,700: Elasticsearch counted them for seconds, and was taken for away."""
+    await fill(engine, [corpus.enter("a", title="Web development"), corpus.enter("b", title="Ab abab ababab")])
+    finding = _Counting(engine, corpus)
+    await finding.ask(word)
+    assert max(finding.asked) <= 2 * MAX_WORD
+    assert sum(finding.asked) <= 4 * MAX_WORD
+
+
+async def test_three_words_run_together_are_found(engine: Engine, corpus: Corpus) -> None:
+    await fill(engine, [corpus.enter("a", title="Internationalization framework documentation")])
+    assert await Finding(engine, corpus).urls("internationalizationframeworkdocumentation") == ["a"]
+
+
+async def test_a_query_in_decomposed_form_finds_the_same(engine: Engine, corpus: Corpus) -> None:
+    """Phones and macOS send a letter and its accent as two: Korean and kana with a mark were not found at all then."""
+    await fill(
+        engine,
+        [
+            corpus.enter("a", title="Café crème", categories=["Crème"]),
+            corpus.enter("b", title="한국어 검색"),
+            corpus.enter("c", title="ガイドブック", text="エンジンのガイド"),
+            corpus.enter("d", title="Ёлка"),
+        ],
+    )
+    finding = Finding(engine, corpus)
+    for query in ("café crème", "검색", "한국어", "ガイド", "ёлка", '"Café crème"', "category:crème"):
+        decomposed = unicodedata.normalize("NFD", query)
+        assert decomposed != query
+        found = await finding.ask(decomposed)
+        assert urls_of(found) == await finding.urls(query) != []
+        assert found.asked == parse(query)
+    # A letter with its accent is one of the ninety.
+    await finding.ask(unicodedata.normalize("NFD", "é" * 90))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
@@ -72,6 +73,48 @@ async def test_clicks_are_counted_before_and_after_it_is_written_down(site: Sear
     await site.browser.send("/search/clicks", {"intent": "nobody-knows-it"})
     await site.browser.send("/search/clicks", {"intent": "' or 1=1"})
     assert await _kept(site) == [("firefox", 0, 2)]
+
+
+@sqlite
+async def test_a_page_that_is_loaded_anew_counts_its_clicks(site: Searching) -> None:
+    """Only a page on which somebody had typed had a name to say: who came by a link or an address found "no clicks"."""
+    await site.blog.post("Firefox")
+    await site.settle()
+    await site.browser.look("/search?q=firefox")
+    (name,) = re.findall(r'data-intent="([\w-]+)"', site.browser.page)
+    assert (await site.browser.send("/search/clicks", {"intent": name})).status == 204
+    assert await _kept(site) == [("firefox", 1, 1)]
+    for path, headers in (("/search?q=firefox", {"DNT": "1"}), ("/search", {}), ("/search?q=firefox&page=2", {})):
+        response = await site.browser.fetch(path, headers=headers)
+        assert "data-intent" not in await response.text()
+
+
+@sqlite
+async def test_a_click_that_another_worker_hears_of_is_counted_once_the_search_is_written_down(site: Searching) -> None:
+    """A result is mostly opened within seconds of the search; a worker that did not know its name yet dropped it."""
+    first, second = Intents(site.database), Intents(site.database)
+    first.note("a-random-name", "firefox", 1, 1.0)
+    for _ in range(2):
+        await second.click("a-random-name")
+    await second.write()
+    await first.write(everything=True)
+    await second.write()
+    await second.write()
+    assert await _kept(site) == [("firefox", 1, 2)]
+
+
+@sqlite
+async def test_clicks_that_wait_are_bounded_and_end(site: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.features.search.intents.MOST", 2)
+    monkeypatch.setattr("web.features.search.intents.PATIENCE", 0.0)
+    intents = Intents(site.database)
+    for number in range(5):
+        await intents.click(f"nobody-knows-{number}")
+    assert intents.dropped == 3
+    await intents.write()
+    # There is room again.
+    await intents.click("nobody-knows-9")
+    assert intents.dropped == 3
 
 
 @sqlite

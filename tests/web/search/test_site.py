@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import delete, select, update
 from web.db.tables import now
 from web.features.blog.models import Post, PostCategory
 from web.features.comments.models import Comment, Status
+from web.pages.limits import Limiter
 
 pytestmark = pytest.mark.parametrize("site_url", ["sqlite"], indirect=True)
 
@@ -261,3 +263,29 @@ async def test_a_page_without_results_says_what_was_looked_for(site: Searching) 
     assert "Nothing has “&lt;zzzz&gt;”, nor what is spelt nearly so." in site.browser.page
     await site.browser.look("/search", params={"q": "zzzz", "exactly": "1"})
     assert "Nothing has “zzzz”.</p>" in site.browser.page
+
+
+@pytest.mark.parametrize("path", ["/search", "/search.json", "/autocomplete", "/autocompete/v1"])
+async def test_too_many_from_one_address_are_refused(site: Searching, path: str) -> None:
+    """What is offered while one types is a search too, and was not counted."""
+    site.search.limiter = Limiter(2, 60.0)
+    answers = [await site.browser.fetch(path, params={"q": "firefox"}) for _ in range(3)]
+    assert [response.status for response in answers] == [200, 200, 429]
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    if path != "/search":
+        assert (await answers[-1].json())["error"]
+    assert site.search.counts["refused"] == 1
+
+
+@pytest.mark.parametrize("words", [1_000, 10_000])
+@pytest.mark.parametrize("path", ["/search", "/search.json", "/autocomplete", "/autocompete/v1"])
+async def test_a_query_of_ten_thousand_words_is_refused_at_once(site: Searching, path: str, words: int) -> None:
+    """In words, by the site; what no address may have, by the server before the site sees it."""
+    began = time.process_time()
+    response = await site.browser.fetch(path, params={"q": "firefox " * words})
+    assert response.status == 400
+    assert time.process_time() - began < 0.5
+    if words == 1_000:
+        said = "A search has at most 90 characters."
+        assert said in await response.text()
+    assert (await site.browser.fetch("/search.json?q=firefox")).status == 200

@@ -9,6 +9,7 @@ There is no language to make mistakes in. Besides quotes and the two filters all
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from .tokens import STOP_WORDS, fold, tokens
@@ -68,6 +69,8 @@ class Asked:
 
 def parse(query: str, category: str | None = None) -> Asked:
     """Take a query apart. category: another than the query's own. Raises TooLong."""
+    # As texts are: a letter and its accent are one character, and count as one.
+    query = unicodedata.normalize("NFC", query)
     if len(query) > MAX_QUERY:
         raise TooLong(f"A search has at most {MAX_QUERY} characters.")
     text = _GAP.sub(" ", "".join(each if each.isprintable() else " " for each in query)).strip()

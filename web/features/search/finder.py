@@ -17,7 +17,17 @@ from .blend import as_phrase, blend, boosts, together
 from .engine import Engine, Facets, Found, Hit
 from .highlights import Piece, Wanted, mark, piece, places, runs
 from .reasons import Reason, explain, factors
-from .spelling import Known, Lookups, Spelling, in_doubt, is_unknown, parts_to_look_up, spellings, to_look_up
+from .spelling import (
+    Known,
+    Lookups,
+    Spelling,
+    ends_to_look_up,
+    in_doubt,
+    is_unknown,
+    middles_to_look_up,
+    spellings,
+    to_look_up,
+)
 from .tokens import STOP_WORDS, fold, stem
 from .words import Words
 
@@ -203,9 +213,13 @@ class Finder:
         last = words[-1]
         if last in doubtful and is_unknown(last, known) and (len(last) >= _LEAST_BEGUN or not last.isascii()):
             begun[last] = await self._engine.begun(last, _BEGUN)
-        parts = {part for word in doubtful if is_unknown(word, known) for part in parts_to_look_up(word)}
-        if parts:
-            known |= await self._engine.look(parts)
+        unknown = [word for word in doubtful if is_unknown(word, known)]
+        ends = {part for word in unknown for part in ends_to_look_up(word)}
+        if ends:
+            known |= await self._engine.look(ends)
+            middles = {part for word in unknown for part in middles_to_look_up(word, known)}
+            if middles:
+                known |= await self._engine.look(middles)
         # What is in quotes is meant as it is.
         known |= dict.fromkeys(quoted & set(words), _CERTAIN)
         synonyms = (await self._words()).readings(words)

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 QUIET = 5.0
 MOST = 2_000
 
+#: Seconds that a click waits for what was looked for to be written down by another worker.
+PATIENCE = 4 * QUIET
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{8,22}")
 
 
@@ -42,6 +45,14 @@ class Intent:
     milliseconds: float
     due: float
     clicks: int = 0
+
+
+@dataclass(slots=True)
+class _Clicks:
+    """Clicks of what another worker may have noted. due: on the loop's clock, until when they wait."""
+
+    count: int
+    due: float
 
 
 def wants_none(headers: Mapping[str, str]) -> bool:
@@ -60,30 +71,54 @@ class Intents:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: dict[str, Intent] = {}
+        self._clicked: dict[str, _Clicks] = {}
         #: How many were not noted, since too many waited.
         self.dropped = 0
 
-    def note(self, name: str | None, text: str, total: int, milliseconds: float) -> None:
-        """Somebody looked for something. name: of what is being looked for; None for a page that has none."""
+    def note(self, name: str | None, text: str, total: int, milliseconds: float) -> str:
+        """Somebody looked for something. name: of what is being looked for; None for a page that has none.
+
+        Returns its name, a new one if it had none; nothing if it is not noted, since too many wait.
+        """
         name = name if name is not None and _NAME.fullmatch(name) else token_urlsafe(12)
         if name not in self._waiting and len(self._waiting) >= MOST:
             self.dropped += 1
-            return
+            return ""
         clicks = before.clicks if (before := self._waiting.pop(name, None)) is not None else 0
         due = asyncio.get_running_loop().time() + QUIET
         self._waiting[name] = Intent(said(text)[:270], now(), total, round(milliseconds, 3), due, clicks)
+        return name
 
     async def click(self, name: str) -> None:
         """A result of what was looked for was opened."""
         if (intent := self._waiting.get(name)) is not None:
             intent.clicks += 1
-        elif _NAME.fullmatch(name):
-            async with self._database.saving() as session:
-                await session.execute(update(Search).where(Search.intent == name).values(clicks=Search.clicks + 1))
+        elif _NAME.fullmatch(name) and not await self._count(name, 1):
+            # Most are opened within seconds, when another worker has not written down yet what was looked for.
+            if name not in self._clicked and len(self._clicked) >= MOST:
+                self.dropped += 1
+                return
+            due = asyncio.get_running_loop().time() + PATIENCE
+            self._clicked.setdefault(name, _Clicks(0, due)).count += 1
+
+    async def _count(self, name: str, clicks: int) -> bool:
+        """Count clicks of what is written down; False if it is not."""
+        async with self._database.saving() as session:
+            result = await session.execute(
+                update(Search).where(Search.intent == name).values(clicks=Search.clicks + clicks)
+            )
+        return bool(getattr(result, "rowcount", 0))
 
     async def write(self, *, everything: bool = False) -> None:
         """Write down what has not changed for a while."""
         at = asyncio.get_running_loop().time()
+        for name, clicked in list(self._clicked.items()):
+            count = clicked.count
+            if await self._count(name, count):
+                # Others may have come meanwhile.
+                clicked.count -= count
+            if not clicked.count or clicked.due <= at:
+                self._clicked.pop(name, None)
         some = {name: each for name, each in self._waiting.items() if everything or each.due <= at}
         if not some:
             return
@@ -96,13 +131,14 @@ class Intents:
             for name, each in some.items():
                 row = there.get(name)
                 if row is None:
-                    row = Search(intent=name, clicks=0, at=each.at)
+                    row = Search(intent=name, clicks=each.clicks, at=each.at)
                     session.add(row)
-                elif row.at >= each.at:
-                    row.clicks += each.clicks
-                    continue
+                else:
+                    # Another worker may count one at the same time.
+                    row.clicks = Search.clicks + each.clicks
+                    if row.at >= each.at:
+                        continue
                 row.text, row.at, row.total, row.milliseconds = each.text, each.at, each.total, each.milliseconds
-                row.clicks += each.clicks
 
     async def run(self) -> None:
         """Write from time to time, until cancelled; then what waits."""

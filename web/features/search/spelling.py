@@ -28,6 +28,9 @@ _SPLIT_IN_2, _SPLIT_IN_3, _JOINED = 0.9, 0.85, 0.95
 _OVER_COMMENTS = 20
 _OVER_ALONE = 10
 
+#: Parts that are looked for between two ends of a run-together word.
+_MIDDLES = 100
+
 #: What a wrong first letter costs besides: most typos leave it as it is.
 _FIRST_LETTER = 0.5
 
@@ -103,12 +106,26 @@ def to_look_up(words: Sequence[str]) -> set[str]:
     return {*words, *("".join(words[at : at + size]) for size in (2, 3) for at in range(len(words) - size + 1))}
 
 
-def parts_to_look_up(word: str) -> set[str]:
-    """The parts that a run-together word may have."""
+def ends_to_look_up(word: str) -> set[str]:
+    """The first and the last part that a run-together word may have."""
     if not may_be_misspelt(word):
         return set()
-    most = len(word)
-    return {word[start:end] for start in range(most) for end in range(start + 2, most + 1) if end - start < most}
+    cuts = range(2, len(word) - 1)
+    return {*(word[:cut] for cut in cuts), *(word[cut:] for cut in cuts)}
+
+
+def middles_to_look_up(word: str, known: Mapping[str, Known]) -> set[str]:
+    """What may stand between two ends that are there, of a word that no two make.
+
+    All parts of a word of 64 letters are two thousand, and Elasticsearch took seconds to count them.
+    """
+    cuts = range(2, len(word) - 1)
+    starts = [cut for cut in cuts if known.get(word[:cut], NOWHERE).pages]
+    ends = [cut for cut in cuts if known.get(word[cut:], NOWHERE).pages]
+    if set(starts) & set(ends):
+        return set()
+    some = [word[start:end] for start in starts for end in ends if end - start >= 2]
+    return set(some[:_MIDDLES])
 
 
 def is_unknown(word: str, known: Mapping[str, Known]) -> bool:

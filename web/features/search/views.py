@@ -55,15 +55,15 @@ async def show(request: web.Request) -> web.StreamResponse:
     _limit(request)
     # Before the index is asked: what is told after that comes to the page.
     position = await request.app[keys.publisher].position(CHANGED) or ""
-    found = None
+    found, intent = None, ""
     try:
         if not asked.is_empty:
             found = await _find(request, asked, kinds, exactly, page, position, facets=True)
-            _note(request, asked, found, page)
+            intent = _note(request, asked, found, page)
     except (Resting, EngineError):
         return await _resting(request, asked)
     context = _context(request, {"found": found, "asked": asked, "kinds": kinds, "debug": debug})
-    context |= {"positions": {CHANGED: position}, "exactly": exactly, "page": page}
+    context |= {"positions": {CHANGED: position}, "exactly": exactly, "page": page, "intent": intent}
     return render(request, "search/page.html", context, cache="private, no-cache")
 
 
@@ -92,6 +92,7 @@ async def complete(request: web.Request) -> web.StreamResponse:
     """GET /autocomplete?q=&n=: words that the last one may become, and pages that it may be about."""
     try:
         query, most = _offer(request)
+        _limit(request)
         found = await _find(request, parse(query))
         terms = await _terms(request, query, most)
     except ValueError as error:
@@ -111,6 +112,7 @@ async def complete_v1(request: web.Request) -> web.StreamResponse:
     """GET /autocompete/v1?q=&n=: as the site's first search answered, by the name that it had. The newest first."""
     try:
         query, most = _offer(request)
+        _limit(request)
         found = await _find(request, parse(query))
     except ValueError as error:
         return json_response({"error": str(error)}, status=400)
@@ -145,15 +147,19 @@ def _limit(request: web.Request) -> None:
         )
 
 
-def _note(request: web.Request, asked: Asked, found: Results, page: int) -> None:
-    """Note what was looked for, unless its reader does not want that; further pages are the same search."""
+def _note(request: web.Request, asked: Asked, found: Results, page: int) -> str:
+    """Note what was looked for, unless its reader does not want that; further pages are the same search.
+
+    Returns the name that it has, for clicks; nothing if it is not noted.
+    """
     here = request.app[search]
     here.counts["searches"] += 1
     here.counts["nothing"] += not found.total
     name = request.headers.get(INTENT)
     # A page that follows what changes has not asked again.
     if here.intents is not None and page == 1 and asked.text and name != "none" and not wants_none(request.headers):
-        here.intents.note(name, asked.text, found.total, found.took * 1000)
+        return here.intents.note(name, asked.text, found.total, found.took * 1000)
+    return ""
 
 
 def _offer(request: web.Request) -> tuple[str, int]:
@@ -236,6 +242,7 @@ def _context(request: web.Request, more: Mapping[str, Any]) -> dict[str, Any]:
         "kind_facets": lambda found: _kind_facets(request, found),
         "written": _written,
         "positions": {},
+        "intent": "",
         "max_query": MAX_QUERY,
     }
     return context | dict(more)

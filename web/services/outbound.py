@@ -32,6 +32,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from .addresses import Guard
+from .domains import may_be_split
 from .unpacking import CODINGS, NotPacked, TooLong, unpack
 
 #: Characters of a URL. Longer ones are somebody's mistake, or an attack on whoever logs them.
@@ -306,6 +307,8 @@ class Outbound:
         """A URL that may be fetched, as far as can be said before its name is looked up. Raises Forbidden."""
         if len(text) > MAX_URL:
             raise Forbidden(f"the URL is longer than {MAX_URL} characters")
+        if not may_be_split(text):
+            raise Forbidden("this is not a URL")
         try:
             url = URL(text.strip())
         except ValueError:
@@ -408,6 +411,8 @@ def retry_after(text: str | None, now: float) -> float | None:
 
 def shown(url: str) -> str:
     """A URL as it may be shown and logged: its host and the beginning of its path, without what may be secret."""
+    if not may_be_split(url):
+        return "a URL that is none"
     try:
         parsed = URL(url)
     except ValueError:
@@ -419,6 +424,8 @@ def shown(url: str) -> str:
 
 
 def _join(at: URL, location: str) -> URL:
+    if len(location) > MAX_URL or not may_be_split(location):
+        raise BadAnswer(f"{shown(str(at))} redirects to what is no URL")
     try:
         return at.with_user(None).join(URL(location.strip()))
     except ValueError:

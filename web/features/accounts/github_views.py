@@ -19,6 +19,7 @@ from ...pages.limits import Limiter
 from ...pages.requests import USER, VISITOR, address_of, read_fields, redirect, require_user, where_of
 from ...pages.settings import PageSettings
 from ...pages.templating import render
+from ...services.domains import may_be_split
 from .flow import Flow, Flows
 from .github import CodeRefused, GitHub, GithubAway, GithubError, Person
 from .people import LinkTaken, NotListed, link_github, sign_in_by_github
@@ -142,6 +143,8 @@ def _is_from_here(request: web.Request) -> bool:
     issuer = request.query.get("iss")
     if issuer is None:
         return True
+    if not may_be_split(issuer):
+        return False
     try:
         said = urlsplit(issuer)
     except ValueError:

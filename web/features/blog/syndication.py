@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 import orjson
 
 from ...pages.templating import machine_time
+from ...services.domains import may_be_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,8 @@ def absolute(html: str, base: str) -> str:
 
 
 def _joined(base: str, address: str) -> str:
+    if not may_be_split(address):
+        return address
     try:
         return urljoin(base, address)
     except ValueError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
 
+from ...services.domains import may_be_split
 from .addresses import ListAddress, NoAddress, parse_list
 
 #: Where the site's own hub is.
@@ -20,6 +21,8 @@ HUB_PATH = "/websub"
 #: Seconds. A day less than a reader asks again after is no use; a subscriber that is gone is asked for a month at most.
 MIN_LEASE = 3600
 MAX_CALLBACK = 2000
+#: Characters; the longest is of ten categories, each of whose letters is escaped.
+MAX_TOPIC = 8000
 #: Bytes; less than so many (5.1).
 MAX_SECRET = 200
 
@@ -59,12 +62,7 @@ def read_ask(fields: Mapping[str, str], *, default_lease: int, max_lease: int) -
     topic, callback, secret = (fields.get(f"hub.{name}", "") for name in ("topic", "callback", "secret"))
     if not topic:
         raise BadAsk("hub.topic is the address of a feed of this site.")
-    try:
-        parts = urlsplit(callback)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        is_address = False
-    if not is_address or len(callback) > MAX_CALLBACK or not callback.isprintable() or " " in callback:
+    if not _is_address(callback):
         raise BadAsk(f"hub.callback is an http or https address of at most {MAX_CALLBACK} characters.")
     if len(secret.encode(errors="replace")) >= MAX_SECRET:
         raise BadAsk(f"hub.secret has less than {MAX_SECRET} bytes.")
@@ -77,8 +75,21 @@ def read_ask(fields: Mapping[str, str], *, default_lease: int, max_lease: int) -
     return Ask("subscribe" if mode == "subscribe" else "unsubscribe", topic, callback, secret, lease)
 
 
+def _is_address(callback: str) -> bool:
+    # Before anything takes it apart.
+    if len(callback) > MAX_CALLBACK or not callback.isprintable() or " " in callback or not may_be_split(callback):
+        return False
+    try:
+        parts = urlsplit(callback)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
 def parse_topic(topic: str) -> tuple[str, ListAddress]:
     """The origin and the list of a topic, which is a feed's address as the feed itself says it. Raises BadAsk."""
+    if len(topic) > MAX_TOPIC or not may_be_split(topic):
+        raise BadAsk(_NO_TOPIC)
     try:
         parts = urlsplit(topic)
         address = parse_list(parts.path)

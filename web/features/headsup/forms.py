@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from ...pages.requests import clean_line, clean_text
+from ...services.domains import may_be_split
 from ...services.mail.addresses import Address
 from .globs import MAX_PATTERN, MAX_PATTERNS, split_patterns
 from .models import MAX_PATTERNS_TEXT, MAX_SEND_TO, MAX_URL, HeadsupRule, HeadsupTarget
@@ -175,8 +176,10 @@ def is_ticked(text: str | None) -> bool:
 
 
 def _is_url(text: str) -> bool:
+    if len(text) > MAX_URL or not may_be_split(text):
+        return False
     try:
         parts = urlsplit(text)
     except ValueError:
         return False
-    return parts.scheme in {"https", "http"} and bool(parts.hostname) and text.isprintable() and len(text) <= MAX_URL
+    return parts.scheme in {"https", "http"} and bool(parts.hostname) and text.isprintable()

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
+from ...services.domains import may_be_split
 from ...services.mail.addresses import BadAddress, parse_address
 from ...services.mail.headers import header_text
 from .cutting import cut
@@ -225,6 +226,8 @@ def _more(headsup: HeadsUp) -> str:
 
 def _link(url: str) -> bool:
     """Whether a URL may be a link: what else there is runs a script, or is a page of its own."""
+    if not may_be_split(url):
+        return False
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import parse_qsl, quote, urljoin, urlsplit, urlunsplit
 
-from ...services.domains import MAX_DOMAIN, to_ascii
+from ...services.domains import MAX_DOMAIN, may_be_split, to_ascii
 
 #: Characters of a feed's URL.
 MAX_URL = 2000
@@ -57,6 +57,8 @@ def canonical(text: str) -> str:
         rest = text.removeprefix("//")
     if scheme not in {"http", "https"}:
         raise BadUrl("a feed's URL begins with http:// or https://")
+    if not may_be_split(f"//{rest}"):
+        raise BadUrl("this is no URL: its host is none")
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         host, port = (parts.hostname or "").rstrip("."), parts.port
@@ -118,6 +120,8 @@ def media_url(text: str, base: str = "") -> str | None:
     if not text or len(text) > MAX_URL:
         return None
     try:
+        if not may_be_split(text):
+            return None
         found = urljoin(base, text) if base else text
         parts = urlsplit(found)
     except ValueError:

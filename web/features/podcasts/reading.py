@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 from xml.parsers import expat
 
+from ...services.domains import may_be_split
 from . import repairs
 from .addresses import media_url
 from .dates import parse_date
@@ -441,6 +442,8 @@ def _relation(attributes: dict[str, str]) -> str:
 
 def _joined(base: str, url: str) -> str:
     """An address as it is relative to another; as it stands if it is none."""
+    if not may_be_split(url):
+        return url
     try:
         return urljoin(base, url.strip())
     except ValueError:

@@ -27,6 +27,7 @@ class FakeApi:
         self.tags = ["v1.9", "v1.10", "v1.1"]
         self.commits = [self.commit("headsup: of the API"), self.commit("nothing"), self.commit("headsup: older")]
         self.status = 200
+        self.private = False
         self.asked: list[str] = []
 
     @staticmethod
@@ -45,6 +46,8 @@ class FakeApi:
         if self.status != 200:
             return web.json_response({"message": "API rate limit exceeded"}, status=self.status)
         path = request.path
+        if self.private:
+            return web.json_response({"message": "Not Found"}, status=404)
         if path == "/repos/ada/engine":
             owner = {"login": "ada", "avatar_url": "https://avatars.example.org/1"}
             return web.json_response(
@@ -158,6 +161,42 @@ def test_missed_tags_are_between_two_that_were_heard_of(
     assert tags_missed(name, tags, heard) == missed
 
 
+async def test_tag_of_a_private_repository_says_what_is_not_known(site: Site, api: FakeApi) -> None:
+    """GitHub answers 404 to who has no token: the mail said "does not list this tag yet", and not that what it had was
+    from pushes."""
+    await site.watch(tags_only=True, asks_api=True)
+    api.private = True
+    await site.told(github(push(commit("headsup: kept"))))
+    await site.told(github(tag("v1.10", commit("headsup: at the tag"))))
+    (mail,) = site.mails()
+    body = " ".join(mail.get_body(("plain",)).get_content().split())
+    assert "could not be asked: GitHub shows no such repository to everybody." in body
+    assert "These are from what was pushed since this was set up" in body
+    assert "yet" not in body
+
+
+async def test_tag_that_is_not_listed_yet_says_what_is_not_known(site: Site, api: FakeApi) -> None:
+    await site.watch(tags_only=True, asks_api=True)
+    await site.told(github(tag("v2", commit("headsup: at the tag"))))
+    (mail,) = site.mails()
+    body = " ".join(mail.get_body(("plain",)).get_content().split())
+    assert "GitHub does not list this tag yet. These are from what was pushed" in body
+
+
+async def test_rule_that_asks_nobody_has_what_was_pushed(site: Site, api: FakeApi) -> None:
+    """Another rule of the project asked GitHub: then this one told what it found there too."""
+    project = await site.watch(tags_only=True, asks_api=True)
+    await site.rule(project, to="quiet@example.org", tags_only=True)
+    await site.told(github(push(commit("headsup: pushed to a branch"))))
+    await site.told(github(tag("v1.10", commit("headsup: at the tag"))))
+    bodies = {str(mail["To"]): " ".join(mail.get_body(("plain",)).get_content().split()) for mail in site.mails()}
+    assert "of the API" in bodies["team@example.org"]
+    assert "GitHub does not list it in this" in bodies["team@example.org"]
+    assert "of the API" not in bodies["quiet@example.org"]
+    assert "pushed to a branch" in bodies["quiet@example.org"]
+    assert "These are from what was pushed since this was set up" in bodies["quiet@example.org"]
+
+
 async def test_tag_says_when_nobody_could_be_asked(site: Site, api: FakeApi) -> None:
     await site.watch(tags_only=True, asks_api=True)
     api.status = 500
@@ -165,6 +204,7 @@ async def test_tag_says_when_nobody_could_be_asked(site: Site, api: FakeApi) -> 
     (mail,) = site.mails()
     body = " ".join(mail.get_body(("plain",)).get_content().split())
     assert "could not be asked: GitHub answers 500." in body
+    assert "These are from what was pushed since this was set up" in body
 
 
 BEFORE = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -33,13 +34,17 @@ from pushing import (
     sha,
     tag,
 )
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
+from visiting import PASSWORD, Browser
 
 from hub.publisher import RecordingPublisher
+from web.app import read_settings
 from web.db.database import Database
+from web.features.accounts.people import create_user
 from web.features.headsup.jobs import run_prune
 from web.features.headsup.models import (
     HeadsupDelivery,
+    HeadsupKept,
     HeadsupMention,
     HeadsupNotice,
     HeadsupProject,
@@ -49,6 +54,9 @@ from web.features.headsup.refusals import refusals
 from web.features.headsup.room import room
 from web.features.headsup.setting_up import rotate
 from web.features.headsup.settings import HeadsupSettings
+from web.identity.passwords import Passwords
+from web.identity.roles import Role
+from web.identity.users import User
 from web.pages import keys
 from web.services.jobs.kinds import GiveUp, TryAgain
 from web.services.jobs.rows import table as jobs
@@ -405,6 +413,23 @@ async def test_c18_a_moved_tag_and_the_first_there_is(site: Site) -> None:
     assert "The tag was moved: what it told before is not repeated." in text(mail)
 
 
+async def test_c18_a_tag_that_github_says_was_created_and_forced_was_moved(site: Site) -> None:
+    """Its `before` is zeros all the same, by which `forced` was taken for a slip."""
+    await site.watch(tags_only=True)
+    await site.told(github(tag("v1", commit("headsup: here first"), forced=False)))
+    assert "was moved" not in text(site.mails()[0])
+    await site.told(github(tag("v1", commit("headsup: moved there"), forced=True)))
+    (mail,) = site.mails()
+    assert "The tag was moved: what it told before is not repeated." in text(mail)
+    assert "Pushed by ada, forced." in text(mail)
+    # Of a branch that is new nothing can be forced.
+    await site.watch("ada/loom", to="b@example.org")
+    new = push(commit(HEADSUP), created=True, forced=True, before=ZEROS, repository=repository(full_name="ada/loom"))
+    await site.told(github(new | {"repository": repository(full_name="ada/loom", id=5)}))
+    (mail,) = site.mails()
+    assert "forced" not in text(mail)
+
+
 async def test_c19_only_the_project_whose_secret_it_is_is_told(site: Site) -> None:
     await site.watch(to="a@example.org")
     await site.watch(to="b@example.org", secret="another secret")
@@ -642,6 +667,60 @@ async def test_c30_what_is_stored_is_bounded(site: Site, settings: Settings) -> 
         assert len(list(await session.scalars(select(HeadsupMention)))) == 6
 
 
+async def stored(site: Site) -> tuple[int, int]:
+    """Bytes of bodies that are there, and that are counted."""
+    async with site.database.reading() as session:
+        there = await session.scalar(select(func.coalesce(func.sum(func.length(HeadsupDelivery.body)), 0)))
+        return int(there or 0), int(await session.scalar(select(HeadsupKept.bytes)) or 0)
+
+
+@pytest.mark.parametrize("site_url", BOTH, indirect=True)
+async def test_c30_the_bound_holds_with_each_delivery(
+    environ: dict[str, str], database: Database, publisher: RecordingPublisher
+) -> None:
+    """It was looked at once a day: until then, whoever has the secret could store what they liked."""
+    settings = read_settings(environ | {"SITE_HEADSUP_KEPT_BYTES": "200KiB"})
+    most = 200 * 1024
+    async with running(settings, database, publisher) as site:
+        project = await site.watch()
+        for number in range(12):
+            # As hex nobody packs it below a half.
+            padding = os.urandom(20 * 1024).hex()
+            if number % 3:
+                assert await site.told(github(push(commit(f"headsup: {number}"), padding=padding))) == 202
+            else:
+                assert await site.told(github(b'{"padding": "' + padding.encode()), project) == 400
+            there, counted = await stored(site)
+            assert there == counted <= most
+        deliveries = await site.deliveries()
+        assert len(deliveries) == 12
+        # The newest are there, of older ones what was found.
+        assert [each.kept > 0 for each in deliveries] == sorted(each.kept > 0 for each in deliveries)
+        assert deliveries[-1].kept
+        assert deliveries[1].outcome == "1 heads-up"
+        assert len(site.mails()) == 8
+
+
+async def test_c30_of_what_no_rule_is_asked_about_nothing_is_stored(site: Site) -> None:
+    await site.watch()
+    await site.told(github({"repository": repository(), "padding": "x" * 5000}, event="issues"))
+    await site.told(github(ping(), event="ping"))
+    await site.told(github(deletion("refs/heads/gone")))
+    assert [(each.kept, each.size > 0) for each in await site.deliveries()] == [(0, True)] * 3
+    assert await stored(site) == (0, 0)
+
+
+async def test_c30_nothing_is_kept_where_nothing_may_be(
+    environ: dict[str, str], database: Database, publisher: RecordingPublisher
+) -> None:
+    settings = read_settings(environ | {"SITE_HEADSUP_KEPT_BYTES": "0"})
+    async with running(settings, database, publisher) as site:
+        await site.watch()
+        await site.told(github(push(commit(HEADSUP))))
+        assert len(site.mails()) == 1
+        assert await stored(site) == (0, 0)
+
+
 async def test_w10_a_mail_is_a_lists_and_no_robot_answers_it(site: Site) -> None:
     await site.watch()
     await site.told(github(push(commit("headsup: <script>alert(1)</script> & " + "x" * 5000))))
@@ -673,6 +752,43 @@ async def test_refusals_are_counted_without_their_bodies(site: Site) -> None:
         (project, "without a signature"): 1,
     }
     assert await site.deliveries() == []
+
+
+async def test_refusals_go_with_their_project(site: Site, passwords: Passwords) -> None:
+    """Deleted by the API they stayed, and SQLite gives the id once more: to somebody else's project."""
+    await create_user(site.database, passwords, "ada", PASSWORD, Role.USER)
+    browser = Browser(site.client)
+    await browser.sign_in()
+    async with site.database.saving() as session:
+        owner = await session.scalar(select(User.id))
+    ways = ["the API", "the page", "its owner's end"]
+    for way in ways:
+        project = await site.watch()
+        async with site.database.saving() as session:
+            (await session.get_one(HeadsupProject, project)).owner_id = owner
+        await site.hook(github(push(commit(HEADSUP)), secret="wrong secret"))
+        await site.app[refusals].flush()
+        # Counted, and not written yet.
+        await site.hook(github(push(commit(HEADSUP)), secret="wrong secret"))
+        if way == "the API":
+            token = (await (await browser.fetch("/api/csrf")).json())["csrf_token"]
+            data = {"csrfmiddlewaretoken": token}
+            async with browser.client.post(f"/api/projects/delete/{project}", json=data) as response:
+                assert response.status == 200
+        elif way == "the page":
+            await browser.look(f"/headsup/{project}")
+            assert (await browser.submit(f"/headsup/{project}/delete", {})).status == 303
+        else:
+            async with site.database.saving() as session:
+                await session.delete(await session.get_one(User, owner))
+        await site.app[refusals].flush()
+        async with site.database.reading() as session:
+            left = list(await session.scalars(select(HeadsupRefusal.project_id)))
+        assert left == ([] if way != ways[-1] else [project]), way
+    again = await site.watch()
+    async with site.database.reading() as session:
+        assert list(await session.scalars(select(HeadsupRefusal))) == []
+    assert again == project
 
 
 async def test_other_forges_are_read_as_they_write(site: Site) -> None:

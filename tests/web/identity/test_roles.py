@@ -132,6 +132,7 @@ ROUTES = {
     "POST /headsup/{project}/addresses/{address}/ask": WATCH,
     "GET /headsup/{project}/rules/new": WATCH,
     "POST /headsup/{project}/rules/new": WATCH,
+    "POST /headsup/{project}/targets/{target}/again": WATCH,
     "GET /headsup/{project}/rules/{rule}": WATCH,
     "POST /headsup/{project}/rules/{rule}": WATCH,
     "POST /headsup/{project}/rules/{rule}/delete": WATCH,
@@ -206,7 +207,7 @@ ROUTES = {
 #: What stands in an address for a part of a route.
 PARTS = {"page": "2", "names": "Django", "file": "rss.xml", "part": "1", "ids": "1-2"}
 PARTS |= {"name": "posts", "edition": "1"}
-PARTS |= {"project": "1", "rule": "1", "delivery": "1", "address": "1", "token": "token"}
+PARTS |= {"project": "1", "rule": "1", "delivery": "1", "address": "1", "target": "1", "token": "token"}
 PARTS |= {"link": "x", "session": "0123456789abcdef"}
 PARTS |= {"hash": "0" * 32, "form": "348.webp"}
 

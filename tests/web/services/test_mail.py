@@ -32,7 +32,7 @@ from web.services.mail.addresses import Address, BadAddress, parse_address, pars
 from web.services.mail.headers import MAX_HEADER, check_link, header_text
 from web.services.mail.jobs import MAIL, POST_OFFICE, PostOffice, send
 from web.services.mail.messages import MAX_BODY, Mail, body_text, compose
-from web.services.mail.postmen import FilePostman, Postman, RecordingPostman, SmtpPostman
+from web.services.mail.postmen import AddressRefused, FilePostman, Postman, RecordingPostman, SmtpPostman
 from web.services.mail.server import MailServer, parse
 
 SENDER = Address("noreply", "example.org", "Fanfare")
@@ -469,7 +469,15 @@ async def test_an_address_of_other_letters_needs_a_server_that_takes_them(serve:
 @pytest.mark.parametrize(
     ("answers", "error"),
     [
-        ({"RCPT": "550 5.1.1 no such user"}, GiveUp),
+        ({"RCPT": "550 5.1.1 no such user"}, AddressRefused),
+        ({"RCPT": "550 no such user"}, AddressRefused),
+        ({"RCPT": "550 5.2.1 mailbox disabled"}, AddressRefused),
+        # Nothing that the address can be blamed for: who we are, and a mailbox that is full today.
+        ({"RCPT": "550 5.7.1 your host is listed"}, GiveUp),
+        ({"RCPT": "550 relay not permitted"}, GiveUp),
+        ({"RCPT": "554 5.7.1 relay access denied"}, GiveUp),
+        ({"RCPT": "550 5.1.8 sender's domain not found"}, GiveUp),
+        ({"RCPT": "552 5.2.2 mailbox full"}, GiveUp),
         ({"RCPT": "450 4.2.1 greylisted"}, TryAgain),
         ({"DATA": "554 5.7.1 spam"}, GiveUp),
         ({"DATA": "452 4.3.1 disk full"}, TryAgain),
@@ -484,6 +492,7 @@ async def test_4xx_is_tried_again_and_5xx_given_up(
     mailbox.answers = answers
     with pytest.raises(error) as caught:
         await bring(postman(await serve()), mail())
+    assert type(caught.value) is error
     [answer] = answers.values()
     assert answer[:3] in str(caught.value)
 

@@ -36,11 +36,13 @@ class ApiAway(Exception):
 @dataclass(frozen=True, slots=True)
 class TagCommits:
     """What GitHub says of a tag: its commits since the one before, oldest first; notes: what a reader should know of
-    them. missed: tags in between of which no event came; what is new in them is among the commits."""
+    them. missed: tags in between of which no event came; what is new in them is among the commits. is_whole: these are
+    all that are new in it, as far as GitHub was asked."""
 
     commits: Sequence[Commit] = ()
     notes: Sequence[str] = ()
     missed: Sequence[str] = ()
+    is_whole: bool = False
 
     @property
     def words(self) -> str:
@@ -105,12 +107,13 @@ async def commits_of_tags(
 
 
 async def _commits_of_tag(outbound: Outbound, api: str, name: str, tag: str, heard: Collection[str]) -> TagCommits:
-    tags = [
-        text_of(object_of(each).get("name"))
-        for each in list_of(await _ask(outbound, f"{api}/repos/{quote(name)}/tags?per_page=100"))
-    ]
+    listed = await _ask(outbound, f"{api}/repos/{quote(name)}/tags?per_page=100") if _NAME.fullmatch(name) else None
+    if listed is None:
+        # 404: what is private is said to be nowhere.
+        raise ApiAway("GitHub shows no such repository to everybody.")
+    tags = [text_of(object_of(each).get("name")) for each in list_of(listed)]
     if tag not in tags:
-        return TagCommits(notes=("GitHub does not list this tag yet: only the commit that it is at was looked at.",))
+        return TagCommits(notes=("GitHub does not list this tag yet.",))
     missed = tags_missed(tag, tags, heard)
     before = tag_before(missed[0] if missed else tag, tags)
     if before is None:
@@ -120,6 +123,7 @@ async def _commits_of_tag(outbound: Outbound, api: str, name: str, tag: str, hea
         return TagCommits(
             [commit_of(each) for each in reversed(first)],
             (f"There is no tag before it: its last {_PAGE} commits were looked at.",),
+            is_whole=len(first) < _PAGE,
         )
     commits: list[Commit] = []
     total = 0
@@ -138,7 +142,7 @@ async def _commits_of_tag(outbound: Outbound, api: str, name: str, tag: str, hea
         words = f"All commits since {before}, the tag before that was heard of."
     else:
         words = f"All commits since {before}, the tag before."
-    return TagCommits(commits, (words,), missed)
+    return TagCommits(commits, (words,), missed, is_whole=total <= len(commits))
 
 
 def tags_missed(tag: str, tags: Sequence[str], heard: Collection[str]) -> list[str]:

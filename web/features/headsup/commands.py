@@ -178,13 +178,17 @@ def replay(found: argparse.Namespace, environ: Environ) -> int:
     """Look at a delivery again."""
 
     async def again(session: AsyncSession) -> str:
-        asked = select(HeadsupDelivery.kept).where(HeadsupDelivery.id == found.id)
-        kept = await session.scalar(asked)
-        if kept is None:
+        delivery = await session.get(HeadsupDelivery, found.id)
+        if delivery is None:
             return "there is no such delivery (any more)"
-        if not kept:
-            return "its payload is not kept any more"
-        await Queue().add(session, PUSH, {"delivery": found.id, "replay": True})
+        if not delivery.kept:
+            return "its payload is not kept"
+        if delivery.state == "unreadable":
+            return "it can't be read, however often it is tried"
+        if delivery.state == "queued":
+            return "it waits to be looked at"
+        await Queue().add(session, PUSH, {"delivery": delivery.id, "replay": True})
+        delivery.state = "queued"
         return ""
 
     problem = _saving(environ, again)

@@ -15,6 +15,7 @@ from ...pages.requests import read_fields, redirect
 from ...pages.templating import render
 from .models import HeadsupAddress, HeadsupProject
 from .setting_up import confirm, take_out
+from .settings import HeadsupSettings
 
 
 async def show_confirm(request: web.Request) -> web.StreamResponse:
@@ -30,7 +31,8 @@ async def post_confirm(request: web.Request) -> web.StreamResponse:
         if fields.get("answer") == "no":
             take_out(address)
         else:
-            await confirm(session, request.app[keys.jobs], address)
+            settings = request.app[keys.settings][HeadsupSettings]
+            await confirm(session, request.app[keys.jobs], settings, address)
     return redirect(f"/headsup/confirm/{address.token}")
 
 

@@ -12,7 +12,7 @@ from ...feature import Feature, allow
 from ...identity.roles import Permission
 from ...pages import keys
 from ...pages.links import Link
-from . import consent, hints, hook, jobs, log, models, pages, project_api, remark
+from . import consent, hints, hook, jobs, log, models, pages, project_api, remark, setting_up
 from .refusals import Refusals, refusals
 from .room import Room, room
 from .settings import HeadsupSettings
@@ -84,6 +84,7 @@ FEATURE = Feature(
             web.post(f"{_PROJECT}/sha1", pages.post_sha1),
             web.post(f"{_PROJECT}/delete", pages.post_delete),
             web.post(rf"{_PROJECT}/addresses/{{address:\d{{1,9}}}}/ask", pages.post_ask),
+            web.post(rf"{_PROJECT}/targets/{{target:\d{{1,9}}}}/again", pages.post_try_again),
             web.get(f"{_PROJECT}/rules/new", pages.new_rule),
             web.post(f"{_PROJECT}/rules/new", pages.post_rule),
             web.get(_RULE, pages.edit_rule),
@@ -100,7 +101,7 @@ FEATURE = Feature(
     setup=_setup,
     contexts=(_counting,),
     links=(Link("Heads-ups", "/headsup", order=40, within="/headsup"),),
-    globals={"headsup_limits": models, "headsup_word": remark},
+    globals={"headsup_limits": models, "headsup_word": remark, "headsup_late_days": setting_up.LATE_DAYS},
     statics=("headsup.css", "headsup.js"),
     jobs=jobs.KINDS,
     periodic=jobs.PERIODIC,

@@ -117,6 +117,7 @@ class RuleForm:
             tags_only=self.tags_only,
             tags=split_patterns(self.tags),
             paths=split_patterns(self.paths),
+            asks_api=self.asks_api,
         )
 
     def addresses(self) -> dict[str, tuple[Address, ...]]:

@@ -125,7 +125,7 @@ def reply_to(headsup: HeadsUp) -> str | None:
 
 def text_of(headsup: HeadsUp, reader: Reader) -> str:
     """The text part."""
-    lines = [_heading(headsup), *_facts(headsup)]
+    lines = [_heading(headsup), *facts_of(headsup)]
     if _link(headsup.compare_url):
         lines.append(headsup.compare_url)
     lines.append("")
@@ -157,7 +157,7 @@ def html_of(headsup: HeadsUp, reader: Reader) -> str:
         foot.append(Markup("Also sent to: {}").format(", ".join(reader.others)))
     links = [(reader.log, "Why this was sent"), (reader.out, "No more of these")]
     foot.append(Markup(" · ").join(_anchor(url, words) for url, words in links if _link(url)))
-    facts = Markup("").join(Markup('<p class="facts">{}</p>').format(each) for each in _facts(headsup))
+    facts = Markup("").join(Markup('<p class="facts">{}</p>').format(each) for each in facts_of(headsup))
     compare = Markup("<p>{}</p>").format(_anchor(headsup.compare_url, "See the changes"))
     return _DOCUMENT.format(
         title=subject_of(headsup),
@@ -196,7 +196,8 @@ def _heading(headsup: HeadsUp) -> str:
     return header_text(f"{what} in {headsup.repository}, {where}", 600)
 
 
-def _facts(headsup: HeadsUp) -> list[str]:
+def facts_of(headsup: HeadsUp) -> list[str]:
+    """What there is to say of the push itself, a sentence each."""
     facts = []
     if headsup.pusher:
         facts.append(header_text(f"Pushed by {headsup.pusher}{', forced' if headsup.forced else ''}.", 300))

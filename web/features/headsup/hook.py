@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ... import heads
 from ...db.tables import now
 from ...pages import keys
-from . import judging
+from . import judging, keeping
 from .forges import forge_of
 from .forges.signatures import BadSignature, Forge, Unsigned
 from .jobs import PUSH
@@ -59,6 +59,12 @@ class _Outcome:
     queued: bool = False
     state: str = "done"
     status: int = 200
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the body is kept, to be looked at once more."""
+        # No rule is ever asked about the others: pings, other events, what was deleted.
+        return self.queued or self.state == "unreadable"
 
 
 class _Refused(Exception):
@@ -171,6 +177,7 @@ async def _store(
     unreadable: str,
 ) -> list[_Outcome]:
     outcomes = []
+    settings = request.app[keys.settings][HeadsupSettings]
     async with request.app[keys.database].saving() as session:
         for project in projects:
             repeated = await _repeated(session, project, made)
@@ -190,14 +197,16 @@ async def _store(
                 event=made.event,
                 is_form=made.is_form,
                 size=made.size,
-                kept=made.kept,
-                body=made.body,
+                kept=made.kept if outcome.is_kept else 0,
+                body=made.body if outcome.is_kept else None,
                 note=made.note,
                 state="queued" if outcome.queued else outcome.state,
                 outcome="" if outcome.queued else outcome.words[:300],
             )
             session.add(one)
             await session.flush()
+            if one.kept:
+                await keeping.add(session, project.id, one.kept, settings.kept_bytes)
             if outcome.queued:
                 await request.app[keys.jobs].add(session, PUSH, {"delivery": one.id})
             outcomes.append(outcome)

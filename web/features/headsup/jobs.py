@@ -10,28 +10,46 @@ import asyncio
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import delete, func, insert, literal, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, undefer
 
 from ...db.tables import columns_of, now
 from ...pages import keys
-from ...services.jobs.kinds import Every, GiveUp, Job, Kind, TryAgain
+from ...services.jobs.kinds import Every, GiveUp, Job, Kind, LeaseLost, TryAgain
 from ...services.jobs.rows import New
-from . import judging
+from ...services.mail.postmen import AddressRefused
+from . import judging, keeping
 from .api import commits_of_tags
+from .cutting import cut
 from .headsups import MAX_ENTRIES, HeadsUp, told
 from .judging import Judged
+from .limits import Day
 from .models import (
+    MAIL_KINDS,
     MAX_ERROR,
     MAX_NOTE,
     HeadsupAddress,
     HeadsupDelivery,
+    HeadsupKept,
     HeadsupMention,
     HeadsupMessage,
     HeadsupNotice,
@@ -42,11 +60,11 @@ from .models import (
 )
 from .payloads import BadPayload
 from .projects import label_of, recognise, rule_of
-from .pushes import Commit, Repository, is_zero
+from .pushes import Commit, Repository
 from .recipients import key_of
 from .rules import AGAIN_DAYS, Entry, Plan, plan
 from .settings import HeadsupSettings
-from .targets import deliver, load
+from .targets import Gone, Waiting, deliver, load, refused_words
 
 #: Of one statement: some milliseconds of the loop.
 _BATCH = 200
@@ -72,6 +90,22 @@ class _Given:
 
 async def run_push(job: Job) -> None:
     """Look at a delivery by the rules of its project."""
+    try:
+        await _look(job)
+    except LeaseLost:
+        raise
+    except Exception as error:
+        if job.attempt >= PUSH.attempts:
+            # Nobody looks at it again by itself: its people are told.
+            async with job.app[keys.database].saving() as session:
+                delivery = await session.get(HeadsupDelivery, job.data.delivery)
+                if delivery is not None and delivery.state == "queued":
+                    delivery.state = "done"
+                    delivery.outcome = f"could not be looked at ({type(error).__name__}): send it again"
+        raise
+
+
+async def _look(job: Job) -> None:
     given: _Given = job.data
     async with job.app[keys.database].reading() as session:
         pair = (
@@ -90,7 +124,7 @@ async def run_push(job: Job) -> None:
         repository, judged, notes, remark = await _judge(job, delivery, project, rules)
     except BadPayload as error:
         async with job.saving() as session:
-            _conclude(session, delivery, str(error), "unreadable")
+            await _end(job, session, delivery, str(error), "unreadable")
         return
     try:
         async with job.saving() as session:
@@ -99,7 +133,7 @@ async def run_push(job: Job) -> None:
             locked = await session.get_one(HeadsupProject, project.id, with_for_update={"key_share": True})
             elsewhere = recognise(locked, repository)
             if elsewhere:
-                _conclude(session, delivery, elsewhere, "done")
+                await _end(job, session, delivery, elsewhere, "done")
                 return
             writer = _Writer(
                 job, session, locked, delivery, {rule.id: rule for rule in rules}, repository, given.replay
@@ -110,6 +144,24 @@ async def run_push(job: Job) -> None:
     except IntegrityError:
         # Another delivery has told one of these commits meanwhile: look again.
         raise TryAgain("the ledger changed meanwhile", after=0.2) from None
+
+
+async def _end(
+    job: Job,
+    session: AsyncSession,
+    delivery: HeadsupDelivery,
+    words: str,
+    state: str,
+    found: Sequence[Mapping[str, Any]] | None = None,
+) -> None:
+    """Write down what a delivery came to. From here on its body may be dropped."""
+    # The row as it was read: what is not set here, its body and how often it came, is not written.
+    session.add(delivery)
+    delivery.outcome, delivery.state = words[:300], state
+    if found is not None:
+        delivery.found = json.dumps(found, ensure_ascii=False)
+    await session.flush()
+    await keeping.bound(session, delivery.project_id, job.app[keys.settings][HeadsupSettings].kept_bytes)
 
 
 async def _judge(
@@ -139,10 +191,9 @@ async def _judge(
                 heard = await _tags_heard(job, project.id)
                 found = await commits_of_tags(job.app[keys.outbound], settings.api, read.repository.name, push, heard)
                 more[push.ref] = found.commits
-                notes[push.ref] = [*found.notes, *([found.words] if found.missed else [])]
+                rest = () if found.is_whole else (_FROM_PUSHES,)
+                notes[push.ref] = [*found.notes, *([found.words] if found.missed else []), *rest]
                 remark = remark or found.words
-            else:
-                notes[push.ref] = (_FROM_PUSHES,)
     judge = partial(judging.judge, read, rules, project.default_branch, more)
     # Fifty patterns take 7 ms for a long path.
     has_patterns = len(rules) > _FEW_RULES or any(rule.paths or rule.branches or rule.tags for rule in rules)
@@ -170,6 +221,12 @@ _FROM_PUSHES = (
 )
 
 
+#: Of a tag whose commits GitHub has listed, when there are others that waited for one.
+_AND_KEPT = (
+    "Beside them is what was pushed to the rule's branches and waited for a tag; GitHub does not list it in this."
+)
+
+
 class _Writer:
     """Writes what a delivery came to, within the transaction that ends its job."""
 
@@ -189,7 +246,7 @@ class _Writer:
         self._replay = replay
         self._moment = now()
         self._settings: HeadsupSettings = job.app[keys.settings][HeadsupSettings]
-        self._used: dict[str, int] | None = None
+        self._day: Day | None = None
 
     async def write(self, judged: Sequence[Judged], notes: Mapping[str, Sequence[str]]) -> None:
         found, count = [], 0
@@ -200,63 +257,88 @@ class _Writer:
                 found.append(shown | {"why": each.found.why})
                 continue
             if each.found.waits:
-                kept = await self._keep(each)
-                why = "kept for the next tag" if kept else "told only when a tag is created"
+                count_kept = await self._keep(each)
+                why = "kept for the next tag" if count_kept else "told only when a tag is created"
                 found.append(shown | {"why": why, "commits": _commits(each, Plan(each.found.entries, (), ()))})
                 continue
             entries = list(each.found.entries)
+            kept: Mapping[str, int] = {}
             if each.push.kind == "tag":
-                entries = await self._with_kept(rule.id, entries)
-            decided = await self._decide(rule.id, entries)
+                entries, kept = await self._with_kept(rule.id, entries)
+            decided = await self._decide(rule.id, entries, kept)
             if decided.told:
                 count += len(decided.told)
-                await self._tell(rule, each, decided, notes.get(each.push.ref, ()))
+                await self._tell(rule, each, decided, _notes_of(rule, each, kept, notes))
             found.append(shown | {"told": len(decided.told), "commits": _commits(each, decided)})
-        _conclude(self._session, self._delivery, _words(count, found), "done", found)
+        await _end(self._job, self._session, self._delivery, _words(count, found), "done", found)
 
-    async def _decide(self, rule_id: int, entries: Sequence[Entry]) -> Plan:
-        if self._replay or not entries:
+    async def _decide(self, rule_id: int, entries: Sequence[Entry], kept: Mapping[str, int]) -> Plan:
+        """What of it is told; the ledger has it from here on, whether it is sent again or for the first time."""
+        if not entries:
             return plan(entries, (), ())
         told: set[str] = set()
         recent: set[str] = set()
-        kept: set[str] = set()
+        known: set[str] = set()
         since = self._moment - timedelta(days=AGAIN_DAYS)
         columns = columns_of(HeadsupMention)
-        is_told = (columns.rule_id == rule_id) & columns.entry.is_(None)
+        is_told = or_(columns.entry.is_(None), columns.told_by.is_not(None))
         for at in range(0, len(entries), _BATCH):
             some = entries[at : at + _BATCH]
             same = columns.sameness.in_([entry.sameness for entry in some]) & (columns.at > since)
             # One question: it is asked while others wait for their turn to write.
             asked = union_all(
-                select(
-                    literal(_SHA).label("what"), columns.sha.label("value"), columns.entry.is_(None).label("told")
-                ).where(columns.rule_id == rule_id, columns.sha.in_([entry.sha for entry in some])),
-                select(literal(_SAMENESS), columns.sameness, literal(True)).where(is_told, same),
+                select(literal(_SHA).label("what"), columns.sha.label("value"), is_told.label("told")).where(
+                    columns.rule_id == rule_id, columns.sha.in_([entry.sha for entry in some])
+                ),
+                select(literal(_SAMENESS), columns.sameness, literal(True)).where(
+                    columns.rule_id == rule_id, is_told, same
+                ),
             )
             for what, value, is_told_before in await self._session.execute(asked):
-                found = recent if what == _SAMENESS else told if is_told_before else kept
-                found.add(value)
-        decided = plan(entries, told, recent)
-        await self._note(rule_id, decided, kept)
+                if what == _SAMENESS:
+                    recent.add(value)
+                else:
+                    known.add(value)
+                    if is_told_before:
+                        told.add(value)
+        # Who sends it again wants all of it, whatever was told before.
+        decided = plan(entries, (), ()) if self._replay else plan(entries, told, recent)
+        await self._note(rule_id, decided, known, kept)
         return decided
 
-    async def _note(self, rule_id: int, decided: Plan, kept: Collection[str]) -> None:
-        """Write into the ledger that these are told; what was kept of them for a tag is done with."""
+    async def _note(self, rule_id: int, decided: Plan, known: Collection[str], kept: Mapping[str, int]) -> None:
+        """Write into the ledger that these are told. known: commits that it has.
+
+        kept: those that waited for this tag, with their places among each other.
+        """
         # What is not told again has no sameness there: AGAIN_DAYS go by what was told, or a text that comes each week
         # would never be told any more.
         shas = {entry.sha: "" for entry in decided.again}
         shas |= {sha: entry.sameness for entry in decided.told for sha in (entry.sha, *entry.others)}
-        for some in _batches([sha for sha in shas if sha in kept]):
-            mine = (HeadsupMention.rule_id == rule_id) & HeadsupMention.sha.in_(some)
-            await self._session.execute(delete(HeadsupMention).where(mine, HeadsupMention.entry.is_not(None)))
         rows = [
             {"rule_id": rule_id, "sha": sha[:64], "sameness": sameness, "at": self._moment, "place": 0}
             for sha, sameness in shas.items()
+            if sha not in known
         ]
         # No objects: of a push of 2,048 commits they would halt the loop for a tenth of a second.
         for batch in _batches_of(rows):
             await self._session.execute(insert(HeadsupMention), batch)
             await asyncio.sleep(0)
+        taken, again = [], []
+        for sha, sameness in shas.items():
+            if sha in known:
+                values = {"rule": rule_id, "commit": sha, "same": sameness, "moment": self._moment}
+                if sha in kept:
+                    taken.append(values | {"delivery": self._delivery.id, "order": kept[sha]})
+                else:
+                    again.append(values)
+        for statement, some in ((_TAKEN, taken), (_AGAIN, again)):
+            for batch in _batches_of(some):
+                await self._execute(statement, batch)
+
+    async def _execute(self, statement: Any, values: list[dict[str, Any]]) -> None:
+        # Not by the session: to it these would be updates of objects by their keys, which have other names.
+        await (await self._session.connection()).execute(statement, values)
 
     async def _keep(self, each: Judged) -> int:
         """Keep what was found in a branch for the next tag; how many that are not known yet."""
@@ -280,13 +362,22 @@ class _Writer:
         await self._session.flush()
         return len(entries)
 
-    async def _with_kept(self, rule_id: int, entries: list[Entry]) -> list[Entry]:
-        """What was kept for a tag, before what the tag itself has."""
-        asked = select(HeadsupMention.entry).where(HeadsupMention.rule_id == rule_id, HeadsupMention.entry.is_not(None))
-        rows = await self._session.scalars(asked.order_by(HeadsupMention.at, HeadsupMention.place))
-        kept = [_entry_of(row) for row in rows if row is not None]
+    async def _with_kept(self, rule_id: int, entries: list[Entry]) -> tuple[list[Entry], dict[str, int]]:
+        """What was kept for this tag, before what the tag itself has; and of which commits, with their places."""
+        columns = HeadsupMention
+        is_waiting: ColumnElement[bool] = columns.told_by.is_(None)
+        if self._replay:
+            # What it told, and what waited when it came. What was kept since is the next tag's.
+            is_waiting = or_(
+                columns.told_by == self._delivery.id, and_(is_waiting, columns.at < self._delivery.received_at)
+            )
+        asked = select(columns.sha, columns.entry).where(
+            columns.rule_id == rule_id, columns.entry.is_not(None), is_waiting
+        )
+        rows = (await self._session.execute(asked.order_by(columns.at, columns.place))).all()
         known = {entry.sha for entry in entries}
-        return [*(entry for entry in kept if entry.sha not in known), *entries]
+        kept = [_entry_of(row.entry) for row in rows if row.sha not in known]
+        return [*kept, *entries], {row.sha: place for place, row in enumerate(rows)}
 
     async def _tell(self, rule: HeadsupRule, each: Judged, decided: Plan, notes: Sequence[str]) -> None:
         replay = 0
@@ -299,8 +390,8 @@ class _Writer:
             replay = (await self._session.scalar(asked) or 0) + 1
         push, repository = each.push, self._repository
         more = list(notes)
-        if push.kind == "tag" and push.before and not is_zero(push.before):
-            more.append("The tag was moved: what it told before is not repeated.")
+        if push.moved:
+            more.append("The tag was moved." if replay else "The tag was moved: what it told before is not repeated.")
         headsup = HeadsUp(
             repository=self._project.name,
             repository_url="" if repository is None else repository.url,
@@ -340,8 +431,10 @@ class _Writer:
         notices = []
         for target in targets:
             state, error = "waiting", ""
-            if target.kind in {"to", "cc", "bcc"}:
+            if target.kind in MAIL_KINDS:
                 state, error = await self._state_of(target, wants.get(key_of(target.address)))
+            elif target.refused_at is not None:
+                state, error = "refused", refused_words(target)
             notices.append(
                 HeadsupNotice(
                     project_id=self._project.id,
@@ -358,55 +451,31 @@ class _Writer:
             )
         session.add_all(notices)
         await session.flush()
-        due = [each.id for each in notices if each.state == "waiting"]
-        await self._job.app[keys.jobs].add_many(session, [new_notice(id) for id in due])
+        due = [new_notice(each) for each in notices if each.state == "waiting"]
+        await self._job.app[keys.jobs].add_many(session, due)
 
     async def _state_of(self, target: HeadsupTarget, address: HeadsupAddress | None) -> tuple[str, str]:
         if address is None or (address.confirmed_at is None and address.out_at is None):
             return "asked", "has not said yes yet"
         if address.out_at is not None:
             return "out", "wants no more"
-        if not self._settings.mails and not self._settings.address_mails:
-            return "waiting", ""
-        if self._used is None:
-            self._used = await _sent_today(self._session, self._project.id, self._moment)
-        key = key_of(target.address)
-        if self._settings.mails and sum(self._used.values()) >= self._settings.mails:
-            return "limit", f"more than {self._settings.mails} mails of this project today"
-        if self._settings.address_mails and self._used.get(key, 0) >= self._settings.address_mails:
-            return "limit", f"more than {self._settings.address_mails} mails to this address today"
-        self._used[key] = self._used.get(key, 0) + 1
-        return "waiting", ""
+        if target.refused_at is not None:
+            return "refused", refused_words(target)
+        if self._day is None:
+            self._day = await Day.of(self._session, self._settings, self._project.id, self._moment)
+        words = self._day.take(target.address)
+        return ("limit", words) if words else ("waiting", "")
 
 
-async def _sent_today(session: AsyncSession, project_id: int, moment: datetime) -> dict[str, int]:
-    """Mails of a project since midnight, by address."""
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    asked = (
-        select(func.lower(HeadsupNotice.address), func.count())
-        .where(
-            HeadsupNotice.project_id == project_id,
-            HeadsupNotice.created_at >= midnight,
-            HeadsupNotice.state.in_(("waiting", "sent")),
-            HeadsupNotice.kind.in_(("to", "cc", "bcc")),
-        )
-        .group_by(func.lower(HeadsupNotice.address))
-    )
-    return {row[0]: row[1] for row in await session.execute(asked)}
-
-
-def _conclude(
-    session: AsyncSession,
-    delivery: HeadsupDelivery,
-    words: str,
-    state: str,
-    found: Sequence[Mapping[str, Any]] | None = None,
-) -> None:
-    # The row as it was read: what is not set here, its body and how often it came, is not written.
-    session.add(delivery)
-    delivery.outcome, delivery.state = words[:300], state
-    if found is not None:
-        delivery.found = json.dumps(found, ensure_ascii=False)
+#: Of commits that the ledger has: they are told now, and those that were kept by the tag that is here.
+_LEDGER = columns_of(HeadsupMention)
+_TABLE: Table = HeadsupMention.metadata.tables[HeadsupMention.__tablename__]
+_AGAIN = (
+    update(_TABLE)
+    .where(_LEDGER.rule_id == bindparam("rule"), _LEDGER.sha == bindparam("commit"))
+    .values(sameness=bindparam("same"), at=bindparam("moment"))
+)
+_TAKEN = _AGAIN.values(told_by=bindparam("delivery"), place=bindparam("order"))
 
 
 def _words(count: int, found: Sequence[Mapping[str, Any]]) -> str:
@@ -427,9 +496,24 @@ def _commits(each: Judged, decided: Plan) -> list[dict[str, Any]]:
     """What the log shows of commits: those with remarks first."""
     groups = (("", decided.told), ("told before", decided.known), (f"again within {AGAIN_DAYS} days", decided.again))
     found = [(why, entry) for why, some in groups for entry in some][:_SHOWN]
-    shown: list[dict[str, Any]] = [{"id": entry.sha, "text": entry.text[:500], "why": why} for why, entry in found]
+    shown: list[dict[str, Any]] = [{"id": entry.sha, "text": cut(entry.text, 500), "why": why} for why, entry in found]
     missed: list[dict[str, Any]] = [{"id": sha, "text": None, "why": why} for sha, why in each.found.missed]
     return [*shown, *missed][:_SHOWN]
+
+
+def _notes_of(
+    rule: HeadsupRule, each: Judged, kept: Collection[str], notes: Mapping[str, Sequence[str]]
+) -> Sequence[str]:
+    """What a mail says of how its commits were found. notes: by ref, of what GitHub was asked by rules that may."""
+    if each.push.kind != "tag":
+        return ()
+    said = notes.get(each.push.ref) if rule.asks_api else None
+    if said is None:
+        return (_FROM_PUSHES,)
+    listed = {entry.sha for entry in each.found.entries}
+    if _FROM_PUSHES not in said and any(sha not in listed for sha in kept):
+        return (*said, _AND_KEPT)
+    return said
 
 
 def _entry_of(text: str) -> Entry:
@@ -445,19 +529,24 @@ def _batches_of(rows: list[Any]) -> Iterable[list[Any]]:
     return [rows[at : at + _BATCH] for at in range(0, len(rows), _BATCH)]
 
 
-def new_notice(notice_id: int) -> New:
-    """The job that sends a notice."""
-    return New(NOTICE.name, {"notice": notice_id})
+def new_notice(notice: HeadsupNotice) -> New:
+    """The job that sends a notice, which has its id."""
+    # SQLite gives a notice's id once more when the last ones went with their project; a message's it does not.
+    return New(NOTICE.name, {"notice": notice.id, "message": notice.message_id})
 
 
 async def run_notice(job: Job) -> None:
     """Send a notice, and write down what became of it."""
-    notice = await load(job, job.data)
+    notice = await load(job, job.data.notice, job.data.message)
     if notice is None:
         return
     try:
         state = await deliver(job, notice)
-        error = "wants no more" if state == "out" else ""
+        error = {"out": "wants no more", "refused": notice.refused}.get(state, "")
+    except (AddressRefused, Gone) as refusal:
+        words = str(refusal)
+        job.end_with(lambda session: _remember(session, notice, job.attempt, words))
+        return
     except GiveUp as refusal:
         state, error = "refused", str(refusal)
     except TryAgain as trouble:
@@ -476,6 +565,32 @@ def _note(session: Session, notice: HeadsupNotice, attempt: int, state: str, err
     notice.attempts, notice.changed_at = attempt, now()
 
 
+def _remember(session: Session, notice: Waiting, attempt: int, words: str) -> None:
+    """Note that a target refuses for good, wherever the project sends to it."""
+    _note(session, notice.row, attempt, "refused", words)
+    for target in targets_like(session, notice.row.project_id, notice.row.kind, notice.row.address):
+        if target.refused_at is None:
+            target.refused_at, target.refusal = now(), words[:MAX_ERROR]
+
+
+def targets_like(session: Session, project_id: int, kind: str, address: str) -> list[HeadsupTarget]:
+    """The targets of a project that lead to this address."""
+    kinds = MAIL_KINDS if kind in MAIL_KINDS else (kind,)
+    asked = (
+        select(HeadsupTarget)
+        .join(HeadsupRule, HeadsupRule.id == HeadsupTarget.rule_id)
+        .where(HeadsupRule.project_id == project_id, HeadsupTarget.kind.in_(kinds))
+        .order_by(HeadsupTarget.id)
+    )
+    # Not compared by the database: SQLite knows the cases of ASCII only.
+    return [each for each in session.scalars(asked) if is_same(kind, each.address, address)]
+
+
+def is_same(kind: str, address: str, other: str) -> bool:
+    """Whether two addresses of targets are one: mail takes any case."""
+    return address == other or (kind in MAIL_KINDS and key_of(address) == key_of(other))
+
+
 async def run_prune(job: Job) -> None:
     """Forget what is older than it is kept, and payloads beyond what a project may have."""
     settings: HeadsupSettings = job.app[keys.settings][HeadsupSettings]
@@ -484,27 +599,40 @@ async def run_prune(job: Job) -> None:
     async with database.saving() as session:
         await session.execute(delete(HeadsupDelivery).where(HeadsupDelivery.received_at < before))
         await session.execute(delete(HeadsupRefusal).where(HeadsupRefusal.last_at < before))
+        # Left of projects that were deleted with their owner.
+        gone = HeadsupRefusal.project_id.not_in(select(HeadsupProject.id))
+        await session.execute(delete(HeadsupRefusal).where(HeadsupRefusal.project_id != 0, gone))
+    await _forget_entries(job)
     async with database.reading() as session:
-        total = func.sum(HeadsupDelivery.kept)
-        asked = select(HeadsupDelivery.project_id).group_by(HeadsupDelivery.project_id)
-        full = list(await session.scalars(asked.having(total > settings.kept_bytes)))
-    for project_id in full:
-        await _prune_bodies(job, project_id, settings.kept_bytes)
+        projects = list(await session.scalars(select(HeadsupKept.project_id).order_by(HeadsupKept.project_id)))
+    for project_id in projects:
+        async with database.saving() as session:
+            await keeping.recount(session, project_id, settings.kept_bytes)
 
 
-async def _prune_bodies(job: Job, project_id: int, most: int) -> None:
-    mine = HeadsupDelivery.project_id == project_id
-    async with job.app[keys.database].saving() as session:
-        asked = select(HeadsupDelivery.id, HeadsupDelivery.kept).where(mine, HeadsupDelivery.kept > 0)
-        size, last = 0, None
-        for id, kept in await session.execute(asked.order_by(HeadsupDelivery.id.desc())):
-            size += kept
-            if size > most:
-                last = id
-                break
-        if last is not None:
-            old = mine & (HeadsupDelivery.id <= last) & (HeadsupDelivery.state != "queued")
-            await session.execute(update(HeadsupDelivery).where(old).values(body=None, kept=0))
+async def _forget_entries(job: Job) -> None:
+    """What tags have told is kept as long as they may be sent again."""
+    has_entry = HeadsupMention.entry.is_not(None)
+    replayed = select(HeadsupDelivery.id).where(HeadsupDelivery.kept > 0)
+    asked = select(HeadsupMention.told_by).where(has_entry, HeadsupMention.told_by.not_in(replayed)).distinct()
+    async with job.app[keys.database].reading() as session:
+        tags = list(await session.scalars(asked))
+    for some in _batches(tags):
+        async with job.app[keys.database].saving() as session:
+            mine = HeadsupMention.told_by.in_(some)
+            await session.execute(update(HeadsupMention).where(mine, has_entry).values(entry=None))
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenNotice:
+    notice: int
+    message: int | None
+
+
+def _notice_data(data: Any) -> _GivenNotice:
+    # Those that an earlier release added have no message.
+    message = data.get("message")
+    return _GivenNotice(int(data["notice"]), None if message is None else int(message))
 
 
 def _push_data(data: Any) -> _Given:
@@ -519,7 +647,7 @@ PUSH = Kind(
 NOTICE = Kind(
     name="headsup notice",
     run=run_notice,
-    parse=lambda data: int(data["notice"]),
+    parse=_notice_data,
     limit=180.0,
     attempts=18,
     first=60.0,

@@ -66,13 +66,14 @@ def read(body: bytes, *, is_form: bool, forge: str, event: str) -> Delivery:
 def judge(
     delivery: Delivery, rules: Sequence[Rule], default_branch: str, more: Mapping[str, Sequence[Commit]] | None = None
 ) -> list[Judged]:
-    """What each rule finds in each push. more: by ref, commits that the forge was asked for."""
+    """What each rule finds in each push. more: by ref, commits that the forge was asked for, as some rules let it."""
     repository = delivery.repository
     default = (repository.default_branch if repository else "") or default_branch
     judged = []
     for push in delivery.pushes:
         for rule in rules:
-            found = find(rule, push, default, (more or {}).get(push.ref, ()))
+            asked = (more or {}).get(push.ref, ()) if rule.asks_api else ()
+            found = find(rule, push, default, asked)
             missed = len(found.missed)
             # What is not listed is a number from here on.
             bare = replace(push, commits=(), head=None, total=push.unseen or None)

@@ -34,6 +34,11 @@ class Shown:
     notices: list[HeadsupNotice]
 
     @property
+    def can_replay(self) -> bool:
+        """Whether it may be looked at again: also when there was no rule, or none that found anything."""
+        return bool(self.row.kept) and self.row.state == "done"
+
+    @property
     def refs(self) -> list[str]:
         """What was pushed, in short."""
         names = [str(each.get("ref", "")) for each in self.found]
@@ -84,9 +89,13 @@ async def post_replay(request: web.Request) -> web.StreamResponse:
         if delivery is None or delivery.project_id != project.id:
             raise web.HTTPNotFound(text="There is no such delivery.")
         if not delivery.kept:
-            raise web.HTTPConflict(text="Its payload is not kept any more.")
-        await request.app[keys.jobs].add(session, PUSH, {"delivery": delivery.id, "replay": True})
-        delivery.state = "queued"
+            raise web.HTTPConflict(text="Its payload is not kept.")
+        if delivery.state == "unreadable":
+            raise web.HTTPConflict(text="It can't be read, however often it is tried.")
+        # Who presses twice gets it once.
+        if delivery.state != "queued":
+            await request.app[keys.jobs].add(session, PUSH, {"delivery": delivery.id, "replay": True})
+            delivery.state = "queued"
     return redirect(f"/headsup/{project.id}/log/{delivery.id}")
 
 

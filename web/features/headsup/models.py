@@ -5,7 +5,17 @@ from __future__ import annotations
 import secrets
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ...db.tables import Base, Moment, now
@@ -26,6 +36,7 @@ ROTATION_DAYS = 7
 
 #: What a target is: an address in To, Cc or Bcc; a URL that takes Slack's messages, or ours, signed.
 KINDS = ("to", "cc", "bcc", "slack", "webhook")
+MAIL_KINDS = KINDS[:3]
 
 #: What became of a heads-up for one target. asked: the address has not said yes; out: it wants no more; limit: it was
 #: one too many for a day.
@@ -90,7 +101,11 @@ class HeadsupRule(Base):
 
 
 class HeadsupTarget(Base):
-    """Where a rule's heads-ups go. address: of a mail, or a URL. secret: with which ours to a webhook are signed."""
+    """Where a rule's heads-ups go.
+
+    address: of a mail, or a URL. secret: with which ours to a webhook are signed. refused_at: since when it is known
+    that it refuses for good, with refusal, its words: nothing is sent there until somebody says to try again.
+    """
 
     __tablename__ = "headsup_targets"
     __table_args__ = (CheckConstraint("kind in ('to', 'cc', 'bcc', 'slack', 'webhook')", name="kind"),)
@@ -101,6 +116,8 @@ class HeadsupTarget(Base):
     address: Mapped[str] = mapped_column(String(MAX_URL))
     name: Mapped[str] = mapped_column(String(100), default="")
     secret: Mapped[str] = mapped_column(String(MAX_SECRET), default="")
+    refused_at: Mapped[datetime | None] = mapped_column(Moment)
+    refusal: Mapped[str] = mapped_column(String(MAX_ERROR), default="", server_default="")
 
 
 class HeadsupAddress(Base):
@@ -123,9 +140,9 @@ class HeadsupAddress(Base):
 class HeadsupDelivery(Base):
     """A delivery whose signature was right.
 
-    body: as it came, packed; None once it is too old. outcome: in words; note: what else its owner
-    should know. found: JSON, by rule what was found and why
-    not. state: queued, done, or unreadable.
+    body: as it came, packed; None once it is too old, and of what no rule is ever asked about (a ping, a deletion).
+    kept: its bytes. outcome: in words; note: what else its owner should know. found: JSON, by rule what was found and
+    why not. state: queued, done, or unreadable.
     """
 
     __tablename__ = "headsup_deliveries"
@@ -133,6 +150,14 @@ class HeadsupDelivery(Base):
         UniqueConstraint("project_id", "delivery_id", name="uq_headsup_deliveries_project_id"),
         Index("ix_headsup_deliveries_project_id_id", "project_id", "id"),
         Index("ix_headsup_deliveries_received_at", "received_at"),
+        # Of which a body is kept, the oldest first.
+        Index(
+            "ix_headsup_deliveries_kept",
+            "project_id",
+            "id",
+            sqlite_where=text("kept > 0"),
+            postgresql_where=text("kept > 0"),
+        ),
         # An id is never used twice: Message-IDs are made of them.
         {"sqlite_autoincrement": True},
     )
@@ -152,6 +177,20 @@ class HeadsupDelivery(Base):
     note: Mapped[str] = mapped_column(String(MAX_NOTE), default="")
     found: Mapped[str] = mapped_column(Text, default="[]")
     repeats: Mapped[int] = mapped_column(default=0)
+
+
+class HeadsupKept(Base):
+    """How many bytes of a project's deliveries are kept.
+
+    A row of its own: the job that looks at a delivery holds the project's while it writes, and the hook must not wait.
+    """
+
+    __tablename__ = "headsup_kept"
+
+    project_id: Mapped[int] = mapped_column(
+        ForeignKey("headsup_projects.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 class HeadsupMessage(Base):
@@ -175,7 +214,10 @@ class HeadsupMessage(Base):
 
 
 class HeadsupNotice(Base):
-    """A message for one target: what became of it."""
+    """A message for one target: what became of it.
+
+    created_at: when it was made, or let in by a yes or another try: it counts for that day.
+    """
 
     __tablename__ = "headsup_notices"
     __table_args__ = (
@@ -201,7 +243,8 @@ class HeadsupNotice(Base):
 class HeadsupMention(Base):
     """The ledger: a rule and a commit that it has told, or keeps for the next tag.
 
-    sameness: of author and text. entry: JSON of what is kept for the next tag; None once it was told.
+    sameness: of author and text. entry: JSON of what is kept for the next tag. told_by: the delivery of the tag that
+    told it, with entry as long as that may be sent again. It was told if told_by is set or entry is None.
     """
 
     __tablename__ = "headsup_mentions"
@@ -213,6 +256,7 @@ class HeadsupMention(Base):
     at: Mapped[datetime] = mapped_column(Moment, default=now)
     place: Mapped[int] = mapped_column(default=0)
     entry: Mapped[str | None] = mapped_column(Text)
+    told_by: Mapped[int | None]
 
 
 class HeadsupRefusal(Base):
@@ -233,6 +277,7 @@ TABLES = (
     HeadsupTarget,
     HeadsupAddress,
     HeadsupDelivery,
+    HeadsupKept,
     HeadsupMessage,
     HeadsupNotice,
     HeadsupMention,

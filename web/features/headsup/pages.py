@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...db.tables import now
@@ -36,7 +36,7 @@ from .payloads import BadPayload
 from .projects import label_of
 from .recipients import key_of
 from .secrets import EXAMPLE, check_secret, sign_example
-from .setting_up import By, TooMany, ask_again, new_project, rotate, save_rule
+from .setting_up import By, TooMany, ask_again, new_project, remove_project, rotate, save_rule, try_again
 from .settings import HeadsupSettings
 
 #: Days of refused deliveries that are shown.
@@ -181,8 +181,7 @@ async def post_delete(request: web.Request) -> web.StreamResponse:
     """POST /headsup/{project}/delete."""
     async with request.app[keys.database].saving() as session:
         project = await project_of(session, request)
-        await session.execute(delete(HeadsupRefusal).where(HeadsupRefusal.project_id == project.id))
-        await session.delete(project)
+        await remove_project(session, project)
     return redirect("/headsup")
 
 
@@ -250,6 +249,19 @@ async def post_ask(request: web.Request) -> web.StreamResponse:
             await ask_again(session, request.app[keys.jobs], settings, by_of(request), project, address)
     except TooMany as error:
         raise web.HTTPTooManyRequests(text=str(error)) from None
+    return redirect(f"/headsup/{project.id}")
+
+
+async def post_try_again(request: web.Request) -> web.StreamResponse:
+    """POST /headsup/{project}/targets/{target}/again: what has refused for good is sent to once more."""
+    settings = request.app[keys.settings][HeadsupSettings]
+    async with request.app[keys.database].saving() as session:
+        project = await project_of(session, request)
+        target = await session.get(HeadsupTarget, int(request.match_info["target"]))
+        rule = None if target is None else await session.get(HeadsupRule, target.rule_id)
+        if target is None or rule is None or rule.project_id != project.id:
+            raise web.HTTPNotFound(text="There is no such target.")
+        await try_again(session, request.app[keys.jobs], settings, project, target)
     return redirect(f"/headsup/{project.id}")
 
 

@@ -24,7 +24,7 @@ from .pages import by_of
 from .recipients import parse_recipients
 from .remark import DEFAULT_WORD
 from .secrets import check_secret
-from .setting_up import TooMany, new_project, save_rule
+from .setting_up import TooMany, new_project, remove_project, save_rule
 from .settings import HeadsupSettings
 
 _NOT_PUBLIC = "Not found as a publically available GitHub project"
@@ -117,7 +117,7 @@ async def delete(request: web.Request) -> web.StreamResponse:
         row = await session.scalar(select(HeadsupProject).where(wanted, mine))
         if row is None:
             return json_response({"error": "No such project"}, status=404)
-        await session.delete(row)
+        await remove_project(session, row)
     return json_response({"ok": True})
 
 

@@ -22,6 +22,7 @@ def rule_of(row: HeadsupRule) -> Rule:
         tags_only=row.tags_only,
         tags=split_patterns(row.tags),
         paths=split_patterns(row.paths),
+        asks_api=row.asks_api,
     )
 
 

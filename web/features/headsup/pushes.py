@@ -69,6 +69,11 @@ class Push:
     pusher: str = ""
 
     @property
+    def moved(self) -> bool:
+        """Whether a tag that was there is at another commit now: GitHub says that it was created, and forced."""
+        return self.kind == "tag" and not self.deleted and (self.forced or bool(self.before.strip("0")))
+
+    @property
     def unseen(self) -> int:
         """How many commits there are that the forge does not list; 0 if it doesn't say."""
         return max(0, (self.total or 0) - len(self.commits))

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...db.database import Database
 from ...db.tables import now
-from .models import HeadsupRefusal
+from .models import HeadsupProject, HeadsupRefusal
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,11 @@ class Refusals:
         async with self._database.saving() as session:
             statement = update(HeadsupRefusal).filter_by(**key)
             done = await session.execute(statement.values(count=HeadsupRefusal.count + count, last_at=now()))
-            if not done.rowcount:  # type: ignore[attr-defined]  # of an UPDATE there is one
+            if done.rowcount:  # type: ignore[attr-defined]  # of an UPDATE there is one
+                return
+            project_id = key["project_id"]
+            # It may have been deleted since; the row would be left to a later one of its id.
+            if not project_id or await session.get(HeadsupProject, project_id) is not None:
                 session.add(HeadsupRefusal(**key, count=count, last_at=now()))
 
     async def _on(self) -> None:

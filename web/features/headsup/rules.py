@@ -24,6 +24,7 @@ class Rule:
 
     branches: patterns of full names; none: the payload's default branch. tags_only: told only when a tag is created;
     tags: patterns of those tags; none: all. paths: patterns, one of which a commit must touch; none: any commit.
+    asks_api: the forge may be asked which commits are new in a tag.
     """
 
     id: int
@@ -32,6 +33,7 @@ class Rule:
     tags_only: bool = False
     tags: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    asks_api: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...db.tables import now
@@ -17,13 +17,16 @@ from ...services.mail.addresses import Address, parse_address
 from ...services.mail.jobs import send
 from ...services.mail.messages import Mail
 from .forms import RuleForm
-from .jobs import new_notice
+from .jobs import is_same, new_notice, targets_like
+from .limits import Day
 from .models import (
+    MAIL_KINDS,
     ROTATION_DAYS,
     HeadsupAddress,
     HeadsupMention,
     HeadsupNotice,
     HeadsupProject,
+    HeadsupRefusal,
     HeadsupRule,
     HeadsupTarget,
 )
@@ -63,7 +66,16 @@ async def new_project(
     )
     session.add(project)
     await session.flush()
+    # SQLite gives the id of a project that is gone once more.
+    await session.execute(delete(HeadsupRefusal).where(HeadsupRefusal.project_id == project.id))
     return project
+
+
+async def remove_project(session: AsyncSession, project: HeadsupProject) -> None:
+    """Delete a project with all that is known of it."""
+    # The counts of refused deliveries belong to no row: some are of no project.
+    await session.execute(delete(HeadsupRefusal).where(HeadsupRefusal.project_id == project.id))
+    await session.delete(project)
 
 
 def rotate(project: HeadsupProject, secret: str | None = None) -> str:
@@ -90,9 +102,8 @@ async def save_rule(
     await session.flush()
     if not rule.tags_only:
         # Nothing waits for a tag any more.
-        kept = select(HeadsupMention).where(HeadsupMention.rule_id == rule.id, HeadsupMention.entry.is_not(None))
-        for mention in await session.scalars(kept):
-            await session.delete(mention)
+        mine = (HeadsupMention.rule_id == rule.id) & HeadsupMention.entry.is_not(None)
+        await session.execute(delete(HeadsupMention).where(mine, HeadsupMention.told_by.is_(None)))
     shown = await _put_targets(session, rule, form)
     addresses = [address for some in form.addresses().values() for address in some]
     await ask(session, queue, settings, by, project, addresses)
@@ -174,21 +185,61 @@ def _asking(by: By, project: HeadsupProject, row: HeadsupAddress, address: Addre
     return confirmation(to=address.spec, name=address.name, repository=project.name, owner=by.name, page=page)
 
 
-async def confirm(session: AsyncSession, queue: Queue, address: HeadsupAddress) -> int:
-    """An address says yes: it gets what waited for that in the last LATE_DAYS; how many those are."""
+async def confirm(session: AsyncSession, queue: Queue, settings: HeadsupSettings, address: HeadsupAddress) -> int:
+    """An address says yes: it gets what waited for that in the last LATE_DAYS, as far as the day's limits go; how many.
+
+    What a limit stops is in the log.
+    """
     address.confirmed_at, address.out_at = now(), None
-    since = now() - timedelta(days=LATE_DAYS)
-    waiting = select(HeadsupNotice).where(
-        HeadsupNotice.project_id == address.project_id,
-        HeadsupNotice.state == "asked",
-        HeadsupNotice.created_at > since,
-        func.lower(HeadsupNotice.address) == address.address,
+    # Who reads its mail is there, whatever a server said before.
+    for target in await session.run_sync(targets_like, address.project_id, "to", address.address):
+        target.refused_at, target.refusal = None, ""
+    return await _let_in(session, queue, settings, address.project_id, "to", address.address, "asked")
+
+
+async def try_again(
+    session: AsyncSession, queue: Queue, settings: HeadsupSettings, project: HeadsupProject, target: HeadsupTarget
+) -> int:
+    """Send to a target again that has refused, and what it refused in the last LATE_DAYS; how many those are."""
+    for each in await session.run_sync(targets_like, project.id, target.kind, target.address):
+        each.refused_at, each.refusal = None, ""
+    return await _let_in(session, queue, settings, project.id, target.kind, target.address, "refused")
+
+
+async def _let_in(
+    session: AsyncSession,
+    queue: Queue,
+    settings: HeadsupSettings,
+    project_id: int,
+    kind: str,
+    address: str,
+    state: str,
+) -> int:
+    """Send what is in this state for an address, as far as the day's limits go."""
+    # A push that is looked at meanwhile counts the day's mails too.
+    await session.get_one(HeadsupProject, project_id, with_for_update={"key_share": True})
+    moment = now()
+    is_mail = kind in MAIL_KINDS
+    asked = select(HeadsupNotice).where(
+        HeadsupNotice.project_id == project_id,
+        HeadsupNotice.state == state,
+        HeadsupNotice.created_at > moment - timedelta(days=LATE_DAYS),
+        HeadsupNotice.kind.in_(MAIL_KINDS if is_mail else (kind,)),
     )
-    notices = list(await session.scalars(waiting.order_by(HeadsupNotice.id)))
+    found = await session.scalars(asked.order_by(HeadsupNotice.id))
+    notices = [each for each in found if is_same(kind, each.address, address)]
+    day = await Day.of(session, settings, project_id, moment)
+    due = []
     for notice in notices:
-        notice.state, notice.error, notice.changed_at = "waiting", "", now()
-    await queue.add_many(session, [new_notice(notice.id) for notice in notices])
-    return len(notices)
+        notice.changed_at = moment
+        words = day.take(notice.address) if is_mail else ""
+        if words:
+            notice.state, notice.error = "limit", words
+        else:
+            notice.state, notice.error, notice.created_at = "waiting", "", moment
+            due.append(new_notice(notice))
+    await queue.add_many(session, due)
+    return len(due)
 
 
 def take_out(address: HeadsupAddress) -> None:

@@ -23,23 +23,32 @@ from ...services.mail.addresses import parse_address
 from ...services.mail.jobs import POST_OFFICE, PostOffice
 from ...services.mail.messages import Mail, compose
 from ...services.outbound import Forbidden, Limits, OutboundError
+from .cutting import cut
 from .forges.signatures import sign_standard
-from .headsups import HeadsUp, Reader, html_of, reply_to, shown_text, subject_of, text_of
-from .models import HeadsupAddress, HeadsupMessage, HeadsupNotice, HeadsupProject, HeadsupTarget
+from .headsups import HeadsUp, Reader, facts_of, html_of, reply_to, shown_text, subject_of, text_of
+from .models import (
+    MAX_ERROR,
+    HeadsupAddress,
+    HeadsupMessage,
+    HeadsupNotice,
+    HeadsupProject,
+    HeadsupTarget,
+)
 from .recipients import key_of
 
 #: Characters of a mail's body: 50 remarks of 4,000, each letter of which may be five in HTML.
 _MAX_MAIL = 2_000_000
 
-#: Of a message for a chat.
+#: Of a message for a chat, and what of it is for how many more there are.
 _MAX_CHAT = 3_000
+_MORE = 60
 
 _LIMITS = Limits(connect=10.0, gap=15.0, total=30.0, wire=64 * 1024, body=64 * 1024, redirects=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A notice with all that sending it needs."""
+    """A notice with all that sending it needs. refused: that its target refuses for good, in words, or ""."""
 
     row: HeadsupNotice
     message: HeadsupMessage
@@ -48,21 +57,31 @@ class Waiting:
     secret: str
     out_token: str
     is_out: bool
+    refused: str
     others: tuple[str, ...]
     base: str
 
 
+class Gone(GiveUp):
+    """A webhook that says it is no more: Standard Webhooks asks senders to send it nothing then."""
+
+
 async def deliver(job: Job, notice: Waiting) -> str:
-    """Send a notice, and say what it is now: sent, or out. Raises GiveUp or TryAgain."""
+    """Send a notice, and say what it is now: sent, out, or refused.
+
+    Raises GiveUp, of which AddressRefused and Gone are for good, or TryAgain.
+    """
     if notice.is_out:
         return "out"
+    if notice.refused:
+        return "refused"
     await _WAYS[notice.row.kind](job, notice)
     return "sent"
 
 
 # Made once: for each of some mails a second it took as long to put them together as to have them answered.
 _NOTICE = (
-    select(HeadsupNotice, HeadsupMessage, HeadsupProject, HeadsupTarget.secret)
+    select(HeadsupNotice, HeadsupMessage, HeadsupProject, HeadsupTarget)
     .join(HeadsupMessage, HeadsupMessage.id == HeadsupNotice.message_id)
     .join(HeadsupProject, HeadsupProject.id == HeadsupNotice.project_id)
     .outerjoin(HeadsupTarget, HeadsupTarget.id == HeadsupNotice.target_id)
@@ -80,13 +99,15 @@ _ADDRESS = select(_ADDRESSES.token, _ADDRESSES.out_at).where(
 )
 
 
-async def load(job: Job, notice_id: int) -> Waiting | None:
-    """A notice, if it still waits."""
+async def load(job: Job, notice_id: int, message_id: int | None = None) -> Waiting | None:
+    """A notice, if it still waits. message_id: of whose message it must be, if that is known."""
     async with job.app[keys.database].reading() as session:
         row = (await session.execute(_NOTICE, {"notice": notice_id})).one_or_none()
         if row is None or row[0].state != "waiting":
             return None
-        notice, message, project, secret = row
+        notice, message, project, target = row
+        if message_id is not None and message.id != message_id:
+            return None
         told = (await session.execute(_TOLD, {"message": message.id})).all()
         whose = {"project": project.id, "address": key_of(notice.address)}
         address = (await session.execute(_ADDRESS, whose)).one_or_none()
@@ -95,7 +116,15 @@ async def load(job: Job, notice_id: int) -> Waiting | None:
     base = job.app[keys.settings][PageSettings].url or project.origin
     token = "" if address is None else address.token
     headsup = HeadsUp.from_data(json.loads(message.data))
-    return Waiting(notice, message, project, headsup, secret or "", token, is_out, others, base)
+    secret = "" if target is None else target.secret
+    refused = "" if target is None or target.refused_at is None else refused_words(target)
+    return Waiting(notice, message, project, headsup, secret, token, is_out, refused, others, base)
+
+
+def refused_words(target: HeadsupTarget) -> str:
+    """That nothing is sent to a target which has refused, and why."""
+    since = "" if target.refused_at is None else f"{target.refused_at:%Y-%m-%d}"
+    return f"not sent, as it has refused since {since}: {target.refusal}"[:MAX_ERROR]
 
 
 async def _mail(job: Job, notice: Waiting) -> None:
@@ -123,14 +152,27 @@ async def _mail(job: Job, notice: Waiting) -> None:
 
 async def _slack(job: Job, notice: Waiting) -> None:
     """What Slack's incoming webhooks take, and Mattermost's, Rocket.Chat's and Discord's (`…/slack`)."""
-    headsup = notice.headsup
-    lines = [f"*{_chat(subject_of(headsup))}*"]
+    await _post(job, notice.row.address, {"text": chat_text(notice.headsup)}, {})
+
+
+def chat_text(headsup: HeadsUp) -> str:
+    """A heads-up for a chat: whole remarks as far as there is room, and how many there are beyond."""
+    head = "\n".join([f"*{_chat(subject_of(headsup))}*", *(f"_{_chat(each)}_" for each in facts_of(headsup))])
+    parts, room, shown = [head], _MAX_CHAT - len(head) - _MORE, 0
     for each in headsup.entries:
-        lines.append(f"{_chat(shown_text(each))}\n_{_chat(each.author or 'somebody')}, {each.sha[:10]}_")
-    text = "\n\n".join(lines)
-    if len(text) > _MAX_CHAT:
-        text = text[: _MAX_CHAT - 1] + "…"
-    await _post(job, notice.row.address, {"text": text}, {})
+        by = f"\n_{_chat(each.author or 'somebody')}, {each.sha[:10]}_"
+        part = _chat(shown_text(each)) + by
+        if len(part) > room:
+            if shown:
+                break
+            # The first of all is cut, before its signs are written as more than one.
+            part = _chat(cut(shown_text(each), max(1, (room - len(by)) // 5))) + by
+        parts.append(part)
+        room -= len(part) + 2
+        shown += 1
+    if rest := headsup.count - shown:
+        parts.append(f"_{rest} more {'heads-up is' if rest == 1 else 'heads-ups are'} not shown here._")
+    return "\n\n".join(parts)
 
 
 def _chat(text: str) -> str:
@@ -170,8 +212,7 @@ async def _send(job: Job, url: str, body: bytes, headers: Mapping[str, str]) -> 
         return
     if answer.status in {408, 425, 429} or answer.status >= 500:
         raise TryAgain(f"answers {answer.status}", after=answer.retry_after)
-    # 410: it is gone, and says so.
-    raise GiveUp(f"answers {answer.status}")
+    raise (Gone if answer.status == 410 else GiveUp)(f"answers {answer.status}")
 
 
 _WAYS: Mapping[str, Callable[[Job, Waiting], Awaitable[None]]] = {

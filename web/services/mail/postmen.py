@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,15 @@ _MAILS = 50
 _GOODBYE = 5.0
 
 
+class AddressRefused(GiveUp):
+    """The server says that mail for this address is not taken, now or later: others need not try it again."""
+
+
 class Postman(Protocol):
     """Takes one mail to one person."""
 
     async def bring(self, raw: bytes, sender: Address, to: Address, id: str) -> None:
-        """Return once somebody else is responsible for it. Raises GiveUp or TryAgain.
+        """Return once somebody else is responsible for it. Raises GiveUp (AddressRefused is one) or TryAgain.
 
         id: the mail's own, of letters, digits, dots and dashes.
         """
@@ -176,10 +181,12 @@ def _meaning(error: BaseException, server: MailServer) -> GiveUp | TryAgain:
     if isinstance(error, SMTPNotSupported):
         words = f"{server.shown}: {_short(str(error))}"
         # Letters of another alphabet before the @, which this server will not learn; else TLS, or a way to sign in.
-        return GiveUp(words) if "SMTPUTF8" in words else TryAgain(words)
+        return AddressRefused(words) if "SMTPUTF8" in words else TryAgain(words)
     if isinstance(error, SMTPResponseException) and not isinstance(error, SMTPAuthenticationError):
         words = f"{server.shown}: {error.code} {_short(error.message)}"
         # A sender that is refused is our own trouble, and that of all mails: MAIL_FROM or MAIL_URL will be mended.
+        if isinstance(error, SMTPRecipientRefused) and _is_nobodys(error.code, error.message):
+            return AddressRefused(words)
         blamed = isinstance(error, SMTPRecipientRefused | SMTPDataError)
         return GiveUp(words) if blamed and error.code >= 500 else TryAgain(words)
     # A certificate that nobody vouches for is a ValueError too, and not the mail's fault.
@@ -191,6 +198,23 @@ def _meaning(error: BaseException, server: MailServer) -> GiveUp | TryAgain:
     # aiosmtplib says that it could not connect; why, its cause does, if it has words.
     reason = error.__cause__ or error
     return TryAgain(f"{server.shown}: {_short(f'{type(reason).__name__}: {reason}')}")
+
+
+#: The enhanced code of an answer (RFC 3463): class, subject, detail.
+_ENHANCED = re.compile(r"\s*5\.(\d{1,3})\.(\d{1,3})\b")
+
+
+def _is_nobodys(code: int, message: str) -> bool:
+    """Whether a recipient is refused for what the address is, rather than for who we are or how full its mailbox is.
+
+    A server that no longer relays for us refuses everybody: that is mended here, and must not be remembered of each.
+    """
+    enhanced = _ENHANCED.match(message)
+    if enhanced is not None:
+        subject, detail = int(enhanced[1]), int(enhanced[2])
+        # 5.1: the address, but for 5.1.7 and 5.1.8, the sender's. 5.2.1: a mailbox that is closed; 5.2.2: a full one.
+        return (subject == 1 and detail not in {7, 8}) or (subject, detail) == (2, 1)
+    return code in {550, 551, 553} and "relay" not in message.lower()
 
 
 def _short(text: str) -> str:

@@ -67,7 +67,8 @@ def read_push(payload: Mapping[str, Any], *, newest_first: bool) -> Push:
         after=after,
         created=payload.get("created") is True or is_zero(before),
         deleted=payload.get("deleted") is True or is_zero(after),
-        forced=payload.get("forced") is True and not is_zero(before),
+        # A branch that is new can't be; of a tag it says that another commit had its name.
+        forced=payload.get("forced") is True and (kind == "tag" or not is_zero(before)),
         commits=in_order(commits, after, newest_first=newest_first),
         head=read_commit(head) if isinstance(head, dict) else None,
         total=number_of(payload.get("total_commits_count", payload.get("total_commits"))),

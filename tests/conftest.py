@@ -296,9 +296,11 @@ def node_modules(node: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def validator() -> Server:
+def validator() -> Iterator[Server]:
     """The HTML validator; begun when it is first asked."""
-    return need(markup.validator)
+    server = need(markup.validator)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

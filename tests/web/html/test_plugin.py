@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ def run(site: str | Path, *arguments: str, cache: Path | None = None, **environ:
     done = subprocess.run(
         command,
         cwd=ROOT / "examples" / "html" / site,
-        env={**outside, "PYTHONPATH": str(ROOT), **environ},
+        # As on a machine of CI: no validator is left for a next run.
+        env={**outside, "PYTHONPATH": str(ROOT), "CI": "1", **environ},
         capture_output=True,
         text=True,
         timeout=200,
@@ -61,6 +63,7 @@ def test_hundred_pages_are_valid_and_known_in_the_next_run_without_java(tmp_path
 #: As Java is called: says a fault of each page with `<p>bad`, and doesn't begin before the file `go` is there.
 JAVA = """#!/bin/sh
 [ "$1" = -version ] && exit 0
+echo begun >> starts
 for port; do :; done
 exec {python} fake.py "$port"
 """
@@ -145,6 +148,24 @@ def test_page_that_was_answered_before_the_validator_was_there_fails_its_own_tes
     said = run(project, "--valid-html", cache=cache, PATH=str(project))
     assert "4 passed" in said, said
     assert "2 pages: Java is not installed" in said
+
+
+def test_validator_of_a_run_is_there_for_the_next(project: Path) -> None:
+    """New pages of the second run need no Java to begin."""
+    (project / "go").touch()
+    environ = {"PATH": f"{project.parent / 'bin'}:{os.environ['PATH']}", "TMPDIR": str(project.parent), "CI": ""}
+    try:
+        for number in range(3):
+            page = f'<!doctype html><title>{number}</title>{{% if name == "bad" %}}<p>bad</p>{{% endif %}}'
+            (project / "templates" / "page.html").write_text(page)
+            assert "4 passed, 1 error" in run(project, "--valid-html", cache=project / "cache", **environ)
+    finally:
+        found = subprocess.run(
+            ["pgrep", "-f", f"keeper.py {project.parent}/"], capture_output=True, text=True, check=True
+        )
+        [keeper] = found.stdout.split()
+        os.kill(int(keeper), signal.SIGKILL)
+    assert (project / "starts").read_text() == "begun\n"
 
 
 def test_client_that_is_imported_in_a_test_is_heard(project: Path) -> None:

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from services import ROOT
 
-from web.features.html import finding
+from web.features.html import finding, keeper
 from web.features.html.checker import Checker
 from web.features.html.documents import Document
 from web.features.html.keeper import is_validator
@@ -70,10 +71,131 @@ def _wait(is_so: object) -> None:
 def test_killed_between_two_checks_the_second_has_its_verdict(server: Server) -> None:
     checker = Checker(server)
     assert checker.check(Document("a", PAGE)).outcome == "valid"
-    found = subprocess.run(["pgrep", "-f", "fake.py " + str(server.port())], capture_output=True, text=True, check=True)
-    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
-    _wait(lambda: not (server.folder / "port").exists())
+    os.kill(_fake(server), signal.SIGKILL)
+    # Its keeper has not noticed yet.
     assert checker.check(Document("b", PAGE + b" ")).outcome == "valid"
+
+
+def _fake(server: Server) -> int:
+    """The process of a server."""
+    found = subprocess.run(["pgrep", "-f", f"fake.py {server.port()}$"], capture_output=True, text=True, check=True)
+    return int(found.stdout.split()[0])
+
+
+def _keeper(server: Server) -> int:
+    """The process of its keeper."""
+    command = ["pgrep", "-f", f"keeper.py {server.folder} "]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
+
+
+def test_killed_with_its_keeper_the_next_check_has_its_verdict(server: Server) -> None:
+    """And no process is left of the first."""
+    checker = Checker(server)
+    assert checker.check(Document("a", PAGE)).outcome == "valid"
+    port = server.port()
+    os.kill(_keeper(server), signal.SIGKILL)
+    _wait(lambda: not is_validator(port))
+    assert server.port() == port
+    assert checker.check(Document("b", PAGE + b" ")).outcome == "valid"
+    assert server.port() != port
+
+
+def test_it_lives_on_for_the_next_run_and_ends_when_none_comes(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ports = set()
+    for _ in range(3):
+        server = Server(lambda: [sys.executable, str(fake), "PORT"], None, kept=3.0)
+        assert Checker(server).check(Document("a", PAGE)).outcome == "valid"
+        ports.add(server.port())
+        server.close()
+        assert is_validator(min(ports))
+    assert len(ports) == 1
+    _wait(lambda: not server.folder.exists() and not is_validator(min(ports)))
+
+
+def test_another_vnu_jar_or_another_keeper_is_another_server(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(keeper, "__file__", str(tmp_path / "keeper.py"))
+    folders = set()
+    for source, word in (("1", "a"), ("1", "b"), ("2", "b")):
+        (tmp_path / "keeper.py").write_text(source)
+        folders.add(Server(lambda word=word: ["java", word], None).folder)  # type: ignore[misc]  # of this turn
+    assert len(folders) == 3
+
+
+def test_folder_that_others_could_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who can write there says which pages are valid."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = tmp_path / f"fanfare-vnu-{os.getuid()}"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    path.symlink_to(elsewhere)
+    server = Server(lambda: ["java"], "x")
+    assert Checker(server).check(Document("a", PAGE)).why == f"{path} is not a folder of this user's alone"
+    path.unlink()
+    path.mkdir()
+    path.chmod(0o770)
+    assert Checker(server).check(Document("a", PAGE)).outcome == "unchecked"
+    path.chmod(0o700)
+    assert server.folder.parent == path
+
+
+FILES = "nu/validator/localentities/files/"
+
+
+@pytest.mark.parametrize(
+    ("presets", "left"),
+    [
+        ("-1\t-\tA\thttp://a\n3\t-\tB\thttp://b\n-1\thttp://svg\tC\thttp://c\n", ["3", "-1"]),
+        ("3\t-\tB\n", None),
+        (None, None),
+    ],
+    ids=["these", "another form", "none"],
+)
+def test_schemas_that_no_document_chooses_are_left_out(
+    presets: str | None, left: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "vnu.jar", "w") as jar:
+        jar.writestr(FILES + "html5spec", "long")
+        if presets is not None:
+            jar.writestr(FILES + "presets", presets)
+    for _ in range(2):
+        less = finding.lessened(tmp_path / "vnu.jar")
+        assert (less is None) == (left is None)
+        if less is not None:
+            with zipfile.ZipFile(less) as made:
+                lines = made.read(FILES + "presets").decode().splitlines()
+                assert [line.split("\t")[0] for line in lines] == left
+                assert len(made.read(FILES + "html5spec")) < 100
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_it_says_the_same_with_all_that_it_reads_when_it_begins(validator: Server) -> None:
+    """What is left out to begin sooner is of no answer: HTML, XHTML, SVG and CSS, valid and not."""
+    java, jar = finding.java(), finding.jar(folder=ROOT)
+    less = finding.lessened(jar)
+    assert less is not None
+    whole = Server(lambda: [word.replace(f"{less}:", "") for word in finding.command(java, jar)], "whole")
+    found = [(path.read_bytes(), "text/html") for path in ROOT.glob("examples/html/*/templates/*.html")]
+    strange = b'<!doctype html><html lang=de><title>x</title><input type=date value=x><a rel="no such" href=":">x</a>'
+    found += [
+        (strange + b"The quick brown fox jumps over the lazy dog. " * 40, "text/html"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="x" no="1"/></svg>', "image/svg+xml"),
+        (b'<html xmlns="http://www.w3.org/1999/xhtml"><body><b><p/></b></body></html>', "application/xhtml+xml"),
+        (b"p { colour: red; margin: 1x }", "text/css"),
+    ]
+    try:
+        for body, kind in found:
+            assert validator.check(body, kind) == whole.check(body, kind)
+        assert validator.check(strange, "text/html")[0] != []
+    finally:
+        whole.close()
 
 
 def test_it_ends_with_the_last_who_uses_it(fake: Path, tmp_path: Path) -> None:
@@ -91,7 +213,7 @@ def test_it_ends_with_the_last_who_uses_it(fake: Path, tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     ports = {user.stdout.readline() for user in users}  # type: ignore[union-attr]  # a pipe
-    folder = tmp_path / "fanfare-vnu-one-of-its-own"
+    folder = tmp_path / f"fanfare-vnu-{os.getuid()}" / "one-of-its-own"
     assert len(ports) == 1
     assert folder.is_dir()
     for user in users:
@@ -155,9 +277,11 @@ def test_everything_missing_is_a_plain_sentence(tmp_path: Path, monkeypatch: pyt
     assert (verdict.outcome, verdict.why[:22]) == ("unchecked", "Java is not installed ")
 
 
-def test_java_has_room_for_deep_pages_and_little_memory() -> None:
+def test_java_has_room_for_deep_pages_and_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the usual stack it says StackOverflowError of pages; without a bound it takes a quarter of all memory."""
-    command = finding.command("java", Path("vnu.jar"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "vnu.jar").write_bytes(b"")
+    command = finding.command("java", tmp_path / "vnu.jar")
     [stack] = [word for word in command if word.startswith("-Xss")]
     [memory] = [word for word in command if word.startswith("-Xmx")]
     assert int(stack.removeprefix("-Xss").removesuffix("m")) >= 8

@@ -56,18 +56,22 @@ class Checker:
         except Unchecked:
             return True
 
+    def learn(self, document: Document, messages: Sequence[Message], version: str) -> Sequence[Message]:
+        """Take what the validator, of this version, said of a document; returns it."""
+        key = document.key()
+        # Of another release, what is known is of none.
+        self._version = version
+        self._known[key, version] = messages
+        if self._kept is not None:
+            self._kept.put(key, messages, version)
+        return messages
+
     def _messages(self, document: Document) -> Sequence[Message]:
         key = document.key()
         found = self._unasked(document, key)
         if found is None:
             body, _ = document.sent()
-            messages, version = self._server.check(body, document.content_type)
-            found = messages
-            # Of another release, what is known is of none.
-            self._version = version
-            self._known[key, version] = messages
-            if self._kept is not None:
-                self._kept.put(key, messages, version)
+            found = self.learn(document, *self._server.check(body, document.content_type))
         return found
 
     def _unasked(self, document: Document, key: bytes) -> Sequence[Message] | None:

@@ -29,6 +29,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="where verdicts are kept; else fanfare/html below XDG_CACHE_HOME or ~/.cache",
     )
+    parser.add_argument(
+        "--keep",
+        metavar="SECONDS",
+        type=float,
+        default=600.0,
+        help="how long the validator lives on for the next call; 600 by default, 0: not at all",
+    )
     parser.add_argument("--no-cache", action="store_true", help="ask for each document, and keep nothing")
     parser.add_argument("--jar", metavar="FILE", default="", help="vnu.jar; else npm's or a wheel's is found")
     parser.add_argument("--java", metavar="FILE", default="", help="Java; else PATH's or a wheel's is found")

@@ -34,7 +34,7 @@ def html(found: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Check, print, and return the exit code."""
     kept = _baseline(found)
     filters = Filters([*kept, *(Filter(text, reason="given on the command line") for text in found.ignore)])
-    server = Server(lambda: finding.command(finding.java(found.java), finding.jar(found.jar)))
+    server = Server(lambda: finding.command(finding.java(found.java), finding.jar(found.jar)), None, kept=found.keep)
     kept_verdicts = _kept(found, environ)
     verdicts: list[Verdict] = []
     try:

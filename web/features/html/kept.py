@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from . import documents, verdicts
+from . import documents, finding, verdicts
 from .verdicts import LEVELS, Message
 
 #: Files in all; the ones that were not used for longest go. A page that is fine takes 40 bytes.
@@ -29,7 +29,7 @@ class Kept:
     """The files of one validator. validator: what it is known by (`finding.identity`)."""
 
     def __init__(self, folder: Path, validator: bytes) -> None:
-        sources = (Path(module.__file__ or "").read_bytes() for module in (documents, verdicts))
+        sources = (Path(module.__file__ or "").read_bytes() for module in (documents, finding, verdicts))
         of = hashlib.sha256(b"\0".join((validator, *sources))).hexdigest()[:16]
         self._all = folder
         self._folder = folder / of

@@ -5,8 +5,9 @@ configuration, every answer of aiohttp's, Django's and Flask's test clients is c
 Java or vnu.jar tests that ask for `valid_html` are skipped, and the run says at its end that nothing was checked; with
 `--valid-html=require` they fail.
 
-What was said of a page is kept in pytest's cache: the validator is begun only for pages that no run has seen. While it
-begins, tests go on; what they were answered with is looked at when it is there, at the latest when all tests are done.
+What was said of a page is kept in pytest's cache: the validator is begun only for pages that no run has seen, and lives
+on for the next run. Tests don't wait for it: what it says of a test's pages is told when it has said it, at the latest
+when all tests are done.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from typing import Any
 import pytest
 
 from . import finding
+from .ahead import Ahead
 from .checker import Checker
 from .clients import Watch, document_of
 from .documents import Document
 from .filters import Filters, read_baseline
 from .kept import Kept
 from .reports import as_text
-from .server import Server
+from .server import KEPT_SECONDS, Server
 from .verdicts import Unchecked, Verdict
 
 ValidHtml = Callable[..., None]
@@ -45,12 +47,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("valid_html", "check every HTML answer of test clients: on, off or require", default="off")
     parser.addini("valid_html_baseline", "a baseline file: what is let pass", default="")
+    parser.addini(
+        "valid_html_keep",
+        "seconds that the validator lives on for the next run; 0 on a machine of CI",
+        default=f"{KEPT_SECONDS:g}",
+    )
     parser.addini("valid_html_level", "of messages that make a page invalid: error, warning or info", default="error")
 
 
 @dataclass(frozen=True, slots=True)
 class _Late:
-    """What a test was answered with before the validator was there."""
+    """What a test was answered with, and the validator has not seen yet."""
 
     test: str
     location: tuple[str, int | None, str]
@@ -75,11 +82,13 @@ class _Session:
         baseline = config.getini("valid_html_baseline")
         if baseline:
             filters.filters += read_baseline((config.rootpath / baseline).read_text(encoding="utf-8"))
-        # All workers of a run share one.
-        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())  # noqa: TID251  # xdist says it so
-        self._server = Server(self._command, f"pytest-{run}")
+        # All workers of a run share one, and it is kept for the next run; on a machine of CI there is none.
+        is_ci = bool(os.environ.get("CI"))  # noqa: TID251  # CI's say it so, all of them
+        kept = 0.0 if is_ci else float(config.getini("valid_html_keep"))
+        self._server = Server(self._command, None, kept=kept)
         self._kept = self._found_kept(config)
         self._checker = Checker(self._server, filters, level=config.getini("valid_html_level"), kept=self._kept)
+        self._ahead = Ahead(self._server, self._checker)
 
     @cached_property
     def missing(self) -> str:
@@ -109,7 +118,8 @@ class _Session:
             pytest.skip(f"HTML could not be checked: {self.missing}")
 
     def end_of_test(self, item: pytest.Item, documents: list[Document]) -> None:
-        """Look at what a test was answered with, now or later. Raises AssertionError."""
+        """Look at what a test was answered with: at once if it is known, else when the validator has said what it is.
+        Raises AssertionError."""
         if not documents:
             return
         unknown = self._unknown(documents)
@@ -119,15 +129,18 @@ class _Session:
                 pytest.fail(f"HTML could not be checked: {self.missing}", pytrace=False)
             documents = [each for each in documents if each not in unknown]
         elif unknown and not self._waits:
-            self._server.start()
-            if not self._server.is_decided():
-                self._late.append(_Late(item.nodeid, item.location, documents))
-                return
+            self._ahead.take(unknown)
+            self._late.append(_Late(item.nodeid, item.location, documents))
+            return
         self.require_valid(documents)
 
-    def late(self) -> Iterator[pytest.TestReport]:
-        """Reports of tests that were over before the validator was there, and had a page that is not valid."""
-        while self._late:
+    def late(self, *, waits: bool) -> Iterator[pytest.TestReport]:
+        """Reports of tests that were over before the validator had seen their pages, and had one that is not valid.
+        waits: of all of them."""
+        if not self._late:
+            return
+        self._ahead.go_on(waits=waits)
+        while self._late and (waits or not self._unknown(self._late[0].documents)):
             each = self._late.pop(0)
             try:
                 self.require_valid(each.documents)
@@ -145,6 +158,7 @@ class _Session:
     def close(self) -> None:
         """Leave the validator, the test clients, and what is kept."""
         self._patch.undo()
+        self._ahead.close()
         self._server.close()
         if self._kept is not None:
             self._kept.close()
@@ -196,12 +210,24 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Say which tests had pages that are not valid, of those that were over before the validator was there."""
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Say which tests before this one had pages that are not valid, as soon as it is known."""
     result = yield
-    for report in _of(session.config).late():
-        session.config.hook.pytest_runtest_logreport(report=report)
+    _report(item.session, waits=False)
     return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Say it of the rest, when all tests are done."""
+    result = yield
+    _report(session, waits=True)
+    return result
+
+
+def _report(session: pytest.Session, *, waits: bool) -> None:
+    for report in _of(session.config).late(waits=waits):
+        session.config.hook.pytest_runtest_logreport(report=report)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

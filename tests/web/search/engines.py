@@ -7,6 +7,7 @@ What passes with it is what noida-db says, no more; `elastic.py` keeps to what E
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -106,23 +107,43 @@ class Noida:
     def __init__(self, folder: Path) -> None:
         self._folder, self._port = folder, free_port()
         self.url = f"http://127.0.0.1:{self._port}"
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
+        self.launch()
+        async with asyncio.timeout(20):
+            while not self.listens():
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.end)
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         # Itself: the command of its package starts it and does not stop it.
         program = Path(noida_db.__file__).parent / "noida-db"
         command = [program, "start", "--data-dir", self._folder, "--host", "127.0.0.1"]
         nowhere = subprocess.DEVNULL
-        self._process = await asyncio.create_subprocess_exec(
-            *command, "--only", "elasticsearch", "--elasticsearch-port", str(self._port), stdout=nowhere, stderr=nowhere
+        self._process = subprocess.Popen(
+            [*command, "--only", "elasticsearch", "--elasticsearch-port", str(self._port)],
+            stdout=nowhere,
+            stderr=nowhere,
         )
-        await _listens(self._port)
 
-    async def stop(self) -> None:
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """End it, and wait until it has."""
         if self._process is not None:
             # As it is asked to: what it has not written is not our question.
             self._process.terminate()
-            await self._process.wait()
+            self._process.wait()
             self._process = None
 
 
@@ -136,18 +157,6 @@ async def noida() -> AsyncIterator[str]:
             yield server.url
         finally:
             await server.stop()
-
-
-async def _listens(port: int) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
 
 
 @asynccontextmanager

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from datetime import timedelta
 
 import pytest
+from engines import EMBEDDED, NOIDA
 from finding import Searching
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from web.db.tables import now
 from web.features.blog.models import Post, PostCategory
 from web.features.comments.models import Comment, Status
 from web.pages.limits import Limiter
 
-pytestmark = pytest.mark.parametrize("site_url", ["sqlite"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("site_url", ["sqlite"], indirect=True),
+    pytest.mark.parametrize("engine_kind", [EMBEDDED, NOIDA]),
+]
 
 
 def _refusal(words: str) -> dict[str, str]:
@@ -248,6 +254,98 @@ async def test_what_is_deleted_is_offered_to_nobody(site: Searching) -> None:
         answer = await (await site.browser.fetch(path, params={"q": "zanzi"})).json()
         assert answer["results"] == []
         assert "zanzibar" not in answer["terms"]
+
+
+async def test_what_is_unpublished_is_offered_to_nobody(site: Searching) -> None:
+    post = await site.blog.post("Zanzibar", text="An island.")
+    assert await site.found("zanzibra") == ["Zanzibar"]
+    began = time.monotonic()
+    await site.blog.unpublish(post)
+    assert await site.found("zanzibra") == []
+    assert time.monotonic() - began < 1
+    assert [term for _, term in site.answer["terms"]] == ["zanzibra"]
+    for path in ("/autocomplete", "/autocompete/v1"):
+        answer = await (await site.browser.fetch(path, params={"q": "zanzi"})).json()
+        assert (answer["results"], "zanzibar" in answer["terms"]) == ([], False)
+
+
+async def test_what_is_gone_without_a_word_is_not_counted(site: Searching) -> None:
+    """It was left out of the page, and counted in the total, the pages and the facets."""
+    posts = [await site.blog.post(f"Firefox {number:02}", "Web" if number % 2 else "Music") for number in range(12)]
+    await site.settle()
+    async with site.database.engine.begin() as connection:
+        # The newest, which the first page has, and one of the oldest, which it has not; nobody is told.
+        for gone in (posts[11], posts[0]):
+            await connection.execute(text("update posts set state = 'draft' where id = :id"), {"id": gone.id})
+    await site.browser.look("/search?q=firefox")
+    page = site.browser.page
+    assert "10 things found" in page
+    assert len(re.findall(r'<a href="/posts/firefox-\d\d"', page)) == 10
+    assert "page=2" not in page
+    assert sorted(re.findall(r'<a class="chip hue-2"[^>]*>(.*?)</a>', page)) == ["Music (5)", "Web (5)"]
+    assert (await site.found("firefox"), site.answer["total"]) == ([f"Firefox {n:02}" for n in range(10, 0, -1)], 10)
+
+
+async def test_a_title_of_two_signs_is_a_name(site: Searching) -> None:
+    for title in ("C++", "C#", "C", "About C and its compilers"):
+        await site.blog.post(title, text="Words.")
+    assert (await site.found("c++"), await site.found("C#")) == (["C++"], ["C#"])
+    assert await site.found("c") == ["C", "About C and its compilers"]
+    assert await (await site.browser.fetch("/autocomplete", params={"q": "C++"})).json() == {
+        "terms": [],
+        "results": [{"type": "post", "title": "C++", "url": "/posts/c"}],
+    }
+
+
+async def test_a_category_with_a_plus_is_one(site: Searching) -> None:
+    await site.blog.post("Templates", "C++", text="Firefox.")
+    await site.blog.post("Pointers", "C", text="Firefox.")
+    assert await site.found("firefox category:C++") == ["Templates"]
+    assert await site.found("firefox", category="c++") == ["Templates"]
+    assert await site.found("firefox category:c") == ["Pointers"]
+    await site.browser.look("/search?q=firefox")
+    assert "category=c%2B%2B" in site.browser.page
+    await site.browser.look("/search?q=firefox&category=c%2B%2B")
+    assert "1 thing found" in site.browser.page
+
+
+async def test_a_keyword_of_two_words_is_not_one_of_them(site: Searching) -> None:
+    await site.blog.post("Both", text="Words.", keywords=("Python redis",))
+    await site.blog.post("One", text="Words.", keywords=("python",))
+    assert await site.found("keyword:Python redis") == ["Both"]
+    assert await site.found("keyword:python") == ["One"]
+    assert sorted(await site.found("python")) == ["Both", "One"]
+
+
+async def test_a_post_of_more_than_a_megabyte_is_found(site: Searching) -> None:
+    await site.blog.post("Short", text="Needle.")
+    long = await site.blog.post("Long", text="Needle.")
+    words = "A sentence about nothing at all. " * 37_000
+    assert len(words) > 1_200_000
+    async with site.database.saving() as session:
+        (await session.get_one(Post, long.id)).html = f"<p>Needle. {words}</p>"
+        (await session.get_one(Post, long.id)).text = f"Needle. {words}"
+    assert sorted(await site.found("needle")) == ["Long", "Short"]
+    assert await site.found("sentence") == ["Long"]
+    assert len(site.answer["results"][0]["highlights"]["text"]) < 1_000
+
+
+async def test_while_the_index_is_built_anew_the_old_one_answers(site: Searching) -> None:
+    await site.blog.post("Firefox")
+    await site.settle()
+    building = asyncio.create_task(site.search.indexer.rebuild())
+    while not building.done():
+        assert await site.found("firefox") == ["Firefox"]
+    assert await building == 1
+    assert await site.found("firefox") == ["Firefox"]
+
+
+async def test_what_programs_may_not_ask(site: Searching) -> None:
+    for path, words in (("/search.json", "Missing 'q'"), ("/autocomplete", "Missing 'q'")):
+        response = await site.browser.fetch(path)
+        assert (response.status, await response.json()) == (400, _refusal(words))
+    await site.browser.look("/search?q=firefox&debug-search")
+    assert "Search Term Score" not in site.browser.page
 
 
 async def test_without_a_query_there_is_a_form(site: Searching) -> None:

@@ -51,7 +51,7 @@ Clause = Term | Phrase
 class Query:
     """What an engine is asked: hits have any of `any`, the more the better, and one of each of `must`.
 
-    Without any of both, everything. kinds, category, keyword: what a hit must be.
+    Without any of both, everything. kinds, category, keyword: what a hit must be. but: keys that are no hits.
     """
 
     any: tuple[Clause, ...] = ()
@@ -59,6 +59,7 @@ class Query:
     kinds: tuple[str, ...] = ()
     category: str | None = None
     keyword: str | None = None
+    but: tuple[str, ...] = ()
 
 
 def boosts(spellings: Sequence[Spelling]) -> list[float]:

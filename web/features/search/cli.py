@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", metavar="QUERY", nargs="+", help="what to look for; or check FILE; or reindex")
+    parser.add_argument("words", metavar="QUERY", nargs="+", help="what to look for; or check, check FILE, reindex")
     parser.add_argument("--page", type=int, default=1, help="of the results")
     parser.add_argument("--exactly", action="store_true", help="as it is spelt")
     parser.add_argument("--why", action="store_true", help="with what was looked for, and why each was found")
@@ -27,6 +27,8 @@ def commands(documents: Callable[[], Sequence[Documents]]) -> tuple[Command, ...
 
         if found.words[0] == "check" and len(found.words) == 2:
             return commands.check(found.words[1], environ, documents())
+        if found.words == ["check"]:
+            return commands.compare(environ)
         if found.words == ["reindex"]:
             return commands.reindex(environ)
         return commands.ask(found, environ, documents())
@@ -34,7 +36,8 @@ def commands(documents: Callable[[], Sequence[Documents]]) -> tuple[Command, ...
     return (
         Command(
             "search",
-            "ask the site's search; `search check FILE` tries verdicts; `search reindex` builds its indexes anew",
+            "ask the site's search; `search check` compares index and database, `search check FILE` tries verdicts, "
+            "`search reindex` builds the indexes anew",
             _arguments,
             search,
             epilog="example: search redis cache",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -98,11 +98,11 @@ class Elastic(Engine):
         return await self.cursor()
 
     async def cursor(self) -> str | None:
-        """Up to where the shared index has been kept; None if it has to be built."""
+        """Up to where the shared index has been kept, "" if that isn't known; None if it has to be built."""
         state = await self._read_state()
         if state.get("version") != VERSION:
             return None
-        return state.get("cursor") or None
+        return str(state.get("cursor", ""))
 
     async def close(self) -> None:
         with suppress(EngineAway, NotFoundError):
@@ -240,6 +240,32 @@ class Elastic(Engine):
         )
         return _Found(self._client, self._name, answer)
 
+    async def everything(self) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        after: list[Any] | None = None
+        while True:
+            answer = await _asked(
+                self._client.search(
+                    index=self._name,
+                    query={"match_all": {}},
+                    sort=[{"key": "asc"}],
+                    size=_BULK,
+                    source_includes=["stored"],
+                    search_after=after,
+                    track_total_hits=False,
+                )
+            )
+            hits = answer["hits"]["hits"]
+            if not hits:
+                return
+            yield [each["_source"]["stored"] for each in hits]
+            after = hits[-1]["sort"]
+
+    async def by_key(self, keys: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        if not keys:
+            return []
+        answer = await _asked(self._client.mget(index=self._name, ids=list(keys), source_includes=["stored"]))
+        return [each["_source"]["stored"] for each in answer["docs"] if each.get("found")]
+
     async def write(self, index: str, changes: Changes, *, refresh: bool) -> None:
         """Put and drop documents of an index."""
         for page, kind in changes.drop_parts:
@@ -372,7 +398,8 @@ def _query(query: Query) -> dict[str, Any]:
             filters.append({"term": {name: value}})
     if not must:
         must.append({"match_all": {}})
-    return {"bool": {"must": must, "filter": filters}}
+    but = {"must_not": [{"terms": {"key": list(query.but)}}]} if query.but else {}
+    return {"bool": {"must": must, "filter": filters, **but}}
 
 
 def _any(clauses: Sequence[Clause]) -> dict[str, Any]:

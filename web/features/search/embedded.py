@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 #: Documents from which on a query is run beside the loop: it takes longer than the way there.
 _MANY = 20_000
+
+#: Documents that are read at a time where all are.
+_SOME = 500
 
 #: Indexes are of one version of the library.
 _TANTIVY = version("tantivy")
@@ -94,6 +97,17 @@ class Embedded(Engine):
             return ShelfFound(shelf, searcher, made, most, facets=facets)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reading, lambda: ShelfFound(shelf, searcher, made, most, facets=facets))
+
+    async def everything(self) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        shelf = self._open_shelf
+        searcher = shelf.searcher
+        run = asyncio.get_running_loop().run_in_executor
+        addresses = await run(self._reading, shelf.addresses, searcher)
+        for at in range(0, len(addresses), _SOME):
+            yield await run(self._reading, shelf.some, addresses[at : at + _SOME], searcher)
+
+    async def by_key(self, keys: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._open_shelf.by_key, keys)
 
     # In the writing thread
 

@@ -7,7 +7,7 @@ theirs: both are given the same words in the same fields, and the same query.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -98,7 +98,7 @@ class Engine(ABC):
         return True
 
     async def cursor(self) -> str | None:
-        """Up to where a shared index has been kept; None if it has to be built."""
+        """Up to where a shared index has been kept, "" if that isn't known; None if it has to be built."""
         return None
 
     @abstractmethod
@@ -116,6 +116,14 @@ class Engine(ABC):
     @abstractmethod
     async def take(self, generation: Generation, cursor: str) -> None:
         """Answer from what was built, and forget what was there."""
+
+    @abstractmethod
+    def everything(self) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """What is stored of all documents, as `Entry.stored`, some at a time; what changes meanwhile may be missed."""
+
+    @abstractmethod
+    async def by_key(self, keys: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        """What is stored of some documents, of those that are there."""
 
     @abstractmethod
     async def look(self, words: Collection[str]) -> Mapping[str, Known]:

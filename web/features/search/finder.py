@@ -15,6 +15,7 @@ from ...pages.documents import Documents, Shown
 from .asked import Asked
 from .blend import as_phrase, blend, boosts, together
 from .engine import Engine, Facets, Found, Hit
+from .entries import key_of
 from .highlights import Piece, Wanted, mark, piece, places, runs
 from .reasons import Reason, explain, factors
 from .spelling import (
@@ -34,8 +35,9 @@ from .words import Words
 #: Results of a page, and parts that are shown of each.
 SHOWN = 10
 PARTS = 3
-#: Documents of one page that are read to show it.
+#: Documents of one page that are read to show it, and those that are read between two looks at the loop.
 _READ = 8
+_READ_AT_ONCE = 20
 
 #: Words that the last one may be the beginning of, and the least letters of it.
 _BEGUN = 8
@@ -119,6 +121,18 @@ def _nothing(asked: Asked) -> Results:
     )
 
 
+def _grouped(hits: Sequence[Hit]) -> list[list[Hit]]:
+    """Hits by their pages, those with the best hit first."""
+    groups: dict[int, list[Hit]] = {}
+    for hit in hits:
+        groups.setdefault(hit.group, []).append(hit)
+    return list(groups.values())
+
+
+def _page(groups: Sequence[list[Hit]], page: int) -> Sequence[list[Hit]]:
+    return groups[(page - 1) * SHOWN : page * SHOWN]
+
+
 async def no_words() -> Words:
     """Where managers say nothing about words."""
     return Words()
@@ -155,16 +169,23 @@ class Finder:
         if asked.is_empty:
             # A query without conditions would find every document.
             return _nothing(asked)
-        read, found = await self.ranked(asked, kinds=kinds, exactly=exactly, facets=facets)
+        read = await self.readings(asked, exactly=exactly)
         weights = boosts(read)
+        query = blend(asked, read, kinds)
+        found = await self._engine.run(query, facets=facets)
+        groups = _grouped(found.hits)
+        results, gone = await self._show(found, _page(groups, page), read, weights, asked)
+        if gone:
+            # Not shown, nor counted, and the page is full without them. One look at all that may be seen: where some
+            # are gone others may be.
+            gone = await self._gone(found)
+            query = replace(query, but=tuple(key_of(kind, id) for kind, id in gone))
+            found = await self._engine.run(query, facets=facets)
+            groups = _grouped(found.hits)
+            results, _ = await self._show(found, _page(groups, page), read, weights, asked)
         words_only = False
         if found.total and len(asked.words) > 1 and not asked.quoted:
-            words_only = not (await self._engine.run(as_phrase(asked), 1)).total
-        groups: dict[int, list[Hit]] = {}
-        for hit in found.hits:
-            groups.setdefault(hit.group, []).append(hit)
-        shown = list(groups.values())[(page - 1) * SHOWN : page * SHOWN]
-        results, gone = await self._show(found, shown, read, weights, asked)
+            words_only = not (await self._engine.run(replace(as_phrase(asked), but=query.but), 1)).total
         pinned = None
         if page == 1 and not kinds and asked.category is None and asked.keyword is None:
             pinned = (await self._words()).pins.get(" ".join(fold(asked.text).split()))
@@ -270,6 +291,16 @@ class Finder:
             # Each may have as many texts as it shows, of which the longest takes a millisecond.
             await asyncio.sleep(0)
         return results, gone
+
+    async def _gone(self, found: Found) -> list[tuple[str, int]]:
+        """The hits whose rows are gone, or may not be read any more."""
+        stored: list[dict[str, Any]] = []
+        for at in range(0, len(found.hits), _READ_AT_ONCE):
+            stored += await found.read(found.hits[at : at + _READ_AT_ONCE])
+            await asyncio.sleep(0)
+        there = await self._look(stored)
+        # What an engine has no more is of no kind.
+        return [key for each in stored if each["kind"] and (key := (each["kind"], each["id"])) not in there]
 
     async def _look(self, stored: Any) -> dict[tuple[str, int], Shown]:
         by_kind: dict[str, list[int]] = {}

@@ -21,9 +21,10 @@ from hub.follower import Follower, Following, Heard, Lost
 
 from ...db.database import Database
 from ...db.engine import UNUSABLE
-from ...pages.documents import CHANGED, Document, Documents
+from ...pages.documents import CHANGED, Documents
+from .comparing import Comparison, compare
 from .engine import Changes, Engine, EngineError
-from .entries import Entry, enter, key_of
+from .entries import Entry, entered, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,12 @@ READ = 200
 
 #: What is told on the documents' channel for all to build their indexes anew, and where they tell how far they are.
 REBUILD = "rebuild"
+#: And for who keeps an index to compare it with the database: its value is a name for the answers.
+COMPARE = "compare"
 BUILDING = "search-building"
+
+#: Documents that a comparison names of each sort.
+NAMED = 20
 
 #: Seconds between two words about it.
 _SAID = 0.25
@@ -44,6 +50,9 @@ _LAST_PAUSE = 5.0
 #: Seconds between renewals of the lease on a shared index, and between looks at how far its keeper is.
 _LEASE_PAUSE = 3.0
 _LOOK = 0.02
+
+#: Seconds that a comparison waits for what was told.
+_SETTLED = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,9 @@ class Indexer:
         self._lock = asyncio.Lock()
         self._waiting: list[tuple[tuple[str, int], asyncio.Future[bool]]] = []
         self._building: asyncio.Task[int] | None = None
+        self._comparing: asyncio.Task[None] | None = None
+        # The names of those who wait for its answer.
+        self._comparing_for: list[str] = []
         # Whether this process puts into the index what it hears.
         self._keeps = False
         self._said = 0.0
@@ -138,13 +150,25 @@ class Indexer:
         """Whether this process keeps the shared index; who does not asks it as well."""
         try:
             leads = await self._engine.lead()
-            if not leads and await self._engine.cursor() is not None:
-                self._well()
+            if not leads:
+                if await self._engine.cursor() is not None:
+                    self._well()
+            elif self._keeps and self.state.ready:
+                await self._look_after()
         except EngineError as error:
             self._away(error)
             # Nobody can take it while it does not answer.
             return self._keeps
         return leads
+
+    async def _look_after(self) -> None:
+        """Say that a shared index answers again, whether or not anything was told since; build one that is gone."""
+        if await self._engine.cursor() is not None:
+            self._well()
+        elif self._building is None or self._building.done():
+            self.state.ready, self.state.reason = False, "the index is gone, and is built anew"
+            logger.warning("search index is gone, and is built anew")
+            _ = self._begin_building()
 
     async def _keep(self, following: Following, cursor: str | None) -> None:
         self._keeps = True
@@ -158,8 +182,9 @@ class Indexer:
             try:
                 await self._follow(follower)
             finally:
-                if self._building is not None:
-                    self._building.cancel()
+                for task in (self._building, self._comparing):
+                    if task is not None:
+                        task.cancel()
 
     async def reached(self, position: str, timeout: float) -> bool:
         """Whether the index has what was told up to a position, or has within `timeout` seconds."""
@@ -236,6 +261,8 @@ class Indexer:
             _ = self._begin_building()
         for each in heard:
             if isinstance(each.data, dict):
+                if isinstance(name := each.data.get(COMPARE), str):
+                    self._begin_comparing(name)
                 for name, id in each.data.items():
                     if isinstance(id, int):
                         told.setdefault(name, set()).add(id)
@@ -295,7 +322,7 @@ class Indexer:
             for at in range(0, len(ids), READ):
                 async with self._database.reading() as session:
                     some = await each.read(session, ids[at : at + READ])
-                found += await _entered(each.kind, some)
+                found += await entered(each.kind, some)
         return found
 
     # Building
@@ -327,7 +354,7 @@ class Indexer:
                     if not ids:
                         break
                     last = ids[-1]
-                    await generation.apply(Changes(await _entered(each.kind, some)))
+                    await generation.apply(Changes(await entered(each.kind, some)))
                     done += len(some)
                     self.state.building = Progress(done, each.labels)
                     progress(self.state.building)
@@ -348,14 +375,56 @@ class Indexer:
         await self._say("done", done, done)
         return done
 
-    async def _say(self, state: str, done: int, expected: int) -> None:
-        """Say how far a new index is, now and then; who does not hear it misses nothing."""
+    async def _say(self, state: str, done: int, expected: int, **more: object) -> None:
+        """Say how far a new index or a comparison is, now and then; who does not hear it misses nothing."""
         at = time.monotonic()
         if self._tell is None or (state == "running" and at - self._said < _SAID):
             return
         self._said = at
         with suppress(HubError):
-            await self._tell({"worker": self._name, "state": state, "done": done, "total": max(done, expected)})
+            await self._tell({"worker": self._name, "state": state, "done": done, "total": max(done, expected)} | more)
+
+    # Comparing
+
+    async def compare(self, say: Callable[[int], Awaitable[object]] | None = None) -> Comparison:
+        """What the index and the database do not agree about. Raises EngineError and what the database raises."""
+
+        async def settle() -> None:
+            position = await self._position()
+            if position is not None:
+                await self.reached(position, _SETTLED)
+
+        async def quiet(done: int) -> None:
+            pass
+
+        return await compare(self._engine, self._documents, self._database, settle, say or quiet)
+
+    def _begin_comparing(self, name: str) -> None:
+        # One at a time; who asks meanwhile gets the same answer.
+        self._comparing_for = [*self._comparing_for, name[:40]][-NAMED:]
+        if self._comparing is None or self._comparing.done():
+            self._comparing = asyncio.create_task(self._compare_and_tell())
+
+    async def _compare_and_tell(self) -> None:
+        expected = await self._engine.count() if self.state.ready else 0
+
+        async def say(done: int) -> None:
+            await self._say("running", done, expected, check=self._comparing_for)
+
+        try:
+            found = await self.compare(say)
+        except (EngineError, *UNUSABLE) as error:
+            logger.warning("search index can't be compared", extra={"error": str(error)})
+            names, self._comparing_for = self._comparing_for, []
+            await self._say("failed", 0, 0, check=names, reason=str(error)[:300])
+            return
+        differ: dict[str, object] = {}
+        for word, keys in (("missing", found.missing), ("ghosts", found.ghosts), ("outdated", found.outdated)):
+            differ[word] = {"count": len(keys), "some": [key_of(*key) for key in keys[:NAMED]]}
+        if not found.agrees:
+            logger.warning("search index and database differ", extra=differ)
+        names, self._comparing_for = self._comparing_for, []
+        await self._say("done", found.documents, found.documents, check=names, differ=differ)
 
     # How it is
 
@@ -384,10 +453,3 @@ def parse(position: str) -> tuple[str, int] | None:
     """A position as an epoch and an offset; None for none."""
     epoch, _, offset = position.rpartition(".")
     return (epoch, int(offset)) if epoch and offset.isdigit() else None
-
-
-async def _entered(kind: str, documents: Sequence[Document]) -> list[Entry]:
-    if len(documents) == 1 and len(documents[0].text) < 5_000:
-        return [enter(kind, documents[0])]
-    # Long texts take milliseconds each.
-    return await asyncio.to_thread(lambda: [enter(kind, each) for each in documents])

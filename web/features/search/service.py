@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from aiohttp import web
 
@@ -51,13 +52,18 @@ def new_engine(app: web.Application, documents: Sequence[Documents]) -> Engine:
     """The engine that the settings name, not open yet."""
     settings = app[keys.settings]
     chosen = settings[SearchSettings]
+    return engine_of(chosen, chosen.where(settings[DatabaseSettings].var), documents)
+
+
+def engine_of(settings: SearchSettings, folder: Path | None, documents: Sequence[Documents]) -> Engine:
+    """The engine that is configured, not open yet. folder: of an embedded one; None for one in memory."""
     parts = {each.kind for each in documents if each.parts_of is not None}
-    if chosen.elasticsearch is not None:
+    if settings.elasticsearch is not None:
         # Half a second of imports.
         from .elastic import Elastic
 
-        return Elastic(chosen.elasticsearch, chosen.index, parts)
-    return Embedded(chosen.where(settings[DatabaseSettings].var), parts)
+        return Elastic(settings.elasticsearch, settings.index, parts)
+    return Embedded(folder, parts)
 
 
 def setup(app: web.Application) -> None:

@@ -129,6 +129,24 @@ class Shelf(Generation):
         found: dict[str, Any] = orjson.loads(bytes(searcher.doc(address)["stored"][0]))
         return found
 
+    def addresses(self, searcher: tantivy.Searcher) -> list[tantivy.DocAddress]:
+        """Where all documents are."""
+        if not searcher.num_docs:
+            return []
+        found = searcher.search(tantivy.Query.all_query(), searcher.num_docs, count=False)
+        return [address for _, address in found.hits]
+
+    def some(self, addresses: Sequence[tantivy.DocAddress], searcher: tantivy.Searcher) -> list[dict[str, Any]]:
+        """What is stored at some addresses."""
+        return [self.stored(address, searcher) for address in addresses]
+
+    def by_key(self, keys: Collection[str]) -> list[dict[str, Any]]:
+        """What is stored by some keys, of those that are there."""
+        searcher = self.searcher
+        query = tantivy.Query.term_set_query(_schema(), "key", list(keys))
+        found = searcher.search(query, max(1, len(keys)), count=False)
+        return self.some([address for _, address in found.hits], searcher)
+
     def _spelt(self, address: tantivy.DocAddress) -> tuple[str, str, list[str], list[str]]:
         key, kind, names, words = orjson.loads(bytes(self.searcher.doc(address)["spelt"][0]))
         return key, kind, names, words
@@ -153,9 +171,7 @@ class Shelf(Generation):
 
     def _learn(self) -> None:
         """The vocabulary of what is there. The index counts what was deleted too, unless it is asked with a filter."""
-        if not self.searcher.num_docs:
-            return
-        for _, address in self.searcher.search(tantivy.Query.all_query(), self.searcher.num_docs, count=False).hits:
+        for address in self.addresses(self.searcher):
             _, kind, names, words = self._spelt(address)
             self._count(kind, names, words, 1)
 
@@ -210,6 +226,8 @@ def as_tantivy(query: Query) -> tantivy.Query:
     parts += ((Occur.Must, tantivy.Query.const_score_query(each, 0.0)) for each in filters)
     if not query.any and not query.must:
         parts.append((Occur.Must, tantivy.Query.const_score_query(tantivy.Query.all_query(), 1.0)))
+    if query.but:
+        parts.append((Occur.MustNot, tantivy.Query.term_set_query(schema, "key", list(query.but))))
     return parts[0][1] if len(parts) == 1 else tantivy.Query.boolean_query(parts)
 
 

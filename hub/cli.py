@@ -225,11 +225,13 @@ def serve_with(
     work: Callable[[Place], Any],
     announce: Callable[[str], None],
     environ: Environ,
+    sockets: list[socket.socket] | None = None,
 ) -> int:
     """Run `work`, a coroutine that serves, in this process or in several.
 
     announce: called once, with the URL, when the first of them listens. environ: warned of where a name in it is
-    nearly a setting's. Raises what `work` raises.
+    nearly a setting's. sockets: one for each worker, where they listen already; else they are opened here. Raises what
+    `work` raises.
     """
     import uvloop
 
@@ -238,7 +240,7 @@ def serve_with(
         logger.warning(words)
     if settings.workers == 1:
         with _bind_errors(settings):
-            uvloop.run(work(Place(None, announce, None)))
+            uvloop.run(work(Place(sockets[0] if sockets else None, announce, None)))
         return DONE
 
     def check() -> None:
@@ -248,8 +250,9 @@ def serve_with(
 
     # Once for them all, instead of by each of them.
     check()
-    with _bind_errors(settings):
-        sockets = workers.listen(settings.host, settings.port, settings.workers, shared=settings.shared_port)
+    if sockets is None:
+        with _bind_errors(settings):
+            sockets = workers.listen(settings.host, settings.port, settings.workers, shared=settings.shared_port)
 
     # Only its owner may enter it.
     folder = Path(tempfile.mkdtemp(prefix="fanfare-"))

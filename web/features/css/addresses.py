@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -14,6 +15,8 @@ def is_relative(url: str) -> bool:
     return bool(url) and not url.startswith("#") and _SCHEME.match(url) is None
 
 
+# The sheets of a site's pages are few.
+@lru_cache(maxsize=512)
 def joined(base: str, url: str) -> str:
     """A URL seen from a base, with its query and fragment as they are written: `font.eot?#iefix` keeps its `?`."""
     url = url.strip(" \t\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from html import unescape
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -20,12 +21,12 @@ from .selectors import Part
 MAX_PAGE = 5 * 1024**2
 
 _TAG = re.compile(
-    r"<(?:(?P<comment>!--)|(?P<close>/?)(?P<name>script|style|textarea|title|template|noscript|svg|math|link|base|"
-    r"iframe|xmp|noembed|noframes|plaintext)(?=[\s/>]))",
+    r"<(?:(?P<comment>!--)|(?P<close>/?)(?P<name>s(?:cript|tyle|vg)|t(?:extarea|itle|emplate)|no(?:script|embed|frames)|"
+    r"math|link|base|iframe|xmp|plaintext)(?=[\s/>]))",
     re.IGNORECASE,
 )
 _ATTRIBUTE = re.compile(
-    r"[\s/]*(?P<name>[^\s/>=][^\s/>=]*)(?:\s*=\s*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\s>\"'][^\s>]*)))?"
+    r"[\s/]*(?P<name>[^\s/>][^\s/>=]*)(?:\s*=\s*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\s>\"'][^\s>]*)))?"
 )
 _END = re.compile(r"[\s/]*>")
 _RAW = frozenset(["script", "style", "textarea", "title", "iframe", "xmp", "noembed", "noframes"])
@@ -36,6 +37,16 @@ _DOCTYPE = re.compile(
 _WORD = re.compile(r"-?[A-Za-z_][\w-]*")
 #: Scripts that are data.
 _DATA_SCRIPTS = frozenset({"application/json", "application/ld+json", "importmap", "speculationrules"})
+
+#: Whatever may be a tag that begins, to the first `>`; and one that is told by that text alone, as no `>` is in it.
+_BEGUN = re.compile(r"<[A-Za-z][^>]*>?")
+_SIMPLE = re.compile(r"<[A-Za-z][^\s/>]*(?:\s+[^\s\"'>/=]+(?:=\"[^\"]*\"|(?=[\s/>])))*\s*/?>")
+#: Characters of a tag, and of a template, that is remembered.
+_SHORT, _MIDDLE = 400, 4000
+
+#: What a parser makes of nothing, or of what is written as something else: elements, and what they are made of.
+_ALWAYS = frozenset({"html", "head", "body"})
+_IMPLIED = (("tbody", "table"), ("tr", "table"), ("colgroup", "col"), ("img", "image"), ("p", ""), ("br", ""))
 
 Attributes = Mapping[str, str]
 
@@ -129,27 +140,20 @@ class Page:
             return True
 
     def _names(self) -> tuple[set[str], set[str]]:
+        # What is between the tags may look like some: that is a name too many, which does no harm. Asking Lexbor for
+        # each element's took three times as long.
+        tags = set(_BEGUN.findall(self.html))
+        read = [_read(tag) if len(tag) <= _SHORT else None for tag in tags]
+        known = [each.names for each in read if each is not None]
+        names = set().union(*known) if len(known) == len(read) else _loose_names(self.html)
         loose: set[str] = set()
-        root = self._tree.root
-        assert root is not None
-        tags, attributes, classes, names = set(), set(), set(), set()
-        for node in root.traverse():
-            tags.add(node.tag or "")
-            for name, value in node.attributes.items():
-                attributes.add(name)
-                if value:
-                    # Of a list, whose items are alike, each once.
-                    if name == "class":
-                        classes.add(value)
-                    elif name == "id":
-                        names.add("#" + value)
-        names.update(["." + each for value in classes for each in value.split()])
-        names.update(map(str.lower, tags))
-        names.update(["[" + name.lower() for name in attributes])
-        templates = "template" in tags
-        if templates:
+        if "template" in names:
             for fragment in _templates(self.html):
-                loose |= _loose_names(fragment)
+                loose |= _known_names(fragment) if len(fragment) <= _MIDDLE else _loose_names(fragment)
+        names |= _ALWAYS
+        for name, origin in _IMPLIED:
+            if name not in names and (not origin or origin in names) and self._tree.css_first(name) is not None:
+                names.add(name)
         return names, loose
 
     def check(self) -> None:
@@ -192,23 +196,30 @@ def _is_inside(node: LexborNode) -> bool:
     return False
 
 
+_TEMPLATE = re.compile(r"<(/?)template", re.IGNORECASE)
+
+
 def _templates(html: str) -> Iterable[str]:
     """What is between `<template>` and `</template>`: more than that, where they are within each other."""
-    for match in re.finditer(r"<template\b.*?(?=</template)|<template\b.*", html, re.IGNORECASE | re.DOTALL):
-        yield match[0]
-    start = html.lower().find("<template")
-    end = html.lower().rfind("</template")
-    if html.lower().count("<template", start, end) > 1 and end > start and _is_deep(html):
-        yield html[start:end]
-
-
-def _is_deep(html: str) -> bool:
-    depth = 0
-    for match in re.finditer(r"<(/?)template\b", html, re.IGNORECASE):
-        depth += -1 if match[1] else 1
-        if depth > 1:
-            return True
-    return False
+    begin = first = last = -1
+    depth = most = 0
+    for match in _TEMPLATE.finditer(html):
+        if match[1]:
+            last, depth = match.start(), depth - 1
+            if begin >= 0:
+                yield html[begin:last]
+                begin = -1
+            continue
+        depth += 1
+        most = max(most, depth)
+        if begin < 0:
+            begin = match.start()
+        if first < 0:
+            first = begin
+    if begin >= 0:
+        yield html[begin:]
+    if most > 1 and last > first >= 0:
+        yield html[first:last]
 
 
 _MARKUP = re.compile(r"<([A-Za-z][^\s/>]*)")
@@ -222,6 +233,27 @@ def _loose_names(text: str) -> set[str]:
         for name, value in _attributes(text, match.end())[0].items():
             _add({name: value}, found)
     return found
+
+
+@lru_cache(maxsize=256)
+def _known_names(text: str) -> frozenset[str]:
+    return frozenset(_loose_names(text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    attributes: Attributes
+    names: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def _read(tag: str) -> _Tag | None:
+    """What is in the text of a tag, to its first `>`; None if that may be in a value, so that more of it follows."""
+    if not _SIMPLE.fullmatch(tag):
+        return None
+    match = _MARKUP.match(tag)
+    assert match is not None
+    return _Tag(_attributes(tag, match.end())[0], frozenset(_loose_names(tag)))
 
 
 def _attributes(html: str, at: int) -> tuple[dict[str, str], int]:
@@ -239,6 +271,13 @@ def _attributes(html: str, at: int) -> tuple[dict[str, str], int]:
             value = match["bare"] or ""
         found.setdefault(match["name"].lower(), unescape(value) if "&" in value else value)
         at = match.end()
+
+
+def _begun(html: str, match: re.Match[str]) -> tuple[Attributes, int]:
+    """A tag's attributes, and where it ends; -1 if it doesn't."""
+    end = html.find(">", match.end()) + 1
+    known = _read(html[match.start() : end]) if 0 < end - match.start() <= _SHORT else None
+    return _attributes(html, match.end()) if known is None else (known.attributes, end)
 
 
 def _scan(html: str) -> tuple[list[Place], list[str], str | None]:
@@ -265,7 +304,7 @@ def _scan(html: str) -> tuple[list[Place], list[str], str | None]:
                 while inside.pop() != name:
                     pass
             continue
-        attributes, end = _attributes(html, match.end())
+        attributes, end = _begun(html, match)
         if end < 0:
             raise LeftPage("a tag of it doesn't end")
         at = end

@@ -4,7 +4,8 @@ Waking a thread and then the loop again costs more than most statements do: of t
 quarter. In WAL mode who reads waits for nobody, so SELECTs of a transaction that has not written are run where they are
 asked for, for LONGEST at most: SQLite's progress handler ends one that takes longer, which then is run in the thread,
 from the same snapshot. A statement that often is long is run there from the beginning, for as long as LONG_FOR. So is
-one that finds a lock: it is held while a database is recovered after a crash.
+one that finds a lock: it is held while a database is recovered after a crash. On a machine that is busy with others any
+statement now and then has to wait for its turn: that does not count, as it would have to in the thread.
 
 BEGIN IMMEDIATE is tried where it is asked for, and waits for the lock in the thread. Once it is had, nothing is to be
 waited for until COMMIT, which writes to the disk and is always the thread's: SELECTs go on as above, and so do writes
@@ -19,6 +20,7 @@ from __future__ import annotations
 import collections
 import math
 import re
+import resource
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +63,29 @@ _LENGTH = 32 * 1024
 
 #: Milliseconds that a statement waits for a lock, in the other thread; in the loop's none.
 PATIENCE = 5000
+
+
+class Since:
+    """From when on a statement is timed."""
+
+    __slots__ = ("_before", "began")
+
+    #: What tells working and waiting from standing in line for a core; only Linux says it of a thread.
+    _WHO: int | None = getattr(resource, "RUSAGE_THREAD", None)
+
+    def __init__(self) -> None:
+        self._before = None if self._WHO is None else resource.getrusage(self._WHO)
+        self.began = time.perf_counter()
+
+    def is_long(self) -> bool:
+        """Whether it took too long by itself: it worked, or waited for a disk or a lock."""
+        if time.perf_counter() - self.began <= LONGEST:
+            return False
+        if self._WHO is None or self._before is None:
+            return True
+        before, after = self._before, resource.getrusage(self._WHO)
+        worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return worked > LONGEST or after.ru_nvcsw > before.ru_nvcsw
 
 
 class _Done(NamedTuple):
@@ -237,15 +262,15 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         return done
 
     def _write(self, statement: str, parameters: Any) -> _Done:
-        began = time.perf_counter()
+        since = Since()
         done = _execute(self._connection._conn, statement, parameters)
-        self.dbapi.long.note(statement, too_long=time.perf_counter() - began > LONGEST)
+        self.dbapi.long.note(statement, too_long=since.is_long())
         return done
 
     def _read(self, statement: str, parameters: Any) -> _Done | None:
         long = self.dbapi.long
-        began = time.perf_counter()
-        self._deadline = began + LONGEST
+        since = Since()
+        self._deadline = since.began + LONGEST
         try:
             done = _execute(self._connection._conn, statement, parameters)
         except sqlite3.OperationalError as error:
@@ -256,7 +281,7 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
         finally:
             self._deadline = math.inf
         # One step can be a long one, such as counting all rows of a table.
-        long.note(statement, too_long=time.perf_counter() - began > LONGEST)
+        long.note(statement, too_long=since.is_long())
         return done
 
     async def run(self, statement: str, parameters: Any, *, many: bool) -> _Done:

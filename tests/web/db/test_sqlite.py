@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from web.db import sqlite
 from web.db.engine import checked, new_engine
-from web.db.sqlite import LONG_FOR, Long
+from web.db.sqlite import LONG_FOR, Long, Since
 
 #: Some 100 ms of SQLite, far beyond what is done in the loop's thread.
 LONG = text(
@@ -264,3 +265,25 @@ class TestLong:
         assert "1999" in long
         assert "0" not in long
         assert max(len(long._until), len(long._scores)) <= 500
+
+
+@pytest.mark.skipif(Since._WHO is None, reason="only Linux says of a thread what it waited for")
+def test_a_statement_that_waited_for_its_turn_is_not_long() -> None:
+    """On a busy machine the queries of every page were moved to the other thread, a minute each, which cost more yet.
+
+    The clock is moved as it is for who is put aside by the system: without work, and without waiting for anything.
+    """
+    since = Since()
+    since.began -= 10 * sqlite.LONGEST
+    assert not since.is_long()
+
+
+def test_a_statement_that_works_or_waits_is_long() -> None:
+    working = Since()
+    end = time.thread_time() + 3 * sqlite.LONGEST
+    while time.thread_time() < end:
+        pass
+    assert working.is_long()
+    waiting = Since()
+    threading.Event().wait(3 * sqlite.LONGEST)
+    assert waiting.is_long()

@@ -3,13 +3,19 @@
 Every server runs alone on one core and logs no requests; what is counted is the time of its own processes, so a slow
 client or a busy machine changes little. Compare the lines of one run. nginx serves the very bytes of the event's page
 as a file; Django gives them from its cache middleware, in memory, under gunicorn with one worker.
+
+"Made anew" is what a page costs that somebody asks for after a comment was told: before each request the position of
+its comments is moved by a publication, and what as many publications cost alone, in the same run, is taken off. Without
+keeping (`SITE_PAGES=off`) a page costs other things: its event is looked up by name each time, its sheets stay links.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
+import json
 import os
 import re
 import resource
@@ -22,11 +28,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from hub.publisher import Item, encoded, way_to
+
 from .servers import HOST, ROOT, _await_port, _free_port, _nginx
 
 EVENT = "/events/brass-on-the-quay"
 CHROME = "gzip, deflate, br, zstd"
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+#: What signs publications.
+KEY = b"k" * 32
 
 #: The core of each server.
 ONE = frozenset({0})
@@ -114,6 +125,7 @@ def site(
         "HOST": HOST,
         "HUB_VAR": str(folder / "var"),
         "HUB_LOG_LEVEL": "warning",
+        "FANOUT_KEY": base64.b64encode(KEY).decode(),
         "REDIS_URL": "",
         "DATABASE_URL": "",
     }
@@ -174,6 +186,40 @@ def rate(name: str, pid: int, port: int, path: str, requests: int, more: str = "
     return Rate(name, requests // 8 * 8, cpu_of(pid) - before, length)
 
 
+def anew(pid: int, port: int, requests: int) -> Rate:
+    """Measure a page that is made because its position moved."""
+    channel = json.loads(_get(port, f"{EVENT}/comments.json")[0])["channel"]
+    way = way_to(f"http://{HOST}:{port}", "fanfare", KEY, 10.0)
+    question = _question(EVENT, port, "")
+    number = 0
+
+    def publish() -> None:
+        nonlocal number
+        number += 1
+        way.publish([encoded(Item(channel, number, id=f"{number}"))])
+
+    async def ask(count: int) -> int:
+        reader, writer = await asyncio.open_connection(HOST, port, limit=1 << 20)
+        length = 0
+        for _ in range(count):
+            publish()
+            writer.write(question)
+            status, length, head = await _answer(reader)
+            assert status == 200, status
+            assert "fwd=miss; stored" in head, head
+        writer.close()
+        return length
+
+    asyncio.run(ask(64))
+    before = cpu_of(pid)
+    for _ in range(requests):
+        publish()
+    alone, before = cpu_of(pid) - before, cpu_of(pid)
+    length = asyncio.run(ask(requests))
+    way.close()
+    return Rate("event's page, made anew", requests, cpu_of(pid) - before - alone, length)
+
+
 def _get(port: int, path: str, **headers: str) -> tuple[bytes, dict[str, str]]:
     with urlopen(Request(f"http://{HOST}:{port}{path}", headers={"Accept": "text/html", **headers})) as answer:
         return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
@@ -199,9 +245,10 @@ def measure(requests: int) -> list[Rate]:
                 rate("event's page, 304", pid, port, EVENT, requests, tag),
                 rate("home page, kept", pid, port, "/", requests),
                 rate("comments.json, kept", pid, port, f"{EVENT}/comments.json", requests),
+                anew(pid, port, max(64, requests // 20)),
             ]
         with site(folder, port, SITE_PAGES="off") as pid:
-            found.append(rate("event's page, made", pid, port, EVENT, max(64, requests // 20)))
+            found.append(rate("event's page, SITE_PAGES=off", pid, port, EVENT, max(64, requests // 20)))
         (folder / "page.html").write_bytes(page)
         if (nginx := _nginx()) is not None:
             conf = folder / "nginx.conf"

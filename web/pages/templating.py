@@ -17,12 +17,13 @@ from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from types import CodeType
+from typing import Any, cast
 
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
-from markupsafe import Markup
+from markupsafe import Markup, _escape_inner, escape  # type: ignore[attr-defined]  # what `escape` itself calls
 
 from hub.publisher import Publisher
 
@@ -41,12 +42,42 @@ HUB_PATH = "/bayeux"
 Positions = Mapping[str, str]
 
 
+def _shown(value: Any) -> str:
+    """`escape` for what is written into the page at once: not made a Markup of, which took three times as long."""
+    kind = type(value)
+    if kind is str:
+        return _escape_inner(value)
+    if kind is Markup:
+        return cast("Markup", value)
+    if kind is int:
+        return str(value)
+    return escape(value)
+
+
+class _Template(jinja2.Template):
+    """Its code escapes nothing but what it writes."""
+
+    @classmethod
+    def from_code(
+        cls,
+        environment: jinja2.Environment,
+        code: CodeType,
+        globals: MutableMapping[str, Any],
+        uptodate: Callable[[], bool] | None = None,
+    ) -> jinja2.Template:
+        template = super().from_code(environment, code, globals, uptodate)
+        template.root_render_func.__globals__["escape"] = _shown
+        return template
+
+
 class _Environment(jinja2.Environment):
     """Templates that have no globals of their own, so that all share one dict.
 
     Jinja otherwise lays a mapping over it for each, and compares the two name by name wherever one template imports
     from another: a sixth of the time that a page took.
     """
+
+    template_class = _Template
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         return super().make_globals(d) if d else self.globals
@@ -112,11 +143,14 @@ def _script(url: str, integrity: str) -> Markup:
     return tag.format(url, integrity, HUB_PATH)
 
 
+# A page that is made anew has the times that it had.
+@lru_cache(maxsize=4096)
 def moment(when: datetime) -> str:
     """A time as a page says it before the browser knows better: Thu 26 Nov 2026, 18:30 UTC."""
     return f"{when:%a} {when.day} {when:%b %Y, %H:%M} UTC"
 
 
+@lru_cache(maxsize=4096)
 def machine_time(when: datetime) -> str:
     """A time as programs read it, RFC 3339."""
     return f"{when:%Y-%m-%dT%H:%M:%SZ}"

@@ -329,3 +329,33 @@ async def test_a_database_that_is_away_is_named_in_one_line(work: object, words:
         await work(url)  # type: ignore[operator]  # one of the two above
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+async def test_what_is_looked_up_is_of_one_moment_and_writes_nothing(database: Database, concert: Event) -> None:
+    def read(connection: Connection) -> list[str]:
+        found = [connection.scalar(select(Event.title)) or ""]
+        connection.execute(update(Event).values(title="Other"))
+        return found
+
+    first = await database.look(lambda connection: connection.scalar(select(Event.title)))
+    if database.engine.dialect.name == "sqlite":
+        # PostgreSQL's readings have no transaction around them (`reading_engine`).
+        assert await database.look(read) == [first]
+    assert await database.look(lambda connection: connection.scalar(select(Event.title))) == first
+
+
+async def test_who_leaves_while_looking_keeps_no_connection(database: Database, concert: Event) -> None:
+    """There are fifteen connections: a page that nobody waits for any more would hold one for ever."""
+    started = asyncio.Event()
+
+    def read(connection: Connection) -> int:
+        started.set()
+        return len(connection.execute(select(Event.title, func.count()).group_by(Event.title)).all())
+
+    for _ in range(40):
+        started.clear()
+        looking = asyncio.create_task(database.look(read))
+        await started.wait()
+        looking.cancel()
+        await asyncio.wait([looking])
+    assert await database.look(read) == 1

@@ -89,7 +89,7 @@ async def of_comments(request: web.Request) -> web.StreamResponse:
         reading.follow(post_channel(found.id), comments_channel(found.thread_id))
         async with request.app[keys.database].reading() as session:
             post = await get(session, found)
-            discussion = await read_discussion(session, found.thread_id)
+            discussion = await session.run_sync(lambda plain: read_discussion(plain.connection(), found.thread_id))
         url = origin + post_path(post.slug)
         entries = [
             Entry(

@@ -126,7 +126,9 @@ async def _page(
     reading.follow(CATEGORIES)
     async with request.app[keys.database].reading() as session:
         post = await get(session, found)
-        discussion = await read_discussion(session, found.thread_id, page, own=own)
+        discussion = await session.run_sync(
+            lambda plain: read_discussion(plain.connection(), found.thread_id, page, own=own)
+        )
     context: dict[str, Any] = {
         "positions": positions,
         "post": post,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from markupsafe import Markup
-from sqlalchemy import ColumnElement, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ...db.tables import columns_of
 from .models import Comment, Status, Thread, root_id
 from .text import plain
 
@@ -143,87 +144,91 @@ class Discussion:
         return Page("oldest" if self.page.order == "newest" else "newest")
 
 
+# Columns and no objects, in statements that are built once: this is most of what making a page costs.
+_TABLE, _THREADS = columns_of(Comment), columns_of(Thread)
 _COLUMNS = (
-    Comment.id,
-    Comment.parent_id,
-    Comment.answers_id,
-    Comment.edition,
-    Comment.status,
-    Comment.name,
-    Comment.html,
-    Comment.text,
-    Comment.posted_at,
-    Comment.edited_at,
+    _TABLE.id,
+    _TABLE.parent_id,
+    _TABLE.answers_id,
+    _TABLE.edition,
+    _TABLE.status,
+    _TABLE.name,
+    _TABLE.html,
+    _TABLE.text,
+    _TABLE.posted_at,
+    _TABLE.edited_at,
 )
-_IS_SHOWN = or_(Comment.status == Status.PUBLISHED, Comment.replies > 0)
+_ROOT = func.coalesce(_TABLE.parent_id, _TABLE.id)
+_IS_SHOWN = or_(_TABLE.status == Status.PUBLISHED, _TABLE.replies > 0)
 
 
 def _pieces(order: Order) -> Any:
     root: ColumnElement[int] = bindparam("root")
     id: ColumnElement[int] = bindparam("id")
-    begun = or_(root != root_id, Comment.id >= id)
-    is_after = root >= root_id if order == "newest" else root <= root_id
+    begun = or_(root != _ROOT, _TABLE.id >= id)
+    is_after = root >= _ROOT if order == "newest" else root <= _ROOT
     return (
         select(*_COLUMNS)
-        .where(Comment.thread_id == bindparam("thread"), _IS_SHOWN, is_after, begun)
-        .order_by(root_id.desc() if order == "newest" else root_id, Comment.id)
+        .where(_TABLE.thread_id == bindparam("thread"), _IS_SHOWN, is_after, begun)
+        .order_by(_ROOT.desc() if order == "newest" else _ROOT, _TABLE.id)
         .limit(bindparam("most"))
     )
 
 
-# Columns and no objects, built once: this is most of what making a page costs.
 _PIECES: dict[Order, Any] = {order: _pieces(order) for order in ORDERS}
-_IS_OPEN = select(Thread.is_open).where(Thread.id == bindparam("thread"))
-_TOTAL = (
-    select(func.count())
-    .select_from(Comment)
-    .where(Comment.thread_id == bindparam("thread"), Comment.status == Status.PUBLISHED)
-)
+_IS_OPEN = select(_THREADS.is_open).where(_THREADS.id == bindparam("thread"))
+_TOTAL = select(func.count(_TABLE.id)).where(_TABLE.thread_id == bindparam("thread"), _TABLE.status == Status.PUBLISHED)
 _FIRST: dict[Order, Place] = {"newest": Place(_MOST_ID, 0), "oldest": Place(0, 0)}
 
 
-async def read_discussion(
-    session: AsyncSession, thread_id: int, page: Page = Page(), *, own: Collection[int] = ()
+def read_discussion(
+    connection: Connection,
+    thread_id: int,
+    page: Page = Page(),
+    *,
+    own: Collection[int] = (),
+    is_open: bool | None = None,
 ) -> Discussion:
-    """A page of a thread. A thread that is gone has no comments, and is closed.
+    """A page of a thread, for `Database.look`. A thread that is gone has no comments, and is closed.
 
-    own: comments of who asks that only they see; those that belong on this page are among its comments.
+    own: comments of who asks that only they see; those that belong on this page are among its comments. is_open:
+    whether the thread is, if that is known.
     """
     start = page.start or _FIRST[page.order]
     which = {"thread": thread_id, "root": start.root, "id": start.id, "most": SHOWN + 1}
-    rows = (await session.execute(_PIECES[page.order], which)).all()
-    found = [_shown(row) for row in rows]
+    found = [_shown(row) for row in connection.execute(_PIECES[page.order], which)]
     following = found[SHOWN] if len(found) > SHOWN else None
     found = found[:SHOWN]
     if own:
-        found = await _with_own(session, thread_id, page, found, following, own)
+        found = _with_own(connection, thread_id, page, found, following, own)
     total = sum(each.status is Status.PUBLISHED for each in found)
     if page.start is not None or following is not None:
-        total = await session.scalar(_TOTAL, {"thread": thread_id}) or 0
+        total = connection.scalar(_TOTAL, {"thread": thread_id}) or 0
+    if is_open is None:
+        is_open = bool(connection.scalar(_IS_OPEN, {"thread": thread_id}))
     return Discussion(
         thread_id,
         page,
         found,
         total,
         None if following is None else Place(following.root, following.id),
-        bool(await session.scalar(_IS_OPEN, {"thread": thread_id})),
+        is_open,
         {each.id: each.name for each in found if not each.is_gone},
     )
 
 
-async def _with_own(
-    session: AsyncSession,
+def _with_own(
+    connection: Connection,
     thread_id: int,
     page: Page,
     found: Sequence[Shown],
     following: Shown | None,
     own: Collection[int],
 ) -> list[Shown]:
-    mine = select(*_COLUMNS).where(Comment.id.in_(own), Comment.thread_id == thread_id)
-    rows = await session.execute(mine)
+    mine = select(*_COLUMNS).where(_TABLE.id.in_(own), _TABLE.thread_id == thread_id)
     together = {each.id: each for each in found}
-    for row in rows:
-        one = _shown(row, is_own=True)
+    for row in connection.execute(mine):
+        one = replace(_shown(row), is_own=True)
         if one.status in (Status.PUBLISHED, Status.HELD) and _is_between(one, page, following):
             together[one.id] = one
     sign = -1 if page.order == "newest" else 1
@@ -239,11 +244,11 @@ def _is_between(one: Shown, page: Page, following: Shown | None) -> bool:
     return begins and (following is None or at < key(following.root, following.id))
 
 
-def _shown(row: Any, *, is_own: bool = False) -> Shown:
-    values = dict(row._mapping)
+def _shown(row: Any) -> Shown:
+    # Its fields are in the order of the columns.
+    shown = Shown(*row)
     # Of before there was a renderer.
-    values["html"] = values["html"] or plain(values["text"])
-    return Shown(**values, is_own=is_own)
+    return shown if shown.html else replace(shown, html=plain(shown.text))
 
 
 async def place_of(session: AsyncSession, comment_id: int) -> tuple[int, Page] | None:

@@ -109,8 +109,7 @@ async def listed(request: web.Request, thread_id: int) -> web.StreamResponse:
 
     async def make(reading: Reading) -> web.Response:
         position = (await reading.at(channel))[channel]
-        async with request.app[keys.database].reading() as session:
-            discussion = await read_discussion(session, thread_id, page)
+        discussion = await request.app[keys.database].look(lambda rows: read_discussion(rows, thread_id, page))
         following = discussion.next_page
         data = {
             "comments": [_as_json(comment) for comment in discussion.comments],

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy import bindparam, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...db.tables import columns_of
@@ -18,22 +18,25 @@ from ...pages.page import answer, kept_beside_pages, pages
 from ...pages.templating import render
 from ..comments.forms import CommentForm
 from ..comments.hints import comments_channel
+from ..comments.models import Thread
 from ..comments.owners import Owner, finders
-from ..comments.queries import Page, read_discussion
+from ..comments.queries import Discussion, Page, read_discussion
 from ..comments.views import kept_text, listed, page_of, posted, shown_with, talk
 from ..pictures.forms import Shown as ShownPicture
 from .hints import event_channel
 from .models import Category, Event, Status
 
 # Built once: building a statement costs more than running it.
-_COLUMNS, _CATEGORY = columns_of(Event), columns_of(Category)
+_COLUMNS, _CATEGORY, _THREAD = columns_of(Event), columns_of(Category), columns_of(Thread)
 _FOUND = select(_COLUMNS.id, _COLUMNS.thread_id).where(_COLUMNS.slug == bindparam("slug"))
 _EVENT = (
     select(
         *(_COLUMNS[name] for name in ("id", "title", "slug", "description", "starts_at", "status", "picture")),
         *(_CATEGORY[name].label(f"category_{name}") for name in ("id", "name", "slug")),
+        _THREAD.is_open,
     )
     .join(Category.__table__, _CATEGORY.id == _COLUMNS.category_id)
+    .join(Thread.__table__, _THREAD.id == _COLUMNS.thread_id)
     .where(_COLUMNS.id == bindparam("id"))
 )
 
@@ -67,6 +70,7 @@ class Shown:
     status: Status
     category: ShownCategory
     shown_picture: ShownPicture | None = None
+    takes_comments: bool = True
 
 
 #: Events by slug, for what needs no more of them than their ids.
@@ -102,8 +106,8 @@ async def about(request: web.Request) -> web.StreamResponse:
     async def make(reading: Reading) -> web.Response:
         found = await _find(request, slug)
         positions = await reading.at(event_channel(found.id))
-        async with request.app[keys.database].reading() as session:
-            context = {"positions": positions, "event": await _get(session, found, slug)}
+        event = await request.app[keys.database].look(lambda rows: _get(rows, found, slug))
+        context = {"positions": positions, "event": event}
         return render(request, "events/about.html", context)
 
     # A manager sees a way to edit.
@@ -132,10 +136,13 @@ async def _page(
 ) -> web.Response:
     found = await _find(request, slug)
     positions = await reading.at(event_channel(found.id), comments_channel(found.thread_id))
-    context: dict[str, Any] = {"positions": positions}
-    async with request.app[keys.database].reading() as session:
-        context["event"] = await _get(session, found, slug)
-        discussion = await read_discussion(session, found.thread_id, page, own=own)
+
+    def read(rows: Connection) -> tuple[Shown, Discussion]:
+        event = _get(rows, found, slug)
+        return event, read_discussion(rows, found.thread_id, page, own=own, is_open=event.takes_comments)
+
+    event, discussion = await request.app[keys.database].look(read)
+    context: dict[str, Any] = {"positions": positions, "event": event}
     return render(request, "events/event.html", context | talk(request, discussion, form, f"/events/{slug}"))
 
 
@@ -157,27 +164,31 @@ async def _find(request: web.Request, slug: str) -> Found:
     """The event that the path names. A rename that was told is known here."""
 
     async def find(reading: Reading) -> Found:
-        async with request.app[keys.database].reading() as session:
-            row = (await session.execute(_FOUND, {"slug": slug})).one_or_none()
-            if row is None:
-                raise web.HTTPNotFound(text="There is no such event.")
-            if reading.keeps:
-                # Only now is its channel known: what was renamed before that is not this event any more.
-                reading.follow(event_channel(row.id))
-                await session.rollback()
-                if (await session.execute(_FOUND, {"slug": slug})).one_or_none() != row:
-                    raise web.HTTPNotFound(text="There is no such event.")
-        return Found(*row)
+        def read(rows: Connection) -> Found | None:
+            row = rows.execute(_FOUND, {"slug": slug}).one_or_none()
+            return None if row is None else Found(*row)
+
+        look = request.app[keys.database].look
+        row = await look(read)
+        if row is not None and reading.keeps:
+            # Only now is its channel known: what was renamed before that is not this event any more.
+            reading.follow(event_channel(row.id))
+            if await look(read) != row:
+                row = None
+        if row is None:
+            raise web.HTTPNotFound(text="There is no such event.")
+        return row
 
     found, _ = await request.app[found_events].get(slug, find)
     return found
 
 
-async def _get(session: AsyncSession, found: Found, slug: str) -> Shown:
-    row = (await session.execute(_EVENT, {"id": found.id})).one_or_none()
+def _get(rows: Connection, found: Found, slug: str) -> Shown:
+    row = rows.execute(_EVENT, {"id": found.id}).one_or_none()
     if row is None or row.slug != slug:
         # Removed or renamed since it was found.
         raise web.HTTPNotFound(text="There is no such event.")
     category = ShownCategory(row.category_id, row.category_name, row.category_slug)
     picture = None if row.picture is None else ShownPicture.from_row(row.picture)
-    return Shown(row.id, row.title, row.slug, row.description, row.starts_at, row.status, category, picture)
+    shown = row.id, row.title, row.slug, row.description, row.starts_at, row.status
+    return Shown(*shown, category, picture, row.is_open)

@@ -190,7 +190,9 @@ async def _page(
             )
         )
         feed = await session.get(Feed, found.id)
-        discussion = await read_discussion(session, found.thread_id, of_comments, own=own)
+        discussion = await session.run_sync(
+            lambda plain: read_discussion(plain.connection(), found.thread_id, of_comments, own=own)
+        )
     context: dict[str, Any] = {
         "positions": positions,
         "podcast": podcast,

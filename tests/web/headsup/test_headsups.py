@@ -135,6 +135,23 @@ CUTS = [
     ("a🇩🇪🇫🇷", 3, "a…"),
     ("a b cdef", 4, "a b…"),
     ("a🏴󠁧󠁢󠁥󠁮󠁧󠁿", 4, "a…"),
+    # Syllables of Hangul in parts: han (L V T), geul; a whole one with a part behind; L L V.
+    ("a\u1112\u1161\u11abb", 4, "a…"),
+    ("a\u1112\u1161\u11abb", 3, "a…"),
+    ("\u1112\u1161\u11ab\u1100\u1173\u11af", 5, "\u1112\u1161\u11ab…"),
+    ("a\uac00\u11a8b", 3, "a…"),
+    ("a\uac01\u11a8b", 3, "a…"),
+    ("a\u1100\u1100\u1161b", 3, "a…"),
+    ("a\ua960\ud7b0\ud7cbb", 4, "a…"),
+    # Wholes beside each other are syllables of their own.
+    ("한글한글", 3, "한글…"),
+    ("a\u11a8\u1100bc", 3, "a\u11a8…"),
+    # Devanagari: ksha is ka, virama, sha; Thai sara am; half-width katakana.
+    ("a\u0915\u094d\u0937b", 4, "a…"),
+    ("a\u0915\u094d\u200d\u0937b", 5, "a…"),
+    ("a\u0915\u0937bc", 3, "a\u0915…"),
+    ("a\u0e01\u0e33b", 3, "a…"),
+    ("a\uff76\uff9eb", 3, "a…"),
 ]
 
 

@@ -140,6 +140,24 @@ CHOSEN: list[tuple[Words, str, str | None, str]] = [
     (Words(), 'Revert "Fix"\n\nheadsup: rebuild first', "rebuild first", "headsup"),
     (Words(), 'Revert "Fix"\n\nThis reverts commit abc.', N, NO_WORD),
     (Words(), "Reverting headsup: x", "x", "headsup"),
+    # D6: what the body of a revert quotes of the commit that it takes back was told by that.
+    (Words(), 'Revert "Fix"\n\nThis reverts commit abc.\n\n> Fix\n>\n> headsup: run it', 'Revert "Fix"', REVERT),
+    (Words(), 'Revert "Fix"\r\n\r\n> headsup: run it\r\n', 'Revert "Fix"', REVERT),
+    (Words(), 'Revert "Fix"\n\n    Fix\n\n    headsup: run it', 'Revert "Fix"', REVERT),
+    (Words(), 'Revert "Fix"\n\n\theadsup: run it', 'Revert "Fix"', REVERT),
+    (Words(), "Revert \"Fix\"\n\nOriginal change's description:\n> headsup: run it", 'Revert "Fix"', REVERT),
+    (Words(), 'Revert "Fix"\n\nOriginal commit message:\n\nFix\n\nheadsup: run it', 'Revert "Fix"', REVERT),
+    (Words(), 'Revert "Fix"\n\nIt said "headsup: run it", and that was wrong.', 'Revert "Fix"', REVERT),
+    (Words(), 'Revert "Fix"\n\nIt said “**headsup:** run it”.', 'Revert "Fix"', REVERT),
+    (Words(("note", "headsup")), 'Revert "Fix"\n\n> note: a\n\nheadsup: b', "b", "headsup"),
+    (Words(), 'Revert "Fix"\n\n> headsup: a\n\nheadsup: b:\n\n    make it', "b:\n\n    make it", "headsup"),
+    (Words(), 'Revert "Fix"\n\nheadsup: b\n\n> headsup: a\n\nthe end', "b\n\n\n\nthe end", "headsup"),
+    (Words(), 'Revert "Fix"\n\nheadsup: b\n\nOriginal message:\nheadsup: a', "b", "headsup"),
+    (Words((), breaking=True), 'Revert "Fix"\n\n> BREAKING CHANGE: a', 'Revert "Fix"', REVERT),
+    (Words(), 'Revert "Fix"\n\n> nothing of note', N, NO_WORD),
+    # Elsewhere a quote is as good as any text.
+    (Words(), "Fix\n\n> headsup: run it", "run it", "headsup"),
+    (Words(), 'Fix\n\n"headsup: run it"', 'run it"', "headsup"),
     # D7.
     (Words(), "headsup:", N, NO_TEXT),
     # The preset.
@@ -170,7 +188,11 @@ def test_text_without_trailers_is_itself() -> None:
 
 def test_long_message_takes_time_with_its_length() -> None:
     """Stars, dashes and blanks repeat in what may follow a word; none of it is looked at twice."""
-    for piece in ("headsup ", "headsup*", "headsup: -", " \t", "*", "a: b\n", "\n", "-\n", "headsup\u00a0"):
-        begin = time.process_time()
-        read_remark(piece * (200_000 // len(piece)), Words(("headsup", "note", "@ops"), breaking=True))
-        assert time.process_time() - begin < 1.0, piece
+    pieces = ("headsup ", "headsup*", "headsup: -", " \t", "*", "a: b\n", "\n", "-\n", "headsup\u00a0")
+    quotes = ('"headsup: ', "**headsup: ", "> headsup: a\n", "    headsup: a\n", "original message ", " ")
+    for piece in (*pieces, *quotes):
+        for subject in ("", 'Revert "Fix"\n\n'):
+            begin = time.process_time()
+            message = subject + piece * (200_000 // len(piece))
+            read_remark(message, Words(("headsup", "note", "@ops"), breaking=True))
+            assert time.process_time() - begin < 1.0, piece

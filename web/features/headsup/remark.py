@@ -40,6 +40,14 @@ _SIGNS = ":!：！"
 _SKIPPED = re.compile(f"[{_SPACE}{_SIGNS}*-]*")
 
 _REVERT = re.compile(r'Revert "')
+#: D6: what the body of a revert quotes of the commit that it takes back: lines behind a >, or set in as code is; all
+#: below the words with which tools begin it (Gerrit's, LLVM's); what stands in quotation marks.
+_QUOTED = re.compile(r" {0,3}>.*")
+_SET_IN = re.compile(r"(?: {4}|\t).*")
+_ORIGINAL = re.compile(
+    r"[ \t]*(?:original|reverted)\b.{0,60}\b(?:message|description|summary|log)\b.{0,60}:[ \t]*", re.IGNORECASE
+)
+_MARKS = "\"'`“„‘‚«‹「『"
 
 #: D2: lines that only tools write below a message. Others may stand beside one of them.
 _TRAILER = re.compile(
@@ -86,24 +94,58 @@ def read_remark(message: str, words: Words) -> Remark:
     # D1.
     message = message.replace("\r\n", "\n").replace("\r", "\n")
     why = NO_WORD
+    begin = len(message) - len(message.lstrip())
+    subject = message[begin:].partition("\n")[0].rstrip()
+    is_revert = _REVERT.match(subject) is not None
+    shown, searched = _without_quotes(message) if is_revert else (message, message)
+    takes_back = False
     asked = [(word, words.case_sensitive, words.strict) for word in words.words]
     if words.breaking:
         asked += [(word, True, True) for word in BREAKING]
     for word, case_sensitive, strict in asked:
-        found = _pattern(word, case_sensitive, strict).search(message)
+        pattern = _pattern(word, case_sensitive, strict)
+        found = pattern.search(message)
         if found is None:
             continue
-        begin = len(message) - len(message.lstrip())
-        subject = message[begin:].partition("\n")[0].rstrip()
-        if _REVERT.match(subject) and found.start() < begin + len(subject):
-            # D6.
-            return Remark(subject, REVERT)
-        text = _text(message[found.end() :])
+        if is_revert:
+            if found.start() < begin + len(subject):
+                # D6.
+                return Remark(subject, REVERT)
+            found = pattern.search(searched)
+            while found is not None and _is_marked(searched, found.start()):
+                found = pattern.search(searched, found.end())
+            if found is None:
+                takes_back = True
+                continue
+        text = _text(shown[found.end() :])
         if text:
             return Remark(text, word)
         # D7.
         why = NO_TEXT
-    return Remark(None, why)
+    # D6: what is quoted was told by the commit that is taken back.
+    return Remark(subject, REVERT) if takes_back else Remark(None, why)
+
+
+def _without_quotes(message: str) -> tuple[str, str]:
+    """The message of a revert without what it quotes, to be shown and to be searched, of one length.
+
+    What is set in is code of the revert's own as often as not: it is shown, and not searched.
+    """
+    shown, searched = [], []
+    for line in message.split("\n"):
+        if _ORIGINAL.fullmatch(line):
+            break
+        text = "" if _QUOTED.fullmatch(line) else line
+        shown.append(text)
+        searched.append(" " * len(text) if _SET_IN.fullmatch(text) else text)
+    return "\n".join(shown), "\n".join(searched)
+
+
+def _is_marked(text: str, at: int) -> bool:
+    """Whether a quotation mark is before what begins there; stars of Markdown may be between."""
+    while at and text[at - 1] == "*":
+        at -= 1
+    return at > 0 and text[at - 1] in _MARKS
 
 
 def _text(rest: str) -> str:

@@ -28,6 +28,7 @@ class FakeApi:
         self.commits = [self.commit("headsup: of the API"), self.commit("nothing"), self.commit("headsup: older")]
         self.status = 200
         self.private = False
+        self.files: dict[str, list[dict[str, Any]]] = {}
         self.asked: list[str] = []
 
     @staticmethod
@@ -51,12 +52,21 @@ class FakeApi:
         if path == "/repos/ada/engine":
             owner = {"login": "ada", "avatar_url": "https://avatars.example.org/1"}
             return web.json_response(
-                {"id": 4711, "full_name": "ada/engine", "description": "<b>It</b>", "owner": owner, "private": False}
+                {
+                    "id": 4711,
+                    "full_name": "ada/engine",
+                    "description": "<b>It</b>",
+                    "owner": owner,
+                    "private": False,
+                    "default_branch": "main",
+                }
             )
         if path == "/users/ada/repos":
             return web.json_response([{"full_name": name} for name in ("ada/engine", "ada/english", "ada/loom")])
         if path == "/repos/ada/engine/commits":
             return web.json_response(self.commits)
+        if path.startswith("/repos/ada/engine/commits/"):
+            return web.json_response({"files": self.files.get(path.rpartition("/")[2], [{"filename": "README.md"}])})
         if path == "/repos/ada/engine/tags":
             return web.json_response([{"name": name} for name in self.tags])
         if path.startswith("/repos/ada/engine/compare/"):
@@ -108,6 +118,36 @@ async def test_history_is_fetched_and_tried(browser: Browser, api: FakeApi) -> N
     await browser.look("/headsup/new")
     await browser.submit("/headsup/new", fields)
     assert "The history could not be fetched" in browser.page
+
+
+async def test_history_is_of_a_branch_that_the_rule_is_about(browser: Browser, api: FakeApi) -> None:
+    """It was the default branch's whatever the rule said, and its files were not looked at."""
+    fields = {"name": "ada/engine", "send_to": "a@example.org", "act": "fetch", "words": "headsup", "breaking": ""}
+    for branches, asked, told in (
+        ("main", "main", "2 of 3 commits tell something"),
+        ("release/1.x", "release/1.x", "2 of 3 commits tell something"),
+        ("ma*", "main", "2 of 3 commits tell something"),
+        ("release/*", "main", "Nothing: another branch: main."),
+    ):
+        await browser.look("/headsup/new")
+        await browser.submit("/headsup/new", fields | {"branches": branches})
+        assert told in browser.page, branches
+        assert api.asked[-1].startswith(f"/repos/ada/engine/commits?sha={asked}&"), branches
+
+
+async def test_history_by_files_asks_for_those_of_what_would_be_told(browser: Browser, api: FakeApi) -> None:
+    api.files = {sha("headsup: older"): [{"filename": "db/new.sql", "previous_filename": "old.txt"}]}
+    fields = {"name": "ada/engine", "send_to": "a@example.org", "act": "fetch", "words": "headsup", "breaking": ""}
+    for paths in ("*.sql", "old.txt"):
+        api.asked.clear()
+        await browser.look("/headsup/new")
+        await browser.submit("/headsup/new", fields | {"paths": paths})
+        assert "1 of 3 commits tell something" in browser.page
+        asked = [each for each in api.asked if "/commits/" in each]
+        assert sorted(asked) == sorted(
+            f"/repos/ada/engine/commits/{sha(text)}" for text in ("headsup: older", "headsup: of the API")
+        )
+        assert "other paths" in browser.page
 
 
 async def test_tag_has_all_commits_since_the_tag_before(site: Site, api: FakeApi) -> None:

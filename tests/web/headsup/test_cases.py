@@ -40,6 +40,7 @@ from visiting import PASSWORD, Browser
 from hub.publisher import RecordingPublisher
 from web.app import read_settings
 from web.db.database import Database
+from web.db.tables import now
 from web.features.accounts.people import create_user
 from web.features.headsup.jobs import run_prune
 from web.features.headsup.models import (
@@ -147,12 +148,57 @@ async def test_c3_sha1_is_taken_where_a_project_allows_it(site: Site) -> None:
     assert await site.told(wrong) == 403
 
 
-async def test_c4_an_empty_secret_is_nobodys(site: Site) -> None:
+#: Each forge's delivery as who has no secret would sign it.
+C4 = [
+    ("github", lambda: github(push(commit(HEADSUP)), secret="")),
+    ("github sha1", lambda: without(github(push(commit(HEADSUP)), secret=""), "X-Hub-Signature-256")),
+    ("gitlab's token", lambda: gitlab(gitlab_push(HEADSUP), secret="")),
+    ("gitlab's signature", lambda: without(gitlab(gitlab_push(HEADSUP), secret="", signs=True), "X-Gitlab-Token")),
+    ("gitea", lambda: gitea(gitea_push(commit(HEADSUP)), secret="")),
+    ("forgejo", lambda: gitea(gitea_push(commit(HEADSUP)), secret="", label="Forgejo")),
+    ("bitbucket", lambda: bitbucket(bitbucket_push(bitbucket_change(HEADSUP)), secret="")),
+]
+
+
+def without(sent: dict[str, Any], *names: str) -> dict[str, Any]:
+    return sent | {"headers": {name: value for name, value in sent["headers"].items() if name not in names}}
+
+
+@pytest.mark.parametrize(("name", "signed"), C4, ids=[each[0] for each in C4])
+async def test_c4_an_empty_secret_is_nobodys(site: Site, name: str, signed: Any) -> None:
+    """Of each forge, as the secret and as the one before it: a key of no bytes is a key to `hmac`."""
     project = await site.watch()
+    for secret, old in (("", None), ("", ""), (SECRET, "")):
+        async with site.database.saving() as session:
+            row = await session.get_one(HeadsupProject, project)
+            row.secret, row.old_secret, row.allows_sha1 = secret, old, True
+            row.old_until = now() + timedelta(days=1)
+        for path in (project, None):
+            assert await site.told(signed(), path) == 403, (secret, old, path)
+    assert await site.deliveries() == []
+
+
+@pytest.mark.parametrize("blank", ["", " ", "        ", "\t" * 10, "short"])
+async def test_c4_an_empty_secret_cannot_be_configured(site: Site, passwords: Passwords, blank: str) -> None:
+    await create_user(site.database, passwords, "ada", PASSWORD, Role.USER)
+    browser = Browser(site.client)
+    await browser.sign_in()
+    await browser.look("/headsup/new")
+    fields = {"name": "ada/engine", "send_to": "a@example.org", "words": "headsup", "act": "save", "secret": blank}
+    response = await browser.submit("/headsup/new", fields)
+    # Of nothing one is made; anything else is refused.
+    assert response.status == (422 if blank else 200)
+    token = (await (await browser.fetch("/api/csrf")).json())["csrf_token"]
+    data = {"csrfmiddlewaretoken": token, "github_full_name": "ada/loom", "send_to": "a@example.org"}
+    data["github_webhook_secret"] = blank
+    async with browser.client.post("/api/projects/add", json=data) as answer:
+        assert "github_webhook_secret" in (await answer.json())["_errors"]
     async with site.database.saving() as session:
-        (await session.get_one(HeadsupProject, project)).secret = ""
-    assert await site.told(github(push(commit(HEADSUP)), secret="")) == 403
-    assert await site.told(gitlab(gitlab_push(HEADSUP), secret="x", **{"X-Gitlab-Token": ""}), project) == 403
+        projects = list(await session.scalars(select(HeadsupProject)))
+        assert [len(each.secret) >= 40 for each in projects] == ([] if blank else [True])
+        for each in projects:
+            assert len(rotate(each, "")) >= 40
+            assert all(each.secrets_at(now()))
 
 
 async def test_c5_a_long_body_is_taken_up_to_the_limit(site: Site) -> None:
@@ -176,6 +222,37 @@ async def test_c5_a_long_body_is_taken_up_to_the_limit(site: Site) -> None:
     # Without a length nothing says so at first.
     assert await site.hook({"data": pieces(), "headers": too_long["headers"]}) == 413
     assert len(await site.deliveries()) == 1
+
+
+async def asked(site: Site, sent: dict[str, Any], length: int) -> bytes:
+    """What is answered to who says that so much will come, and sends a byte of it."""
+    assert site.client.port is not None
+    reader, writer = await asyncio.open_connection(site.client.host, site.client.port)
+    lines = [f"{name}: {value}" for name, value in sent["headers"].items()]
+    head = ["POST /headsup/hook HTTP/1.1", f"Host: {site.client.host}", f"Content-Length: {length}", *lines]
+    writer.write("\r\n".join(head).encode() + b"\r\n\r\n{")
+    try:
+        # Who waits for the rest is not answered at all: the test's own time ends.
+        return (await reader.readline()).split()[1]
+    finally:
+        writer.close()
+
+
+async def test_c5_what_is_refused_is_not_waited_for(
+    environ: dict[str, str], database: Database, publisher: RecordingPublisher
+) -> None:
+    """The answer comes before the body does, where its head says enough; nothing is stored."""
+    settings = read_settings(environ | {"SITE_HEADSUP_BODY_TIMEOUT": "600"})
+    async with running(settings, database, publisher) as site:
+        await site.watch()
+        signed = github(push(commit(HEADSUP)))
+        unsigned = without(signed, "X-Hub-Signature", "X-Hub-Signature-256")
+        async with asyncio.timeout(30):
+            assert await asked(site, unsigned, 24 * 1024**2) == b"401"
+            assert await asked(site, signed, 26_000_000) == b"413"
+            assert await asked(site, {"headers": signed["headers"] | {"Content-Type": "text/plain"}}, 9000) == b"415"
+        assert site.app[room].held == 0
+        assert await site.deliveries() == []
 
 
 async def test_long_deliveries_are_bounded_together(site: Site) -> None:
@@ -206,31 +283,47 @@ async def test_long_deliveries_are_bounded_together(site: Site) -> None:
     assert await site.told(github(push(commit(HEADSUP), padding="x" * 2_000_000))) == 202
 
 
+def gone_at_bitbucket(kind: str) -> dict[str, Any]:
+    change = bitbucket_change(HEADSUP, name="gone", kind=kind)
+    return bitbucket(bitbucket_push(change | {"new": None, "closed": True}))
+
+
+#: Each lists a commit with the word: what is deleted tells nothing whatever there is in it.
 C6 = [
-    ("branch", github(deletion("refs/heads/gone"))),
-    ("tag", github(deletion("refs/tags/v1", head_commit=None))),
-    ("zeros of sha256", github(push(commit(HEADSUP), after="0" * 64))),
-    ("zeros without the word", github(push(commit(HEADSUP), after=ZEROS))),
+    ("branch", lambda: github(push(commit(HEADSUP), ref="refs/heads/gone", after=ZEROS, deleted=True))),
+    ("tag", lambda: github(push(commit(HEADSUP), ref="refs/tags/v1", after=ZEROS, deleted=True, head_commit=None))),
+    ("as GitHub has it", lambda: github(deletion("refs/tags/v1", head_commit=None))),
+    ("said, without zeros", lambda: github(push(commit(HEADSUP), ref="refs/tags/v1", deleted=True))),
+    ("zeros, not said", lambda: github(push(commit(HEADSUP), ref="refs/tags/v1", after=ZEROS))),
+    ("zeros of sha256", lambda: github(push(commit(HEADSUP), ref="refs/tags/v1", after="0" * 64))),
+    ("branch of sha256", lambda: github(push(commit(HEADSUP), after="0" * 64))),
+    ("gitlab's branch", lambda: gitlab(gitlab_push(HEADSUP, after=ZEROS, checkout_sha=None))),
+    (
+        "gitlab's tag",
+        lambda: gitlab(gitlab_push(HEADSUP, ref="refs/tags/v1", after=ZEROS, checkout_sha=None), event="Tag Push Hook"),
+    ),
+    ("gitea's branch", lambda: gitea(gitea_push(commit(HEADSUP), after=ZEROS))),
+    ("gitea's tag", lambda: gitea(gitea_push(commit(HEADSUP), ref="refs/tags/v1", after=ZEROS))),
+    ("bitbucket's branch", lambda: gone_at_bitbucket("branch")),
+    ("bitbucket's tag", lambda: gone_at_bitbucket("tag")),
 ]
 
 
 @pytest.mark.parametrize(("name", "sent"), C6, ids=[each[0] for each in C6])
-async def test_c6_what_is_deleted_tells_nothing(site: Site, name: str, sent: dict[str, Any]) -> None:
-    await site.watch()
-    assert await site.told(sent) == 200
+async def test_c6_what_is_deleted_tells_nothing(site: Site, name: str, sent: Any) -> None:
+    """Neither what it lists, to a rule of all branches and one of tags, nor what waits for the next tag."""
+    for repo in ("ada/engine", "group/sub/engine"):
+        project = await site.watch(repo, branches="**")
+        await site.rule(project, tags_only=True, branches="**", words="kept")
+    kept = commit("kept: until a tag")
+    await site.told(github(push(kept)))
+    await site.told(gitlab(gitlab_push("kept: until a tag")))
+    assert await site.told(sent()) == 200
     assert "was deleted" in site.said
     assert site.mails() == []
-
-
-async def test_c6_other_forges_delete_without_saying_so(site: Site) -> None:
-    project = await site.watch("group/sub/engine")
-    gone = gitlab_push(after=ZEROS, checkout_sha=None)
-    assert await site.told(gitlab(gone), project) == 200
-    second = await site.watch()
-    change = bitbucket_change("old")
-    assert await site.told(bitbucket(bitbucket_push(change | {"new": None, "closed": True})), second) == 200
-    assert await site.told(gitea(gitea_push(after=ZEROS)), second) == 200
-    assert site.mails() == []
+    await site.told(github(tag("v2", kept)))
+    (mail,) = site.mails()
+    assert "until a tag" in text(mail)
 
 
 async def test_c7_a_new_branch_of_known_commits_is_old_news(site: Site) -> None:
@@ -547,22 +640,56 @@ async def test_c23_half_characters_and_nul_are_shown_as_what_they_are(site: Site
     assert len(site.mails()) == 1
 
 
-BREAKS = ["\u2028", "\v", "\r\nBcc: eve@example.org", "\n", "\x85", "\x1e", "\x00"]
+#: All that ends a line for somebody: what `str.splitlines` splits at, and NUL.
+BREAKS = [
+    *("\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\x00"),
+    "\r\nBcc: eve@example.org\r\n",
+    "\u2028Bcc: eve@example.org\u2028",
+]
+
+#: The headers of a heads-up, and no other.
+HEADERS = {
+    *("From", "To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type", "Auto-Submitted"),
+    *("X-Auto-Response-Suppress", "List-Id", "List-Unsubscribe", "List-Unsubscribe-Post", "Reply-To"),
+}
 
 
+@pytest.mark.parametrize("kind", ["heads", "tags"])
 @pytest.mark.parametrize("end", BREAKS, ids=[repr(each) for each in BREAKS])
-async def test_c24_no_name_adds_a_header(site: Site, end: str) -> None:
-    name = f"ada/engine{end}x"
-    project = await site.watch("ada/engine")
+async def test_c24_no_name_adds_a_header(site: Site, end: str, kind: str) -> None:
+    """Of the repository, the branch or tag, the author and the pusher: each is one line, wherever it stands."""
+    project = await site.watch("ada/engine", branches="**")
+    await site.rule(project, branches="**", tags_only=True, words="tagged")
     await site.told(github(ping(), event="ping"), project)
-    where = repository(full_name=name, default_branch=f"main{end}x")
-    one = commit(f"headsup: told{end}x", name=f"Ada{end}x", email=f"ada{end}x@example.org")
-    assert await site.told(github(push(one, ref=f"refs/heads/main{end}x", repository=where)), project) == 202
+    where = repository(full_name=f"ada/engine{end}x", default_branch=f"main{end}x")
+    one = commit("headsup: told\n\ntagged: told", name=f"Ada{end}x", email="ada@example.org")
+    one["committer"] = {"name": f"Bob{end}x", "email": f"bob{end}x@example.org"}
+    more = {"repository": where, "pusher": {"name": f"eve{end}x", "email": f"eve{end}x@example.org"}}
+    assert await site.told(github(push(one, ref=f"refs/{kind}/v1{end}x", **more)), project) == 202
+    raw = site.postman.mails[-1][0]
     (mail,) = site.mails()
-    assert mail["Bcc"] is None
-    raw = mail.as_bytes().partition(b"\n\n")[0].decode()
-    assert not any(line.startswith("Bcc") for line in raw.splitlines())
-    assert "\n" not in str(mail["Subject"])
+    head = raw.partition(b"\r\n\r\n")[0]
+    # No control, nothing but ASCII; each line is a header that is known or goes on with one.
+    assert all(32 <= each < 127 for each in head.replace(b"\r\n", b""))
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b" ")]
+    assert {line.partition(b":")[0].decode() for line in lines} == HEADERS
+    assert len(lines) == len(HEADERS)
+    for name, value in mail.items():
+        assert len(str(value).splitlines()) == 1, name
+    shown = " ".join(f"{end}x".replace("\0", "�").split()) if end != "\x00" else "�x"
+    plain = f"ada/engine{'' if end == chr(0) else ' '}{shown}"
+    ref = f"v1{'' if end == chr(0) else ' '}{shown}"
+    where_to = f"{plain} {ref}" if kind == "tags" else plain
+    assert " ".join(str(mail["Subject"]).split()) == f"Headsup! {where_to}: told"
+    assert (mail["To"], mail["From"]) == ("team@example.org", "Fanfare <noreply@example.org>")
+    assert mail["Reply-To"] == "ada@example.org"
+    # In the text each has a line of its own too: none looks like another fact.
+    found = [" ".join(line.split()) for line in text(mail).split("\n")]
+    assert found[0] == f"1 heads-up in {plain}, {'tag' if kind == 'tags' else 'branch'} {ref}"
+    assert len(text(mail).split("\n")[0].splitlines()) == 1
+    gap = "" if end == chr(0) else " "
+    assert f"Pushed by eve{gap}{shown}." in found
+    assert any(line.startswith(f"By Ada{gap}{shown}, committed by Bob{gap}{shown}, ") for line in found)
 
 
 C25 = [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hmac
+import json
 import re
+from html import unescape
 
 import pytest
 from headsup_site import Site, running
-from pushing import commit, github, ping, push
+from pushing import commit, deletion, github, ping, push, tag
 from sqlalchemy import select
 from visiting import PASSWORD, Browser, Forms
 
@@ -124,6 +126,73 @@ async def test_rule_is_tried_on_a_history_before_it_is_saved(site: Site, browser
     assert Forms.of(browser.page)[NEW]["name"] == "ada/engine"
     async with site.database.reading() as session:
         assert await session.scalar(select(HeadsupProject)) is None
+
+
+def verdicts(page: str) -> list[str]:
+    """What is said of each commit of a trial."""
+    found = re.findall(r'<div class="verdict"[^>]*>(.*?)</div>', page, re.DOTALL)
+    return [" ".join(unescape(re.sub(r"<[^>]*>", " ", each)).split()) for each in found]
+
+
+async def attempt(browser: Browser, history: str, **fields: str) -> list[str]:
+    await browser.look(NEW)
+    values = {"name": "ada/engine", "send_to": "a@example.org", "act": "try", "history": history, "words": "headsup"}
+    assert (await browser.submit(NEW, UNTICKED | values | fields)).status == 200
+    return verdicts(browser.page)
+
+
+async def test_trial_judges_a_payload_as_its_delivery_is_judged(site: Site, browser: Browser) -> None:
+    """Only the words were looked at: a commit on another branch, or of other files, "told something"."""
+    on_dev = json.dumps(push(commit("headsup: run it", modified=["db/1.sql"], id="1" * 40), ref="refs/heads/dev"))
+    assert await attempt(browser, on_dev) == []
+    assert "Nothing: another branch: dev." in browser.page
+    assert await attempt(browser, on_dev, branches="dev") == ["1111111111 told run it"]
+    assert await attempt(browser, on_dev, branches="dev", paths="*.sql") == ["1111111111 told run it"]
+    assert await attempt(browser, on_dev, branches="dev", paths="docs/") == ["1111111111 nothing: other paths"]
+    kept = ["1111111111 kept for the next tag run it"]
+    assert await attempt(browser, on_dev, branches="dev", tags_only="true") == kept
+    tagged = json.dumps(tag("v1", commit("headsup: at the tag", id="2" * 40)))
+    assert await attempt(browser, tagged) == []
+    assert "Nothing: a tag: v1." in browser.page
+    assert await attempt(browser, tagged, tags_only="true", tags="v*") == ["2222222222 told at the tag"]
+    assert await attempt(browser, tagged, tags_only="true", tags="w*") == []
+    assert "Nothing: another tag: v1." in browser.page
+    gone = json.dumps(deletion("refs/heads/main"))
+    assert await attempt(browser, gone) == []
+    assert "Nothing: the branch main was deleted." in browser.page
+    trunk = push(commit("headsup: run it", id="3" * 40), ref="refs/heads/trunk")
+    trunk["repository"] |= {"default_branch": "trunk"}
+    assert await attempt(browser, json.dumps(trunk)) == ["3333333333 told run it"]
+
+
+async def test_trial_of_messages_knows_their_files_if_they_are_given(browser: Browser) -> None:
+    pasted = (
+        f"---commit---\n{'1' * 40}\nheadsup: a\n---files---\n\ndb/1.sql\n"
+        f"---commit---\n{'2' * 40}\nheadsup: b\n---files---\n\nREADME.md\n"
+        f"---commit---\n{'3' * 40}\nheadsup: c"
+    )
+    # As a browser sends it.
+    with_files = pasted.replace("\n", "\r\n")
+    assert await attempt(browser, with_files, paths="*.sql", branches="release/*") == [
+        "1111111111 told a",
+        "2222222222 nothing: other paths",
+        "3333333333 if it touches the rule's files, which are not said here c",
+    ]
+    assert "2 of 3 commits tell something" in browser.page
+    assert (await attempt(browser, with_files))[1:] == ["2222222222 told b", "3333333333 told c"]
+
+
+async def test_trial_of_a_rule_there_is_knows_the_projects_branch(site: Site, browser: Browser) -> None:
+    await make(browser)
+    async with site.database.saving() as session:
+        (await session.get_one(HeadsupProject, 1)).default_branch = "trunk"
+    payload = push(commit("headsup: run it"), ref="refs/heads/trunk")
+    for name in ("default_branch", "master_branch"):
+        del payload["repository"][name]
+    await browser.look("/headsup/1/rules/1")
+    fields = {"act": "try", "history": json.dumps(payload), "words": "headsup"}
+    await browser.submit("/headsup/1/rules/1", UNTICKED | fields)
+    assert "1 of 1 commit tells something" in browser.page
 
 
 async def test_message_is_tested_by_anybody(site: Site) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +22,9 @@ _LIMITS = Limits(connect=5.0, gap=8.0, total=15.0, wire=8 * 1024**2, body=16 * 1
 
 #: Commits of one page, and pages that are asked for.
 _PAGE, _PAGES = 100, 3
+
+#: Commits of which GitHub is asked for the files: who has no token may ask it sixty times an hour.
+_FILES = 10
 
 #: Names of tags in one sentence.
 _NAMED = 10
@@ -86,14 +89,25 @@ async def find_names(outbound: Outbound, api: str, typed: str) -> list[str]:
     return [name for name in names if name.lower().startswith(typed.lower())][:10]
 
 
-async def last_commits(outbound: Outbound, api: str, name: str) -> list[Commit]:
-    """The last commits of the default branch, oldest first. Raises ApiAway."""
-    found = (
-        await _ask(outbound, f"{api}/repos/{quote(name)}/commits?per_page={_PAGE}") if _NAME.fullmatch(name) else None
-    )
+async def last_commits(outbound: Outbound, api: str, name: str, branch: str) -> list[Commit]:
+    """The last commits of a branch, oldest first. Raises ApiAway."""
+    at = f"sha={quote(branch, safe='')}&" if branch else ""
+    found = await _ask(outbound, f"{api}/repos/{quote(name)}/commits?{at}per_page={_PAGE}")
     if found is None:
-        raise ApiAway("GitHub shows no such repository to everybody.")
+        raise ApiAway(f"GitHub shows no branch {branch} to everybody.")
     return [commit_of(each) for each in reversed(list_of(found))]
+
+
+async def with_paths(outbound: Outbound, api: str, name: str, commits: Sequence[Commit]) -> list[Commit]:
+    """Commits with the files that they touch, which GitHub lists of one at a time: of the first ten. Raises ApiAway."""
+    found = []
+    for commit in commits[:_FILES]:
+        answer = object_of(await _ask(outbound, f"{api}/repos/{quote(name)}/commits/{quote(commit.id, safe='')}"))
+        files = [object_of(each) for each in list_of(answer.get("files"))]
+        # What was renamed is gone in one place, and new in another.
+        names = [text_of(each.get(key), 4096) for each in files for key in ("filename", "previous_filename")]
+        found.append(replace(commit, paths=tuple(each for each in names if each)))
+    return [*found, *commits[_FILES:]]
 
 
 async def commits_of_tags(

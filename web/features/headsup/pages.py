@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,8 +19,8 @@ from ...pages.requests import USER, clean_line, read_fields, redirect, require_u
 from ...pages.settings import PageSettings
 from ...pages.templating import read_positions, render
 from .access import project_of, visible_to
-from .api import ApiAway, last_commits
-from .checking import Checked, check, commits_in
+from .api import ApiAway, find_repository, last_commits, with_paths
+from .checking import MOST, Checked, Trial, branch_to_try, check, commits_in, try_commits, try_rule
 from .forges import FORGES
 from .forms import RuleForm, is_ticked
 from .hints import project_channel
@@ -35,15 +36,13 @@ from .names import MAX_NAME, parse_name
 from .payloads import BadPayload
 from .projects import label_of
 from .recipients import key_of
+from .rules import Rule
 from .secrets import EXAMPLE, check_secret, sign_example
 from .setting_up import By, TooMany, ask_again, new_project, remove_project, rotate, save_rule, try_again
 from .settings import HeadsupSettings
 
 #: Days of refused deliveries that are shown.
 _REFUSED_DAYS = 30
-
-#: Commits of a history that are shown.
-_TRIED = 100
 
 #: Characters of a history that is pasted; the form has no room for more.
 _MAX_HISTORY = 100_000
@@ -95,11 +94,14 @@ class ProjectForm:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A rule on a history: what each commit tells, and what is to be said of it. problem: why there is nothing."""
+    """A rule on a history: what each commit tells. problem: why there is nothing. branch: whose history it is, if that
+    was chosen here; note: why a part of it is not for the rule."""
 
     commits: tuple[Checked, ...] = ()
     total: int = 0
     problem: str = ""
+    branch: str = ""
+    note: str = ""
 
     @property
     def told(self) -> int:
@@ -210,7 +212,7 @@ async def post_rule(request: web.Request) -> web.StreamResponse:
         project = await project_of(session, request)
         rule = await _rule_of(session, request, project) if "rule" in request.match_info else None
     if fields.get("act") in {"try", "fetch"}:
-        tried = await _try(request, form, project.name, fields)
+        tried = await _try(request, form, project.name, fields, project.default_branch)
         history = fields.get("history", "")[:_MAX_HISTORY]
         return _rule(request, project, rule, replace(form, errors={}), tried=tried, history=history)
     if form.errors:
@@ -395,16 +397,48 @@ async def _rule_of(session: AsyncSession, request: web.Request, project: Headsup
     return rule
 
 
-async def _try(request: web.Request, form: RuleForm, name: str, fields: Mapping[str, str]) -> Tried:
+async def _try(
+    request: web.Request, form: RuleForm, name: str, fields: Mapping[str, str], default_branch: str = ""
+) -> Tried:
     """The rule on the history that was pasted, or on the last commits that GitHub shows to everybody."""
-    if fields.get("act") == "try":
-        return _tried(form, fields.get("history", "")[:_MAX_HISTORY])
-    settings = request.app[keys.settings][HeadsupSettings]
+    rule = form.rule()
     try:
-        commits = await last_commits(request.app[keys.outbound], settings.api, name)
+        if fields.get("act") == "try":
+            text = fields.get("history", "")[:_MAX_HISTORY]
+            body = text.encode("utf-8", "replace")
+            # Fifty patterns take 7 ms for a long path.
+            return _shown(await asyncio.to_thread(try_rule, rule, body, default_branch))
+        trial, branch = await _fetch(request, rule, name)
+    except BadPayload as error:
+        return Tried(problem=str(error))
     except ApiAway as error:
         return Tried(problem=f"The history could not be fetched: {error} Paste it instead.")
-    return Tried(tuple(check(commits, form.rule().words)), len(commits))
+    return _shown(trial, branch)
+
+
+async def _fetch(request: web.Request, rule: Rule, name: str) -> tuple[Trial, str]:
+    """The rule on the last commits of a branch that it is about, and which that is. Raises ApiAway."""
+    outbound, api = request.app[keys.outbound], request.app[keys.settings][HeadsupSettings].api
+    repository = await find_repository(outbound, api, name)
+    if repository is None:
+        raise ApiAway("GitHub shows no such repository to everybody.")
+    branch = branch_to_try(rule, repository["default_branch"])
+    commits = await last_commits(outbound, api, name, branch)
+    if rule.paths:
+        # Only of those that would tell something is it worth to know.
+        told = {each.id for each in try_commits(replace(rule, paths=()), commits, branch).commits if each.text}
+        asked = await with_paths(outbound, api, name, [each for each in reversed(commits) if each.id in told])
+        known = {each.id: each for each in asked}
+        commits = [known.get(each.id, each) for each in commits]
+    # Without the default branch as the rule's own, this would be another one.
+    is_default = branch == repository["default_branch"] and not rule.branches
+    return await asyncio.to_thread(try_commits, rule, commits, "" if is_default else branch), branch
+
+
+def _shown(trial: Trial, branch: str = "") -> Tried:
+    if not trial.commits:
+        return Tried(problem=f"Nothing: {trial.why}." if trial.why else "Paste some messages first.")
+    return Tried(trial.commits, trial.total, branch=branch, note=trial.why)
 
 
 def _tried(form: RuleForm, text: str) -> Tried:
@@ -414,7 +448,7 @@ def _tried(form: RuleForm, text: str) -> Tried:
         return Tried(problem=str(error))
     if not commits:
         return Tried(problem="Paste some messages first.")
-    return Tried(tuple(check(commits[:_TRIED], form.rule().words)), len(commits))
+    return Tried(tuple(check(commits[:MOST], form.rule().words)), len(commits))
 
 
 def _asks_api(request: web.Request) -> bool:

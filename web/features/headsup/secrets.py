@@ -24,7 +24,8 @@ def new_secret() -> str:
 
 def check_secret(text: str) -> str:
     """A secret that somebody gives. Raises ValueError with words for people."""
-    if len(text) < MIN_SECRET:
+    # Blanks around it are none that anybody has to guess.
+    if len(text.strip()) < MIN_SECRET:
         raise ValueError(f"A secret has at least {MIN_SECRET} characters.")
     if len(text) > MAX_SECRET or not text.isprintable():
         raise ValueError(f"A secret has at most {MAX_SECRET} characters, all of which can be seen.")

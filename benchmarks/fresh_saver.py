@@ -14,6 +14,7 @@ import itertools
 import os
 import sys
 
+import uvloop
 from aiohttp import web
 
 from hub.app import Hub
@@ -48,16 +49,25 @@ async def run(database_url: str, redis_url: str, thread: int, rate: float) -> No
             sys.stdout.flush()
 
     tasks = [asyncio.create_task(save()) for _ in range(AT_ONCE)]
-    ended = loop.run_in_executor(None, sys.stdin.buffer.read)
+    # Not a thread that reads: a saver that failed waited for its end, and nobody heard of it.
+    ended = asyncio.create_task(_ended())
     done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
+    for task in (*tasks, ended):
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*tasks, ended, return_exceptions=True)
     await database.close()
     await runner.cleanup()
     for task in done - {ended}:
         task.result()
 
 
+async def _ended() -> None:
+    """Return once standard input has ended."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+
+
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+    # As the site's own processes do.
+    uvloop.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

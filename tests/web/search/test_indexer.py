@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from finding import Searching, serving
 from sqlalchemy import text
 
+from hub.follower import Heard
+from hub.protocol.publications import Position
 from web.features.search import folders
 from web.features.search.metrics import metrics_of
 from web.features.search.service import search
@@ -29,6 +32,51 @@ async def _rename(site: Searching, old: str, new: str) -> None:
     """Change a row and tell nobody."""
     async with site.database.engine.begin() as connection:
         await connection.execute(text("update posts set title = :new where title = :old"), {"old": old, "new": new})
+
+
+class _Feed:
+    """What a follower gives, of what a test says has been heard."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[Heard] = asyncio.Queue()
+
+    def hear(self, number: int) -> None:
+        self.heard.put_nowait(Heard(CHANGED, {"post": number}, Position("epoch", number)))
+
+    def __len__(self) -> int:
+        return self.heard.qsize()
+
+    def __aiter__(self) -> _Feed:
+        return self
+
+    async def __anext__(self) -> Heard:
+        return await self.heard.get()
+
+
+async def test_what_is_heard_soon_after_a_step_goes_together(site: Searching) -> None:
+    """A change by itself cost 14 ms of a processor, of sixteen each 2: 200 saves a second left none for themselves."""
+    steps: list[int] = []
+    feed, indexer = _Feed(), site.search.indexer
+    stepped = asyncio.Event()
+
+    async def take(heard: Sequence[Heard]) -> None:
+        steps.append(len(heard))
+        stepped.set()
+
+    indexer._take = take  # type: ignore[method-assign]
+    indexer.pace = 0.5
+    following = asyncio.create_task(indexer._follow(feed))  # type: ignore[arg-type]
+    feed.hear(0)
+    # The first waits for nothing.
+    async with asyncio.timeout(0.4):
+        await stepped.wait()
+    stepped.clear()
+    for number in range(1, 10):
+        feed.hear(number)
+        await asyncio.sleep(0)
+    await stepped.wait()
+    following.cancel()
+    assert steps == [1, 9]
 
 
 async def test_told_lost_it_is_built_anew(site: Searching) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import pytest_asyncio
 from axe import Axe
 from blogging import Blog
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Error, Page, Route, expect
 
 from hub.app import Hub, running
 from hub.publisher import RecordingPublisher
@@ -77,6 +81,46 @@ async def test_results_come_with_each_key_and_the_last_one_wins(page: Page, site
     assert page.url.endswith("/search")
     await page.keyboard.type("fire")
     await expect(page.locator(".hit")).to_have_count(10)
+
+
+async def test_an_answer_that_is_overtaken_changes_nothing(page: Page, site: Site) -> None:
+    """The first answers are held until the later ones are shown: the results, and what is offered."""
+    let_go, held = asyncio.Event(), 0
+
+    async def hold(route: Route) -> None:
+        nonlocal held
+        query = parse_qs(urlsplit(route.request.url).query).get("q", [""])[0]
+        if query != "fire":
+            await route.continue_()
+            return
+        held += 1
+        answer = await route.fetch()
+        await let_go.wait()
+        # A browser that has given it up does not take it.
+        with contextlib.suppress(Error):
+            await route.fulfill(response=answer)
+
+    await page.route(re.compile(r"/(search|autocomplete)\?"), hold)
+    await page.goto("/search")
+    # As if it could not be stopped: then only its number says that it is old.
+    await page.evaluate("() => { AbortController.prototype.abort = () => {}; }")
+    box = page.get_by_role("combobox", name="Search")
+    await box.fill("fire")
+    await box.fill("redis")
+    await expect(page.locator(".hit a").first).to_have_text("Redis cache")
+    assert held == 2
+    ended = [
+        asyncio.create_task(page.wait_for_event("requestfinished", lambda one, path=path: f"{path}?q=fire" in one.url))
+        for path in ("/search", "/autocomplete")
+    ]
+    await asyncio.sleep(0)
+    let_go.set()
+    await asyncio.gather(*ended)
+    # A turn of the page after the answers were there.
+    await page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    await expect(page.locator(".hit a").first).to_have_text("Redis cache")
+    assert await page.locator(".hit").count() == 1
+    await expect(page.get_by_role("option", name="firefox")).to_have_count(0)
 
 
 async def test_the_box_offers_words_and_is_used_by_keys_alone(page: Page, site: Site) -> None:

@@ -32,6 +32,11 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 READ = 200
 
+#: Seconds from the beginning of a step to that of the next one: what is heard meanwhile goes together. A step costs
+#: some 12 ms of a processor whatever is in it, and a change half a millisecond more: at 200 saves a second two workers
+#: that took each change as it came left no processor for the saves. A change after a quiet time waits for nothing.
+PACE = 0.08
+
 #: What is told on the documents' channel for all to build their indexes anew, and where they tell how far they are.
 REBUILD = "rebuild"
 #: And for who keeps an index to compare it with the database: its value is a name for the answers.
@@ -95,6 +100,7 @@ class Indexer:
         tell: Callable[[dict[str, object]], Awaitable[object]] | None = None,
     ) -> None:
         self.state = State()
+        self.pace = PACE
         self._engine = engine
         self._documents = documents
         self._database = database
@@ -238,10 +244,14 @@ class Indexer:
     async def _follow(self, follower: Follower) -> None:
         heard_at = time.perf_counter()
         has_waited = False
+        last = float("-inf")
         async for entry in follower:
             began = time.perf_counter()
             # What waited may have been heard when the step before it began.
             heard_at = heard_at if has_waited else began
+            if began - last < self.pace:
+                await asyncio.sleep(self.pace - (began - last))
+            last = began = time.perf_counter()
             batch = [entry]
             while len(follower) and len(batch) < BATCH:
                 batch.append(await anext(follower))

@@ -23,6 +23,15 @@ _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~\-]+"
 _TYPE = re.compile(rf"[ \t]*({_TOKEN}/{_TOKEN})[ \t]*(;.*)?", re.DOTALL)
 _CHARSET = re.compile(rf';[ \t]*charset=("?)({_TOKEN})\1[ \t]*(?=;|$)', re.IGNORECASE)
 
+#: Fields of a query, as of the hub's ways in: 30 kB of them were 3 to 5 ms of the loop.
+MAX_QUERY_FIELDS = 400
+
+
+def check_query(request: web.Request) -> None:
+    """Raise HTTPBadRequest for a query of too many fields: to count them is nothing beside reading them."""
+    if request.rel_url.raw_query_string.count("&") >= MAX_QUERY_FIELDS:
+        raise web.HTTPBadRequest(text=f"An address has at most {MAX_QUERY_FIELDS} fields.")
+
 
 def content_type(request: web.BaseRequest) -> str:
     """The media type of a body in lower case, without parameters; "" if none is said, or nothing that is one."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from .. import heads
 from ..db.database import noting
 from ..db.engine import is_away
 from ..identity.roles import Permission
@@ -52,6 +53,7 @@ def site_middlewares(
         if not is_ours(request):
             return await handler(request)
         try:
+            heads.check_query(request)
             response = await handler(request)
         except web.HTTPException as error:
             response = refusal(request, error)

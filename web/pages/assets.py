@@ -94,6 +94,7 @@ class Assets:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """GET below PREFIX. Kept for ever when the URL names the version, asked about each time when not."""
+        heads.check_query(request)
         try:
             asset = self.get(request.match_info["name"])
         except LookupError:

@@ -60,7 +60,7 @@ class Importer:
         self._database = database
         self._source = source
         self._matcher = matcher
-        self._kinds = Kinds(closely=1_000_000)
+        self._kinds = Kinds(closely=float("inf"))
         self._salts: dict[int, bytes] = {}
 
     async def bring(self, path: Path, progress: Callable[[int], None] = lambda lines: None) -> Imported:

@@ -244,15 +244,26 @@ def to_json(
     }
 
 
+#: What a spreadsheet takes a cell for a formula by; names that other servers send may begin with it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def _cell(text: str) -> str:
+    """A text that a spreadsheet shows and does not reckon: with an apostrophe before what would begin a formula."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
 def to_csv(rows: Sequence[Row]) -> str:
-    """Endpoints as a table."""
+    """Endpoints as a table. What others wrote is no formula in it."""
     out = io.StringIO()
     writer = csv.writer(out)
     kinds = [kind.value for kind in Kind]
     writer.writerow(["source", "endpoint", "calls", "callers", "p50_ms", "p95_ms", *CLASSES, *kinds, "last_seen"])
     for row in rows:
         said = row.as_json()
-        numbers = [said[name] for name in ("source", "endpoint", "calls", "callers", "p50_ms", "p95_ms")]
+        numbers = [said[name] for name in ("calls", "callers", "p50_ms", "p95_ms")]
         mix = [*(row.statuses[name] for name in CLASSES), *(row.kinds[kind] for kind in kinds)]
-        writer.writerow([*numbers, *mix, said["last_seen"]])
+        # Sources and endpoints are what other servers and logs say.
+        names = [_cell(said[name]) for name in ("source", "endpoint")]
+        writer.writerow([*names, *numbers, *mix, said["last_seen"]])
     return out.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from web.features.blog.addresses import ListAddress, NoAddress, category_path, parse_list
+from web.features.blog.models import MAX_CATEGORIES, MAX_CATEGORY
 
 ADDRESSES = {
     "/": ListAddress(),
@@ -57,6 +58,22 @@ def test_other_ways_to_write_it_are_the_same_list(path: str, same: str) -> None:
 def test_no_address(path: str) -> None:
     with pytest.raises(NoAddress):
         parse_list(path)
+
+
+@pytest.mark.parametrize("piece", ["%41", "/oc-", "/oc-a", "/oc-%f0", "/"])
+def test_a_long_address_is_not_decoded(piece: str) -> None:
+    """15 kB of categories were decoded, 2 to 5 ms of the loop, before they were too many."""
+    with pytest.raises(NoAddress, match="at most"):
+        parse_list("/oc-a" + (piece * 15_000)[:15_000])
+    with pytest.raises(NoAddress, match="At most 10"):
+        parse_list("/oc-a" * 21)
+    assert parse_list("/oc-a" * 20) == ListAddress(("a",))
+
+
+def test_ten_categories_of_the_longest_names_have_an_address() -> None:
+    names = tuple(f"{number}".rjust(MAX_CATEGORY, "🎺") for number in range(MAX_CATEGORIES))
+    found = ListAddress(names, 100_000)
+    assert parse_list(found.path) == found
 
 
 @pytest.mark.parametrize("name", ["C++", "R&D", "50%", "a?b#c", "ö ß", "..", "oc-x", '"><script>'])

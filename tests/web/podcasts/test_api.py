@@ -19,6 +19,7 @@ from web.features.pictures.forms import Shown
 from web.features.pictures.geometry import Size
 from web.features.podcasts import store
 from web.features.podcasts.models import Feed, Pick, PickList, Podcast
+from web.features.podcasts.shown import BadIds, read_ids
 from web.services.jobs import rows
 
 API = "/api/podcasttime"
@@ -104,6 +105,14 @@ async def test_find_by_ids_has_all_of_them_in_the_order_asked(browser: Browser, 
 async def test_what_can_not_be_understood_says_why(browser: Browser, path: str) -> None:
     """⑦ ids that are no numbers, and a bad key, were answered 500."""
     assert set(await ask(browser, path, 400)) == {"error", "next"}
+
+
+def test_long_texts_are_not_taken_apart_for_ids() -> None:
+    """20 kB of separators, or of one id again and again, took the loop up to 2 ms."""
+    for text in ("-" * 5000, "1-" * 2500, " " * 5000, "1" * 5000):
+        with pytest.raises(BadIds, match="4,096 characters"):
+            read_ids(text, "-")
+    assert read_ids(", ".join(str(2**31 - number) for number in range(1, 101)))[99] == 2**31 - 100
 
 
 async def test_what_is_not_read_yet_is_found_at_once_and_its_feed_asked_for(

@@ -9,10 +9,14 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from .models import MAX_CATEGORIES
+from .models import MAX_CATEGORIES, MAX_CATEGORY
 
 #: Nobody turns more pages; a robot that does would make the database count them.
 MAX_PAGE = 100_000
+
+#: Characters of a list's address, which are decoded before anything is looked up: of as many categories as can be
+#: chosen, with four bytes a character, `%F0%9F%8E%BA`. And its parts: a category may be there twice.
+MAX_PATH, _MAX_PARTS = MAX_CATEGORIES * (12 * MAX_CATEGORY + 4) + 16, 2 * MAX_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,13 @@ def parse_list(raw_path: str) -> ListAddress:
     """What a path asks for, given as it was sent: `%2B` is a plus, and `+` a space. Raises NoAddress."""
     names: list[str] = []
     page, feed, ended = 1, "", False
-    for part in raw_path.strip("/").split("/") if raw_path.strip("/") else ():
+    if len(raw_path) > MAX_PATH:
+        raise NoAddress(f"There is no such page: addresses of lists have at most {MAX_PATH} characters.")
+    path = raw_path.strip("/")
+    parts = path.split("/", _MAX_PARTS) if path else []
+    if len(parts) > _MAX_PARTS:
+        raise NoAddress(_TOO_MANY)
+    for part in parts:
         if ended:
             raise NoAddress("There is no such page.")
         if part.startswith("oc-"):
@@ -89,9 +99,11 @@ def parse_list(raw_path: str) -> ListAddress:
         raise NoAddress(TOO_FAR)
     found = tuple(dict.fromkeys(names))
     if len(found) > MAX_CATEGORIES:
-        raise NoAddress(f"At most {MAX_CATEGORIES} categories can be chosen.")
+        raise NoAddress(_TOO_MANY)
     return ListAddress(found, page, feed)
 
+
+_TOO_MANY = f"At most {MAX_CATEGORIES} categories can be chosen."
 
 #: Of a page beyond the end.
 TOO_FAR = "Too far back in time: there are not so many posts."

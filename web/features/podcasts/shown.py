@@ -14,6 +14,9 @@ from .queries import OUTDATED
 MOST_IDS = 100
 _MOST_ID = 2**31 - 1
 
+#: Characters of a list of ids: a hundred of ten digits, and room for spaces and separators too many.
+_MAX_TEXT = 4096
+
 
 class BadIds(ValueError):
     """What is no list of ids; the text says why."""
@@ -21,7 +24,9 @@ class BadIds(ValueError):
 
 def read_ids(text: str, separator: str = ",") -> list[int]:
     """Ids in the order in which they are given, each once; raises BadIds."""
-    words = [word.strip() for word in text[:20_000].split(separator)]
+    if len(text) > _MAX_TEXT:
+        raise BadIds(f"there are more than {MOST_IDS} ids, or than {_MAX_TEXT:,} characters")
+    words = [word.strip() for word in text.split(separator)]
     words = [word for word in words if word]
     if not words:
         raise BadIds("there are no ids")

@@ -62,6 +62,12 @@ def _serve(found: argparse.Namespace, environ: Environ) -> int:
     return serve_site(found, environ)
 
 
+def _keep(found: argparse.Namespace, environ: Environ) -> int:
+    from .commands import keep
+
+    return keep(found, environ)
+
+
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
     pass
 
@@ -165,6 +171,7 @@ def _documents() -> Sequence[Documents]:
 
 COMMANDS = (
     Command("serve", "serve the site and the hub, after bringing the database up to date", _serve_arguments, _serve),
+    Command("keep", "keep `serve` running; SIGHUP replaces it by what is installed then", _serve_arguments, _keep),
     Command("work", "do jobs, and serve nothing, until interrupted; `serve` does them too", _no_arguments, _work),
     Command("migrate", "bring the database's tables up to date", _no_arguments, _migrate),
     Command("demo", "fill an empty database with demo content", _no_arguments, _demo),

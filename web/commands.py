@@ -19,9 +19,19 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hub import banner, logs
+from hub import banner, logs, workers
 from hub.app import Hub, serve
-from hub.cli import DONE, FAILED, Environ, Finding, Place, Wrong, serve_with, with_arguments, with_kept_key
+from hub.cli import (
+    DONE,
+    FAILED,
+    Environ,
+    Finding,
+    Place,
+    Wrong,
+    serve_with,
+    with_arguments,
+    with_kept_key,
+)
 from hub.errors import BrokerUnavailable, HubError, ProtocolError, SettingsError
 from hub.orm import outbox as boxes
 from hub.orm import postgres
@@ -45,6 +55,7 @@ from .features.pictures.store import Store
 from .features.search.metrics import check as search_check
 from .features.search.service import search
 from .features.views.service import views
+from .keeping import Keeper, handed_over, one_for_each, tell_ready
 from .pages import keys
 from .pages.page import metrics_of, pages
 from .pages.settings import PageSettings
@@ -119,7 +130,33 @@ def serve_site(found: argparse.Namespace, environ: Environ) -> int:
         title = f"Fanfare on {shown}, with the hub at {shown}/bayeux"
         print(*banner.lines(title, known, hub_settings.log_format), sep="\n", flush=True)
 
-    return serve_with(hub_settings, work, announce, environ)
+        tell_ready(environ)
+
+    sockets = handed_over(environ)
+    if not sockets:
+        return serve_with(hub_settings, work, announce, environ)
+    try:
+        sockets = one_for_each(sockets, hub_settings.workers)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    return serve_with(hub_settings, work, announce, environ, sockets)
+
+
+def keep(found: argparse.Namespace, environ: Environ) -> int:
+    """Keep a server running, and replace it by what is installed at SIGHUP."""
+    environ = with_arguments(found, environ)
+    hub_settings = HubSettings.from_environ(environ)
+    logs.configure(hub_settings.log_level, hub_settings.log_format)
+    host, port = hub_settings.host, hub_settings.port
+    try:
+        sockets = handed_over(environ) or workers.listen(host, port, hub_settings.workers)
+    except OSError as error:
+        raise SettingsError(f"PORT: can't listen on {host}:{port}: {error.strerror}") from None
+    # As this was called: with a link in its path that is another installation by then.
+    program = [sys.executable, "-m", "web"] if sys.argv[0].endswith("__main__.py") else [sys.argv[0]]
+    command = [*program, "serve", *(["--no-demo"] if found.no_demo else [])]
+    keeper = Keeper(command, sockets, environ, hub_settings.drain_timeout + 5)
+    return asyncio.run(keeper.run())
 
 
 def with_timing(settings: Settings, *, development: bool) -> Settings:

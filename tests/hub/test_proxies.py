@@ -197,10 +197,11 @@ def test_unit_of_systemd_is_valid(tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         # Debian's image for containers has no systemd; nothing else reads such a file.
-        assert "ExecStart=/opt/fanfare/.venv/bin/fanfare serve --no-demo" in stanza("ini")
+        assert "ExecStart=/opt/fanfare/current/.venv/bin/fanfare keep --no-demo" in stanza("ini")
         return
     unit = tmp_path / "fanfare.service"
-    text = replaced(stanza("ini"), ("/opt/fanfare/.venv/bin/fanfare", "/bin/true"), ("User=fanfare", "User=root"))
+    program_of_it = ("/opt/fanfare/current/.venv/bin/fanfare", "/bin/true")
+    text = replaced(stanza("ini"), program_of_it, ("User=fanfare", "User=root"))
     unit.write_text(replaced(text, ("/opt/fanfare", str(tmp_path)), ("/etc/fanfare.env", str(tmp_path / "env"))))
     (tmp_path / "env").write_text("A=b\n")
     done = subprocess.run([program, "verify", str(unit)], capture_output=True, text=True, timeout=120, check=False)

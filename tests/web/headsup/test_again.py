@@ -145,6 +145,48 @@ async def test_rule_that_is_no_more_for_tags_has_told_what_it_told(site: Site, p
     assert site.mails() == []
 
 
+async def test_no_more_waits_for_a_tag_than_may(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a rule whose tag never comes, what waited filled the database."""
+    monkeypatch.setattr("web.features.headsup.jobs.MAX_KEPT", 3)
+    await site.watch(tags_only=True)
+    await site.told(github(push(*(commit(f"headsup: {number}") for number in range(2)))))
+    assert await site.outcome() == "nothing: kept for the next tag"
+    await site.told(github(push(*(commit(f"headsup: {number}") for number in range(2, 5)))))
+    assert await site.outcome() == "nothing: kept for the next tag, but for 2: 3 wait already"
+    await site.told(github(tag("v1", commit("at the tag"))))
+    (mail,) = site.mails()
+    assert mail["Subject"].endswith("(+2)")
+    assert "those beyond are in the log alone" in body(mail)
+    await site.told(github(push(commit("headsup: after it"))))
+    assert await site.outcome() == "nothing: kept for the next tag"
+
+
+async def test_asking_again_counts_as_asking(
+    environ: dict[str, str], database: Database, publisher: RecordingPublisher, passwords: Passwords
+) -> None:
+    """By as many projects as somebody liked, an address could be asked each day by each of them."""
+    limits = {"SITE_HEADSUP_ASKS": "3", "SITE_HEADSUP_ADDRESS_ASKS": "2"}
+    async with running(read_settings(environ | limits), database, publisher) as site:
+        browser = await as_manager(site, passwords)
+        for name in ("ada/a", "ada/b", "ada/c"):
+            await site.watch(name, says_yes=False)
+        async with database.saving() as session:
+            for address in await session.scalars(select(HeadsupAddress)):
+                address.asked_at = address.asked_at and address.asked_at - timedelta(days=2)
+        fields = {"csrf_token": await browser.token()}
+        found = [(await browser.send(f"/headsup/{id}/addresses/{id}/ask", fields)).status for id in (1, 2, 3)]
+        assert found == [303, 303, 429]
+        await site.settle()
+        assert len(site.postman.mails) == 2
+        # Of another address the account's own limit is left.
+        for number, status in ((4, 303), (5, 429)):
+            project = await site.watch(f"ada/{number}", to=f"{number}@example.org", says_yes=False)
+            async with database.saving() as session:
+                address = await session.get_one(HeadsupAddress, number)
+                address.asked_at = address.asked_at and address.asked_at - timedelta(days=2)
+            assert (await browser.send(f"/headsup/{project}/addresses/{number}/ask", fields)).status == status
+
+
 async def test_button_is_there_when_no_rule_found_anything(site: Site, passwords: Passwords) -> None:
     """It was hidden where it is needed most: when the rule was made after the push."""
     project = await site.watch()

@@ -237,6 +237,27 @@ async def test_rule_that_asks_nobody_has_what_was_pushed(site: Site, api: FakeAp
     assert "These are from what was pushed since this was set up" in bodies["quiet@example.org"]
 
 
+async def test_tag_of_a_rule_about_files_asks_for_those(site: Site, api: FakeApi) -> None:
+    """The list of a tag's commits has no files: a rule about some told nothing of it, and nobody knew why."""
+    await site.watch(tags_only=True, asks_api=True, paths="*.sql")
+    api.files = {sha("headsup: older"): [{"filename": "db/1.sql"}]}
+    await site.told(github(tag("v1.10", commit("at the tag"))))
+    (mail,) = site.mails()
+    body = " ".join(mail.get_body(("plain",)).get_content().split())
+    assert "older" in body
+    assert "of the API" not in body
+    # As many as are asked for, and how many are not.
+    api.commits = [api.commit(f"headsup: number {number}") for number in range(13)]
+    api.files = {sha(f"headsup: number {number}"): [{"filename": "db/1.sql"}] for number in range(13)}
+    await site.told(github(tag("v1.11", commit("at the tag"))))
+    api.tags.append("v1.12")
+    await site.told(github(tag("v1.12", commit("at the tag"))))
+    (mail,) = site.mails()
+    assert "(+9)" in mail["Subject"]
+    body = " ".join(mail.get_body(("plain",)).get_content().split())
+    assert "Of 3 of its commits GitHub was not asked which files they touch: they are not here." in body
+
+
 async def test_tag_says_when_nobody_could_be_asked(site: Site, api: FakeApi) -> None:
     await site.watch(tags_only=True, asks_api=True)
     api.status = 500

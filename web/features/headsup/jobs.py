@@ -38,7 +38,7 @@ from ...services.jobs.kinds import Every, GiveUp, Job, Kind, LeaseLost, TryAgain
 from ...services.jobs.rows import New
 from ...services.mail.postmen import AddressRefused
 from . import judging, keeping
-from .api import commits_of_tags
+from .api import ApiAway, commits_of_tags, with_paths
 from .cutting import cut
 from .headsups import MAX_ENTRIES, HeadsUp, told
 from .judging import Judged
@@ -60,9 +60,10 @@ from .models import (
 )
 from .payloads import BadPayload
 from .projects import label_of, recognise, rule_of
-from .pushes import Commit, Repository
+from .pushes import Commit, Push, Repository
 from .recipients import key_of
-from .rules import AGAIN_DAYS, Entry, Plan, plan
+from .remark import read_remark
+from .rules import AGAIN_DAYS, Entry, Plan, Rule, plan
 from .settings import HeadsupSettings
 from .targets import Gone, Waiting, deliver, load, refused_words
 
@@ -77,6 +78,9 @@ _FEW_RULES = 5
 
 #: What a row of the ledger is found by.
 _SHA, _SAMENESS = "sha", "sameness"
+
+#: Remarks of one rule that wait for a tag: what never comes must not fill the database.
+MAX_KEPT = 1_000
 
 #: Commits of a rule that the log shows.
 _SHOWN = 50
@@ -190,8 +194,8 @@ async def _judge(
             if asks and read.repository is not None:
                 heard = await _tags_heard(job, project.id)
                 found = await commits_of_tags(job.app[keys.outbound], settings.api, read.repository.name, push, heard)
-                more[push.ref] = found.commits
-                rest = () if found.is_whole else (_FROM_PUSHES,)
+                more[push.ref], unknown = await _with_paths(job, read.repository.name, push, found.commits, rules)
+                rest = [*([unknown] if unknown else []), *([] if found.is_whole else [_FROM_PUSHES])]
                 notes[push.ref] = [*found.notes, *([found.words] if found.missed else []), *rest]
                 remark = remark or found.words
     judge = partial(judging.judge, read, rules, project.default_branch, more)
@@ -199,6 +203,34 @@ async def _judge(
     has_patterns = len(rules) > _FEW_RULES or any(rule.paths or rule.branches or rule.tags for rule in rules)
     judged = await job.in_thread(judge) if more or has_patterns or not judging.is_small(body) else judge()
     return read.repository, judged, notes, remark
+
+
+async def _with_paths(
+    job: Job, name: str, push: Push, commits: Sequence[Commit], rules: Sequence[Rule]
+) -> tuple[Sequence[Commit], str]:
+    """Commits that GitHub has listed, with the files of those that a rule would tell; what is not known, in words."""
+    asking = [rule for rule in rules if rule.asks_api and rule.tags_only and rule.paths]
+    here = {each.id for each in (*push.commits, *([push.head] if push.head is not None else []))}
+
+    def wanted() -> list[Commit]:
+        return [
+            each
+            for each in commits
+            if each.id not in here and any(read_remark(each.message, rule.words).text is not None for rule in asking)
+        ]
+
+    told = await job.in_thread(wanted) if asking else []
+    if not told:
+        return commits, ""
+    settings = job.app[keys.settings][HeadsupSettings]
+    try:
+        asked = await with_paths(job.app[keys.outbound], settings.api, name, told)
+    except ApiAway as error:
+        return commits, f"Which files its commits touch could not be asked: {error}"
+    known = {each.id: each for each in asked}
+    unknown = sum(each.paths is None for each in asked)
+    words = f"Of {unknown} of its commits GitHub was not asked which files they touch: they are not here."
+    return [known.get(each.id, each) for each in commits], words if unknown else ""
 
 
 async def _tags_heard(job: Job, project_id: int) -> set[str]:
@@ -220,6 +252,9 @@ _FROM_PUSHES = (
     " what was pushed before, only the forge knows."
 )
 
+
+#: Of a tag for which as many waited as may.
+_FULL = f"More than {MAX_KEPT:,} may have waited for this tag; those beyond are in the log alone."
 
 #: Of a tag whose commits GitHub has listed, when there are others that waited for one.
 _AND_KEPT = (
@@ -257,8 +292,10 @@ class _Writer:
                 found.append(shown | {"why": each.found.why})
                 continue
             if each.found.waits:
-                count_kept = await self._keep(each)
-                why = "kept for the next tag" if count_kept else "told only when a tag is created"
+                left = await self._keep(each)
+                why = "kept for the next tag" if each.found.entries else "told only when a tag is created"
+                if left:
+                    why += f", but for {left}: {MAX_KEPT:,} wait already"
                 found.append(shown | {"why": why, "commits": _commits(each, Plan(each.found.entries, (), ()))})
                 continue
             entries = list(each.found.entries)
@@ -341,13 +378,26 @@ class _Writer:
         await (await self._session.connection()).execute(statement, values)
 
     async def _keep(self, each: Judged) -> int:
-        """Keep what was found in a branch for the next tag; how many that are not known yet."""
+        """Keep what was found in a branch for the next tag; of how many there was no room for."""
         entries = {entry.sha: entry for entry in each.found.entries}
         known: set[str] = set()
         for some in _batches(list(entries)):
             same = (HeadsupMention.rule_id == each.rule_id) & HeadsupMention.sha.in_(some)
             known |= set(await self._session.scalars(select(HeadsupMention.sha).where(same)))
         new = [entry for sha, entry in entries.items() if sha not in known]
+        if not new:
+            return 0
+        waiting = (
+            select(func.count())
+            .select_from(HeadsupMention)
+            .where(
+                HeadsupMention.rule_id == each.rule_id,
+                HeadsupMention.entry.is_not(None),
+                HeadsupMention.told_by.is_(None),
+            )
+        )
+        room = max(0, MAX_KEPT - int(await self._session.scalar(waiting) or 0))
+        left, new = len(new[room:]), new[:room]
         self._session.add_all(
             HeadsupMention(
                 rule_id=each.rule_id,
@@ -360,7 +410,7 @@ class _Writer:
             for place, entry in enumerate(new)
         )
         await self._session.flush()
-        return len(entries)
+        return left
 
     async def _with_kept(self, rule_id: int, entries: list[Entry]) -> tuple[list[Entry], dict[str, int]]:
         """What was kept for this tag, before what the tag itself has; and of which commits, with their places."""
@@ -508,12 +558,13 @@ def _notes_of(
     if each.push.kind != "tag":
         return ()
     said = notes.get(each.push.ref) if rule.asks_api else None
+    full = (_FULL,) if len(kept) >= MAX_KEPT else ()
     if said is None:
-        return (_FROM_PUSHES,)
+        return (_FROM_PUSHES, *full)
     listed = {entry.sha for entry in each.found.entries}
     if _FROM_PUSHES not in said and any(sha not in listed for sha in kept):
-        return (*said, _AND_KEPT)
-    return said
+        return (*said, _AND_KEPT, *full)
+    return (*said, *full)
 
 
 def _entry_of(text: str) -> Entry:

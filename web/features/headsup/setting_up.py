@@ -150,22 +150,26 @@ async def ask(
     new = {key: address for key, address in wanted.items() if key not in known}
     if not new:
         return 0
-    since = now() - timedelta(days=1)
-    recent = HeadsupAddress.asked_at > since
-    if settings.asks and by.user_id is not None:
-        count = select(func.count()).select_from(HeadsupAddress).where(HeadsupAddress.asked_by == by.user_id, recent)
-        if (await session.scalar(count) or 0) + len(new) > settings.asks:
-            raise TooMany(f"An account may ask at most {settings.asks} addresses a day. Try again tomorrow.")
-    pestered = select(HeadsupAddress.address).where(HeadsupAddress.address.in_(list(new)), recent)
-    pestered = pestered.group_by(HeadsupAddress.address).having(func.count() >= settings.address_asks)
-    if settings.address_asks and (found := sorted(await session.scalars(pestered))):
-        raise TooMany(f"{found[0]} was asked too often today. Try again tomorrow.")
+    await _check_asks(session, settings, by, list(new))
     rows = [HeadsupAddress(project_id=project.id, address=key, asked_by=by.user_id, asked_at=now()) for key in new]
     session.add_all(rows)
     await session.flush()
     mails = [_asking(by, project, row, new[row.address]) for row in rows]
     await send(queue, session, mails)
     return len(rows)
+
+
+async def _check_asks(session: AsyncSession, settings: HeadsupSettings, by: By, keys: list[str]) -> None:
+    """Raises TooMany if these may not be asked today, as the account or other projects have asked too often."""
+    recent = HeadsupAddress.asked_at > now() - timedelta(days=1)
+    if settings.asks and by.user_id is not None:
+        count = select(func.count()).select_from(HeadsupAddress).where(HeadsupAddress.asked_by == by.user_id, recent)
+        if (await session.scalar(count) or 0) + len(keys) > settings.asks:
+            raise TooMany(f"An account may ask at most {settings.asks} addresses a day. Try again tomorrow.")
+    pestered = select(HeadsupAddress.address).where(HeadsupAddress.address.in_(keys), recent)
+    pestered = pestered.group_by(HeadsupAddress.address).having(func.count() >= settings.address_asks)
+    if settings.address_asks and (found := sorted(await session.scalars(pestered))):
+        raise TooMany(f"{found[0]} was asked too often today. Try again tomorrow.")
 
 
 async def ask_again(
@@ -176,7 +180,8 @@ async def ask_again(
         return
     if row.asked_at is not None and row.asked_at > now() - timedelta(days=1):
         raise TooMany(f"{row.address} was asked today. Try again tomorrow.")
-    row.asked_at = now()
+    await _check_asks(session, settings, by, [row.address])
+    row.asked_at, row.asked_by = now(), by.user_id
     await send(queue, session, [_asking(by, project, row, parse_address(row.address))])
 
 

@@ -17,8 +17,13 @@ from sqlalchemy import select
 
 from hub.publisher import RecordingPublisher
 from web.db.tables import now
+from web.features.headsup.headsups import HeadsUp, Told
 from web.features.headsup.hints import told_channel
-from web.features.headsup.models import HeadsupAddress, HeadsupNotice, HeadsupTarget
+from web.features.headsup.models import HeadsupAddress, HeadsupNotice, HeadsupProject, HeadsupTarget
+from web.features.headsup.setting_up import try_again
+from web.features.headsup.settings import HeadsupSettings
+from web.features.headsup.targets import chat_text
+from web.pages import keys
 
 
 class Receiver:
@@ -60,6 +65,45 @@ async def test_chat_is_sent_text_that_calls_nobody(site: Site, receiver: Receive
     assert "&lt;!channel&gt; &amp; run it" in text
     assert "Ada Lovelace" in text
     assert await states(site) == [("sent", "")]
+
+
+def test_chat_has_whole_remarks_and_counts_the_rest() -> None:
+    """It was cut at 3,000 characters, in the middle of a letter or of `&lt;`, without a word of what was missing."""
+    some = tuple(Told(sha=f"{number:040}", text=f"{number}: " + "<&>" * 60, author="Ada") for number in range(20))
+    said = chat_text(
+        HeadsUp(repository="ada/engine", kind="tag", ref="v1", entries=some, more=7, notes=("Of pushes.",))
+    )
+    assert len(said) <= 3_000
+    head, note = said.split("\n")[:2]
+    assert head.startswith("*Headsup! ada/engine v1: 0: &lt;&amp;&gt;")
+    assert head.endswith("… (+26)*")
+    assert note == "_Of pushes._"
+    shown = said.count("_Ada, ")
+    assert 0 < shown < 20
+    assert said.count("&lt;&amp;&gt;" * 60) == shown
+    assert said.endswith(f"_{27 - shown} more heads-ups are not shown here._")
+    # The first is always there, cut between two letters.
+    (one,) = (Told(sha="1", text="👩‍👩‍👧‍👦" * 1000, author="Ada"),)
+    said = chat_text(HeadsUp(repository="ada/engine", entries=(one,)))
+    assert len(said) <= 3_000
+    assert said.split("\n\n")[1].split("\n")[0].rstrip("…").replace("👩‍👩‍👧‍👦", "") == ""
+
+
+async def test_webhook_that_is_gone_is_sent_nothing_more(site: Site, receiver: Receiver) -> None:
+    """410: Standard Webhooks asks senders to stop then."""
+    await site.watch(to="", webhook=f"{receiver.url}/hook")
+    receiver.statuses = [410]
+    await site.told(github(push(commit("headsup: one"))))
+    await site.told(github(push(commit("headsup: two"))))
+    assert len(receiver.got) == 1
+    assert [state for state, _ in await states(site)] == ["refused", "refused"]
+    async with site.database.saving() as session:
+        target = await session.get_one(HeadsupTarget, 1)
+        project = await session.get_one(HeadsupProject, 1)
+        assert target.refusal == "answers 410"
+        assert await try_again(session, site.app[keys.jobs], HeadsupSettings(), project, target) == 2
+    await site.settle()
+    assert [state for state, _ in await states(site)] == ["sent", "sent"]
 
 
 async def test_mail_names_only_who_gets_it(site: Site) -> None:

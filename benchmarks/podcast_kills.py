@@ -129,7 +129,7 @@ async def work(url: str) -> None:
         keys.jobs: Queue(),
         jobs.outage: Outage(),
         jobs.counts: Counter(),
-        jobs.turn: asyncio.Lock(),
+        jobs.turn: jobs.Turn(),
     }
     options = Options(lease=LEASE, poll=0.2, processes=1)
     every = Every(name="podcasts due", kind=jobs.SWEEP, seconds=1)

@@ -191,7 +191,7 @@ async def take_feeds(database: Database, feeds: int, episodes: int, server: int 
             assert read is not None, words
             result = Result(answer=Answer(outcome=Outcome.NEW, etag='"x"'), words="read", feed=read, digest="x")
             async with turn, database.saving() as session:
-                await store.write(session, ids[number], result, 0.5)
+                await store.write(session, database.notifier, [store.Came(ids[number], result, 0.5)])
 
     # Both begin before it counts.
     await asyncio.gather(*(processes.call(read_bytes, bodies[0], "", "") for _ in range(2)))

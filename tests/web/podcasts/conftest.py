@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -46,7 +45,7 @@ async def podcasts(database: Database) -> AsyncIterator[Podcasts]:
         keys.jobs: Queue(),
         jobs.outage: Outage(),
         jobs.counts: Counter(),
-        jobs.turn: asyncio.Lock(),
+        jobs.turn: jobs.Turn(),
     }
     yield Podcasts(app, database)
     await outbound.close()

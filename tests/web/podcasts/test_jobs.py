@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -12,12 +15,15 @@ from feeding import feed, item, weekly
 from serving import Podcasts, Publisher
 from sqlalchemy import select
 
+from hub.orm.declarations import Notice
 from hub.publisher import RecordingPublisher
-from web.features.podcasts import fetching, jobs
+from web.features.podcasts import fetching, jobs, store
 from web.features.podcasts.models import Host
-from web.features.podcasts.schedule import DAY, Outcome
+from web.features.podcasts.reading import read_feed
+from web.features.podcasts.schedule import DAY, Answer, Outcome
 from web.pages import keys
 from web.services.jobs import rows
+from web.services.jobs.kinds import Job
 from web.services.jobs.runner import Options, Runner
 
 pytestmark = pytest.mark.parametrize("site_url", ["sqlite"], indirect=True)
@@ -222,3 +228,137 @@ async def test_a_feed_without_lengths_has_its_files_asked(podcasts: Podcasts, se
     async with podcasts.database.engine.connect() as connection:
         kinds = [kind for (kind,) in await connection.execute(select(rows.table.c.kind))]
     assert kinds == [jobs.PROBE]
+
+
+def _came() -> fetching.Result:
+    answer = Answer(outcome=Outcome.NEW, etag="1")
+    return fetching.Result(answer=answer, words="read", feed=read_feed(weekly(3)), digest="x")
+
+
+async def test_fetches_that_wait_for_each_other_are_written_in_one_transaction(
+    podcasts: Podcasts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each had a session, a commit and a look of the teller of its own, which took longer than its rows."""
+    ids = [await podcasts.add(f"http://{number}.example/feed") for number in range(4)]
+    sessions: list[tuple[int, int]] = []
+    write = store._write
+
+    async def notes(session: Any, notifier: Any, came: store.Came, told: Any) -> store.Written:
+        sessions.append((id(session), came.podcast_id))
+        return await write(session, notifier, came, told)
+
+    monkeypatch.setattr(store, "_write", notes)
+    saves = [jobs._save(podcasts.app, each, _came()) for each in reversed(ids)]
+    written = [each for each, _ in await asyncio.gather(*saves)]
+    assert [each.outcome for each in written] == [Outcome.NEW] * 4
+    assert {(await podcasts.get(each)).episodes for each in ids} == {3}
+    assert podcasts.app[jobs.counts] == {"new": 4}
+    # Their rows are locked in one order.
+    assert sessions == [(sessions[0][0], each) for each in ids]
+
+
+async def test_a_fetch_that_cannot_be_written_keeps_no_other_from_it(
+    podcasts: Podcasts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await podcasts.add(f"http://{number}.example/feed") for number in range(3)]
+    write = store._write
+
+    async def fails(session: Any, notifier: Any, came: store.Came, told: Any) -> store.Written:
+        if came.podcast_id == ids[1]:
+            raise ValueError("no database takes it")
+        return await write(session, notifier, came, told)
+
+    monkeypatch.setattr(store, "_write", fails)
+    saves = [jobs._save(podcasts.app, id, _came()) for id in ids]
+    found = await asyncio.gather(*saves, return_exceptions=True)
+    assert [isinstance(each, ValueError) for each in found] == [False, True, False]
+    assert [(await podcasts.get(id)).episodes for id in ids] == [3, 0, 3]
+    assert [len(await podcasts.fetches(id)) for id in ids] == [1, 0, 1]
+
+
+async def test_the_next_feed_of_a_host_is_taken_with_the_last_ones_end(podcasts: Podcasts, server: Publisher) -> None:
+    ids = [await podcasts.add(f"{server.url}?{number}") for number in range(2)]
+    assert await jobs.take(podcasts.app, HOST) == ids[0]
+    _, following = await jobs._save(podcasts.app, ids[0], _came(), (HOST, 0))
+    assert following is not None
+    assert (following.podcast_id, following.url) == (ids[1], f"{server.url}?1")
+    assert (await podcasts.feed(ids[1])).taken == following.until
+    # A host that wants to be left alone is, from the same moment.
+    busy = fetching.Result(answer=Answer(outcome=Outcome.BUSY, wait=600.0), words="the server says 429")
+    await podcasts.change_feed(ids[0], next=0.0)
+    assert (await jobs._save(podcasts.app, ids[1], busy, (HOST, 0)))[1] is None
+
+
+async def test_a_feed_that_is_taken_for_a_job_that_was_stopped_is_given_back(
+    podcasts: Podcasts, server: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken in the transaction that the job no longer waited for, and stood still until TAKEN was over."""
+    ids = [await podcasts.add(f"{server.url}?{number}") for number in range(2)]
+    write, begun, go_on = store._write, asyncio.Event(), asyncio.Event()
+
+    async def waits(*args: Any) -> store.Written:
+        begun.set()
+        await go_on.wait()
+        return await write(*args)
+
+    monkeypatch.setattr(store, "_write", waits)
+    monkeypatch.setattr(jobs, "_GIVE_BACK", 5.0)
+    saving = asyncio.create_task(jobs._save(podcasts.app, ids[0], _came(), (HOST, 0)))
+    await begun.wait()
+    saving.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    task = podcasts.app[jobs.turn].task
+    assert task is not None
+    await task
+    # What came is written all the same.
+    assert (await podcasts.get(ids[0])).episodes == 3
+    assert (await podcasts.feed(ids[1])).taken == 0.0
+
+
+async def test_a_fetch_tells_what_a_flush_would(
+    podcasts: Podcasts, server: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written without a session's objects is told by hand: the same channels, of the same rows."""
+    told: list[Notice] = []
+    notifier = podcasts.database.notifier
+    write = notifier.write
+
+    def notes(session: Any, mapper: Any, found: Sequence[Notice]) -> None:
+        told.extend(found)
+        write(session, mapper, found)
+
+    monkeypatch.setattr(notifier, "write", notes)
+    id = await podcasts.add(server.url)
+    name, podcast = (
+        Notice("/podcasts", "true", True, f"podcasts:{id}"),
+        Notice(f"/podcast-{id}", "true", True, f"podcasts:{id}"),
+    )
+    assert told == [name, podcast]
+    told.clear()
+    server.body, server.headers = weekly(2, title="Other"), {"ETag": '"1"'}
+    await podcasts.fetch(id)
+    assert told == [name, podcast, Notice(f"/podcast-feed-{id}", "true", True, "podcast_fetches:1")]
+    told.clear()
+    # That there is nothing new is no news but for the page of the feed.
+    await podcasts.fetch(id)
+    assert told == [Notice(f"/podcast-feed-{id}", "true", True, "podcast_fetches:2")]
+    told.clear()
+    # An episode more is none for who looks for names.
+    server.body = weekly(3, title="Other")
+    await podcasts.fetch(id)
+    assert told == [podcast, Notice(f"/podcast-feed-{id}", "true", True, "podcast_fetches:3")]
+
+
+async def test_a_host_with_one_feed_that_is_due_gets_one_job(podcasts: Podcasts) -> None:
+    """The job of its other place found nothing, and cost as much as half a fetch."""
+    await podcasts.add("http://one.example/feed")
+    for number in range(2):
+        await podcasts.add(f"http://two.example/{number}")
+    job = SimpleNamespace(app=podcasts.app, saving=podcasts.database.saving)
+    await jobs._sweep(cast(Job, job))
+    async with podcasts.database.engine.connect() as connection:
+        found = sorted(await connection.scalars(select(rows.table.c.key)))
+    assert found == ["podcasts:0:one.example", "podcasts:0:two.example", "podcasts:1:two.example"]

@@ -162,7 +162,7 @@ async def _site(environ: Environ) -> AsyncIterator[dict[Any, Any]]:
             keys.jobs: Queue(),
             jobs.outage: Outage(),
             jobs.counts: Counter(),
-            jobs.turn: asyncio.Lock(),
+            jobs.turn: jobs.Turn(),
         }
     finally:
         await outbound.close()

@@ -47,6 +47,13 @@ _PERMANENT = frozenset({301, 308})
 
 InProcess = Callable[..., Awaitable[Any]]
 
+Known = Callable[[], Awaitable[Collection[str]]]
+
+
+async def none_known() -> Collection[str]:
+    """The guids of a podcast that has no episodes yet."""
+    return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -91,15 +98,14 @@ async def fetch_feed(
     settings: PodcastSettings,
     in_process: InProcess,
     *,
-    known: Collection[str] = (),
+    known: Known = none_known,
     digest: str = "",
     whole: bool = False,
 ) -> Result:
     """Fetch a feed and read it. Raises nothing that a server or a feed can cause.
 
-    known: guids of episodes that are known; pages are followed until one is met. digest: of the bytes that were read
-    before by this reader, which need not be read again.
-    whole: don't ask for changes only.
+    known: asks for the guids of episodes that are known; pages are followed until one is met. digest: of the bytes that
+    were read before by this reader, which need not be read again. whole: don't ask for changes only.
     """
     began = time.monotonic()
     asked = None if whole else conditions(state, time.time(), VERSION)
@@ -122,7 +128,7 @@ async def _look(
     url: str,
     settings: PodcastSettings,
     in_process: InProcess,
-    known: Collection[str],
+    known: Known,
     digest: str,
     conditional: bool,
 ) -> Result:
@@ -153,7 +159,7 @@ async def _look(
     assert feed is not None
     paged = bool(feed.next_url)
     if paged:
-        feed = await _pages(outbound, fetched.url, feed, settings, in_process, known)
+        feed = await _pages(outbound, fetched.url, feed, settings, in_process, await known())
     words = f"read {len(feed.episodes)} episodes of {feed.items} items"
     if feed.repair:
         words += f"; it was not well-formed, and mended ({feed.repair})"

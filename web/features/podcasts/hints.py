@@ -3,6 +3,10 @@ is."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+from hub.orm.declarations import Change, Notice, notices
 from hub.orm.sqlalchemy import AsyncNotifier
 
 from .models import Fetch, PickList, Podcast
@@ -33,3 +37,23 @@ def declare(notify: AsyncNotifier) -> None:
     notify.declare(Podcast, _PODCAST)
     notify.declare(Fetch, _FEED, on=["created"])
     notify.declare(PickList, PICKS)
+
+
+def of_change(notifier: AsyncNotifier, stands: Any, values: dict[str, Any]) -> list[Notice]:
+    """What a podcast tells whose columns are these from now on: as a flush would find it, of a change that none sees.
+
+    stands: the columns as they are, the id among them.
+    """
+    if not values:
+        return []
+    before = {name: getattr(stands, name) for name in values}
+    row = SimpleNamespace(**stands._mapping)
+    row.__dict__.update(values)
+    change = Change("changed", frozenset(values), before)
+    return notices(notifier.declarations(Podcast), row, change, model=Podcast.__tablename__, identity=stands.id)
+
+
+def of_fetch(notifier: AsyncNotifier, id: int, podcast_id: int) -> list[Notice]:
+    """What a fetch tells that was made."""
+    row = SimpleNamespace(id=id, podcast_id=podcast_id)
+    return notices(notifier.declarations(Fetch), row, Change("created"), model=Fetch.__tablename__, identity=id)

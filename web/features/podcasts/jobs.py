@@ -12,16 +12,18 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ...db.tables import columns_of
 from ...pages import keys
 from ...services.jobs.kinds import Every, Job, Kind
 from ...services.jobs.queue import Queue
@@ -30,7 +32,7 @@ from . import artwork, fetching, probes, store
 from .models import Episode, Feed, Host
 from .reading import VERSION
 from .schedule import Host as HostState
-from .schedule import Outage, Outcome
+from .schedule import Outage, Outcome, State
 from .settings import PodcastSettings
 
 FETCH = "podcast feeds"
@@ -65,8 +67,51 @@ outage: web.AppKey[Outage] = web.AppKey("podcast outage", Outage)
 counts: web.AppKey[Counter[str]] = web.AppKey("podcast fetches", Counter)
 
 
-#: Whose turn it is to write. Of many who wait for SQLite's lock at once, some would wait for longer than it lets them.
-turn: web.AppKey[asyncio.Lock] = web.AppKey("podcast turn", asyncio.Lock)
+#: Fetches that are written in one transaction, where several wait: some 3 ms each, for which SQLite is locked.
+_TOGETHER = 8
+
+
+@dataclass(slots=True, eq=False)
+class _Save:
+    """What a fetch came to, to be written. place: a place of a host, whose next feed is taken with it; or None.
+
+    written, following: what was written, and the feed that was taken. is_left: nobody waits for it any more.
+    """
+
+    came: store.Came
+    place: tuple[str, int] | None
+    done: asyncio.Future[None]
+    written: store.Written | None = None
+    following: Taken | None = None
+    is_left: bool = False
+
+
+class Turn(asyncio.Lock):
+    """Whose turn it is to write, and what waits for it.
+
+    Of many who wait for SQLite's lock at once, some would wait for longer than it lets them. saves: what is written
+    next. task: writes it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saves: list[_Save] = []
+        self.task: asyncio.Task[None] | None = None
+
+
+turn: web.AppKey[Turn] = web.AppKey("podcast turn", Turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A feed that this worker has for itself until `until`, and what is known of it."""
+
+    podcast_id: int
+    host: str
+    url: str
+    state: State
+    digest: str
+    until: float
 
 
 @asynccontextmanager
@@ -80,7 +125,7 @@ def setup(app: web.Application) -> None:
     """Put what the jobs need into the application."""
     app[outage] = Outage()
     app[counts] = Counter()
-    app[turn] = asyncio.Lock()
+    app[turn] = Turn()
 
 
 async def metrics(app: web.Application) -> list[Metric]:
@@ -114,18 +159,19 @@ def _key(host: str, place: int) -> str:
 async def _sweep(job: Job) -> None:
     at = time.time()
     due = (
-        select(Feed.host)
+        select(Feed.host, func.count())
         .outerjoin(Host, Host.name == Feed.host)
         .where(Feed.next <= at, Feed.taken < at, or_(Host.name.is_(None), Host.paused <= at))
         .group_by(Feed.host)
         .limit(_HOSTS)
     )
     async with job.app[keys.database].reading() as session:
-        hosts = list(await session.scalars(due))
+        hosts = [(host, count) for host, count in await session.execute(due)]
     new = [
         New(FETCH, {"host": host, "place": place}, _key(host, place), at + random.uniform(0, EVERY))
-        for host in hosts
-        for place in (0, 1)
+        for host, count in hosts
+        # The second would find nothing.
+        for place in range(min(count, 2))
     ]
     async with job.saving() as session:
         await job.app[keys.jobs].add_many(session, new)
@@ -136,49 +182,74 @@ async def _fetch(job: Job) -> None:
     if not job.app[keys.settings][PodcastSettings].fetches:
         return
     until = time.monotonic() + _SECONDS
-    for _ in range(_FEEDS):
-        podcast_id = await take(job.app, host, place)
-        if podcast_id is None:
+    taken = await _take(job.app, host, place)
+    for left in reversed(range(_FEEDS)):
+        if taken is None:
             return
-        mine = time.time() + TAKEN
+        mine = taken
         try:
-            await fetch(job.app, podcast_id, job.in_process)
+            result = await _ask(job.app, mine, job.in_process)
+            more = left and time.monotonic() <= until
+            _, taken = await _save(job.app, mine.podcast_id, result, (host, place) if more else None)
         except asyncio.CancelledError:
             # The worker stops: another can have the feed at once. After what failed here it waits until TAKEN is over.
-            await _give_back(job.app, podcast_id, mine)
+            await _give_back(job.app, mine.podcast_id, mine.until)
             raise
-        if time.monotonic() > until:
+        if not more:
             break
     # Others wait their turn behind those of other hosts.
     async with job.saving() as session:
         await job.app[keys.jobs].add_many(session, [New(FETCH, {"host": host, "place": place}, job.key)])
 
 
+#: Made once, as in `store`.
+_FEED, _HOST = columns_of(Feed), columns_of(Host)
+_DUE = (_FEED.host == bindparam("of"), _FEED.next <= bindparam("now"), _FEED.taken < bindparam("now"))
+_FIRST: Any = (
+    store.STANDING.add_columns(_HOST.paused, _HOST.singly)
+    .outerjoin(Host.__table__, _HOST.name == _FEED.host)
+    .where(*_DUE)
+    .order_by(_FEED.next)
+    .limit(1)
+)
+_TAKE: Any = (
+    update(Feed.__table__)  # type: ignore[arg-type]  # a Table is one
+    .where(_FEED.podcast_id == bindparam("row"), *_DUE)
+    .values(taken=bindparam("until"))
+)
+
+
 async def take(app: Any, host: str, place: int = 0) -> int | None:
     """Take a feed of a host that is due, for TAKEN seconds; None if there is none, or the host wants to be left
     alone."""
-    at = time.time()
-    due = and_(Feed.host == host, Feed.next <= at, Feed.taken < at)
-    first = (
-        select(Feed.podcast_id, Host.paused, Host.singly)
-        .outerjoin(Host, Host.name == Feed.host)
-        .where(due)
-        .order_by(Feed.next)
-        .limit(1)
-    )
+    taken = await _take(app, host, place)
+    return None if taken is None else taken.podcast_id
+
+
+async def _take(app: Any, host: str, place: int) -> Taken | None:
     async with saving(app) as session:
-        for _ in range(5):
-            row: Any = (await session.execute(first)).one_or_none()
-            if row is None:
-                return None
-            id, paused, singly = row
-            if paused is not None and place >= HostState(paused, singly).places(at):
-                return None
-            taken = update(Feed).where(Feed.podcast_id == id, due).values(taken=at + TAKEN)
-            result: Any = await session.execute(taken.execution_options(synchronize_session=False))
-            if result.rowcount:
-                return int(id)
+        return await _take_in(session, host, place)
+
+
+async def _take_in(session: AsyncSession, host: str, place: int) -> Taken | None:
+    at = time.time()
+    connection = await session.connection()
+    due = {"of": host, "now": at}
+    for _ in range(5):
+        stands: Any = (await connection.execute(_FIRST, due)).one_or_none()
+        if stands is None:
+            return None
+        if stands.paused is not None and place >= HostState(stands.paused, stands.singly).places(at):
+            return None
+        taken = _taken(stands, at)
+        result = await connection.execute(_TAKE, due | {"row": stands.podcast_id, "until": taken.until})
+        if result.rowcount:
+            return taken
     return None
+
+
+def _taken(stands: Any, at: float) -> Taken:
+    return Taken(stands.podcast_id, stands.host, stands.url, store.state_of(stands, at), stands.digest, at + TAKEN)
 
 
 async def _give_back(app: Any, podcast_id: int, mine: float) -> None:
@@ -193,40 +264,126 @@ async def fetch(
     app: Any, podcast_id: int, in_process: fetching.InProcess, *, whole: bool = False
 ) -> tuple[Outcome, str]:
     """Fetch one feed and write down what came of it; return what that was, and in words."""
-    database, settings = app[keys.database], app[keys.settings][PodcastSettings]
-    async with database.reading() as session:
-        both = (await session.execute(store.BOTH, {"podcast_id": podcast_id})).one_or_none()
-        if both is None:
-            return Outcome.GONE, "there is no such podcast any more"
-        feed, podcast = both
-        state = store.state_of(feed, podcast, time.time())
-        known = set(await session.scalars(select(Episode.guid).where(Episode.podcast_id == podcast_id)))
+    async with app[keys.database].reading() as session:
+        stands: Any = (await session.execute(store.STANDS, {"wanted": podcast_id})).one_or_none()
+    if stands is None:
+        return Outcome.GONE, "there is no such podcast any more"
+    result = await _ask(app, _taken(stands, time.time()), in_process, whole=whole)
+    written, _ = await _save(app, podcast_id, result)
+    return written.outcome, written.words
+
+
+async def _ask(app: Any, taken: Taken, in_process: fetching.InProcess, *, whole: bool = False) -> fetching.Result:
+    """What the server of a feed has to say."""
+
+    async def known() -> Collection[str]:
+        async with app[keys.database].reading() as session:
+            found = await session.scalars(select(Episode.guid).where(Episode.podcast_id == taken.podcast_id))
+            return set(found) - {""}
+
     try:
         async with asyncio.timeout(_LONGEST):
             result = await fetching.fetch_feed(
                 app[keys.outbound],
-                podcast.url,
-                state,
-                settings,
+                taken.url,
+                taken.state,
+                app[keys.settings][PodcastSettings],
                 in_process,
-                known=known - {""} if feed.digest else (),
-                digest=feed.digest if feed.reader == VERSION and not whole else "",
+                known=known if taken.digest else fetching.none_known,
+                digest=taken.digest if taken.state.reader == VERSION and not whole else "",
                 whole=whole,
             )
     except TimeoutError:
         result = fetching.too_slow(_LONGEST)
-    seen: Outage = app[outage]
-    seen.note(feed.host, result.answer.outcome)
-    async with saving(app) as session:
-        told = await store.write(session, podcast_id, result, random.random(), ours=seen.is_ours)
-        if result.feed is not None and settings.probes and await probes.wanted(session, podcast_id, settings.probes):
-            await app[keys.jobs].add(session, PROBE, podcast_id, key=f"podcast probes:{podcast_id}")
-        if result.feed is not None and result.feed.hub and result.feed.self_url and feed.pushed_until <= time.time():
-            await app[keys.jobs].add(session, PUSH, podcast_id, key=f"{PUSH}:{podcast_id}")
-        if result.feed is not None and await artwork.is_wanted(session, podcast_id):
-            await app[keys.jobs].add(session, artwork.ARTWORK, podcast_id, key=f"{artwork.ARTWORK}:{podcast_id}")
-    app[counts][told[0].value] += 1
-    return told
+    app[outage].note(taken.host, result.answer.outcome)
+    return result
+
+
+async def _save(
+    app: Any, podcast_id: int, result: fetching.Result, place: tuple[str, int] | None = None
+) -> tuple[store.Written, Taken | None]:
+    """Write down what a fetch came to, perhaps with others that wait; return what was written, and with a place of a
+    host the next of its feeds, which is taken in the same transaction."""
+    mine, wait = app[turn], asyncio.get_running_loop().create_future()
+    one = _Save(store.Came(podcast_id, result, random.random(), app[outage].is_ours), place, wait)
+    mine.saves.append(one)
+    if mine.task is None or mine.task.done():
+        mine.task = asyncio.create_task(_save_on(app), name="web.features.podcasts.jobs")
+    try:
+        await asyncio.shield(wait)
+    except asyncio.CancelledError:
+        one.is_left = True
+        if one in mine.saves:
+            mine.saves.remove(one)
+        else:
+            # It is being written: who cancels us may close the database next.
+            await asyncio.wait([wait], timeout=_GIVE_BACK / 2)
+        raise
+    assert one.written is not None
+    app[counts][one.written.outcome.value] += 1
+    return one.written, one.following
+
+
+async def _save_on(app: Any) -> None:
+    """Write all that waits. A task of its own: a job that is cancelled takes nobody's fetch with it."""
+    mine = app[turn]
+    # PostgreSQL locks rows, and who picks some of these podcasts meanwhile would lock them in another order.
+    together = _TOGETHER if app[keys.database].url.backend == "sqlite" else 1
+    while mine.saves:
+        some, mine.saves[:together] = mine.saves[:together], []
+        error = await _try_to_save(app, some)
+        if error is not None and len(some) > 1:
+            # What one of them wants to write may be the reason.
+            for one in some:
+                _settle(one, await _try_to_save(app, [one]))
+        else:
+            for one in some:
+                _settle(one, error)
+        for one in some:
+            if one.is_left and one.following is not None:
+                await _give_back(app, one.following.podcast_id, one.following.until)
+
+
+def _settle(one: _Save, error: Exception | None) -> None:
+    if error is None or one.is_left:
+        one.done.set_result(None)
+    else:
+        one.done.set_exception(error)
+
+
+async def _try_to_save(app: Any, some: Sequence[_Save]) -> Exception | None:
+    most = app[keys.settings][PodcastSettings].probes
+    for one in some:
+        one.following = None
+    try:
+        async with saving(app) as session:
+            written = await store.write(session, app[keys.database].notifier, [one.came for one in some])
+            new: list[New] = []
+            for one, each in zip(some, written, strict=True):
+                new += await _wanted(session, one.came, each, most)
+                if one.place is not None:
+                    one.following = await _take_in(session, *one.place)
+            await app[keys.jobs].add_many(session, new)
+    # The database's errors are its driver's, and theirs who wait for it.
+    except Exception as error:  # noqa: BLE001
+        return error
+    for one, each in zip(some, written, strict=True):
+        one.written = each
+    return None
+
+
+async def _wanted(session: AsyncSession, came: store.Came, written: store.Written, most: int) -> list[New]:
+    """Jobs that a feed wants which was read."""
+    if came.result.feed is None:
+        return []
+    id, found = came.podcast_id, []
+    if most and written.unknown and await probes.wanted(session, id, most):
+        found.append(New(PROBE, id, f"podcast probes:{id}"))
+    if written.hub:
+        found.append(New(PUSH, id, f"{PUSH}:{id}"))
+    if written.image:
+        found.append(New(artwork.ARTWORK, id, f"{artwork.ARTWORK}:{id}"))
+    return found
 
 
 async def _probe(job: Job) -> None:

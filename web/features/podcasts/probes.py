@@ -6,12 +6,11 @@ stays until the feed says something.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from aiohttp import hdrs
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Integer, Row, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...db.tables import now
@@ -34,29 +33,32 @@ _SECONDS = 20.0
 _LIMITS = Limits(line=16 * 1024, first=BYTES, connect=10.0, gap=10.0, total=20.0)
 
 
+#: Made once: SQLAlchemy takes as long for a statement as the databases do.
+_TODAY = (
+    select(func.count())
+    .select_from(Episode)
+    .where(Episode.podcast_id == bindparam("of"), Episode.probed_at > bindparam("day"))
+)
+_WANTED = (
+    select(Episode.id, Episode.url, Episode.length)
+    .where(
+        Episode.podcast_id == bindparam("of"),
+        Episode.at >= bindparam("since"),
+        Episode.seconds.is_(None),
+        Episode.is_gone.is_(False),
+        Episode.probed_at.is_(None) | (Episode.probed_at < bindparam("again")),
+    )
+    .order_by(Episode.at.desc(), Episode.id)
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 async def wanted(session: AsyncSession, podcast_id: int, most: int) -> list[Row[Any]]:
     """Episodes of the podcast that shall be probed now: id, url, length."""
     at = now()
-    today = await session.scalar(
-        select(func.count())
-        .select_from(Episode)
-        .where(Episode.podcast_id == podcast_id, Episode.probed_at > at - timedelta(days=1))
-    )
-    rows: Sequence[Any] = (
-        await session.execute(
-            select(Episode.id, Episode.url, Episode.length)
-            .where(
-                Episode.podcast_id == podcast_id,
-                Episode.at >= at - WINDOW,
-                Episode.seconds.is_(None),
-                Episode.is_gone.is_(False),
-                Episode.probed_at.is_(None) | (Episode.probed_at < at - _AGAIN),
-            )
-            .order_by(Episode.at.desc(), Episode.id)
-            .limit(max(0, most - (today or 0)))
-        )
-    ).all()
-    return list(rows)
+    today = await session.scalar(_TODAY, {"of": podcast_id, "day": at - timedelta(days=1)}) or 0
+    given = {"of": podcast_id, "since": at - WINDOW, "again": at - _AGAIN, "most": max(0, most - today)}
+    return list(await session.execute(_WANTED, given))
 
 
 async def probe_podcast(app: Any, podcast_id: int, in_process: InProcess) -> int:

@@ -8,15 +8,19 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from ...db.tables import now
+from hub.orm.declarations import Notice
+from hub.orm.sqlalchemy import AsyncNotifier
+
+from ...db.tables import Base, now
 from ..comments.models import Comment, Thread
-from . import rows
+from . import hints, rows
 from .addresses import alike, host_of, is_private
 from .feeds import Feed as ReadFeed
 from .feeds import Item
@@ -55,22 +59,90 @@ class Stored:
     gone: int = 0
 
 
+#: Outcomes of a feed that is there; "" of one that was never fetched.
+_WELL = frozenset({Outcome.NEW.value, Outcome.SAME.value, ""})
+
+#: In place of a column that was not asked for.
+_UNKNOWN = object()
+
 _TABLE: Any = Episode.__table__
 _UPDATE = (
     update(_TABLE).where(_TABLE.c.id == bindparam("row")).values({name: bindparam(f"new_{name}") for name in UPDATED})
 )
 
 
-#: A feed and its podcast. It is made once, for SQLAlchemy takes as long for each statement as the database does.
-BOTH = (
-    select(Feed, Podcast).join(Podcast, Podcast.id == Feed.podcast_id).where(Feed.podcast_id == bindparam("podcast_id"))
+#: Statements are made once, for SQLAlchemy takes as long for each as the database does; and they are of tables, not of
+#: models: what a session does for each of its rows would be a third of what a feed costs.
+_PODCASTS: Any = Podcast.__table__
+_FEEDS: Any = Feed.__table__
+_FETCHES: Any = Fetch.__table__
+
+#: A feed and its podcast as one row: no column of the one has the name of another's.
+STANDING: Any = select(
+    *(each for each in _FEEDS.c if each.key != "unread"),
+    *(each for each in _PODCASTS.c if each.key not in {"thread_id", "picture"}),
+).join_from(_FEEDS, _PODCASTS, _PODCASTS.c.id == _FEEDS.c.podcast_id)
+STANDS = STANDING.where(_FEEDS.c.podcast_id == bindparam("wanted"))
+_LOCKED = STANDS.with_for_update(of=_FEEDS)
+_NOTE = insert(_FETCHES)
+_PRUNE = delete(_FETCHES).where(
+    _FETCHES.c.podcast_id == bindparam("wanted"),
+    _FETCHES.c.id
+    <= select(_FETCHES.c.id)
+    .where(_FETCHES.c.podcast_id == bindparam("wanted"))
+    .order_by(_FETCHES.c.id.desc())
+    .offset(FETCHES)
+    .limit(1)
+    .scalar_subquery(),
 )
-_LOCKED = (
+
+
+#: The same for what is rare: a feed that moves, or two podcasts that are one.
+_BOTH = (
+    select(Feed, Podcast)
+    .join(Podcast, Podcast.id == Feed.podcast_id)
+    .where(Feed.podcast_id == bindparam("podcast_id"))
     # A flush looks at its thread, and would ask for it by itself.
-    BOTH.options(joinedload(Podcast.thread, innerjoin=True))
-    .with_for_update(of=Feed)
+    .options(joinedload(Podcast.thread, innerjoin=True))
     .execution_options(populate_existing=True)
 )
+
+
+@lru_cache(maxsize=200)
+def _changing(model: type[Base], key: str, names: tuple[str, ...]) -> Any:
+    """The statement that changes these columns of a row."""
+    table: Any = model.__table__
+    return (
+        update(table).where(table.c[key] == bindparam("row")).values({name: bindparam(f"new_{name}") for name in names})
+    )
+
+
+async def _change(session: AsyncSession, model: type[Base], key: str, id: int, values: dict[str, Any]) -> None:
+    if values:
+        given = {f"new_{name}": value for name, value in values.items()}
+        await (await session.connection()).execute(_changing(model, key, tuple(sorted(values))), {"row": id, **given})
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What a fetch of a podcast's feed came to. dice: from 0 to 1. ours: our own line is down."""
+
+    podcast_id: int
+    result: Result
+    dice: float
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written of a fetch: what it came to, and in words. unknown: there are episodes of unknown length. image:
+    another picture than the one that was asked for last. hub: the feed has one that was not asked to tell us."""
+
+    outcome: Outcome
+    words: str
+    unknown: bool = False
+    image: bool = False
+    hub: bool = False
 
 
 async def find_url(session: AsyncSession, url: str) -> Podcast | None:
@@ -109,78 +181,117 @@ async def add(session: AsyncSession, url: str, name: str = "", *, image: str = "
     return podcast, True
 
 
-def state_of(feed: Feed, podcast: Podcast, at: float) -> State:
-    """A row as its schedule."""
-    values = {name: getattr(feed, name) for name in _STATE}
-    return State(gap=podcast.gap, pushed=feed.pushed_until > at, **values)
+def state_of(stands: Any, at: float) -> State:
+    """A row of `STANDING` as its schedule."""
+    values = {name: getattr(stands, name) for name in _STATE}
+    return State(gap=stands.gap, pushed=stands.pushed_until > at, **values)
 
 
-async def write(
-    session: AsyncSession, podcast_id: int, result: Result, dice: float, *, ours: bool = False
-) -> tuple[Outcome, str]:
-    """Write down what a fetch came to; return that, and in words. dice: from 0 to 1. ours: our own line is down.
+async def write(session: AsyncSession, notifier: AsyncNotifier, came: Sequence[Came]) -> list[Written]:
+    """Write down what fetches came to, and tell it with the commit; return what was written, in their order.
 
-    The feed's row is locked, so that of two that have fetched one feed the second finds what the first has written.
+    The feeds' rows are locked, in the order of their ids, so that of two that have fetched one feed the second finds
+    what the first has written.
     """
-    both = (await session.execute(_LOCKED, {"podcast_id": podcast_id})).one_or_none()
-    if both is None:
-        return Outcome.GONE, "there is no such podcast any more"
-    feed, podcast = both
+    told: list[Notice] = []
+    written: dict[int, Written] = {}
+    for place in sorted(range(len(came)), key=lambda place: came[place].podcast_id):
+        written[place] = await _write(session, notifier, came[place], told)
+    if told:
+        await session.run_sync(notifier.write, None, told)
+    return [written[place] for place in range(len(came))]
+
+
+async def _write(session: AsyncSession, notifier: AsyncNotifier, came: Came, told: list[Notice]) -> Written:
+    connection = await session.connection()
+    podcast_id, result = came.podcast_id, came.result
+    stands: Any = (await connection.execute(_LOCKED, {"wanted": podcast_id})).one_or_none()
+    if stands is None:
+        return Written(Outcome.GONE, "there is no such podcast any more")
     at, answer, stored = time.time(), result.answer, Stored()
     # It has no fetches yet that could be too many; of one that has failed so far there may be some.
-    is_first = not feed.outcome and answer.outcome.is_well
-    if result.feed is not None and result.is_redirected and await _is_other(session, podcast, result.feed):
+    is_first = not stands.outcome and answer.outcome.is_well
+    if result.feed is not None and result.is_redirected and await _is_other(session, stands, result.feed):
         answer = Answer(outcome=Outcome.NOT_FEED)
         result = replace(
             result, answer=answer, feed=None, move="", new_url="", words="it leads to the feed of another podcast"
         )
+    feed: dict[str, Any] = {"taken": 0.0}
+    podcast: dict[str, Any] = {}
     if result.feed is not None:
-        stored = await put(session, podcast, result.feed, whole=not (result.is_paged or feed.is_paged))
-        feed.digest, feed.repair, feed.items = result.digest, result.feed.repair, result.feed.items
-        feed.is_paged = result.is_paged
-        feed.hub, feed.topic = result.feed.hub[:2000], result.feed.self_url[:2000]
+        stored, podcast = await _put(session, stands, result.feed, whole=not (result.is_paged or stands.is_paged))
+        feed |= {
+            "digest": result.digest,
+            "repair": result.feed.repair,
+            "items": result.feed.items,
+            "is_paged": result.is_paged,
+            "hub": result.feed.hub[:2000],
+            "topic": result.feed.self_url[:2000],
+        }
     if result.unread:
         # What it was, for who asks why (`fanfare podcasts unread`): it may be another tomorrow.
-        feed.unread = zlib.compress(result.unread[:KEPT])
-    elif answer.outcome.is_well:
-        feed.unread = None
-    if ours and answer.outcome is Outcome.NETWORK:
-        feed.next = at + 600
-        _note(session, podcast_id, result, "our own line seems to be down; this does not count")
+        feed["unread"] = zlib.compress(result.unread[:KEPT])
+    elif answer.outcome.is_well and stands.outcome not in _WELL:
+        feed["unread"] = None
+    moved, words = False, _words(result, stored)
+    if came.ours and answer.outcome is Outcome.NETWORK:
+        feed["next"] = at + 600
+        words = "our own line seems to be down; this does not count"
     else:
-        state = after(state_of(feed, podcast, at), answer, at, dice, VERSION)
-        moved = False
+        gap = podcast.get("gap", stands.gap)
+        state = after(replace(state_of(stands, at), gap=gap), answer, at, came.dice, VERSION)
         if answer.outcome.is_well:
             state, moved = seen_move(state, result.move, at)
-        for name in _STATE:
-            setattr(feed, name, getattr(state, name))
-        feed.outcome = answer.outcome.value
-        _note(session, podcast_id, result, _words(result, stored))
-        _set_error(podcast, answer, result, state)
-        if moved or result.new_url:
-            await move(session, podcast, feed, result.new_url or result.move)
-    feed.taken = 0.0
+        feed |= {name: getattr(state, name) for name in _STATE}
+        feed["outcome"] = answer.outcome.value
+        podcast["error"] = _error(answer, result, state)
+    podcast = _others(stands, podcast)
+    told += hints.of_change(notifier, stands, podcast)
     if answer.outcome is Outcome.SAME:
         # That it was looked at is no news for who looks at it.
-        looked = update(Podcast).where(Podcast.id == podcast_id).values(fetched_at=now())
-        await session.execute(looked.execution_options(fanfare=False, synchronize_session=False))
-    await _note_host(session, feed.host, answer, at)
-    await session.flush()
+        podcast["fetched_at"] = now()
+    await _change(session, Podcast, "id", podcast_id, podcast)
+    await _change(session, Feed, "podcast_id", podcast_id, _others(stands, feed))
+    told += await _note(session, notifier, podcast_id, result, words)
+    await _note_host(session, stands.host, answer, at)
     if not is_first:
-        await _prune(session, podcast_id)
-    if result.feed is not None and podcast.is_listed and (twin := await _twin(session, podcast, result.feed)):
-        await unite(session, podcast, twin)
-    return answer.outcome, _words(result, stored)
+        await connection.execute(_PRUNE, {"wanted": podcast_id})
+    written = Written(
+        answer.outcome,
+        _words(result, stored),
+        unknown=podcast.get("known", stands.known) < podcast.get("episodes", stands.episodes),
+        image=podcast.get("image_url", stands.image_url) not in ("", stands.image),
+        hub=result.feed is not None
+        and bool(result.feed.hub and result.feed.self_url)
+        and stands.pushed_until <= time.time(),
+    )
+    if moved or result.new_url:
+        of_both = (await session.execute(_BOTH, {"podcast_id": podcast_id})).one()
+        is_one = await move(session, of_both.Podcast, of_both.Feed, result.new_url or result.move)
+        await session.flush()
+        if is_one:
+            return written
+    if result.feed is not None and podcast.get("is_listed", stands.is_listed):
+        twin = await _twin(session, podcast_id, result.feed)
+        if twin is not None:
+            await unite(session, (await session.execute(_BOTH, {"podcast_id": podcast_id})).one().Podcast, twin)
+            await session.flush()
+    return written
 
 
-async def _twin(session: AsyncSession, podcast: Podcast, feed: ReadFeed) -> Podcast | None:
+def _others(stands: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Those values that are other than what stands; what was not asked for is."""
+    return {name: value for name, value in values.items() if getattr(stands, name, _UNKNOWN) != value}
+
+
+async def _twin(session: AsyncSession, podcast_id: int, feed: ReadFeed) -> Podcast | None:
     """The older podcast that this one is as well, at another address: the same podcast:guid, and episodes in common.
 
     Not a private one: members' feeds have the guid of the public one.
     """
     if not feed.guid:
         return None
-    older = Podcast.id < podcast.id, Podcast.guid == feed.guid, Podcast.is_listed
+    older = Podcast.id < podcast_id, Podcast.guid == feed.guid, Podcast.is_listed
     found: Podcast | None = await session.scalar(select(Podcast).where(*older).order_by(Podcast.id).limit(1))
     if found is None:
         return None
@@ -188,10 +299,10 @@ async def _twin(session: AsyncSession, podcast: Podcast, feed: ReadFeed) -> Podc
     return found if any(each.guid and each.guid in guids for each in feed.episodes) else None
 
 
-async def _is_other(session: AsyncSession, podcast: Podcast, feed: ReadFeed) -> bool:
+async def _is_other(session: AsyncSession, stands: Any, feed: ReadFeed) -> bool:
     """Whether a feed is another podcast's: hotels and hosters redirect to what they like."""
-    guids = set(await session.scalars(select(Episode.guid).where(Episode.podcast_id == podcast.id)))
-    return bool(guids - {""}) and not is_same(feed, guids, podcast.guid)
+    guids = set(await session.scalars(select(Episode.guid).where(Episode.podcast_id == stands.id)))
+    return bool(guids - {""}) and not is_same(feed, guids, stands.guid)
 
 
 def _words(result: Result, stored: Stored) -> str:
@@ -200,25 +311,26 @@ def _words(result: Result, stored: Stored) -> str:
     return f"{result.words}; {stored.new} new, {stored.changed} changed, {stored.gone} gone"
 
 
-def _note(session: AsyncSession, podcast_id: int, result: Result, words: str) -> None:
-    session.add(
-        Fetch(
-            podcast_id=podcast_id,
-            outcome=result.answer.outcome.value,
-            status=result.status,
-            took=result.took,
-            bytes=result.size,
-            words=plain(words, 500),
-        )
-    )
+async def _note(
+    session: AsyncSession, notifier: AsyncNotifier, podcast_id: int, result: Result, words: str
+) -> list[Notice]:
+    values = {
+        "podcast_id": podcast_id,
+        "at": now(),
+        "outcome": result.answer.outcome.value,
+        "status": result.status,
+        "took": result.took,
+        "bytes": result.size,
+        "words": plain(words, 500),
+    }
+    made: Any = await (await session.connection()).execute(_NOTE, values)
+    return hints.of_fetch(notifier, made.inserted_primary_key[0], podcast_id)
 
 
-def _set_error(podcast: Podcast, answer: Answer, result: Result, state: State) -> None:
+def _error(answer: Answer, result: Result, state: State) -> str:
+    """What is wrong with a feed, for people."""
     error = "" if answer.outcome.is_well else plain(result.words, 300)
-    if state.is_gone:
-        error = f"the feed is gone: {error}"
-    if podcast.error != error:
-        podcast.error = error
+    return f"the feed is gone: {error}" if state.is_gone else error
 
 
 async def _note_host(session: AsyncSession, name: str, answer: Answer, at: float) -> None:
@@ -230,15 +342,8 @@ async def _note_host(session: AsyncSession, name: str, answer: Answer, at: float
         session.add(host)
     found = host_after(HostState(host.paused, host.singly), answer, at)
     host.paused, host.singly = max(host.paused, found.paused), max(host.singly, found.singly)
-
-
-async def _prune(session: AsyncSession, podcast_id: int) -> None:
-    old = (
-        select(Fetch.id).where(Fetch.podcast_id == podcast_id).order_by(Fetch.id.desc()).offset(FETCHES).limit(FETCHES)
-    )
-    ids = list(await session.scalars(old))
-    if ids:
-        await session.execute(delete(Fetch.__table__).where(Fetch.id.in_(ids)))  # type: ignore[arg-type]  # a Table is one
+    # The next feed is looked for in this transaction.
+    await session.flush()
 
 
 async def put(session: AsyncSession, podcast: Podcast, feed: ReadFeed, *, whole: bool = True) -> Stored:
@@ -246,11 +351,19 @@ async def put(session: AsyncSession, podcast: Podcast, feed: ReadFeed, *, whole:
 
     What has left the feed stays, and is marked. A feed without episodes changes none.
     """
+    stored, values = await _put(session, podcast, feed, whole=whole)
+    for name, value in _others(podcast, values).items():
+        setattr(podcast, name, value)
+    return stored
+
+
+async def _put(session: AsyncSession, stands: Any, feed: ReadFeed, *, whole: bool) -> tuple[Stored, dict[str, Any]]:
+    """Write a feed's episodes; return what the podcast's columns are then. stands: what they are."""
     moment = now()
     known: list[Row] = []
     # Of one that was never read there are none to look for: they are counted where they are written.
-    if podcast.episodes:
-        async for some in rows.read(session, podcast.id, _BATCH):
+    if stands.episodes:
+        async for some in rows.read(session, stands.id, _BATCH):
             known += some
             await asyncio.sleep(0)
     if len(known) + len(feed.episodes) <= _SMALL:
@@ -258,18 +371,16 @@ async def put(session: AsyncSession, podcast: Podcast, feed: ReadFeed, *, whole:
     else:
         work = await asyncio.to_thread(_work, known, feed.episodes, whole, moment)
     for made in _batches(work.made):
-        await rows.make(session, podcast.id, moment, made)
+        await rows.make(session, stands.id, moment, made)
     for changes in _batches(work.changes):
         await session.execute(_UPDATE, changes)
     for ids in _batches(work.gone):
         await session.execute(update(_TABLE).where(_TABLE.c.id.in_(ids)).values(is_gone=True))
-    _describe(podcast, feed)
-    _count(podcast, work.dated)
-    podcast.fetched_at = moment
     stored = Stored(len(work.made), len(work.changes), len(work.gone))
+    values = _described(stands, feed) | _counted(work.dated) | {"fetched_at": moment}
     if stored != Stored():
-        podcast.modified_at = moment
-    return stored
+        values["modified_at"] = moment
+    return stored, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,8 +445,9 @@ def _values(item: Item, seen: datetime) -> Values:
     )
 
 
-def _describe(podcast: Podcast, feed: ReadFeed) -> None:
-    name = plain(feed.title, MAX_TITLE) or podcast.name
+def _described(stands: Any, feed: ReadFeed) -> dict[str, Any]:
+    """Columns of a podcast that its feed says. stands: what they are."""
+    name = plain(feed.title, MAX_TITLE) or stands.name
     values = {
         "name": name,
         "slug": slug_of(name),
@@ -345,42 +457,50 @@ def _describe(podcast: Podcast, feed: ReadFeed) -> None:
         "language": feed.language,
         "guid": feed.guid,
         "summary": feed.summary,
-        "is_listed": not feed.is_blocked and not is_private(podcast.url),
+        "is_listed": not feed.is_blocked and not is_private(stands.url),
     }
     if feed.image:
         values["image_url"] = feed.image
-    for key, value in values.items():
-        if getattr(podcast, key) != value:
-            setattr(podcast, key, value)
+    return values
 
 
-def _count(podcast: Podcast, episodes: Sequence[tuple[datetime | None, int | None]]) -> None:
+def _counted(episodes: Sequence[tuple[datetime | None, int | None]]) -> dict[str, Any]:
+    """Columns of a podcast that sum up its episodes."""
     dates = sorted(at for at, _ in episodes if at is not None)
     known = [seconds for _, seconds in episodes if seconds is not None]
-    podcast.episodes, podcast.known, podcast.seconds = len(episodes), len(known), sum(known)
-    podcast.first_at, podcast.latest_at = (dates[0], dates[-1]) if dates else (None, None)
-    podcast.gap = median_gap(dates)
+    first_at, latest_at = (dates[0], dates[-1]) if dates else (None, None)
+    return {
+        "episodes": len(episodes),
+        "known": len(known),
+        "seconds": sum(known),
+        "first_at": first_at,
+        "latest_at": latest_at,
+        "gap": median_gap(dates),
+    }
 
 
 async def recount(session: AsyncSession, podcast: Podcast) -> None:
     """Sum up a podcast's episodes anew."""
     rows = await session.execute(select(Episode.at, Episode.seconds).where(Episode.podcast_id == podcast.id))
-    _count(podcast, [(at, seconds) for at, seconds in rows])
+    for name, value in _counted([(at, seconds) for at, seconds in rows]).items():
+        setattr(podcast, name, value)
     podcast.modified_at = now()
 
 
-async def move(session: AsyncSession, podcast: Podcast, feed: Feed, target: str) -> None:
-    """A feed has gone to another URL for good. If that is another podcast's, both are one from now on: that one."""
+async def move(session: AsyncSession, podcast: Podcast, feed: Feed, target: str) -> bool:
+    """A feed has gone to another URL for good. If that is another podcast's, both are one from now on, that one: True
+    then."""
     other = await find_url(session, target)
     if other is not None and other.id != podcast.id:
         await unite(session, podcast, other)
-        return
+        return True
     old, podcast.url = podcast.url, target
     feed.host = host_of(target)[:255]
     feed.etag = feed.modified = ""
     await session.execute(delete(Alias).where(Alias.url.in_([target, old])))
     session.add(Alias(url=old, podcast_id=podcast.id))
     podcast.is_listed = podcast.is_listed and not is_private(target)
+    return False
 
 
 async def unite(session: AsyncSession, podcast: Podcast, other: Podcast) -> None:

@@ -71,8 +71,9 @@ def test_it_says_what_it_is_made_of(time: Time, said: str) -> None:
 
 
 def test_episodes_by_weekday_and_hour() -> None:
-    counts = by_hour([datetime(2026, 11, 23, 5, tzinfo=UTC), datetime(2026, 11, 29, 23, 59, tzinfo=UTC)])
-    assert (counts[0][5], counts[6][23], sum(map(sum, counts))) == (1, 1, 2)
+    # A week of hours since 1970 began on a Thursday: Monday at 5, Sunday at 23, Thursday at 0.
+    counts = by_hour({4 * 24 + 5: 2, 3 * 24 + 23: 1, 0: 1})
+    assert (counts[0][5], counts[6][23], counts[3][0], sum(map(sum, counts))) == (2, 1, 1, 4)
 
 
 # Forecasts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -23,12 +24,18 @@ from .hints import PICKS, PODCASTS, podcast_channel
 from .limits import check_adds
 from .models import MAX_KEY, Episode, Feed, Podcast
 from .picks import read_lists, read_page
-from .queries import PAGE, Options
+from .queries import PAGE, PART, Options
 from .shown import BadIds, item, items, pagination, read_ids, time_text
 from .times import time_of
 
-#: Episodes in one answer, the newest.
-EPISODES = 10_000
+#: Episodes in one answer, the newest, and about how many bytes they may be.
+EPISODES, _BYTES = 10_000, 8 * 1024**2
+
+#: Of the lengths of several podcasts' episodes each has at least so many: one a day.
+LENGTHS = 300
+
+#: Said where there are more episodes than an answer has.
+_MORE = b',"more":true'
 
 #: A podcast that was not read for so long is read again when somebody asks for it.
 STALE = timedelta(days=7)
@@ -50,7 +57,8 @@ def _bad(reason: str, what: str = "Correct the address and ask again.") -> web.R
     return json_response({"error": reason, "next": what}, status=400)
 
 
-Make = Callable[[Reading, AsyncSession], Awaitable[dict[str, Any]]]
+#: Makes an answer's data, or its JSON.
+Make = Callable[[Reading, AsyncSession], Awaitable[dict[str, Any] | bytes]]
 
 
 async def _kept(request: web.Request, key: tuple[Any, ...], channels: Sequence[str], make: Make) -> web.StreamResponse:
@@ -60,7 +68,8 @@ async def _kept(request: web.Request, key: tuple[Any, ...], channels: Sequence[s
         reading.follow(*channels)
         async with request.app[keys.database].reading() as session:
             data = await make(reading, session)
-        return web.Response(body=orjson.dumps(data), content_type="application/json")
+        body = data if isinstance(data, bytes) else orjson.dumps(data)
+        return web.Response(body=body, content_type="application/json")
 
     return await answer(request, ("podcasttime", *key), made, personal=False)
 
@@ -269,10 +278,10 @@ def _sorting(text: str) -> tuple[str, bool]:
 
 
 async def podcast_episodes(request: web.Request) -> web.StreamResponse:
-    """GET podcasts/episodes/{id}: the newest first, those without a date last."""
+    """GET podcasts/episodes/{id}: the newest first, those without a date last. more: whether there are others."""
     id = int(request.match_info["id"])
 
-    async def make(reading: Reading, session: AsyncSession) -> dict[str, Any]:
+    async def make(reading: Reading, session: AsyncSession) -> bytes:
         podcast = await session.get(Podcast, id)
         if podcast is None:
             raise web.HTTPNotFound(text="There is no such podcast.")
@@ -280,23 +289,34 @@ async def podcast_episodes(request: web.Request) -> web.StreamResponse:
             select(Episode.seconds, Episode.source, Episode.published_at, Episode.title, Episode.summary, Episode.guid)
             .where(Episode.podcast_id == id)
             .order_by(Episode.at.desc().nulls_last(), Episode.id)
-            .limit(EPISODES)
+            .limit(EPISODES + 1)
         )
-        found = [
-            {
-                "duration": row.seconds,
-                "source": row.source or None,
-                "published": time_text(row.published_at),
-                "title": row.title,
-                "summary": row.summary or None,
-                # In a members' feed it is often the file's address, with what lets in whoever has it.
-                "guid": (row.guid or None) if podcast.is_listed else None,
-            }
-            for row in rows
-        ]
-        if not found and podcast.fetched_at is None:
+        parts: list[bytes] = []
+        count = size = 0
+        for part in rows.partitions(PART):
+            await asyncio.sleep(0)
+            if size >= _BYTES:
+                count = EPISODES + 1
+                break
+            found = [
+                {
+                    "duration": row.seconds,
+                    "source": row.source or None,
+                    "published": time_text(row.published_at),
+                    "title": row.title,
+                    "summary": row.summary or None,
+                    # In a members' feed it is often the file's address, with what lets in whoever has it.
+                    "guid": (row.guid or None) if podcast.is_listed else None,
+                }
+                for row in part[: EPISODES - count]
+            ]
+            count += len(part)
+            if found:
+                parts.append(orjson.dumps(found)[1:-1])
+                size += len(parts[-1])
+        if not count and podcast.fetched_at is None:
             await _refresh(request.app, [id])
-        return {"episodes": found}
+        return b'{"episodes":[%b]%b}' % (b",".join(parts), _MORE if count > EPISODES else b"")
 
     return await _kept(request, ("episodes", id), [podcast_channel(id)], make)
 
@@ -335,24 +355,29 @@ async def stats(request: web.Request) -> web.StreamResponse:
 
 
 async def stats_episodes(request: web.Request) -> web.StreamResponse:
-    """GET stats/episodes?ids=: dates and lengths of the last 300 days, by podcast."""
+    """GET stats/episodes?ids=: dates and lengths of the last 300 days, by podcast.
+
+    Of many episodes the latest: 10,000 of all podcasts, but at least 300 of each. more: whether there are others.
+    """
     try:
         ids, options = read_ids(request.query.get("ids", "")), _options(request)
     except BadIds as error:
         return _bad(str(error), "Ask for ?ids=1,2,3.")
 
-    async def make(reading: Reading, session: AsyncSession) -> dict[str, Any]:
+    async def make(reading: Reading, session: AsyncSession) -> bytes:
         rows = await queries.by_ids(session, ids)
-        lengths = await queries.lengths(session, ids, options, now())
-        return {
-            "episodes": [
-                {
-                    "name": row.name,
-                    "episodes": [{"date": time_text(when), "duration": seconds} for when, seconds in lengths[row.id]],
-                }
-                for row in rows
-            ]
-        }
+        latest = queries.Lengths(max(LENGTHS, EPISODES // max(len(rows), 1)))
+        parts: dict[int, list[bytes]] = {row.id: [] for row in rows}
+        async for id, points in latest.read(session, [*parts], options, now()):
+            if points:
+                each = [{"date": time_text(when), "duration": seconds} for when, seconds in points]
+                parts[id].append(orjson.dumps(each)[1:-1])
+        found = [
+            b'{"name":%b,"episodes":[%b]%b}'
+            % (orjson.dumps(row.name), b",".join(parts[row.id]), _MORE if row.id in latest.more else b"")
+            for row in rows
+        ]
+        return b'{"episodes":[%b]}' % b",".join(found)
 
     channels = [podcast_channel(id) for id in ids]
     return await _kept(request, ("stats episodes", tuple(ids), options), channels, make)

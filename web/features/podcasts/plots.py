@@ -14,7 +14,10 @@ from ...pages.charts import HEIGHT, WIDTH, tick_texts, ticks
 LINES = 6
 
 #: Points of one podcast that are drawn, and rows of the table behind the plot: of more, the latest.
-_POINTS, ROWS = 300, 200
+POINTS, ROWS = 300, 200
+
+#: Points of all podcasts, of which each has the same share: enough for 300 of 20 podcasts, or 60 of a hundred.
+_ALL_POINTS = 6000
 
 _TOP, _BOTTOM, _LEFT, _RIGHT = 14.0, 34.0, 56.0, 12.0
 
@@ -31,22 +34,33 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A picture, its legend, and its numbers: date, podcast, minutes, the latest first."""
+    """A picture, its legend, and its numbers: date, podcast, minutes, the latest first.
+
+    most: of podcasts with more episodes so many are drawn; 0 if all are.
+    """
 
     svg: Markup
     lines: tuple[Line, ...]
     rows: tuple[tuple[str, str, str], ...]
     about: str
+    most: int = 0
 
 
-def plot(podcasts: Sequence[tuple[str, Lengths]], start: datetime, end: datetime) -> Plot | None:
-    """Lengths in minutes over time; None without a single point. podcasts: names, and dates with seconds in order."""
-    drawn = [(name, list(points)[-_POINTS:]) for name, points in podcasts]
-    everything = [(when, seconds, name) for name, points in drawn for when, seconds in points]
+def most_points(podcasts: int) -> int:
+    """Points of each of so many podcasts that are drawn."""
+    return min(POINTS, _ALL_POINTS // max(podcasts, 1))
+
+
+def plot(podcasts: Sequence[tuple[str, Lengths]], start: datetime, end: datetime, most: int = 0) -> Plot | None:
+    """Lengths in minutes over time; None without a single point.
+
+    podcasts: names, and dates with seconds in order, no more than `most_points`. most: as `Plot` has it.
+    """
+    everything = [(when, seconds, name) for name, points in podcasts for when, seconds in points]
     if not everything:
         return None
-    most = max(seconds for _, seconds, _ in everything) / 60
-    found = ticks(0.0, max(most, 1.0))
+    longest = max(seconds for _, seconds, _ in everything) / 60
+    found = ticks(0.0, max(longest, 1.0))
     texts = tick_texts(found)
     span = max((end - start).total_seconds(), 1.0)
 
@@ -64,7 +78,7 @@ def plot(podcasts: Sequence[tuple[str, Lengths]], start: datetime, end: datetime
         parts.append(
             f'<text class="tick" x="{x(when):.1f}" y="{HEIGHT - 10:.1f}" text-anchor="middle">{when:%b %Y}</text>'
         )
-    for number, (_, points) in enumerate(drawn):
+    for number, (_, points) in enumerate(podcasts):
         style = f"c{number % LINES}"
         path = "".join(
             f"{'L' if place else 'M'}{x(when):.1f} {y(seconds / 60):.1f}"
@@ -76,16 +90,17 @@ def plot(podcasts: Sequence[tuple[str, Lengths]], start: datetime, end: datetime
             parts.append(_mark(number // LINES, style, x(when), y(seconds / 60)))
     total = len(everything)
     about = (
-        f"Lengths of {total} episodes of {len(drawn)} podcasts, {start:%-d %b %Y} to {end:%-d %b %Y}:"
-        f" up to {most:.0f} minutes."
+        f"Lengths of {total} episodes of {len(podcasts)} podcasts, {start:%-d %b %Y} to {end:%-d %b %Y}:"
+        f" up to {longest:.0f} minutes."
     )
     head = f'<svg class="plot" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(about)}">'
     latest = sorted(everything, key=lambda each: each[0], reverse=True)[:ROWS]
     return Plot(
         Markup(head + "".join(parts) + "</svg>"),
-        tuple(Line(name, f"c{number % LINES}") for number, (name, _) in enumerate(drawn)),
+        tuple(Line(name, f"c{number % LINES}") for number, (name, _) in enumerate(podcasts)),
         tuple((f"{when:%-d %b %Y}", name, f"{seconds / 60:.0f}") for when, seconds, name in latest),
         about,
+        most,
     )
 
 

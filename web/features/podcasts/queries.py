@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, and_, bindparam, case, func, select
+from sqlalchemy import BigInteger, BindParameter, Row, and_, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from ...db.tables import now
 from .lift import SUPPORT, Recommendation, recommend
@@ -20,6 +26,11 @@ OUTDATED = timedelta(days=300)
 
 #: Lists on a page of picks, podcasts on a page of them.
 PAGE = 15
+
+#: Rows of episodes that are worked on in one go; each takes some 5 µs.
+PART = 500
+
+_A_WEEK = 7 * 86400
 
 SHOWN = (
     Podcast.id,
@@ -63,10 +74,50 @@ _SUMS = (
     .where(Podcast.id.in_(_IDS))
     .group_by(Podcast.id, Podcast.first_at, Podcast.gap)
 )
-_LENGTHS = (
-    select(Episode.podcast_id, Episode.at, Episode.seconds)
-    .where(Episode.podcast_id.in_(_IDS), Episode.seconds > 0, _COUNTS)
-    .order_by(Episode.podcast_id, Episode.at)
+_KNOWN = and_(Episode.podcast_id.in_(_IDS), Episode.seconds > 0, _COUNTS)
+
+
+class _Second(FunctionElement[int]):
+    """A moment as whole seconds since 1970, which both databases reckon with in UTC."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Second, "sqlite")
+def _second_of_sqlite(element: _Second, compiler: SQLCompiler, **more: Any) -> str:
+    return f"CAST(strftime('%s', {compiler.process(element.clauses, **more)}) AS INTEGER)"
+
+
+@compiles(_Second)
+def _second_of_postgresql(element: _Second, compiler: SQLCompiler, **more: Any) -> str:
+    return f"CAST(floor(EXTRACT(EPOCH FROM {compiler.process(element.clauses, **more)})) AS BIGINT)"
+
+
+# At most 43 and 168 rows, however many episodes there are.
+_SECOND = _Second(Episode.at)
+_WEEK = ((bindparam("now", type_=BigInteger) - _SECOND) // _A_WEEK).label("week")
+_BY_WEEK = select(_WEEK, func.sum(Episode.seconds)).where(_KNOWN).group_by("week")
+_HOUR = ((_SECOND // 3600) % 168).label("hour")
+_BY_HOUR = select(_HOUR, func.count()).where(_KNOWN).group_by("hour")
+
+# The latest so many of each podcast.
+_NUMBERED = (
+    select(
+        Episode.podcast_id,
+        Episode.at,
+        Episode.seconds,
+        func.row_number()
+        .over(partition_by=Episode.podcast_id, order_by=(Episode.at.desc(), Episode.id.desc()))
+        .label("number"),
+    )
+    .where(_KNOWN)
+    .subquery()
+)
+_LATEST = (
+    select(_NUMBERED.c.podcast_id, _NUMBERED.c.at, _NUMBERED.c.seconds, _NUMBERED.c.number)
+    .where(_NUMBERED.c.number <= bindparam("most"))
+    .order_by(_NUMBERED.c.podcast_id, _NUMBERED.c.number.desc())
 )
 
 
@@ -101,15 +152,41 @@ async def heard(session: AsyncSession, ids: Sequence[int], options: Options, at:
     }
 
 
-async def lengths(
-    session: AsyncSession, ids: Sequence[int], options: Options, at: datetime
-) -> dict[int, list[tuple[datetime, int]]]:
-    """Dates and seconds of the window's episodes with a known length, by podcast, the earliest first."""
-    found: dict[int, list[tuple[datetime, int]]] = {id: [] for id in ids}
-    for podcast_id, when, seconds in await session.execute(_LENGTHS, _window(ids, options, at)):
-        if when is not None and seconds is not None:
-            found[podcast_id].append((when, seconds))
-    return found
+async def by_week(session: AsyncSession, ids: Sequence[int], options: Options, at: datetime) -> dict[int, int]:
+    """Known seconds of the window's episodes, by weeks ago: 0 for those of the last seven days."""
+    rows = await session.execute(_BY_WEEK, _window(ids, options, at) | {"now": int(at.timestamp())})
+    return {int(week): int(seconds or 0) for week, seconds in rows}
+
+
+async def by_hour(session: AsyncSession, ids: Sequence[int], options: Options, at: datetime) -> dict[int, int]:
+    """How many episodes with a known length came in each of a week's 168 hours, since 1970 began: on a Thursday."""
+    return {int(hour): count for hour, count in await session.execute(_BY_HOUR, _window(ids, options, at))}
+
+
+class Lengths:
+    """Dates and seconds of the window's episodes with a known length, by podcast; of each the latest `most`."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        #: Podcasts of which earlier ones are left out.
+        self.more: set[int] = set()
+
+    async def read(
+        self, session: AsyncSession, ids: Sequence[int], options: Options, at: datetime
+    ) -> AsyncIterator[tuple[int, list[tuple[datetime, int]]]]:
+        """A podcast's id and some of it, the earliest first, in parts that keep nobody waiting."""
+        # One more than is wanted says that there are more.
+        rows = await session.execute(_LATEST, _window(ids, options, at) | {"most": self.most + 1})
+        for part in rows.partitions(PART):
+            await asyncio.sleep(0)
+            for podcast_id, found in groupby(part, itemgetter(0)):
+                points = []
+                for _, when, seconds, number in found:
+                    if number > self.most:
+                        self.more.add(podcast_id)
+                    else:
+                        points.append((when, seconds))
+                yield podcast_id, points
 
 
 async def general(session: AsyncSession) -> dict[str, int]:

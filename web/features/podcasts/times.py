@@ -8,7 +8,7 @@ itself, then their sum; so a new one changes nothing of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -105,11 +105,11 @@ def time_of(podcasts: Iterable[Heard], now: datetime, speed: float = 1.0) -> Tim
     )
 
 
-def by_hour(dates: Sequence[datetime]) -> list[list[int]]:
-    """Episodes by weekday (Monday first) and hour, UTC."""
+def by_hour(counts: Mapping[int, int]) -> list[list[int]]:
+    """Episodes by weekday (Monday first) and hour, UTC. counts: by hour of a week that begins on a Thursday."""
     found = [[0] * 24 for _ in range(7)]
-    for when in dates:
-        found[when.weekday()][when.hour] += 1
+    for place, count in counts.items():
+        found[(place // 24 + 3) % 7][place % 24] += count
     return found
 
 

@@ -58,20 +58,24 @@ BACKLOG = 20_000
 
 
 class Keeper(Protocol):
-    """What the node does for its delivery."""
+    """What is done with sessions that can't be written to."""
 
     def put_aside(self, session: Session, publications: Iterable[Publication]) -> None:
         """Keep publications for a session that can't be written to now."""
-
-    @property
-    def told_first(self) -> Sequence[str]:
-        """Meta channels whose publications take effect before the rest of a flush is delivered."""
 
     def forgot(self, session: Session) -> None:
         """More came for a session while it slept than may wait for it."""
 
     def not_delivered(self, session: Session, batch: Batch, error: Exception) -> None:
         """Writing this batch to a session's link failed; the other sessions still get it."""
+
+
+class Hearer(Protocol):
+    """What is done with publications that are for the node itself."""
+
+    @property
+    def told_first(self) -> Sequence[str]:
+        """Meta channels whose publications take effect before the rest of a flush is delivered."""
 
     def told(self, channel: str, publications: Sequence[Publication]) -> None:
         """Handle publications of a meta channel: they are from the hub itself, and have no subscribers."""
@@ -120,7 +124,8 @@ class Delivery:
     """Delivers publications to the sessions of one node.
 
     tick: how many seconds a publication may wait for others; 0 delivers each at once. backlogs: makes a backlog for
-    sessions that sleep on a pattern. keeper: the node. tops: keeps the newest positions of channels.
+    sessions that sleep on a pattern. keeper: gets what can't be written. hearer: gets what is for the node itself. tops:
+    keeps the newest positions of channels.
 
     pending: by channel, what came since the last flush. waiting: how many publications that is.
     """
@@ -132,6 +137,7 @@ class Delivery:
         tick: float,
         backlogs: Callable[[], Backlog],
         keeper: Keeper,
+        hearer: Hearer,
         tops: Tops,
     ) -> None:
         self.pending: dict[str, list[Publication]] = {}
@@ -143,6 +149,7 @@ class Delivery:
         self._counters = counters
         self._tick = tick
         self._keeper = keeper
+        self._hearer = hearer
         self._loop = asyncio.get_running_loop()
         # When the last fan-out began, and until when the pause after it lasts; by a clock with microseconds, as
         # uvloop's own is in whole milliseconds.
@@ -260,9 +267,9 @@ class Delivery:
             self._reached = 0
         self._counters.flushes += 1
         left, asks = SLICE, ASKED
-        for channel in self._keeper.told_first:
+        for channel in self._hearer.told_first:
             if channel in pending:
-                self._keeper.told(channel, pending.pop(channel))
+                self._hearer.told(channel, pending.pop(channel))
         told: list[tuple[str, list[Publication]]] = []
         for channel, publications in pending.items():
             audience, asked, asks = registry.reach(channel, asks)
@@ -283,7 +290,7 @@ class Delivery:
                 self._add_job(_Job(batch, [*audience, *asked], len(audience)))
         # Only now, when all that came with them is numbered.
         for channel, publications in told:
-            self._keeper.told(channel, publications)
+            self._hearer.told(channel, publications)
         if not self._jobs:
             self._quiet()
         elif not working:
@@ -317,7 +324,7 @@ class Delivery:
         """Set `Recent.written`: up to where everything has been delivered."""
         recent = self._registry.recent
         recent.written = next(iter(self._jobs)) - 1 if self._jobs else recent.newest
-        self._keeper.done()
+        self._hearer.done()
 
     def _quiet(self) -> None:
         """Begin the pause when this round ends: only then has the loop written everything.

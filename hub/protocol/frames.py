@@ -14,6 +14,7 @@ import zlib
 from codecs import utf_8_decode
 
 from ..errors import FrameError
+from .close_codes import INVALID_DATA, PROTOCOL_ERROR, TOO_BIG
 
 CONTINUATION = 0x0
 TEXT = 0x1
@@ -21,17 +22,6 @@ BINARY = 0x2
 CLOSE = 0x8
 PING = 0x9
 PONG = 0xA
-
-# Close codes, RFC 6455 §7.4.1 and its registry.
-NORMAL = 1000
-GOING_AWAY = 1001
-PROTOCOL_ERROR = 1002
-UNSUPPORTED_DATA = 1003
-INVALID_DATA = 1007
-POLICY_VIOLATION = 1008
-TOO_BIG = 1009
-INTERNAL_ERROR = 1011
-TRY_AGAIN_LATER = 1013
 
 #: What a peer may put into a close frame: the registry's codes less 1004, 1005, 1006 and 1015,
 #: which never travel, and the ranges for libraries and applications.

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from aiohttp import HttpVersion11, hdrs, web
 
 from ..errors import BrokerUnavailable, LinkClosed, TooMany, Unavailable
-from ..node import GOING_AWAY, Node
+from ..node import Node
 from ..protocol import events
+from ..protocol.close_codes import GOING_AWAY
 from ..protocol.messages import dumps, join
 from ..sessions.links import Batch
 from ..sessions.session import Session

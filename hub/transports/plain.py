@@ -25,6 +25,7 @@ from ..node import Node
 from ..protocol import events
 from ..protocol.access import Access, Who, refusal
 from ..protocol.channels import is_wild, to_fanout
+from ..protocol.close_codes import TRY_AGAIN_LATER
 from ..protocol.frames import text_frame
 from ..protocol.heads import Head
 from ..protocol.messages import check_values, dumps, loads
@@ -105,7 +106,7 @@ class PlainSocket(Connection):
             self.node.bayeux.check_opening(self.peer.address, self.node.time())
         except ProtocolError as error:
             self._refuse(error)
-            self.leave(1013, "try again later")
+            self.leave(TRY_AGAIN_LATER, "try again later")
             return
         self.session = self.node.open_session(self, Who(self.peer.visitor), self.peer.address)
         asked, self._asked = self._asked, None
@@ -510,7 +511,7 @@ class Plain:
                 await stream.ended()
         except BrokerUnavailable:
             # EventSource comes back by itself, with the id it has.
-            stream.leave(1013, "broker")
+            stream.leave(TRY_AGAIN_LATER, "broker")
         finally:
             self._node.detach(stream, session)
             self._node.end_session(session, "closed")

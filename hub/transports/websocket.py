@@ -17,6 +17,7 @@ from ..bayeux.names import WEBSOCKET
 from ..errors import BadMessage, FrameError, LinkClosed, ProtocolError, TooLarge
 from ..node import Node
 from ..peers import UNKNOWN
+from ..protocol.close_codes import INVALID_DATA, TOO_BIG
 from ..protocol.frames import (
     BINARY,
     CLOSE,
@@ -55,9 +56,6 @@ MAX_BAD_BATCHES = 5
 #: costly work goes first (`hub.turns`). Of the smallest frames, such a piece has 350, or a millisecond of work.
 PIECE = 2048
 PIECE_SECONDS = 0.00025
-
-#: RFC 6455 §7.4.1: the message is too big.
-TOO_BIG = 1009
 
 #: Seconds the peer has to answer a close frame (RFC 6455 §7.1.1 leaves it to us).
 CLOSE_SECONDS = 2.0
@@ -451,7 +449,7 @@ class BayeuxSocket(Connection):
         self.node.bayeux.count(error)
         self.send([dumps({"successful": False, "error": error.wire()})])
         if self._bad >= MAX_BAD_BATCHES:
-            self.leave(1007, "not Bayeux")
+            self.leave(INVALID_DATA, "not Bayeux")
 
     # What has arrived
 

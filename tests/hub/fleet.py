@@ -114,8 +114,8 @@ def disconnect(client_id: str) -> Message:
 
 async def rest(node: Node) -> None:
     """Until what the node has begun is done: records of sessions are saved after the answers."""
-    while node._tasks:
-        await asyncio.wait(node._tasks, timeout=5)
+    while node.tasks.running:
+        await asyncio.wait(node.tasks.running, timeout=5)
 
 
 def data(messages: list[Message]) -> list[Any]:

@@ -371,7 +371,7 @@ class TestServices:
                 await asyncio.Event().wait()
             raise RuntimeError("bug")
 
-        monkeypatch.setattr("hub.node.SERVICE_SECONDS", 0.05)
+        monkeypatch.setattr("hub.effects.SERVICE_SECONDS", 0.05)
         async with serving() as (url, hub), ClientSession() as http:
             hub.services["/service/echo"] = fail
             client = Client(url, http)

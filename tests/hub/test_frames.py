@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hub.errors import FrameError
 from hub.protocol import frames
+from hub.protocol.close_codes import INVALID_DATA, PROTOCOL_ERROR, TOO_BIG
 from hub.protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Reader
 
 MASK = b"\x1f\x00\xa5\xff"
@@ -246,19 +247,19 @@ UNMASKED = b"\x81\x02hi"
     ],
 )
 def test_a_broken_rule_is_1002(data: bytes) -> None:
-    assert refused(data) == frames.PROTOCOL_ERROR
-    assert refused(*bytewise(data)) == frames.PROTOCOL_ERROR
+    assert refused(data) == PROTOCOL_ERROR
+    assert refused(*bytewise(data)) == PROTOCOL_ERROR
 
 
 @pytest.mark.parametrize("reserved", [0x20, 0x10, 0x60, 0x50])
 def test_other_reserved_bits_stay_forbidden_with_compression(reserved: int) -> None:
-    assert refused(sent(TEXT, packed(b"x"), reserved=reserved), deflate=True) == frames.PROTOCOL_ERROR
+    assert refused(sent(TEXT, packed(b"x"), reserved=reserved), deflate=True) == PROTOCOL_ERROR
 
 
 def test_only_the_first_frame_of_a_message_is_marked_compressed() -> None:
     stream = sent(TEXT, b"x", final=False) + sent(CONTINUATION, packed(b"y"), reserved=0x40)
-    assert refused(stream, deflate=True) == frames.PROTOCOL_ERROR
-    assert refused(sent(PING, b"x", reserved=0x40), deflate=True) == frames.PROTOCOL_ERROR
+    assert refused(stream, deflate=True) == PROTOCOL_ERROR
+    assert refused(sent(PING, b"x", reserved=0x40), deflate=True) == PROTOCOL_ERROR
 
 
 @pytest.mark.parametrize(
@@ -271,11 +272,11 @@ def test_a_close_code_that_may_travel_is_taken(code: int) -> None:
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
 def test_a_close_code_that_may_not_travel_is_1002(code: int) -> None:
-    assert refused(sent(CLOSE, code.to_bytes(2, "big"))) == frames.PROTOCOL_ERROR
+    assert refused(sent(CLOSE, code.to_bytes(2, "big"))) == PROTOCOL_ERROR
 
 
 def test_a_close_reason_is_utf8() -> None:
-    assert refused(sent(CLOSE, b"\x03\xe8\xff")) == frames.INVALID_DATA
+    assert refused(sent(CLOSE, b"\x03\xe8\xff")) == INVALID_DATA
 
 
 @pytest.mark.parametrize(
@@ -283,19 +284,19 @@ def test_a_close_reason_is_utf8() -> None:
 )
 def test_text_is_utf8(text: bytes) -> None:
     """Overlong forms, surrogates, what is above U+10FFFF and halves of characters are not."""
-    assert refused(sent(TEXT, text)) == frames.INVALID_DATA
-    assert refused(*bytewise(sent(TEXT, text))) == frames.INVALID_DATA
-    assert refused(sent(TEXT, packed(text), reserved=0x40), deflate=True) == frames.INVALID_DATA
+    assert refused(sent(TEXT, text)) == INVALID_DATA
+    assert refused(*bytewise(sent(TEXT, text))) == INVALID_DATA
+    assert refused(sent(TEXT, packed(text), reserved=0x40), deflate=True) == INVALID_DATA
     assert read(sent(BINARY, text)) == [(BINARY, text)]
 
 
 def test_bad_text_is_refused_before_the_message_ends() -> None:
     """In the third fragment, and in the middle of a frame whose rest has not come."""
     start = sent(TEXT, b"a", final=False) + sent(CONTINUATION, b"b", final=False)
-    assert refused(start + sent(CONTINUATION, b"\xe0\x80", final=False)) == frames.INVALID_DATA
+    assert refused(start + sent(CONTINUATION, b"\xe0\x80", final=False)) == INVALID_DATA
     # Python decides on a surrogate only at its third byte.
-    assert refused(start + sent(CONTINUATION, b"\xed\xa0\x80", final=False)) == frames.INVALID_DATA
-    assert refused(sent(TEXT, b"ab\xf4\x90 and more")[:10]) == frames.INVALID_DATA
+    assert refused(start + sent(CONTINUATION, b"\xed\xa0\x80", final=False)) == INVALID_DATA
+    assert refused(sent(TEXT, b"ab\xf4\x90 and more")[:10]) == INVALID_DATA
 
 
 def test_what_came_before_an_error_is_not_lost() -> None:
@@ -328,26 +329,23 @@ def test_a_message_of_just_the_limit_is_taken(deflate: bool) -> None:
 
 def test_a_byte_over_the_limit_is_1009() -> None:
     payload = b"x" * 1001
-    assert refused(sent(TEXT, payload), limit=1000) == frames.TOO_BIG
-    assert (
-        refused(sent(TEXT, payload[:500], final=False) + sent(CONTINUATION, payload[500:]), limit=1000)
-        == frames.TOO_BIG
-    )
-    assert refused(sent(TEXT, packed(payload), reserved=0x40), limit=1000, deflate=True) == frames.TOO_BIG
+    assert refused(sent(TEXT, payload), limit=1000) == TOO_BIG
+    assert refused(sent(TEXT, payload[:500], final=False) + sent(CONTINUATION, payload[500:]), limit=1000) == TOO_BIG
+    assert refused(sent(TEXT, packed(payload), reserved=0x40), limit=1000, deflate=True) == TOO_BIG
 
 
 def test_what_fragments_inflate_to_is_counted_together() -> None:
     data = packed(b"x" * 600 + b"y" * 600)
     first, rest = sent(TEXT, data[:7], reserved=0x40, final=False), sent(CONTINUATION, data[7:])
     assert read(first, rest, limit=1200, deflate=True) == [(TEXT, b"x" * 600 + b"y" * 600)]
-    assert refused(first, rest, limit=1199, deflate=True) == frames.TOO_BIG
-    assert refused(*bytewise(first + rest), limit=1199, deflate=True) == frames.TOO_BIG
+    assert refused(first, rest, limit=1199, deflate=True) == TOO_BIG
+    assert refused(*bytewise(first + rest), limit=1199, deflate=True) == TOO_BIG
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, 1 << 40, (1 << 63) - 1])
 def test_a_frame_is_refused_for_what_it_announces(size: int) -> None:
     """Before any of its payload has come, and before its mask has."""
-    assert refused(sent(BINARY, size=size)[:-4]) == frames.TOO_BIG
+    assert refused(sent(BINARY, size=size)[:-4]) == TOO_BIG
 
 
 def peak(work: Callable[[], object]) -> int:
@@ -374,7 +372,7 @@ def test_blocks_that_inflate_to_nothing_are_counted() -> None:
     reader.feed(sent(CONTINUATION, empty, final=False))
     with pytest.raises(FrameError) as caught:
         reader.feed(sent(CONTINUATION, empty, final=False))
-    assert caught.value.close_code == frames.TOO_BIG
+    assert caught.value.close_code == TOO_BIG
 
 
 @pytest.mark.parametrize("size", [LIMIT, frames.INFLATE_STEP, frames.INFLATE_STEP + 1, 3 * frames.INFLATE_STEP])
@@ -412,7 +410,7 @@ def test_what_is_long_and_was_packed_far_too_well_is_1009() -> None:
     assert read(sent(TEXT, packed(text), reserved=0x40), limit=limit, deflate=True) == [(TEXT, text)]
     million = sent(TEXT, packed(b" " * 1_000_000), reserved=0x40)
     assert read(million, limit=limit, deflate=True) == [(TEXT, b" " * 1_000_000)]
-    assert refused(sent(TEXT, packed(b" " * 2_000_000), reserved=0x40), limit=limit, deflate=True) == frames.TOO_BIG
+    assert refused(sent(TEXT, packed(b" " * 2_000_000), reserved=0x40), limit=limit, deflate=True) == TOO_BIG
 
 
 def test_a_message_in_tiny_pieces_costs_little_more_than_its_size() -> None:
@@ -554,8 +552,8 @@ def test_the_examples_of_rfc_7692_are_read() -> None:
     ],
 )
 def test_broken_compression_is_1007(data: bytes) -> None:
-    assert refused(sent(BINARY, data, reserved=0x40), deflate=True) == frames.INVALID_DATA
-    assert refused(*bytewise(sent(BINARY, data, reserved=0x40)), deflate=True) == frames.INVALID_DATA
+    assert refused(sent(BINARY, data, reserved=0x40), deflate=True) == INVALID_DATA
+    assert refused(*bytewise(sent(BINARY, data, reserved=0x40)), deflate=True) == INVALID_DATA
 
 
 ANSWER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"

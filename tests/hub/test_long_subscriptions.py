@@ -376,7 +376,7 @@ class TestNode:
     @pytest.fixture(autouse=True)
     def _small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A piece is one step."""
-        monkeypatch.setattr("hub.node.PIECE_SECONDS", 0.0)
+        monkeypatch.setattr("hub.intake.PIECE_SECONDS", 0.0)
 
     @pytest.mark.parametrize("transport", [WEBSOCKET, LONG_POLLING])
     async def test_others_are_served_meanwhile_and_the_client_waits(self, transport: str) -> None:

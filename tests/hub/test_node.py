@@ -29,7 +29,6 @@ from hub.protocol.channels import matches
 from hub.protocol.publications import Draft
 from hub.sessions.links import Batch
 from hub.sessions.session import Session
-from hub.turns import Turns
 
 
 @contextlib.asynccontextmanager
@@ -109,7 +108,7 @@ async def publish(node: Node, channel: str, *data: Any, hint: bool = False) -> N
 async def one_by_one(bounds: Bounds | None = None) -> AsyncIterator[Node]:
     """A node that does one piece of costly work in a round of the loop."""
     async with new_node(bounds) as node:
-        node.turns = Turns(0.0)
+        node.turns._seconds = 0.0
         yield node
 
 
@@ -180,7 +179,7 @@ class TestLongBatches:
     @pytest.fixture(autouse=True)
     def _small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A piece is one message."""
-        monkeypatch.setattr("hub.node.PIECE_SECONDS", 0.0)
+        monkeypatch.setattr("hub.intake.PIECE_SECONDS", 0.0)
 
     @staticmethod
     def subscribes(client: Client, count: int = 50) -> list[dict[str, Any]]:
@@ -1080,8 +1079,8 @@ class TestClaims:
             await node.stop()
 
     async def settled(self, node: Node) -> None:
-        while node._tasks:
-            await asyncio.wait(node._tasks, timeout=5)
+        while node.tasks.running:
+            await asyncio.wait(node.tasks.running, timeout=5)
 
     async def test_batches_wait_for_the_claim_and_keep_their_order(self) -> None:
         async with self.claiming(queue_count=100) as (node, broker, alice):

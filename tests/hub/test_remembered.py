@@ -128,8 +128,8 @@ async def test_nothing_of_a_name_that_is_too_long_is_remembered() -> None:
                 dumps=json.dumps,
             )
             assert "Channel name too long" in (await ws.receive_json())[0]["error"]
-        assert hub.node._usual is not None
-        assert len(hub.node._usual._is_open) == 0
+        assert hub.node.intake._usual is not None
+        assert len(hub.node.intake._usual._is_open) == 0
         assert ROOM.used - before < 10_000
 
 

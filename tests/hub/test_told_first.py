@@ -80,8 +80,8 @@ async def slow_node(*, keeps_sessions: bool = True, **limits: Any) -> AsyncItera
 
 
 async def rest(node: Node) -> None:
-    while node._tasks:
-        await asyncio.wait(node._tasks)
+    while node.tasks.running:
+        await asyncio.wait(node.tasks.running)
 
 
 async def begin(node: Node, transport: str = WEBSOCKET, **fields: Any) -> Client:

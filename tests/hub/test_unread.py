@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from listening import serving
 
-from hub.node import GOING_AWAY
+from hub.protocol.close_codes import GOING_AWAY
 from hub.transports.eventsource import BayeuxStream
 from hub.transports.front import Door
 from hub.transports.unread import MOMENT, SPARED, UNSENT, Unread, bound_unsent

@@ -80,7 +80,7 @@ class Side:
         rules.access = rules.registry.access = Access(["/chat/**", "/*"], RULES)
         self.node = Node(self.broker, rules, Bounds())
         if long:
-            self.node._usual = None
+            self.node.intake._usual = None
         if extended:
             self.node.bayeux.outgoing.append(lambda reply, who: reply.update(seen=True))
         self.sockets = [Socket(None), Socket("carol")]

@@ -479,7 +479,7 @@ class Stage:
                 "sessions": len(node.registry.sessions),
                 "audiences": len(node.registry.audiences),
                 "sleepers": len(node.registry.asleep),
-                "tasks": len(node._tasks),
+                "tasks": len(node.tasks.running),
                 "batches of links": len(node.queues.taken),
                 "links": len(node.links),
                 "publications": node.delivery.waiting,

@@ -23,7 +23,7 @@ brokers/       the log: memory for one process, Redis for many
 polls          one HTTP request of a client, and where its answer goes
 turns, lanes   costly work of all in small pieces; each client's requests in their order
 link_queues    a WebSocket's batches in their order
-wheel          one timer for all that is due some time
+wheel, tasks   one timer for all that is due some time; work that outlives its request
 counters       what a node has done, as numbers
 record         a session as other workers find it in the broker
 session_store  which sessions this node owns, and how they change owners
@@ -35,7 +35,14 @@ recoveries     what came after a position waits for the session that asks
 deadlines      held connects, tokens and sessions that are due
 kicks          users who are sent away
 follower       code that follows channels as sessions do, without a socket
-node           the hub in one process: takes batches, answers, delivers, drains
+extensions     code of the site that sees publications before subscribers do
+ends           how sessions and their links end, and what is noted of it
+sending        what sessions are sent: answers to held connects, and what has waited, by links
+closings       what publishers say of connections, done once all before was delivered
+streams        sessions that go on on an event stream
+intake         requests: each client's in order, large ones in pieces
+effects        what the rules left to do for a request: publish, recover, save, answer
+node           the hub in one process: puts the parts together, starts and drains
 
 reporter       presence in a node: tells the others, and hears them
 hearing        which names somebody hears, over all workers

@@ -124,8 +124,8 @@ class Delivery:
     """Delivers publications to the sessions of one node.
 
     tick: how many seconds a publication may wait for others; 0 delivers each at once. backlogs: makes a backlog for
-    sessions that sleep on a pattern. keeper: gets what can't be written. hearer: gets what is for the node itself. tops:
-    keeps the newest positions of channels.
+    sessions that sleep on a pattern. keeper: gets what can't be written. hearer: gets what is for the node itself.
+    tops: keeps the newest positions of channels.
 
     pending: by channel, what came since the last flush. waiting: how many publications that is.
     """

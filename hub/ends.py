@@ -77,6 +77,6 @@ class Ends:
         self.note(session, f"ended: {reason}")
 
     def note_return(self, session: Session, link: Link | None) -> None:
-        """Note that a client whose connection was lost asks again. link: the connection that it asks by, None for a poll."""
+        """Note that a client whose connection was lost asks again. link: by which it does, None for a poll."""
         if self._notes.loose.pop(session.id, self) is None:
             self.note(session, "goes on by polling" if link is None else "goes on by another connection")

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .bayeux.names import EVENTSOURCE
-from .bayeux.rules import SUPERSEDED_INTERVAL, Bayeux
+from .bayeux.replies import SUPERSEDED_INTERVAL
+from .bayeux.rules import Bayeux
 from .bayeux.usual import Usual
 from .brokers import Broker, Health
 from .closings import Closings
@@ -87,10 +88,10 @@ class Node:
         self.bayeux = bayeux
         self.registry: Registry = bayeux.registry
         self.bounds = bounds = bounds or Bounds()
-        count, size = bayeux.queue_bounds = (bounds.queue_count, bounds.queue_bytes)
+        count, size = bounds.queue_count, bounds.queue_bytes
         #: Subscriptions whose records are not saved yet.
         self.tentative = Tentative()
-        bayeux.tentative = self.tentative if broker.keeps_sessions else None
+        bayeux.use(count, size, self.tentative if broker.keeps_sessions else None)
         self.counters = Counters()
         #: What was published here and by whom, and what became of sessions.
         self.notes = Notes(bounds.notes)

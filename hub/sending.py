@@ -10,7 +10,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .bayeux.outcome import Recovery
-from .bayeux.rules import UNAVAILABLE_INTERVAL, Bayeux
+from .bayeux.replies import UNAVAILABLE_INTERVAL
+from .bayeux.rules import Bayeux
 from .carrier import Carrier
 from .counters import Counters
 from .ends import Ends

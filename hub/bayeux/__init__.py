@@ -4,7 +4,12 @@
     limits     what one client, and one address, may do
     asked      what fields of a message say
     outcome    a batch on its way through the rules, and what is left to do after them
-    rules      the rules
+    replies    advice, refusals, and the replies to held connects
+    grants     what the tokens that clients show allow
+    checks     whether a client may subscribe to what it asks for, in pieces where that takes long
+    connecting, subscribing, publishing
+               what each of the protocol's messages changes
+    rules      the rules put together: a batch, message by message
     usual      a short way through them for the first messages of a client on a WebSocket
 
 `Bayeux.receive` changes all the state that the messages change and returns the work that is left: replies to send,

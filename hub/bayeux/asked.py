@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import BadMessage, InvalidId
+from ..errors import BadMessage, InvalidId, NoClientId, UnknownClient
 from ..protocol.channels import is_service, is_wild
 from ..protocol.messages import Message
 from ..protocol.publications import Position
 from ..protocol.replay import parse_replay
+from ..sessions.registry import Registry
+from ..sessions.session import Session
 
 #: Longest message id that is echoed; Faye's are 1 to 8 characters, CometD's are counters.
 MAX_ID_CHARS = 128
@@ -29,6 +31,17 @@ def shows_token(message: Message) -> bool:
     """Whether there is a token in its ext."""
     ext = message.get("ext")
     return isinstance(ext, dict) and "token" in ext
+
+
+def session_of(registry: Registry, message: Message) -> Session:
+    """The session of a message's sender; raises NoClientId or UnknownClient."""
+    client_id = message.get("clientId")
+    if client_id is None:
+        raise NoClientId()
+    session = registry.get(client_id)
+    if session is None:
+        raise UnknownClient(shown_id(client_id))
+    return session
 
 
 def channel_of(message: object) -> object:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from changed_rules import set_wall
 from clients.driven import driven, restartable, until
 from road import road_to
 
@@ -171,7 +172,7 @@ async def test_cometd_s_bytes_reach_another_client_unchanged(transport: str, nod
 @pytest.mark.parametrize("transport", ["websocket", "long-polling"])
 async def test_cometd_sets_its_clock_by_the_hub_s(transport: str, node: str, node_modules: Path) -> None:
     async with restartable() as hub:
-        hub.node.bayeux.wall = lambda: time.time() + 60
+        set_wall(hub.node.bayeux, lambda: time.time() + 60)
         async with driven(node, node_modules, "cometd", hub.url, transport, extensions=["TimeSyncExtension"]) as client:
             client.tell("subscribe", channel="/a")
             await client.hear("subscribed", channel="/a")

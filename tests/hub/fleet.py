@@ -30,7 +30,7 @@ async def fleet(
     nodes = []
     for number in range(count):
         each = rules[number] if rules is not None else new_rules(**{"timeout": 5.0} | limits)
-        each._new_id = new_id
+        each.connecting._new_id = new_id
         node = Node(RedisBroker(redis_url, prefix=prefix), each, Bounds(tick=0.0))
         await node.start()
         nodes.append(node)

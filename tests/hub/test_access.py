@@ -16,6 +16,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import ClientSession
+from changed_rules import set_access, set_wall
 from conversation import TYPES, Talk, Wire, new_rules
 from fleet import connect, fleet, halt, say, start
 from hypothesis import given
@@ -590,15 +591,13 @@ class TestKicking:
             await close()
 
     @pytest.mark.parametrize("way", ["bayeux", "ws"])
-    async def test_user_whose_token_has_expired_is_sent_away_too(
-        self, way: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_user_whose_token_has_expired_is_sent_away_too(self, way: str) -> None:
         """A session stays on open channels when its token expires. The hub forgot whose it was, so a kick missed it."""
         async with serving() as (url, hub), ClientSession() as http:
             say, close = await (bayeux_talk if way == "bayeux" else plain_talk)(http, url)
             assert await say("open", token(time.time(), channels=[], sub="carol")) is None
             [session] = hub.node.registry.sessions.values()
-            monkeypatch.setattr(hub.node.bayeux, "wall", lambda: time.time() + 3600)
+            set_wall(hub.node.bayeux, lambda: time.time() + 3600)
             hub.node.deadlines._check_grant(session)
             assert (session.grant, session.ended) == (None, False)
             if way == "ws":
@@ -616,12 +615,12 @@ class TestKicking:
         now = time.time()
         rules = [new_rules(timeout=5.0) for _ in range(2)]
         for each in rules:
-            each.access = each.registry.access = new_access()
-            each.wall = time.time
+            set_access(each, new_access())
+            set_wall(each, time.time)
         async with fleet(redis_url, 2, rules=rules) as (one, two):
             client = await start(one, "/open", ext={"token": token(now, channels=[], sub="carol")})
             await say(one, connect(client))
-            one.bayeux.wall = lambda: time.time() + 3600
+            set_wall(one.bayeux, lambda: time.time() + 3600)
             session = one.registry.get(client)
             assert session is not None
             one.deadlines._check_grant(session)
@@ -671,8 +670,8 @@ class TestKicking:
         }
         rules = [new_rules(timeout=5.0) for _ in range(3)]
         for each in rules:
-            each.access = each.registry.access = new_access()
-            each.wall = time.time
+            set_access(each, new_access())
+            set_wall(each, time.time)
         async with fleet(redis_url, 3, rules=rules) as (one, two, three):
             ids = {name: await start(one, "/private-1", ext={"token": each}) for name, each in shown.items()}
             for client in ids.values():
@@ -682,7 +681,7 @@ class TestKicking:
             async with asyncio.timeout(60):
                 while not three.bayeux.access.is_revoked("alice", now):
                     await asyncio.sleep(0.01)
-            three.bayeux.wall = lambda: time.time() + 60
+            set_wall(three.bayeux, lambda: time.time() + 60)
             for name, client in ids.items():
                 reply = (await say(three, connect(client)))[-1]
                 assert reply["successful"] is (name == "stays"), (name, reply)
@@ -695,8 +694,8 @@ class TestKicking:
         sessions as they were: who listens at `/ws` is only told that something was lost, and heard on."""
         rules = [new_rules(timeout=5.0) for _ in range(2)]
         for each in rules:
-            each.access = each.registry.access = new_access()
-            each.wall = time.time
+            set_access(each, new_access())
+            set_wall(each, time.time)
         now = time.time()
         async with fleet(redis_url, 2, rules=rules) as (one, two):
             sessions = {}

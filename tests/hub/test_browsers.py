@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 from listening import serving
 
-from hub.bayeux.rules import MAX_BROWSERS
+from hub.bayeux.connecting import MAX_BROWSERS
 from hub.transports.browsers import browser_of
 
 
@@ -106,13 +106,13 @@ async def test_page_of_another_origin_is_not_counted() -> None:
 
 
 async def test_browsers_are_bounded_and_their_names_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.bayeux.rules.MAX_BROWSERS", 3)
+    monkeypatch.setattr("hub.bayeux.connecting.MAX_BROWSERS", 3)
     async with serving(browser_polls=1, connect_timeout=0.05) as (url, hub), ClientSession() as http:
         for number in range(6):
             tab = Tab(url, http)
             await tab.start(Cookie=f"BAYEUX_BROWSER={number:032x}")
             await tab.connect(Cookie=f"BAYEUX_BROWSER={number:032x}")
-        assert len(hub.node.bayeux._browsers) == 3
+        assert len(hub.node.bayeux.connecting.browsers) == 3
     assert MAX_BROWSERS <= 10_000
 
 

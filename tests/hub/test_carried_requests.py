@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from changed_rules import set_access
 from conversation import Wire
 from fleet import (
     Request,
@@ -1294,9 +1295,8 @@ class TestTogether:
         async with fleet(redis_url) as nodes:
             reporters = [Reporter(node, Pace(tick=0.05, leave=0.5, wait=0.1), alone=False) for node in nodes]
             for node in nodes:
-                node.bayeux.access = node.registry.access = Access(
-                    ["/**"], parse_rules('[[rule]]\nchannels = ["a"]\nsubscribe = "open"\npresence = "open"')
-                )
+                rules = parse_rules('[[rule]]\nchannels = ["a"]\nsubscribe = "open"\npresence = "open"')
+                set_access(node.bayeux, Access(["/**"], rules))
             for reporter in reporters:
                 reporter._access = nodes[0].bayeux.access
                 reporter.start()

@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_node import Client, publish, until
 
+from hub.bayeux.checks import FEW_PATTERNS
 from hub.bayeux.limits import Limits
 from hub.bayeux.names import LONG_POLLING, WEBSOCKET
 from hub.bayeux.outcome import Recovery, Request
-from hub.bayeux.rules import FEW_PATTERNS, Bayeux
+from hub.bayeux.rules import Bayeux
 from hub.brokers.memory import MemoryBroker
 from hub.node import Bounds, Node
 from hub.protocol import tokens

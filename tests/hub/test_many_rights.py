@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 from listening import serving
 from test_node import Client, publish, until
 
+from hub.bayeux.checks import FEW_PATTERNS
 from hub.bayeux.limits import Limits
 from hub.bayeux.names import LONG_POLLING
-from hub.bayeux.rules import FEW_PATTERNS, Bayeux
+from hub.bayeux.rules import Bayeux
 from hub.brokers.memory import MemoryBroker
 from hub.delivery import SLICE
 from hub.node import Bounds, Node

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from changed_rules import set_access, set_wall
 from conversation import Wire, new_rules
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -137,8 +138,8 @@ class TestBatchesOfSeveralSessions:
         """Only the last session of a batch was looked at when its token expired; the others heard on."""
         async with new_node(Bounds(tick=0.0, session_ttl=1000.0)) as node:
             wall = 1e9
-            node.bayeux.wall = lambda: wall
-            node.bayeux.access = node.registry.access = Access(realm="r", keys=[b"k" * 32])
+            set_wall(node.bayeux, lambda: wall)
+            set_access(node.bayeux, Access(realm="r", keys=[b"k" * 32]))
             shown = tokens.sign("r", b"k" * 32, wall, life=5, channels=["private-1"])
             clients = [Client(node, LONG_POLLING) for _ in range(3)]
             for client in clients:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from changed_rules import set_access
 from conversation import Wire
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -128,7 +129,7 @@ async def test_wildcard_is_given_again_only_what_it_may_hear_now() -> None:
     async with new_node() as node:
         bob = Client(node)
         bob.start("/a/secret")
-        node.bayeux.access = node.registry.access = Access((), rules)
+        set_access(node.bayeux, Access((), rules))
         alice = Client(node)
         alice.start("/a/*")
         await publish(node, "/a/secret", 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from changed_rules import set_access
 from conversation import TYPES, Wire, new_rules
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,7 +78,7 @@ class Side:
         # Epochs are derived from it, so both ways give the same.
         self.broker._secret = b"of both ways"
         rules = new_rules(**limits)
-        rules.access = rules.registry.access = Access(["/chat/**", "/*"], RULES)
+        set_access(rules, Access(["/chat/**", "/*"], RULES))
         self.node = Node(self.broker, rules, Bounds())
         if long:
             self.node.intake._usual = None

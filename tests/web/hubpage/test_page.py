@@ -10,6 +10,7 @@ import pytest
 from aiohttp import WSMsgType
 from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
+from changed_rules import set_wall
 from sqlalchemy import delete, update
 from visiting import PASSWORD, Browser
 
@@ -184,7 +185,7 @@ async def test_the_token_of_who_is_no_manager_any_more_is_soon_over(change: str,
     assert listener.grant is not None
     assert listener.grant.expires <= node.bayeux.wall() + SECONDS + leeway
     later = node.bayeux.wall() + SECONDS + leeway
-    node.bayeux.wall = lambda: later
+    set_wall(node.bayeux, lambda: later)
     node.deadlines._check_grant(listener)
     while (message := await ws.receive()).type is WSMsgType.TEXT:
         pass

@@ -138,7 +138,7 @@ async def test_connection_ends_after_what_was_published_before_though_others_are
     async with new_node() as node:
         started(node, 9, CROWD)
         ended: list[int] = []
-        node.delivery._keeper.done = lambda: ended.append(node.registry.recent.written)  # type: ignore[method-assign]
+        node.delivery._hearer.done = lambda: ended.append(node.registry.recent.written)  # type: ignore[method-assign]
         say(node, CROWD, 1)
         first = node.registry.recent.newest
         for _ in range(60):

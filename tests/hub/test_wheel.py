@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
-from hub import node
 from hub.wheel import HALT, STEP, TIMERS_SECONDS, Wheel
 
 
@@ -96,7 +96,7 @@ def test_wheel_knows_since_when_the_loop_has_turned_without_a_halt() -> None:
 def test_the_loop_gets_its_turn_among_timers_that_fall_due_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions of a flood, thousands of them, ended in one go, and everybody waited for 20 ms."""
     loop, clock = Loop(), Loop()
-    monkeypatch.setattr(node.time, "monotonic", clock.time)
+    monkeypatch.setattr(time, "monotonic", clock.time)
     wheel = Wheel(cast(Any, loop))
     called: list[object] = []
 

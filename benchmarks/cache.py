@@ -55,7 +55,7 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The hub is open, and heard."""
+        """Open the hub and follow its channels for the length of the block."""
         app = web.Application()
         self.hub.setup(app)
         runner = web.AppRunner(app)
@@ -109,7 +109,7 @@ class Saves:
         self._waiting: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
 
     async def save(self, rate: float, until: float) -> None:
-        """So many a second."""
+        """Save changes at a fixed rate, in changes a second."""
         dice = random.Random()
         begin, count = time.monotonic(), 0
         while (now := time.monotonic()) < until:
@@ -143,7 +143,7 @@ class Saves:
 
 
 async def fail(server: RedisProcess, until: float) -> Counter[str]:
-    """Kill, stop and empty Redis by turns."""
+    """Kill, stop and empty Redis in turn, until the run ends; how often each was done."""
     done: Counter[str] = Counter()
     while time.monotonic() < until - 4:
         for fault in ("killed", "stopped", "emptied"):
@@ -249,7 +249,7 @@ async def hot(worker: Worker) -> bool:
 
 
 async def crowd(worker: Worker) -> bool:
-    """A hundred misses at one moment."""
+    """Ask a hundred times at once for a value that is not in the cache; whether it was made once."""
     calls = 0
 
     async def make() -> int:

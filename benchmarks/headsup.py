@@ -516,7 +516,7 @@ def _p99(seconds: list[float]) -> float:
 
 
 def speed(url: str, name: str, deliveries: int) -> bool:
-    """Measure; print what was seen."""
+    """Measure, and print the figures."""
     asyncio.run(_prepare(url))
     mail_socket, hook_socket = _listening(), _listening()
     settings = _settings(url, mail_socket.getsockname()[1])
@@ -575,7 +575,7 @@ def _databases(url: str | None) -> Iterator[list[tuple[str, str]]]:
 
 
 def main() -> int:
-    """The command."""
+    """Parse the arguments and run the ledger or the measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.headsup", description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("ledger", "speed"))
     parser.add_argument("--database", metavar="URL", help="an empty one")

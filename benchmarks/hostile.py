@@ -132,7 +132,7 @@ class Line:
         return status if status != "200" else outcome(body)
 
     async def shake(self, ext: dict[str, Any] | None = None) -> str:
-        """A new session's id."""
+        """Open a session; its clientId."""
         address = b"X-Forwarded-For: 198.18.%d.%d\r\n" % (random.randrange(256), random.randrange(256))
         body = json.dumps([SHAKE if ext is None else {**SHAKE, "ext": ext}]).encode()
         # The last address is the proxy's word.
@@ -652,7 +652,7 @@ class Memory:
 
 
 async def watch(memory: Memory, peak: list[int]) -> None:
-    """Keep the largest resident memory."""
+    """Sample resident memory and keep the largest value."""
     while True:
         peak[0] = max(peak[0], memory.resident())
         await asyncio.sleep(0.05)
@@ -669,7 +669,7 @@ async def given_back(memory: Memory, most: int) -> float:
 
 
 def leave_to_others() -> None:
-    """Run when nobody else would."""
+    """Give this process the lowest priority, so that it takes only idle CPU time."""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
@@ -686,7 +686,7 @@ async def helper(core: int, behave: Callable[[], object], *arguments: str) -> as
 async def turn(
     name: str, port: int, quiet: Quiet, memory: Memory, seconds: float, core: int, behave: Callable[[], object]
 ) -> dict[str, Any]:
-    """One attack's turn: its figures."""
+    """Run one attack and return its figures."""
     before = memory.resident()
     peak = [before]
     watching = asyncio.create_task(watch(memory, peak))

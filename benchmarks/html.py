@@ -101,7 +101,7 @@ def _cpu() -> float:
 
 
 def _living() -> list[int]:
-    """Our children, theirs, and so on."""
+    """The processes that this one started, directly or not."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

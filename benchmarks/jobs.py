@@ -265,7 +265,7 @@ def _databases(url: str | None) -> Iterator[list[tuple[str, str]]]:
 
 
 def main() -> int:
-    """The command."""
+    """Parse the arguments, run, and print the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("rate", "kill"))
     parser.add_argument("--database", metavar="URL", help="its tables `jobs` and `effects` are dropped")

@@ -82,7 +82,7 @@ http {
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a number of requests took."""
+    """How many requests a server answered, and what they took. cpu: seconds."""
 
     name: str
     requests: int
@@ -91,7 +91,7 @@ class Rate:
 
     @property
     def each(self) -> float:
-        """Requests per server CPU second."""
+        """Requests per CPU second of the server."""
         return self.requests / self.cpu
 
 

@@ -98,7 +98,7 @@ def _bomb(dice: random.Random) -> bytes:
 
 
 def _below(dice: random.Random) -> bytes:
-    """As large as is just taken."""
+    """The largest size that is still accepted."""
     return _png(6_300, 6_300, b"\0" * 6_301 * 6_300)
 
 

@@ -119,7 +119,7 @@ def worker(url: str) -> int:
 
 
 async def work(url: str) -> None:
-    """Do the podcasts' jobs, looking often."""
+    """Do the podcasts' jobs, with short pauses between looks at the queue."""
     jobs.TAKEN, jobs.EVERY = TAKEN, 0.2
     database = Database(url, RecordingPublisher(), hints=hints_of())
     app: dict[Any, Any] = {
@@ -203,7 +203,7 @@ def get(port: int, path: str) -> Any:
 
 
 class Progress:
-    """Whether anything goes on."""
+    """Notices when no job has finished for too long."""
 
     def __init__(self) -> None:
         self.seen: object = None

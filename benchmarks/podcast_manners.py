@@ -292,7 +292,7 @@ class Simulation:
 
 
 def run(feeds: int, days: float, seed: int) -> Simulation:
-    """Run it all; look at its ledger."""
+    """Run the simulation, which keeps the ledger of its requests."""
     simulation = Simulation(feeds, days, seed)
     simulation.run()
     return simulation

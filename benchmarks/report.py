@@ -53,7 +53,7 @@ def _cores() -> str:
 
 
 def figure(value: float) -> str:
-    """Three digits that count, with commas."""
+    """A number with three significant digits, and commas between thousands."""
     if value >= 1000:
         digits = max(0, len(str(int(value))) - 3)
         return f"{round(value / 10**digits) * 10**digits:,}"

@@ -80,7 +80,7 @@ Sample = dict[str, float]
 
 
 class Tally:
-    """What the clients have seen."""
+    """Counts of what the clients received."""
 
     def __init__(self) -> None:
         self.deliveries = 0
@@ -242,7 +242,7 @@ class Crowd:
         self.clients.append(client)
 
     async def gather(self) -> None:
-        """Everybody comes, 250 a second."""
+        """Connect all clients, 250 a second."""
         while len(self.clients) < self.size:
             await asyncio.gather(*(self.join() for _ in range(min(25, self.size - len(self.clients)))))
             await asyncio.sleep(0.1)
@@ -349,7 +349,7 @@ async def run(seconds: float, size: int, rate: float, path: Path) -> list[str]:
 
 
 def read(path: Path) -> list[Sample]:
-    """What was sampled."""
+    """Read the samples of an earlier run."""
     with path.open(encoding="ascii") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 

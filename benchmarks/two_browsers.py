@@ -42,8 +42,11 @@ _CLICKED = """() => document.querySelector('#comment-form').addEventListener('su
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[str]:
-    """A site with demo content, from when it listens to the end of the block; gives its address."""
+def site(folder: Path, said: list[str] | None = None) -> Iterator[str]:
+    """A site with demo content, from when it listens to the end of the block; gives its address.
+
+    said: gets the lines that it prints till then.
+    """
     port = free_port()
     environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environ |= {"PORT": str(port), "HUB_VAR": str(folder), "PYTHONPATH": str(ROOT)}
@@ -56,6 +59,8 @@ def site(folder: Path) -> Iterator[str]:
         while "publish: " not in (line := server.stdout.readline()):
             if not line:
                 raise SystemExit("the site did not start")
+            if said is not None:
+                said.append(line)
         yield f"http://localhost:{port}"
     finally:
         server.terminate()

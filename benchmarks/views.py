@@ -81,7 +81,7 @@ class Site:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and don't wait."""
+        """Start the site without waiting until it serves."""
         environ = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -112,13 +112,13 @@ class Site:
                 await asyncio.sleep(0.05)
 
     def kill(self) -> None:
-        """As a machine short of memory does."""
+        """Kill the site by SIGKILL, as the kernel does when memory is short."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """As a deploy does."""
+        """Stop the site by SIGTERM, as a deploy does."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)
@@ -143,7 +143,7 @@ class Asking:
 
     @property
     def total(self) -> int:
-        """Answers."""
+        """How many requests were answered."""
         return sum(self.answered.values())
 
 
@@ -248,7 +248,7 @@ class Line:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, count: int) -> None:
-        """Ask so many times, one by one."""
+        """Send this many requests, one after the other."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(HOST, self._port)
         reader, writer = self._streams
@@ -259,7 +259,7 @@ class Line:
             await reader.readexactly(int(length[1]) if length else 0)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
 
@@ -478,7 +478,7 @@ async def _told(port: int) -> str:
 
 
 def main() -> int:
-    """Run one of them."""
+    """Run the measurement that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.views", description=__doc__)
     parser.add_argument("what", choices=("ledger", "cost", "note", "dead"))
     parser.add_argument("--requests", type=int, help="in all; of cost and note, of each side of a pair")

@@ -34,7 +34,7 @@ class Writer:
         return await self.browser.submit(POST, {"name": self.name, "text": text} | fields)
 
     async def say(self, text: str, parent: int | None = None, **fields: str) -> int:
-        """The id of what is taken."""
+        """Post a comment that is accepted; its id."""
         response = await self.post(text, parent, **fields)
         assert response.status == 303, self.browser.page
         return int(response.headers["Location"].rpartition("-")[2])
@@ -48,7 +48,7 @@ class Writer:
         return await self.browser.submit(f"/comments/{comment}/delete", {})
 
     async def send(self, path: str, **fields: str) -> ClientResponse:
-        """As a script does."""
+        """Send the comment as the page's script does."""
         return await self.browser.send(path, fields, headers={"Accept": "application/json"})
 
 

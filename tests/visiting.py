@@ -80,7 +80,7 @@ class Heard:
         return wanted.epoch == top.epoch and wanted.offset <= top.offset
 
     def wait(self, channel: str) -> None:
-        """Hear no more of a channel."""
+        """Stay behind on a channel from now on: what comes later is not heard."""
         self.behind[channel] = self._top(channel)
 
 
@@ -100,7 +100,7 @@ class Browser:
         return response
 
     async def fetch(self, path: str, **options: Any) -> ClientResponse:
-        """GET as a script does."""
+        """Send a GET request as the page's script does."""
         return await self.client.get(
             path, headers={"Accept": "application/json"} | options.pop("headers", {}), **options
         )

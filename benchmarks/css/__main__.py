@@ -58,7 +58,7 @@ class Row:
     plan: dict[str, float] = field(default_factory=dict)
 
     def cells(self) -> list[str]:
-        """As a line of the table."""
+        """The cells of its row in the table."""
         cells = [self.name, f"{self.size:,}", f"{self.elements:,}"]
         for tool in TOOLS:
             left = self.left.get(tool)

@@ -71,7 +71,7 @@ def _hasher() -> PasswordHasher:
 
 
 def styles() -> SiteStyles:
-    """The site's, with its plans."""
+    """The site's styles, with a plan for each page."""
     made = SiteStyles(Assets(ROOT / "static"))
     made.prepare(ROOT / "static")
     return made
@@ -88,7 +88,7 @@ class Own:
 
     @property
     def before(self) -> Table:
-        """The page, with its sheets as files."""
+        """The page with its sheets linked as files."""
         files = {ORIGIN + href: (text.encode(), "text/css; charset=utf-8") for href, text in self.sheets.items()}
         return {ORIGIN + self.path: (self.html.encode(), HTML), **files}
 

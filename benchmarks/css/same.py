@@ -24,7 +24,7 @@ FORCED = ("hover", "focus", "focus-visible", "focus-within", "active")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How pages are looked at."""
+    """One way to look at a page: width in pixels, medium, colour scheme, and states forced on its elements."""
 
     width: int = 1280
     medium: str = "screen"
@@ -159,7 +159,7 @@ class Comparison:
     differences: list[Difference] = field(default_factory=list)
 
     async def add(self, pages: Sequence[tuple[Any, Any]], hashes: Sequence[list[int]], where: str) -> None:
-        """Take the elements of one look."""
+        """Add the elements that one look at the page found."""
         self.elements = len(hashes[0])
         self.looks += len(hashes[0])
         found = await _difference(pages, hashes, where)

@@ -90,7 +90,7 @@ class Proxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """End every connection, hard."""
+        """Reset every connection."""
         for side in list(self.sides):
             if side.transport is not None:
                 side.transport.abort()

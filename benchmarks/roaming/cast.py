@@ -71,7 +71,7 @@ class Outcome:
             self.examples.append(str({name: value for name, value in result.items() if value}))
 
     def cells(self) -> list[str]:
-        """The row of a table below HEADS."""
+        """The cells of its row, in the order of HEADS."""
         part = self.part
         numbers = (self.pages, self.deaf, self.refused, self.left, len(self.thrown))
         transport = f"{part.transport} (used: {self.instead})" if self.instead else part.transport

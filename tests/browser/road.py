@@ -32,11 +32,11 @@ class Road:
         self._forgotten: set[asyncio.StreamWriter] = set()
 
     def seen(self, start: str) -> int:
-        """How many requests began like this."""
+        """How many requests have begun with these bytes."""
         return sum(request.startswith(start) for request in self.requests)
 
     def cut(self) -> None:
-        """End every connection without a word."""
+        """Reset every connection, without a close handshake."""
         for writer in list(self._ends):
             writer.transport.abort()
 

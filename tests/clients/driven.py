@@ -44,11 +44,11 @@ class Driven(ABC):
 
     @abstractmethod
     def tell(self, do: str, **more: Any) -> None:
-        """Give an order."""
+        """Send an order to the library's process."""
 
     @abstractmethod
     async def _next(self) -> dict[str, Any]:
-        """The next event it says."""
+        """The next event that the library's process reports."""
 
     async def hear(self, event: str, seconds: float = 60.0, **more: Any) -> dict[str, Any]:
         """The next event of this kind (with these fields); what came before it is kept for other calls."""
@@ -192,7 +192,7 @@ class Restartable:
         return f"http://127.0.0.1:{self.port}/bayeux"
 
     async def start(self) -> None:
-        """Serve, on the port it had."""
+        """Start the hub, on the port that it had before."""
         hub = Hub(self._settings)
         app = web.Application(client_max_size=self._settings.body_bytes)
         hub.setup(app)

@@ -140,7 +140,7 @@ async def halt(node: Node) -> None:
 
 
 def wake(node: Node) -> None:
-    """It goes on."""
+    """Let a halted node read from Redis again."""
     broker = node.broker
     assert isinstance(broker, RedisBroker)
     broker._tasks += [asyncio.create_task(broker._read_on()), asyncio.create_task(broker._sing_on())]

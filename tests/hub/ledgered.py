@@ -102,7 +102,7 @@ class World:
             del self.known[client]
 
     def check(self) -> None:
-        """What must be so whatever was said."""
+        """Check what must hold after any conversation."""
         assert set(self.registry.sessions) == set(self.known), "only sessions the replies told of"
         heard: dict[str, set[str]] = {}
         for client, session in self.registry.sessions.items():

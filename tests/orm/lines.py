@@ -1,4 +1,4 @@
-"""The table of prefork.py."""
+"""The table that prefork.py's processes write to."""
 
 from __future__ import annotations
 

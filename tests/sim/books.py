@@ -209,7 +209,7 @@ class Book:
         return True
 
     def repeats(self, channel: str, offset: int) -> None:
-        """A publication came again."""
+        """Note that a publication was delivered again."""
         self.books.repeats += 1
         account = self.account(channel)
         times = account.times[offset] = account.times.get(offset, 0) + 1
@@ -342,7 +342,7 @@ class Books:
         self.published[number] = [channel, False]
 
     def was_published(self, number: int) -> None:
-        """It was answered successful."""
+        """Note that a publish was answered as successful."""
         self.published[number][1] = True
 
     def close(self) -> None:

@@ -409,7 +409,7 @@ class Client:
                     message["tops_lost"] = {name: store.position(name).offset for name in lost}
 
     def answered(self, exchange: Exchange, messages: list[dict[str, Any]]) -> None:
-        """The answer has arrived."""
+        """Handle an answer that has arrived."""
         exchange.done = True
         self._take(messages, exchange)
         for ask in exchange.why:
@@ -417,7 +417,7 @@ class Client:
                 self.world.accuse(f"{self.name} got an answer without a reply to {brief([ask.message])}")
 
     def heard(self, socket: Socket, messages: list[dict[str, Any]]) -> None:
-        """A frame has arrived."""
+        """Handle a frame that has arrived."""
         if socket is self.socket:
             self._take(messages, socket)
         elif socket is self.stream:
@@ -431,7 +431,7 @@ class Client:
                 ask.session.doomed.append((exchange, ask.message["id"], self.world.now))
 
     def missed(self, exchange: Exchange, messages: list[dict[str, Any]]) -> None:
-        """An answer came to nobody."""
+        """Note that an answer arrived after its client had gone."""
         carried = [
             (message["channel"], int(message["id"].partition(".")[2]))
             for message in messages
@@ -454,7 +454,7 @@ class Client:
             self._failed(ask, reason)
 
     def disconnected(self, socket: Socket) -> None:
-        """A socket closed."""
+        """Handle the end of a socket."""
         for ask in list(self.asks):
             if socket in ask.attempts:
                 # What was on its way may have arrived just before.

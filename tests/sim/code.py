@@ -50,7 +50,7 @@ class Watcher:
         return {channel: self.books.store.position(channel).offset for channel in self.channels}
 
     async def follow(self) -> None:
-        """Once the node has started."""
+        """Follow the channels, once the node has started."""
         exact, *_ = self.channels
         async with self.node.followers.follow(exact, *(f"{channel[:-1]}*" for channel in self.channels)) as follower:
             self._sure = self._accepted()

@@ -386,13 +386,13 @@ class Socket:
             self.world.after(2.5 * PING, self._client_closed)
 
     def close(self) -> None:
-        """The client closes it."""
+        """Close the socket from the client's side."""
         if not self.over:
             self._to_node(self._closed)
             self.over = True
 
     def reset(self) -> None:
-        """The worker was killed."""
+        """End the socket as its worker was killed."""
         self._later(self._client_closed)
 
     def _client_closed(self) -> None:
@@ -603,7 +603,7 @@ def next_number(world: World) -> int:
 
 
 def brief(messages: list[dict[str, Any]]) -> str:
-    """Messages in a line."""
+    """Messages as one line of the trace."""
     return " ".join(map(_brief, messages)) or "nothing"
 
 

@@ -570,7 +570,7 @@ class SimBroker(Broker):
     # The reader
 
     def _collect(self) -> None:
-        """Mail has come."""
+        """Begin to collect the mail that has arrived."""
         if not self._collecting:
             self._collecting = True
             self._network.later(self.trouble.delay(), self._open_inbox)

@@ -51,7 +51,7 @@ class World:
         heappush(self._due, (when, self._number, call, arguments))
 
     def after(self, seconds: float, call: Callable[..., None], *arguments: Any) -> None:
-        """Call in so many seconds."""
+        """Call a function after this many simulated seconds."""
         self._number += 1
         heappush(self._due, (self.now + seconds, self._number, call, arguments))
 
@@ -71,12 +71,12 @@ class World:
             self.trace.append(f"{self.now:10.4f}  {who!s:<10} {words}")
 
     def end(self) -> None:
-        """Nothing runs any more."""
+        """End the simulation: asyncio has no running loop any more."""
         self.running = None
         events._set_running_loop(None)
 
     def accuse(self, words: str) -> None:
-        """A promise is broken."""
+        """Note that a promise is broken."""
         self.say("PROMISE", words)
         self.broken.append(words)
 
@@ -128,7 +128,7 @@ class Process(asyncio.AbstractEventLoop):
     # What the world does to it
 
     def arrive(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Something comes in by a socket."""
+        """Call this for something that arrives: later if the process is stopped, never if it is dead."""
         if self.dead:
             return
         if self.stopped:
@@ -140,7 +140,7 @@ class Process(asyncio.AbstractEventLoop):
             self._round()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Kill the process, as by SIGKILL."""
         self.dead = True
         self._ready.clear()
         self._mail.clear()

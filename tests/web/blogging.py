@@ -56,7 +56,7 @@ class Blog:
             await self.post(f"Post {number}.", *categories, at=now() - timedelta(days=count - number, hours=1))
 
     async def show(self, post: Post, shown: Shown) -> None:
-        """Give it a picture."""
+        """Give the post a picture."""
         async with self.database.saving() as session:
             (await session.get_one(Post, post.id)).picture = shown.as_row()
 

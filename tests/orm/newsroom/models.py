@@ -48,7 +48,7 @@ class Comment(models.Model):
 
 
 class Note(models.Model):
-    """Declares nothing."""
+    """A model without `__hints__`."""
 
     text = models.TextField(default="")
 

@@ -401,10 +401,10 @@ def _thousand(half: int, seed: int) -> list[Labelled]:
 
 
 def develop() -> list[Labelled]:
-    """What the checks were written with."""
+    """The comments that the checks were written with."""
     return _thousand(0, 20_261)
 
 
 def report() -> list[Labelled]:
-    """What they are judged by."""
+    """The comments that the checks are judged by, which they were not written with."""
     return _thousand(1, 20_262)

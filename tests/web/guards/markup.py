@@ -59,7 +59,7 @@ class Pages:
         self._take(_hash(answer.text.encode()), answer)
 
     def take_bytes(self, source: str, body: bytes, coding: str) -> None:
-        """An answer as it leaves the site."""
+        """Check an answer's bytes as they leave the site."""
         if coding:
             if (key := _hash(body)) in self._packed:
                 return

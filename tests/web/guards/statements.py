@@ -38,7 +38,7 @@ def listen(app: web.Application) -> list[Unit]:
 
 @contextmanager
 def noting() -> Iterator[None]:
-    """Note statements."""
+    """Record the SQL statements that run in the block."""
     alchemy.listen()
     before, recorder.project = recorder.project, _PROJECT
     try:

@@ -1,4 +1,4 @@
-"""Jobs, done where a test is."""
+"""Runs jobs inside a test's own process."""
 
 from __future__ import annotations
 

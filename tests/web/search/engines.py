@@ -119,7 +119,7 @@ class Noida:
         await asyncio.to_thread(self.end)
 
     def launch(self) -> None:
-        """Start it, and wait for nothing."""
+        """Start the engine's process without waiting until it answers."""
         # Itself: the command of its package starts it and does not stop it.
         program = Path(noida_db.__file__).parent / "noida-db"
         command = [program, "start", "--data-dir", self._folder, "--host", "127.0.0.1"]
@@ -139,7 +139,7 @@ class Noida:
         return True
 
     def end(self) -> None:
-        """End it, and wait until it has."""
+        """End the engine's process, and wait for it."""
         if self._process is not None:
             # As it is asked to: what it has not written is not our question.
             self._process.terminate()

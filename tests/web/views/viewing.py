@@ -39,12 +39,12 @@ async def calls(database: Database, **more: Any) -> dict[str, int]:
 
 
 async def callers(database: Database) -> list[str]:
-    """All callers that are kept."""
+    """All callers that are in the database."""
     async with database.reading() as session:
         return list(await session.scalars(select(ViewCaller.caller).order_by(ViewCaller.caller)))
 
 
 async def timed(database: Database) -> int:
-    """How many durations the hours have."""
+    """How many durations are counted, over all hours."""
     async with database.reading() as session:
         return int(await session.scalar(select(func.sum(ViewTime.calls)).where(ViewTime.seconds == HOUR)) or 0)

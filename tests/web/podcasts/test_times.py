@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +14,7 @@ from web.features.podcasts.finding import Name, Names
 from web.features.podcasts.forecast import forecast, weekly
 from web.features.podcasts.lift import lift, recommend
 from web.features.podcasts.opml import BadOpml, Entry, read_opml, write_opml
+from web.features.podcasts.plots import plot
 from web.features.podcasts.times import Heard, Time, by_hour, hours_per_day, time_of
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -121,6 +124,33 @@ def test_a_short_history_makes_no_forecast() -> None:
 
 def test_hours_by_week() -> None:
     assert weekly([(0, 1.0), (6.9, 1.0), (7, 2.0), (500, 9.0), (-1, 9.0)], 3) == [0.0, 2.0, 2.0]
+
+
+# The plot
+
+
+def test_the_last_month_of_a_plot_is_within_it() -> None:
+    """The first of December, seen on that day, was "Dec 20" at the edge."""
+    start, end = datetime(2026, 2, 4, tzinfo=UTC), datetime(2026, 12, 1, 9, tzinfo=UTC)
+    found = plot([("A", [(end - timedelta(days=1), 1800)])], start, end)
+    assert found is not None
+    months = re.findall(r'x="([\d.]+)" y="230.0" text-anchor="(\w+)">(\w+ \d+)<', found.svg)
+    assert [text for _, _, text in months] == ["Mar 2026", "Jun 2026", "Sep 2026", "Dec 2026"]
+    assert [anchor for _, anchor, _ in months] == ["middle", "middle", "middle", "end"]
+    assert months[-1][0] == "480.0"
+
+
+def test_marks_are_all_along_a_line_of_many_episodes() -> None:
+    """A daily show had a line of 300 days, and marks on its last 100."""
+    end = datetime(2026, 12, 1, tzinfo=UTC)
+    points = [(end - timedelta(days=300 - day), 1800) for day in range(300)]
+    found = plot([("A", points), ("B", points[:2]), ("C", [])], points[0][0], end)
+    assert found is not None
+    places = [float(each) for each in re.findall(r'class="dot c0" cx="([\d.]+)"', found.svg)]
+    assert len(places) == 100
+    assert max(later - earlier for earlier, later in itertools.pairwise(places)) < 5
+    assert places[0] == 56.0
+    assert found.svg.count('class="dot c1"') == 2
 
 
 # Recommendations

@@ -19,6 +19,12 @@ POINTS, ROWS = 300, 200
 #: Points of all podcasts, of which each has the same share: enough for 300 of 20 podcasts, or 60 of a hundred.
 _ALL_POINTS = 6000
 
+#: Points of one podcast that are marked.
+_MARKS = 100
+
+#: Half of a month's text, in the largest letters that a plot has.
+_HALF = 40.0
+
 _TOP, _BOTTOM, _LEFT, _RIGHT = 14.0, 34.0, 56.0, 12.0
 
 Lengths = Sequence[tuple[datetime, int]]
@@ -75,8 +81,10 @@ def plot(podcasts: Sequence[tuple[str, Lengths]], start: datetime, end: datetime
         parts.append(f'<path class="grid" d="M{_LEFT:.1f} {y(value):.1f}H{WIDTH - _RIGHT:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 8:.1f}" y="{y(value) + 5:.1f}" text-anchor="end">{text}</text>')
     for when in _months(start, end):
+        # The middle of a text so near to the edge would leave its end outside.
+        place, anchor = (WIDTH, "end") if x(when) > WIDTH - _HALF else (x(when), "middle")
         parts.append(
-            f'<text class="tick" x="{x(when):.1f}" y="{HEIGHT - 10:.1f}" text-anchor="middle">{when:%b %Y}</text>'
+            f'<text class="tick" x="{place:.1f}" y="{HEIGHT - 10:.1f}" text-anchor="{anchor}">{when:%b %Y}</text>'
         )
     for number, (_, points) in enumerate(podcasts):
         style = f"c{number % LINES}"
@@ -86,7 +94,8 @@ def plot(podcasts: Sequence[tuple[str, Lengths]], start: datetime, end: datetime
         )
         if path:
             parts.append(f'<path class="line {style}" d="{path}"/>')
-        for when, seconds in points[-100:]:
+        # All along the line: of the latest alone, what is before them looks like another podcast's.
+        for when, seconds in points[:: -(-len(points) // _MARKS) or 1]:
             parts.append(_mark(number // LINES, style, x(when), y(seconds / 60)))
     total = len(everything)
     about = (

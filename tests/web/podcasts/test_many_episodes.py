@@ -74,6 +74,7 @@ async def test_of_many_episodes_the_latest_are_given(browser: Browser, podcasts:
     assert (first["more"], "more" in second) == (True, False)
     await browser.look(f"/podcasts/mine/{'-'.join(map(str, ids))}")
     assert "the latest 150 episodes are drawn" in browser.page
+    assert f'href="/podcasts/mine/{"-".join(map(str, ids[1:]))}" data-remove="{ids[0]}"' in browser.page
 
 
 async def test_an_answer_of_episodes_says_that_there_are_more(

@@ -13,7 +13,7 @@ from aiohttp import web
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ...db.tables import now
+from ...db.tables import columns_of, now
 from ...pages import keys
 from ...pages.kept import Reading
 from ...pages.page import answer
@@ -33,6 +33,9 @@ EPISODES, _BYTES = 10_000, 8 * 1024**2
 
 #: Of the lengths of several podcasts' episodes each has at least so many: one a day.
 LENGTHS = 300
+
+# Of a model's attributes all rows would be made in one go.
+_EPISODE = columns_of(Episode)
 
 #: Said where there are more episodes than an answer has.
 _MORE = b',"more":true'
@@ -286,9 +289,9 @@ async def podcast_episodes(request: web.Request) -> web.StreamResponse:
         if podcast is None:
             raise web.HTTPNotFound(text="There is no such podcast.")
         rows = await session.execute(
-            select(Episode.seconds, Episode.source, Episode.published_at, Episode.title, Episode.summary, Episode.guid)
-            .where(Episode.podcast_id == id)
-            .order_by(Episode.at.desc().nulls_last(), Episode.id)
+            select(*(_EPISODE[name] for name in ("seconds", "source", "published_at", "title", "summary", "guid")))
+            .where(_EPISODE.podcast_id == id)
+            .order_by(_EPISODE.at.desc().nulls_last(), _EPISODE.id)
             .limit(EPISODES + 1)
         )
         parts: list[bytes] = []

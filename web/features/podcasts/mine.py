@@ -61,6 +61,10 @@ class Wanted:
         """The address with other podcasts."""
         return Wanted(tuple(ids), self.speed, self.options).path
 
+    def without(self, ids: Sequence[int], id: int) -> str:
+        """The address with these podcasts but one. Each of a list has such: a filter of the template took 20 ms."""
+        return self.having([each for each in ids if each != id])
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from ...db.tables import now
+from ...db.tables import columns_of, now
 from .lift import SUPPORT, Recommendation, recommend
 from .models import Episode, Pick, PickList, Podcast
 from .times import WINDOW, Heard
@@ -74,7 +74,14 @@ _SUMS = (
     .where(Podcast.id.in_(_IDS))
     .group_by(Podcast.id, Podcast.first_at, Podcast.gap)
 )
-_KNOWN = and_(Episode.podcast_id.in_(_IDS), Episode.seconds > 0, _COUNTS)
+# Of columns and not of a model's attributes: rows of those are all made in one go.
+_COLUMNS = columns_of(Episode)
+_KNOWN = and_(
+    _COLUMNS.podcast_id.in_(_IDS),
+    _COLUMNS.seconds > 0,
+    _COLUMNS.kind.in_(_KINDS),
+    _COLUMNS.at.between(bindparam("start"), bindparam("end")),
+)
 
 
 class _Second(FunctionElement[int]):
@@ -95,20 +102,20 @@ def _second_of_postgresql(element: _Second, compiler: SQLCompiler, **more: Any) 
 
 
 # At most 43 and 168 rows, however many episodes there are.
-_SECOND = _Second(Episode.at)
+_SECOND = _Second(_COLUMNS.at)
 _WEEK = ((bindparam("now", type_=BigInteger) - _SECOND) // _A_WEEK).label("week")
-_BY_WEEK = select(_WEEK, func.sum(Episode.seconds)).where(_KNOWN).group_by("week")
+_BY_WEEK = select(_WEEK, func.sum(_COLUMNS.seconds)).where(_KNOWN).group_by("week")
 _HOUR = ((_SECOND // 3600) % 168).label("hour")
 _BY_HOUR = select(_HOUR, func.count()).where(_KNOWN).group_by("hour")
 
 # The latest so many of each podcast.
 _NUMBERED = (
     select(
-        Episode.podcast_id,
-        Episode.at,
-        Episode.seconds,
+        _COLUMNS.podcast_id,
+        _COLUMNS.at,
+        _COLUMNS.seconds,
         func.row_number()
-        .over(partition_by=Episode.podcast_id, order_by=(Episode.at.desc(), Episode.id.desc()))
+        .over(partition_by=_COLUMNS.podcast_id, order_by=(_COLUMNS.at.desc(), _COLUMNS.id.desc()))
         .label("number"),
     )
     .where(_KNOWN)

@@ -98,7 +98,7 @@ class _Done(NamedTuple):
     arraysize: int = 1
 
     def close(self) -> None:
-        """It is."""
+        """Nothing to close: all rows have been read already."""
 
 
 def _execute(connection: sqlite3.Connection, statement: str, parameters: Any, many: bool = False) -> _Done:

@@ -76,7 +76,7 @@ class Page:
         return sum(map(len, self._forms.values())) + (0 if self.styled is None else self.styled.size)
 
     def take(self, found: styles.Styled) -> None:
-        """Take another form of it."""
+        """Keep the page's other form, if it has one, and what was said of it."""
         self.said, self.known = found.said, found.known
         if found.body is not None:
             self.styled = Page(found.body, self.content_type)

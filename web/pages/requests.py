@@ -272,7 +272,7 @@ class NotAllowed(web.HTTPForbidden):
 
 
 def role_of(request: web.Request) -> Role:
-    """What the visitor is here."""
+    """The visitor's role on this site."""
     user = request.get(USER)
     return roles.role_of(None if user is None else user.role)
 

@@ -20,7 +20,7 @@ class Styled:
 
 
 class Styles(Protocol):
-    """Who makes that form."""
+    """Makes a page's other form, with its style sheets in it."""
 
     def styled(self, body: bytes, path: str) -> Styled:
         """A page's other form. It takes a millisecond, and never raises."""

@@ -54,11 +54,11 @@ class WsgiAnswer:
             self.close()
 
     def start(self, start_response: Callable[..., Any]) -> None:
-        """Say its head."""
+        """Send the status line and the headers."""
         start_response(self.line, self.headers, *([self._exc_info] if self._exc_info else []))
 
     def pieces(self) -> Iterator[bytes]:
-        """Its body as it comes."""
+        """The pieces of the body, as the application yields them."""
         yield from self._first
         yield from self._pieces
 

@@ -82,6 +82,6 @@ async def take(database: Database, name: str, place: str) -> int | None:
 
 
 async def give_back(database: Database, attempt: int) -> None:
-    """The attempt was no guess."""
+    """Delete a noted attempt that was no wrong guess after all."""
     async with database.saving() as session:
         await session.execute(delete(FailedLogin).where(FailedLogin.id == attempt))

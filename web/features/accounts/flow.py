@@ -48,7 +48,7 @@ class Flows:
         self.cookie = "__Host-github" if secure else "github"
 
     def new(self, target: str, link: str | None = None) -> Flow:
-        """A flow that begins."""
+        """A new sign-in flow, with a random state of 256 bits."""
         return Flow(secrets.token_urlsafe(32), target, link)
 
     def verifier(self, flow: Flow) -> str:

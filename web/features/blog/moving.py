@@ -68,7 +68,7 @@ class Prepared:
 
     @property
     def digest(self) -> str:
-        """Of all that the file says."""
+        """The SHA-256 of all that the file says, in hex."""
         said = json.dumps(asdict(self.post), default=str, sort_keys=True)
         return hashlib.sha256(said.encode(errors="replace")).hexdigest()
 

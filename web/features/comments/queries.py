@@ -57,7 +57,7 @@ class Page:
 
     @property
     def query(self) -> str:
-        """As the end of an address."""
+        """The query of the page's address, with its question mark; empty for the first page."""
         parts = ["order=oldest"] if self.order == "oldest" else []
         if self.start is not None:
             parts.append(f"start={self.start}")

@@ -248,6 +248,6 @@ async def _let_in(
 
 
 def take_out(address: HeadsupAddress) -> None:
-    """An address wants no more."""
+    """Note that an address wants no more mail, since now if it was not said before."""
     if address.out_at is None:
         address.out_at = now()

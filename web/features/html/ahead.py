@@ -46,7 +46,7 @@ class Ahead:
                 break
 
     def close(self) -> None:
-        """Leave it."""
+        """Close all connections, whether a check is under way on them or not."""
         for each in (*self._asked, *self._idle):
             each.close()
         self._asked, self._idle = {}, []

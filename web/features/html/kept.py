@@ -59,7 +59,7 @@ class Kept:
         return found
 
     def put(self, key: bytes, messages: Sequence[Message], version: str) -> None:
-        """Keep what it said."""
+        """Keep the validator's messages under a key."""
         self.begin()
         said = [[each.level, each.text, each.line, each.column, each.extract] for each in messages]
         # Several processes write here: a name of its own, then the one that is looked for.

@@ -90,7 +90,7 @@ class Feed:
 
     @property
     def total_seconds(self) -> int:
-        """Of those."""
+        """The seconds of all episodes whose length is known."""
         return sum(each.seconds or 0 for each in self.episodes)
 
     @property

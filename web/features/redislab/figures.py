@@ -72,7 +72,7 @@ def figures(samples: Sequence[Sample], *, count: int | None = None, warm_up: int
 
 
 def times(nanoseconds: Iterable[int]) -> Times:
-    """Of one number or more."""
+    """The times of one or more measurements, in nanoseconds."""
     ordered = sorted(nanoseconds)
     count = len(ordered)
     mean = sum(ordered) / count

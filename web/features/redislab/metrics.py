@@ -10,7 +10,7 @@ from .service import lab
 
 
 async def metrics_of(app: web.Application) -> list[Metric]:
-    """Of this process."""
+    """The laboratory's metrics in this process."""
     here = app[lab]
     counted = CounterMetricFamily(
         "site_lab_redis",

@@ -191,7 +191,7 @@ def _cache(here: Lab) -> dict[str, Any]:
 
 
 def _judged(state: State, line: int) -> list[Point]:
-    """Those that can win."""
+    """The points of configurations that can be used here, and so can win."""
     usable = {each.name for each in configurations() if each.is_usable}
     return [point(name, found, line) for name, found in state.found.items() if name in usable]
 

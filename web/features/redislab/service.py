@@ -88,7 +88,7 @@ class _Worker:
             self.waiting.clear()
 
     async def close(self) -> None:
-        """Let it end what it does."""
+        """End the process, once the measurement under way is done."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:

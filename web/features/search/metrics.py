@@ -11,7 +11,7 @@ from .service import Search, search
 
 
 async def metrics_of(app: web.Application) -> list[Metric]:
-    """Of this process."""
+    """The search's metrics in this process."""
     here = app[search]
     state = here.indexer.state
     try:

@@ -50,7 +50,7 @@ def declare(notify: AsyncNotifier) -> None:
 
 
 async def read(session: AsyncSession) -> Words:
-    """All that there are."""
+    """Read all synonyms and pins."""
     synonyms = await session.execute(select(Synonym.said, Synonym.means).order_by(Synonym.id).limit(MOST))
     pins = await session.execute(select(Pin.said, Pin.url, Pin.title).order_by(Pin.id).limit(MOST))
     return Words(

@@ -86,7 +86,7 @@ def kind_of(agent: str) -> Kind:
 
 
 def roughly(agent: str) -> Kind:
-    """The same at a glance."""
+    """A rough kind, by the first characters of the User-Agent alone."""
     return Kind.BROWSER if agent.startswith(("Mozilla/", "Opera/")) else Kind.SCRIPT
 
 

@@ -15,7 +15,7 @@ OUTCOMES = ("sent", "full", "refused", "failed", "ignored", "left")
 
 
 async def metrics_of(app: web.Application) -> Sequence[Metric]:
-    """Of this process."""
+    """The metrics of views in this process."""
     here = app[views]
     counting = here.counting
     counted = CounterMetricFamily(

@@ -83,7 +83,7 @@ class Report:
 
     @property
     def calls(self) -> int:
-        """All of them."""
+        """Calls of all rows together."""
         return sum(row.calls for row in self.rows)
 
     @property

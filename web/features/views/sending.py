@@ -102,7 +102,7 @@ class Sender:
         self._waiting.clear()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, or until the end."""
+        """Wait for so many seconds, or until sending is to end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ending.wait()

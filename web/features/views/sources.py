@@ -66,7 +66,7 @@ async def remove(session: AsyncSession, id: int) -> None:
 
 
 async def find(session: AsyncSession, key: str) -> ViewKey | None:
-    """The source of a key."""
+    """The source that a key belongs to; None if nobody has it."""
     found: ViewKey | None = await session.scalar(select(ViewKey).where(ViewKey.key_hash == hash_of(key)))
     return found
 

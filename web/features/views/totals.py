@@ -18,7 +18,7 @@ MOST_CALLERS = 100_000
 
 
 class Endpoint(NamedTuple):
-    """Whose, and which."""
+    """An endpoint of a source: of the site, or of another server that reports to it."""
 
     source: str
     name: str

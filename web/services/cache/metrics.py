@@ -17,7 +17,7 @@ def figures(cache: Cache) -> dict[str, int]:
 
 
 async def of_cache(cache: Cache) -> list[Metric]:
-    """Of this process."""
+    """The cache's metrics in this process."""
     answers = CounterMetricFamily(
         "site_cache", "answers: from memory, from Redis, shared with others who asked, made", labels=["how"]
     )

@@ -489,7 +489,7 @@ class Runner:
                 self._leave(run, line)
 
     def _leave(self, run: _Run, line: _Line) -> None:
-        """Its place is free."""
+        """Count a job that has ended, and free its place."""
         seconds = self._loop.time() - run.begun
         self.stats[run.kind.name].ended += 1
         self.stats[run.kind.name].seconds += seconds

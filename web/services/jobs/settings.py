@@ -60,7 +60,7 @@ class JobSettings:
 
     @property
     def options(self) -> Options:
-        """For the worker."""
+        """These settings as the worker takes them."""
         return Options(
             at_once=self.at_once,
             processes=self.processes,

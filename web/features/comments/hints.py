@@ -29,7 +29,10 @@ MAX_BYTES = 64 * 1024
 
 _COMMENTS = "comments-{thread_id}"
 
-# Asked twice for each comment that is saved: built once, and past the session, it takes a quarter of the time.
+#: Where a session keeps what it has counted in a flush, by thread.
+_TOTALS = "comments of threads"
+
+# Built once and asked past the session, it takes a quarter of the time.
 _COLUMNS = columns_of(Comment)
 _OTHERS = select(func.count(_COLUMNS.id)).where(
     _COLUMNS.thread_id == bindparam("thread"),
@@ -84,8 +87,17 @@ def _count(comment: Comment) -> int:
     if session is None:
         # A row changed by a statement.
         raise Unknown
-    others = session.connection().scalar(_OTHERS, {"thread": comment.thread_id, "comment": comment.id})
-    return (others or 0) + (comment.status is Status.PUBLISHED)
+    # Each flush has a transaction of its own; all its rows are written before the first of them tells. A comment tells
+    # the count twice, and in a thread of ten thousand counting takes longer than all else of its save.
+    flush = session._transaction if session._flushing else None
+    known: tuple[object, dict[int, int]] = session.info.get(_TOTALS, (None, {}))
+    if flush is None or known[0] is not flush:
+        known = session.info[_TOTALS] = flush, {}
+    total = known[1].get(comment.thread_id)
+    if total is None:
+        others = session.connection().scalar(_OTHERS, {"thread": comment.thread_id, "comment": comment.id})
+        total = known[1][comment.thread_id] = (others or 0) + (comment.status is Status.PUBLISHED)
+    return total
 
 
 def _was_published(comment: Comment, change: Change) -> bool:

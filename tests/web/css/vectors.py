@@ -184,6 +184,25 @@ VECTORS: tuple[tuple[str, str, str, str], ...] = (
     ("a list in a rule", A, "p{.a &, &.a, .zz &{color:red}}", "p{.a &,&.a{color:red}}"),
     # At-rules
     ("media", A, "@media (min-width:1px){.a{color:red}.b{color:red}}", "@media (min-width:1px){.a{color:red}}"),
+    ("print", A, "@media print{.a{color:red}.b{x:y}}", "@media print{.a{color:red}}"),
+    (
+        "dark",
+        A,
+        "@media (prefers-color-scheme:dark){.a{color:red}.b{color:red}}",
+        "@media (prefers-color-scheme:dark){.a{color:red}}",
+    ),
+    (
+        "a list of media",
+        A,
+        "@media print,screen and (min-width:1px){.a{color:red}.b{color:red}}",
+        "@media print,screen and (min-width:1px){.a{color:red}}",
+    ),
+    (
+        "media as a range",
+        A,
+        "@media (1px<=width<=9999px){.a{color:red}.b{color:red}}",
+        "@media (1px<=width<=9999px){.a{color:red}}",
+    ),
     ("empty media goes", A, "@media print{.b{color:red}}.a{color:red}", ".a{color:red}"),
     (
         "media in media",

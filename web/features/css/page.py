@@ -7,7 +7,7 @@ Where the two don't agree, the page is left alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
@@ -119,6 +119,19 @@ class Page:
         if found is None:
             found = self._asked[query] = self._matches(query)
         return found
+
+    def agrees(self, queries: Sequence[str], answers: Sequence[bool]) -> bool:
+        """Whether that is what `matches` says of each. Two questions instead of fifty, which take twice as long; False,
+        too, where that can't be said so quickly."""
+        no = ",".join([query for query, answer in zip(queries, answers, strict=True) if not answer])
+        # What matches below the root matches. What does not may match with the root in it, so it is asked plainly.
+        yes = "".join([f":has({query})" for query, answer in zip(queries, answers, strict=True) if answer])
+        try:
+            return (not no or self._tree.css_first(no) is None) and (
+                not yes or self._tree.css_first("html" + yes) is not None
+            )
+        except Exception:  # noqa: BLE001  # one of them is not understood: then each is asked alone
+            return False
 
     def asking(self, queries: set[str]) -> None:
         """Add each query that is asked from now on to a set."""

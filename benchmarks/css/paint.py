@@ -1,10 +1,10 @@
-"""What a page costs before its first paint, with its sheets in it and without, on a slow line.
+"""Measures bytes, requests and paint times with inlined CSS and with linked sheets, on an emulated slow connection.
 
 python -m benchmarks.css.paint [--rounds 5] [--write]
 
-The site runs with its demo content, and Chromium asks for the home page and a post. Its line is a phone's: CDP's
-Network.emulateNetworkConditions gives it so many bits and milliseconds. "Before" is SITE_CSS_INLINE=off. A browser that
-has been there has the sheets, and gets links: that is measured too. `--write` puts the table into docs/css.md and draws
+The site runs with its demo content; Chromium loads the home page and a post. CDP's Network.emulateNetworkConditions
+limits bandwidth and adds latency, as on a phone. "Before" is SITE_CSS_INLINE=off. Repeat visits are measured too: the
+sheets are in the browser's cache then, and the page has links. `--write` puts the table into docs/css.md and draws
 docs/images/css-paint.svg.
 """
 
@@ -63,8 +63,8 @@ new Promise((resolve) => {
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """What a page took. first, largest: milliseconds to the contentful paints. bytes, requests: until the first. kept:
-    files that came out of the browser's own cache until then."""
+    """One page load. first, largest: milliseconds to First and Largest Contentful Paint. bytes, requests: sent over the
+    network before the first paint. kept: files read from the browser's cache before it."""
 
     line: str
     page: str
@@ -77,7 +77,7 @@ class Paint:
 
 
 async def _paint(browser: Any, origin: str, path: str, line: str, *, other: str = "") -> dict[str, float]:
-    """other: a page that the browser has been on before."""
+    """Load a page. other: a page to load first, so that its sheets are in the cache."""
     context = await browser.new_context(viewport={"width": 390, "height": 844}, device_scale_factor=2)
     page = await context.new_page()
     client = await context.new_cdp_session(page)
@@ -174,7 +174,7 @@ def _draw(paints: Sequence[Paint]) -> None:
 
 
 def main() -> int:
-    """Print the table; 1 if inlining makes a first visit's paint later."""
+    """Print the table. Returns 1 if inlining delays the first paint of a first visit, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true")

@@ -1,6 +1,7 @@
-"""Two forms of a page side by side in Chromium: every element's computed style, in each width, medium and state.
+"""Compares the computed style of every element of two versions of a page in Chromium, at several widths, media and
+forced states.
 
-The pages are given by a table of URLs and bodies: nothing is asked of any network.
+All responses come from a table of URLs and bodies; no request reaches a network.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ _DETAIL = """
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An element that looks otherwise: how many do there, and the first one's properties."""
+    """Differences in one look: how many elements differ, and the properties of the first of them."""
 
     where: str
     count: int
@@ -101,7 +102,7 @@ Table = Mapping[str, tuple[bytes, str]]
 
 
 class Forms:
-    """Pages open side by side in one browser; each is answered from its own table, of a body and its type by URL."""
+    """Pages of one browser, one for each version. Each has its own table: URL to body and Content-Type."""
 
     def __init__(self, pages: Sequence[tuple[Any, Any]], contexts: Sequence[Any], tables: list[Table]) -> None:
         self._pages = pages
@@ -110,7 +111,7 @@ class Forms:
 
     @classmethod
     async def open(cls, browser: Any, count: int = 2) -> Forms:
-        """That many, empty. No script of a page runs: what one does to it is not the sheets' matter."""
+        """Open `count` empty pages with JavaScript disabled, so that scripts can't change what is compared."""
         tables: list[Table] = [{} for _ in range(count)]
         contexts = [await browser.new_context(java_script_enabled=False) for _ in tables]
         pages = []
@@ -125,7 +126,7 @@ class Forms:
             await context.close()
 
     async def compared(self, tables: Sequence[Table], url: str, looks: Sequence[Look] = ALL) -> list[Comparison]:
-        """Compare the page at `url` as each of the other tables has it with the first table's."""
+        """Load `url` from each table, and compare the others with the first: a Comparison each."""
         self._tables[: len(tables)] = tables
         pages = self._pages[: len(tables)]
         await asyncio.gather(*(page.goto(url, wait_until="load") for page, _ in pages))
@@ -142,16 +143,15 @@ class Forms:
     async def differences(
         self, before: Table, after: Table, url: str, looks: Sequence[Look] = ALL
     ) -> tuple[list[Difference], int]:
-        """Where the page at `url` looks different when `after` is there instead of `before`, and how many elements
-        were compared."""
+        """Load `url` from both tables. Returns the differences, and the number of elements compared, over all looks."""
         found = (await self.compared([before, after], url, looks))[0]
         return found.differences, found.looks
 
 
 @dataclass(slots=True)
 class Comparison:
-    """One form of a page beside another. elements: how many it has; looks: how many were compared, in each look anew;
-    wrong: those that look otherwise in one look or more."""
+    """Result for one version. elements: elements of the page; looks: elements compared, summed over looks; wrong:
+    indexes of elements that differ in at least one look."""
 
     elements: int = 0
     looks: int = 0
@@ -170,8 +170,8 @@ class Comparison:
 
 
 async def frames_that_differ(browser: Any, documents: Sequence[tuple[str, str, str]]) -> tuple[list[str], int]:
-    """Of small documents (a name, before, after) those that look otherwise, all at once in frames of two pages; and how
-    many elements were compared."""
+    """Compare many small documents at once, as frames of two pages. documents: name, HTML before, HTML after. Returns
+    the names of those that differ, and the number of elements compared."""
     context = await browser.new_context()
     hashes = []
     for form in (1, 2):

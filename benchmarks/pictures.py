@@ -1,14 +1,14 @@
-"""Files that mean harm, or are broken: 1,000 of a dozen kinds through the worker that makes pictures smaller.
+"""Feeds 1,000 malicious or broken image files of 21 kinds to the worker process that resizes pictures.
 
-    python -m benchmarks.pictures [--files 1000] [--seed 1]   what became of each kind, crashes, the worker's memory
-    python -m benchmarks.pictures large                       a photo of 12 megapixels: how long its forms take
-    python -m benchmarks.pictures upload                      the same, sent to a site: its answer, and all forms
-    python -m benchmarks.pictures beside [--seconds 20]       what others notice meanwhile: the p99 of publications, in
-                                                              quiet and while the site's workers have such files
+    python -m benchmarks.pictures [--files 1000] [--seed 1]   results by kind, crashes, worker memory
+    python -m benchmarks.pictures large                       time to resize a 12-megapixel photo
+    python -m benchmarks.pictures upload                      upload it to a site: time to answer, to all sizes
+    python -m benchmarks.pictures beside [--seconds 20]       p99 latency of publications to other clients, idle
+                                                              and while the workers process such files
 
-A crash is a worker that died or took a minute of CPU, or an error that is none of ours. Memory is the largest that a
-worker had with one file
-(VmHWM, set back before each), over what it had before the first.
+Counted as crashes: a worker that died or used a minute of CPU, and exceptions that are none of ours. Memory is the peak
+resident size (VmHWM, reset before each file) over the worker's size before the first file. With `chrt -i 0` on a busy
+machine times on the clock say nothing; CPU does.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _frames(dice: random.Random) -> bytes:
 
 @lru_cache(maxsize=64)
 def _plain(format: str, mode: str, width: int, height: int, **options: object) -> bytes:
-    """Of one colour: as many pixels as one likes in a few kB."""
+    """A single-colour image: many pixels in a few kB."""
     if format == "HEIF":
         import pillow_heif
 
@@ -124,7 +124,7 @@ def _plain(format: str, mode: str, width: int, height: int, **options: object) -
 
 
 def _large(dice: random.Random) -> bytes:
-    """Around the bounds of each kind, on both sides of them."""
+    """Slightly below or above the pixel limit of its format."""
     format, mode, pixels = dice.choice([
         ("WEBP", "RGBA", 12), ("WEBP", "RGB", 12), ("AVIF", "RGB", 15), ("AVIF", "RGBA", 12), ("PNG", "RGB", 37),
         ("PNG", "RGBA", 13), ("PNG", "RGBA", 23), ("PNG", "LA", 13), ("PNG", "P", 13), ("PNG", "P", 24),
@@ -141,7 +141,7 @@ def _large(dice: random.Random) -> bytes:
 
 
 def _scans(dice: random.Random) -> bytes:
-    """A progressive JPEG one of whose scans comes hundreds of times."""
+    """A progressive JPEG with one scan repeated 100 to 1,000 times."""
     data = _plain("JPEG", "L", 2000, 2000, progressive=True)
     at = data.index(b"\xff\xda")
     end = data.index(b"\xff\xc4", at) if b"\xff\xc4" in data[at:] else data.index(b"\xff\xda", at + 2)
@@ -161,19 +161,19 @@ def _thousands(dice: random.Random) -> bytes:
 
 
 def _at_the_bound(dice: random.Random) -> bytes:
-    """Animations of just so many frames and pixels as stay some, and of more."""
+    """Animations near the limits of frames and pixels."""
     side, count = dice.choice([(545, 100), (2_000, 2), (1_200, 20), (3_400, 2)])
     return _moving(dice.choice(["GIF", "WEBP", "PNG"]), side, count)
 
 
 def _wide_canvas(dice: random.Random) -> bytes:
-    """Frames of one pixel on a canvas as large as is taken."""
+    """A GIF with 1 × 1 frames on a canvas of the largest accepted size."""
     side, frame = 4800, b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\x02\x02\x4c\x01\0"
     return b"GIF89a" + struct.pack("<HH", side, side) + b"\0\0\0" + frame * dice.choice([2, 90, 5000]) + b";"
 
 
 def _lying(dice: random.Random) -> bytes:
-    """A container that says a small picture, with a large one in it, or the reverse; HEIC where it can be made."""
+    """AVIF or HEIC whose container claims another size than the image in it, smaller or larger."""
     kinds = ["AVIF", "HEIF"] if find_spec("pillow_heif") else ["AVIF"]
     says, has = dice.choice([(struct.pack(">II", 60, 40), (5000, 4000)), (struct.pack(">II", 3500, 3000), (60, 40))])
     data = _plain(dice.choice(kinds), "RGB", *has)
@@ -211,7 +211,7 @@ _MOST_CLOCK = 1800
 
 
 def _work(source: str, folder: str) -> tuple[str, int, float]:
-    """What became of a file; the worker's largest size meanwhile, in kB, and the seconds of CPU that it took."""
+    """Process one file. Returns the result, the worker's peak resident memory in kB, and its CPU seconds."""
     engine("pillow")
     Path("/proc/self/clear_refs").write_text("5")
     begun = time.process_time()
@@ -229,7 +229,7 @@ def _work(source: str, folder: str) -> tuple[str, int, float]:
 
 
 def hostile(files: int, seed: int) -> int:
-    """Print what became of each kind; the number of crashes."""
+    """Print results by kind. Returns the number of crashes."""
     dice = random.Random(seed)
     context = multiprocessing.get_context("spawn")
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
@@ -268,7 +268,7 @@ def hostile(files: int, seed: int) -> int:
 
 
 def large() -> None:
-    """Print how long a photo of 12 megapixels takes."""
+    """Print the time to resize a 12-megapixel photo."""
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "photo"
         source.write_bytes(_photo())
@@ -286,7 +286,7 @@ def large() -> None:
 
 @asynccontextmanager
 async def _site(folder: Path) -> AsyncIterator[tuple[str, Database]]:
-    """A site with its hub and its jobs in a process of its own, with an event; its address, and its database."""
+    """Start a site with hub and jobs in a subprocess, with one event. Yields its URL and its database."""
     port, url = free_port(), f"sqlite:///{folder / 'site.db'}"
     await migrate(url)
     database = Database(url, RecordingPublisher(), hints=hints_of())
@@ -315,7 +315,7 @@ async def _site(folder: Path) -> AsyncIterator[tuple[str, Database]]:
 
 
 async def upload(folder: Path) -> bool:
-    """Print how long the answer to a photo of 12 megapixels takes, and how long all of its forms."""
+    """Upload a 12-megapixel photo four times; print the time to the answer and to all sizes. True if within bounds."""
     fine = True
     async with _site(folder) as (at, database):
         await create_user(database, Passwords(PasswordHasher()), "ada", "correct horse battery")
@@ -355,7 +355,7 @@ _LEFT = "SELECT count(*) FROM jobs WHERE kind = 'picture' AND finished IS NULL"
 
 
 async def beside(folder: Path, seconds: float, seed: int) -> bool:
-    """Print how long publications take in quiet, and while the site's workers have hostile files."""
+    """Print the latency of publications, idle and while workers process hostile files. True if p99 is within bounds."""
     dice, made = random.Random(seed), 0
     files = [make(dice) for make in KINDS.values() for _ in range(3)]
     async with _site(folder) as (at, database):
@@ -415,7 +415,7 @@ def _photo() -> bytes:
 
 
 def main() -> int:
-    """Do what the arguments say."""
+    """Parse the arguments and run one benchmark. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=("hostile", "large", "upload", "beside"), default="hostile")
     parser.add_argument("--files", type=int, default=1000)

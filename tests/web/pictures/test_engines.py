@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from drawing import file_of, some_file
 from PIL import Image, ImageCms, PngImagePlugin
+from services import ROOT
 
-from web.features.pictures import heic, sniffing
+from web.features.pictures import heic, hevc, sniffing
 from web.features.pictures.engines import ENGINES, FORMATS, engine, make
 from web.features.pictures.geometry import Size, Wanted
 from web.features.pictures.pillow import _reduced, _unpacked
@@ -234,6 +239,85 @@ def test_cost_of_heic_is_that_of_its_costliest_picture() -> None:
     assert read(plain + light, heic=True).cost == 5.8
     assert read(plain + alpha, heic=True).cost == pytest.approx(7.2)
     assert read(plain.replace(b"hvcC", b"free"), heic=True).cost == 15.6
+
+
+def lying_heic(size: tuple[int, int] = (200, 100)) -> bytes:
+    """Full colours, in a box that says a quarter of them."""
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    out = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 90)).save(out, "HEIF", chroma=444)
+    data = bytearray(out.getvalue())
+    at = data.index(b"hvcC")
+    assert data[at + 20] & 3 == 3
+    data[at + 20] = 0xFD
+    return bytes(data)
+
+
+def test_heic_costs_what_its_stream_says_and_not_the_box_around_it() -> None:
+    """A decoder makes room for what the stream is: 9.2 bytes for each pixel, where 5.6 were reckoned."""
+    assert read(lying_heic(), heic=True).cost == 9.5
+
+
+def test_heic_that_is_larger_inside_than_it_says_is_refused_by_name(real: Any) -> None:
+    """Its boxes say 60 × 40, and 200 × 100 are decoded."""
+    data = heic_file((200, 100))
+    small = data.replace(b"ispe\0\0\0\0" + struct.pack(">II", 200, 100), b"ispe\0\0\0\0" + struct.pack(">II", 60, 40))
+    assert small != data
+    with pytest.raises(NoPicture, match="says that it is 60 × 40, and is 200 × 104 inside"):
+        real.open(small)
+    # In the picture itself, behind its length: there it counts as well.
+    at = data.index(b"\x42\x01", data.index(b"hvcC"))
+    unit = data[at : at + int.from_bytes(data[at - 2 : at], "big")]
+    with pytest.raises(NoPicture, match="inside"):
+        real.open(heic_file((20, 10)) + struct.pack(">I", len(unit)) + unit)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc what a process took")
+def test_heic_that_lies_takes_no_more_than_is_reckoned(tmp_path: Path) -> None:
+    """In a worker's process, as it is at its largest."""
+    size = (2400, 1600)
+    (tmp_path / "idle").write_bytes(lying_heic())
+    (tmp_path / "lies").write_bytes(lying_heic(size))
+    code = (
+        "import sys, pathlib\n"
+        "from web.features.pictures.making import make_thumb\n"
+        "def most():\n"
+        "    return int(pathlib.Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
+        "make_thumb('pillow', 'idle')\n"
+        "idle = most()\n"
+        "assert make_thumb('pillow', 'lies')\n"
+        "print((most() - idle) * 1024)\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    header = read((tmp_path / "lies").read_bytes(), heic=True)
+    assert int(done.stdout) < header.cost * size[0] * size[1] + FREE
+    # What its box says is less than it takes.
+    assert int(done.stdout) > 5.8 * size[0] * size[1]
+
+
+@pytest.mark.parametrize("unit", [b"", b"\x42", b"\x42\x01", b"\x42\x01" + bytes(40)])
+def test_parameter_sets_that_are_broken_are_none(unit: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # it has no words: `read` has
+        hevc.streams(bytes(22) + b"\1\x21\0\1" + struct.pack(">H", len(unit)) + unit)
+    assert hevc.inside(struct.pack(">I", len(unit)) + unit) == []
+    assert hevc.streams(bytes(23)) == []
+
+
+def test_word_about_a_picture_that_takes_too_much_says_why() -> None:
+    """It named megapixels only, of which a JPEG may have more: a photo of 24 was refused by one of 12."""
+    data = bytearray(file_of(format="WEBP"))
+    assert data[12:16] == b"VP8 "
+    data[26:30] = struct.pack("<HH", 5712, 4284)
+    with pytest.raises(NoPicture) as caught:
+        read(bytes(data))
+    assert str(caught.value) == (
+        "The picture is 5712 × 4284, 24.5 megapixels. To read it as WebP takes 281 MiB of memory, and 144 MiB may be"
+        " taken: 12.5 megapixels in WebP of this kind. Send it as an ordinary JPEG, or smaller."
+    )
 
 
 def test_bytes_of_the_file_count_too() -> None:

@@ -89,7 +89,7 @@ async def test_picture_comes_into_the_open_page(shared_chromium: Browser, served
         await jobs.plan(session, app[keys.jobs], "events", number, shown.hash)  # type: ignore[index]  # an application
     image = page.locator("figure.picture img")
     await expect(image).to_be_visible()
-    await page.wait_for_function("document.querySelector('figure.picture img').complete")
+    await page.wait_for_function("() => document.querySelector('figure.picture img').complete")
     assert await image.evaluate("(image) => image.naturalWidth > 0 && image.currentSrc.endsWith('.avif')")
     assert await page.locator("figure.picture").bounding_box() == room
     await asyncio.sleep(0)

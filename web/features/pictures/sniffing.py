@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass, replace
 
 from .geometry import Size, turned
+from .hevc import Stream, inside, streams
 
 #: Pixels of a picture, and of a side.
 MAX_PIXELS = 40_000_000
@@ -45,7 +46,8 @@ class NoPicture(Exception):
 class Header:
     """What a file says of itself. size: as it is seen, turned by its orientation. frames: at least so many;
     more than MAX_FRAMES, too, for an animation whose frames don't fit into it. cost: bytes a pixel while it is
-    decoded. held: bytes of the file itself meanwhile, with what copies it."""
+    decoded. held: bytes of the file itself meanwhile, with what copies it. coded: the largest that a decoder makes of
+    it, where that is known beside what the file says."""
 
     kind: str
     stored: Size
@@ -53,6 +55,7 @@ class Header:
     frames: int = 1
     cost: float = 1.0
     held: int = 0
+    coded: Size | None = None
 
     @property
     def size(self) -> Size:
@@ -79,13 +82,41 @@ def read(data: bytes, *, heic: bool = False) -> Header:
         raise NoPicture(f"The picture is {size.width} × {size.height}; a side may have {MAX_SIDE:,} pixels.")
     if size.width * size.height > MAX_PIXELS:
         raise NoPicture(f"The picture is {size.width} × {size.height}; it may have {MAX_PIXELS // 10**6} megapixels.")
-    if not fits(found, size.width, size.height):
-        most = max(0, _room(found)) / found.cost / 10**6
+    coded = found.coded or size
+    if coded.width * coded.height > (size.width + _PADDING) * (size.height + _PADDING):
         raise NoPicture(
-            f"The picture is {size.width} × {size.height}; such a {found.kind.upper()} may have {int(most)} megapixels."
-            " Send it as an ordinary JPEG, or smaller."
+            f"The picture says that it is {size.width} × {size.height}, and is {coded.width} × {coded.height} inside."
+            " Send it as an ordinary JPEG."
         )
+    if not fits(found, size.width, size.height):
+        raise NoPicture(_too_much(found))
     return found
+
+
+#: Pixels by which what a decoder makes may be wider, or higher, than what is shown of it: HEVC has blocks of 64.
+_PADDING = 64
+
+#: How formats are called.
+_NAMES = {"jpeg": "JPEG", "png": "PNG", "gif": "GIF", "webp": "WebP", "avif": "AVIF", "heic": "HEIC"}
+
+
+def _too_much(header: Header) -> str:
+    """Why a picture that is small enough for another format is refused: how much it takes, and what is taken of its
+    kind."""
+    size = header.stored
+    takes = size.width * size.height * header.cost / 1024**2
+    room = max(0, _room(header))
+    name = _NAMES[header.kind]
+    if room == 0:
+        return (
+            f"The file has {header.held // 1024**2} MiB, too many for {name}. Send it as an ordinary JPEG, or smaller."
+        )
+    most = int(room / header.cost / 10**5) / 10
+    return (
+        f"The picture is {size.width} × {size.height}, {size.width * size.height / 10**6:.1f} megapixels. To read it as"
+        f" {name} takes {takes:.0f} MiB of memory, and {room / 1024**2:.0f} MiB may be taken: {most:g} megapixels in"
+        f" {name} of this kind. Send it as an ordinary JPEG, or smaller."
+    )
 
 
 def fits(header: Header, width: int, height: int) -> bool:
@@ -257,9 +288,15 @@ def _heif(kind: str, data: bytes) -> Header:
     while (at := data.find(b"ispe", at + 4, 64 * 1024)) >= 0:
         other = struct.unpack(">II", data[at + 8 : at + 16])
         width, height = max((width, height), other, key=lambda pair: pair[0] * pair[1])
-    orientation = _heif_orientation(data[: 64 * 1024])
-    cost = (_heic_cost if kind == "heic" else _avif_cost)(data[: 64 * 1024])
-    return Header(kind, Size(width, height), orientation, cost=cost)
+    head = data[: 64 * 1024]
+    orientation = _heif_orientation(head)
+    if kind == "avif":
+        return Header(kind, Size(width, height), orientation, cost=_avif_cost(head))
+    found = inside(data)
+    cost = _heic_cost(head, found)
+    largest = max(found, key=lambda each: each.width * each.height, default=None)
+    coded = None if largest is None else Size(largest.width, largest.height)
+    return Header(kind, Size(width, height), orientation, cost=cost, coded=coded)
 
 
 def _avif_cost(head: bytes) -> float:
@@ -275,17 +312,28 @@ _HEIC_LEAST = 5.8
 _HEIC_MOST = 15.6
 
 
-def _heic_cost(head: bytes) -> float:
+def _heic_cost(head: bytes, found: list[Stream]) -> float:
     """Of the costliest picture in it: phones have tiles, a preview, and a map of light or depth. Those have auxC too,
-    so what can be seen through is known by its name."""
+    so what can be seen through is known by its name. found: gets the streams that boxes describe; it is they that a
+    decoder makes room for, whatever the boxes say besides."""
     costs: list[float] = []
     at = -1
     while (at := head.find(b"hvcC", at + 1)) >= 0:
-        plain, deep = head[at + 20] & 3 < 2, bool(head[at + 21] & 7)
-        costs.append((8.0 if deep else _HEIC_LEAST) if plain else (_HEIC_MOST if deep else 9.5))
+        costs.append(_hevc_cost(head[at + 20] & 3, bool(head[at + 21] & 7)))
+        within = streams(head[at + 4 :])
+        if not within:
+            costs.append(_HEIC_MOST)
+        found += within
+    costs += [_hevc_cost(each.chroma, each.bits > 8) for each in found]
     alpha = b"auxiliary:alpha" in head or b"hevc:2015:auxid:1" in head
     most = max(costs, default=_HEIC_MOST)
     return most + alpha * (1.4 if most == _HEIC_LEAST else 5.0)
+
+
+def _hevc_cost(chroma: int, deep: bool) -> float:
+    if chroma < 2:
+        return 8.0 if deep else _HEIC_LEAST
+    return _HEIC_MOST if deep else 9.5
 
 
 def _heif_orientation(head: bytes) -> int:

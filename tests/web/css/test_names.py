@@ -24,7 +24,10 @@ PIECES = (
     "<svg viewBox=\"0 0 1 1\"><path/></svg>",
     "<script>if (a<b && c > \"<p class='ab'>\") {}</script>", "<textarea><i <p class=ac></textarea>", "<x-y data-z>",
     "<template><p class=\"ad\"></template>", "<noscript><p class=ae></noscript>", "<p =af class=ag>", "< p class=ah>",
-    "<", "<p data-long=\"" + "l" * 500 + "\" class=\"ai\">", "\"", "'", ">",
+    "<", "<p data-long=\"" + "l" * 500 + "\" class=\"ai\">",
+    "<p data-long=\"" + "l " * 300 + "\" class=\"aj\" ID=\"ak\" title=\"" + "class=al " * 9 + "\">",
+    "<p data-long='" + "\"" * 500 + "' class=\"am\">", "<p class=\"" + " ".join(f"an{n}" for n in range(99)) + "\">",
+    "\"", "'", ">",
 )  # fmt: skip
 
 

@@ -36,6 +36,8 @@ _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([0-9.]+))(?::[\w.\-]+)?")
 #: The last element of a Forwarded line, read from its end. A client that opens a quotation and does not close it
 #: would swallow what a proxy adds, were it read from the beginning.
 _LAST_ELEMENT = re.compile(r'(?:[^",]++|"[^"]*+")*+')
+#: What empty elements consist of: they mean nothing (RFC 9110 §5.6.1), and 3 KB of them took 1.5 ms one by one.
+_EMPTY = ", \t"
 _PAIR = re.compile(r'\s*+([\w!#$%&\'*+.^`|~\-]++)=(?:"([^"\\]*+)"|([^\s";,]*+))\s*+')
 
 #: Characters of an entry that can be an address, with brackets, zone and port.
@@ -108,18 +110,16 @@ def _split(line: str, most: int) -> Iterator[str]:
 
 def _split_elements(line: str, most: int) -> Iterator[str]:
     """The same of a Forwarded line: what `for` says in each element, "" where it says nothing."""
-    backwards, start = line[::-1], 0
-    while start < len(backwards) and most:
-        match = _LAST_ELEMENT.match(backwards, start)
-        end = start if match is None else match.end()
+    backwards = line[::-1].lstrip(_EMPTY)
+    while backwards and most:
+        match = _LAST_ELEMENT.match(backwards)
+        end = 0 if match is None else match.end()
         if end < len(backwards) and backwards[end] != ",":
             # A quotation that does not begin: no proxy of ours wrote this, nor what is before it.
             return
-        element = backwards[start:end][::-1]
-        start = end + 1
-        if element.strip(" \t"):
-            most -= 1
-            yield _for(element)
+        yield _for(backwards[:end][::-1])
+        most -= 1
+        backwards = backwards[end:].lstrip(_EMPTY)
 
 
 def _for(element: str) -> str:

@@ -39,6 +39,7 @@ from web.features.events.models import Category, Event, Status
 from web.features.headsup.models import (
     HeadsupAddress,
     HeadsupDelivery,
+    HeadsupKept,
     HeadsupMention,
     HeadsupMessage,
     HeadsupNotice,
@@ -368,6 +369,8 @@ async def _fill_headsup(session: AsyncSession, numbers: range) -> None:
         name = f"ada/engine-{number}"
         session.add(HeadsupProject(owner_id=1, name=name, name_key=name, secret="a secret of it"))
     await session.flush()
+    projects = await session.scalars(select(HeadsupProject.id).order_by(HeadsupProject.id.desc()).limit(len(numbers)))
+    session.add_all([HeadsupKept(project_id=project, bytes=1000) for project in projects])
     for number in numbers:
         address = f"user-{number}@example.org"
         session.add(HeadsupRule(project_id=1, words=f"word{number}"))

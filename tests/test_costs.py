@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import pytest
 from aiohttp import ClientSession, web
+from cpu import least
 from rounds import pieces
 
 sys.path.append(str(Path(__file__).parent / "hub"))
@@ -254,7 +255,7 @@ def took(work: Callable[[], object]) -> float:
         with contextlib.suppress(ProtocolError):
             work()
 
-    return min(timeit.repeat(tried, time.thread_time, number=1, repeat=7))
+    return least(tried)
 
 
 #: Fields of a form, each of which has as much as a text alone may have of something.

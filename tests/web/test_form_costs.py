@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
 import yarl
+from cpu import least
 from multidict import CIMultiDict
 from test_costs import ALLOWED, WORST, cut, longest
 
@@ -40,18 +40,15 @@ DELIVERY = 32 * 1024
 
 def took(work: Callable[[], object]) -> float:
     """CPU seconds of this thread, the least of some tries."""
-    least = float("inf")
-    for _ in range(8):
+
+    def tried() -> None:
         # Both remember what they have taken apart: the second try took nothing, and 40 ms passed for none.
         urlsplit.cache_clear()  # type: ignore[attr-defined]
         yarl.cache_clear()
-        began = time.thread_time()
         with contextlib.suppress(BadAddress, BadOpml, BadSignature):
             work()
-        least = min(least, time.thread_time() - began)
-        if least < ALLOWED / 2:
-            break
-    return least
+
+    return least(tried, 8, enough=ALLOWED / 4)
 
 
 @pytest.mark.parametrize("content", WORST)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import hdrs, web
 from aiohttp.test_utils import make_mocked_request
+from cpu import least
 from multidict import CIMultiDict
 
 from hub.protocol.heads import HEAD_BYTES
@@ -71,12 +72,8 @@ def test_cookie_is_found(lines: list[str], value: str) -> None:
 def test_many_cookies_are_not_all_looked_at() -> None:
     """Each of ours that is looked for took 1.2 ms, and a page looks for three."""
     asked = request((hdrs.COOKIE, "visitor=a" + ";" * 30_000))
-    took = []
-    for _ in range(7):
-        began = time.thread_time()
-        assert heads.cookie(asked, "visitor") == ""
-        took.append(time.thread_time() - began)
-    assert min(took) < 0.0005
+    assert heads.cookie(asked, "visitor") == ""
+    assert least(lambda: heads.cookie(asked, "visitor")) < 0.0005
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from cpu import taking
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,12 +76,12 @@ def test_patterns_are_what_an_expression_says(name: str, parts: list[str]) -> No
 
 def test_no_pattern_takes_long() -> None:
     """50 patterns by the paths of a push took a third of a second a path, minutes for all."""
-    begin = time.process_time()
-    matches_name("a" * 500, ["*a" * 10 + "b"])
-    matches_path("a/" * 2000, ["**/a" * 5 + "**b"])
-    for _ in range(20):
-        matches_path("a" * 200, [f"{'**a' * 66}{number:02}" for number in range(50)])
-    assert time.process_time() - begin < 1.0
+    with taking(time.process_time) as taken:
+        matches_name("a" * 500, ["*a" * 10 + "b"])
+        matches_path("a/" * 2000, ["**/a" * 5 + "**b"])
+        for _ in range(20):
+            matches_path("a" * 200, [f"{'**a' * 66}{number:02}" for number in range(50)])
+    assert taken.seconds < 1.0
 
 
 REFS = [
@@ -150,10 +151,10 @@ def test_recipient_of_two_fields_is_in_the_first() -> None:
 
 
 def test_many_recipients_take_no_time() -> None:
-    begin = time.process_time()
-    for text in ('"' * 10_000, "<" * 10_000, '"a\\' * 5000, "a," * 5000):
-        parse_recipients(text)
-    assert time.process_time() - begin < 1.0
+    with taking(time.process_time) as taken:
+        for text in ('"' * 10_000, "<" * 10_000, '"a\\' * 5000, "a," * 5000):
+            parse_recipients(text)
+    assert taken.seconds < 1.0
 
 
 GIVEN_NAMES = [

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-import timeit
-from collections.abc import Callable
 from itertools import islice, product
 
 import pytest
+from cpu import least, taking
 
 from web.features.search.asked import MAX_QUERY, parse
 from web.features.search.highlights import Wanted, places
@@ -15,11 +13,6 @@ from web.features.search.spelling import Known, Lookups, spellings
 
 #: A millisecond on a quiet machine.
 ALLOWED = 0.004
-
-
-def took(work: Callable[[], object]) -> float:
-    """CPU seconds of this thread, the least of some tries."""
-    return min(timeit.repeat(work, time.thread_time, number=1, repeat=7))
 
 
 @pytest.mark.parametrize("count", [8, 10, 18])
@@ -30,10 +23,10 @@ def test_query_of_many_words_that_are_nearly_known(count: int) -> None:
     near = {word: [(word[:3] + letter, Known(9, 9)) for letter in "uvwxyz"] for word in words}
     found = Lookups({}, near, together=0)
     # Of ten words with six changes: 4 s. So once is too much already.
-    began = time.thread_time()
-    read = spellings(words, found)
-    assert time.thread_time() - began < 0.1
-    assert took(lambda: spellings(words, found)) < ALLOWED
+    with taking() as taken:
+        read = spellings(words, found)
+    assert taken.seconds < 0.1
+    assert least(lambda: spellings(words, found)) < ALLOWED
     assert read[0].words == words
     assert all(len(each.changes) == count for each in read[1:])
 
@@ -43,4 +36,4 @@ def test_texts_in_which_each_word_may_be_the_one_that_is_looked_for(piece: str) 
     """A text of 20,000 characters took 16 to 23 ms, and a page of results has forty texts."""
     text = piece * (20_000 // len(piece))
     wanted = Wanted(frozenset(parse("a e").spoken))
-    assert took(lambda: list(places(text, wanted))) < 2 * ALLOWED
+    assert least(lambda: list(places(text, wanted))) < 2 * ALLOWED

@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from cpu import taking
 from engines import EMBEDDED, NOIDA
 from finding import Searching
 from sqlalchemy import delete, select, text, update
@@ -379,10 +380,10 @@ async def test_too_many_from_one_address_are_refused(site: Searching, path: str)
 @pytest.mark.parametrize("path", ["/search", "/search.json", "/autocomplete", "/autocompete/v1"])
 async def test_a_query_of_ten_thousand_words_is_refused_at_once(site: Searching, path: str, words: int) -> None:
     """In words, by the site; what no address may have, by the server before the site sees it."""
-    began = time.process_time()
-    response = await site.browser.fetch(path, params={"q": "firefox " * words})
-    assert response.status == 400
-    assert time.process_time() - began < 0.5
+    with taking(time.process_time) as taken:
+        response = await site.browser.fetch(path, params={"q": "firefox " * words})
+        assert response.status == 400
+    assert taken.seconds < 0.5
     if words == 1_000:
         said = "A search has at most 90 characters."
         assert said in await response.text()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import brotli
 import pytest
+from cpu import taking
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,10 +43,10 @@ def test_body_is_as_it_was_packed(coding: str, body: bytes) -> None:
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
 def test_bomb_is_unpacked_no_further_than_allowed(coding: str) -> None:
     bomb = PACKERS[coding](bytes(200_000_000))
-    began = time.process_time()
-    with pytest.raises(TooLong):
-        unpack(bomb, coding, 1_000_000)
-    assert time.process_time() - began < 0.1
+    with taking(time.process_time) as taken:
+        with pytest.raises(TooLong):
+            unpack(bomb, coding, 1_000_000)
+    assert taken.seconds < 0.1
 
 
 def test_bomb_in_a_bomb_is_found_at_the_first() -> None:
@@ -79,10 +80,10 @@ def test_body_of_empty_members_is_refused(coding: str, empty: bytes) -> None:
     """Behind each the rest was copied: 8 MB of them, which a fetch takes, kept a thread for minutes after the fetch had
     been given up, and with it everybody whose password was to be verified.
     """
-    began = time.process_time()
-    with pytest.raises(NotPacked):
-        unpack(empty * (4_000_000 // len(empty)), coding, 1_000_000)
-    assert time.process_time() - began < 1.0
+    with taking(time.process_time) as taken:
+        with pytest.raises(NotPacked):
+            unpack(empty * (4_000_000 // len(empty)), coding, 1_000_000)
+    assert taken.seconds < 1.0
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-import timeit
 from itertools import islice
 
+from cpu import least
 from rounds import pieces
 from sqlalchemy import func, select
 from visiting import Browser
@@ -69,7 +69,7 @@ def test_long_names_are_refused_by_their_length() -> None:
         return judge(event, source="shop", now=time.time(), salts={}, kinds=Kinds())
 
     for event in ({"endpoint": "GET /" + "a" * 250_000}, {f"field {number}": 1 for number in range(20_000)}):
-        assert min(timeit.repeat(lambda event=event: judged(event), time.thread_time, number=1)) < 0.001
+        assert least(lambda event=event: judged(event)) < 0.001
         assert judged(event).why
 
 

@@ -12,8 +12,10 @@ and what features hand in (`Feature.globals`), such as their channels
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping, MutableMapping
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +42,9 @@ logger = logging.getLogger(__name__)
 HUB_PATH = "/bayeux"
 
 Positions = Mapping[str, str]
+
+#: Seconds that a long page is written in one go.
+_TURN = 0.002
 
 
 def _shown(value: Any) -> str:
@@ -122,6 +127,25 @@ def render(
     if cache is not None:
         response.headers["Cache-Control"] = cache
     return response
+
+
+async def render_long(request: web.Request, template: str, context: dict[str, Any]) -> web.Response:
+    """As `render`, for a page that may have hundreds of rows: others have their turn while it is made.
+
+    The context must not change meanwhile, so hand in what was read.
+    """
+    parts = []
+    until = time.perf_counter() + _TURN
+    for part in _written(request, template, _context(request) | context):
+        parts.append(part)
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + _TURN
+    return web.Response(text="".join(parts), content_type="text/html", charset="utf-8")
+
+
+def _written(request: web.Request, template: str, context: dict[str, Any]) -> Iterator[str]:
+    return request.app[aiohttp_jinja2.APP_KEY].get_template(template).generate(context)
 
 
 async def read_positions(publisher: Publisher, *channels: str) -> Positions:

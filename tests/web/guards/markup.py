@@ -149,7 +149,7 @@ def validator() -> Server:
 
 def watch(pages: Pages, patch: pytest.MonkeyPatch) -> None:
     """Have every site that is made from now on hand in its pages."""
-    render, setup = aiohttp_jinja2.render_template, templating.setup
+    render, written, setup = aiohttp_jinja2.render_template, templating._written, templating.setup
 
     def rendering(template: str, request: web.Request, context: dict[str, Any], **options: Any) -> web.Response:
         response = render(template, request, context, **options)
@@ -157,6 +157,14 @@ def watch(pages: Pages, patch: pytest.MonkeyPatch) -> None:
         environment = aiohttp_jinja2.get_env(request.app)
         pages.take(Answer(f"{request.method} {request.rel_url}", response.text, template, context, environment))
         return response
+
+    def writing(request: web.Request, template: str, context: dict[str, Any]) -> Iterator[str]:
+        parts = []
+        for part in written(request, template, context):
+            parts.append(part)
+            yield part
+        environment = aiohttp_jinja2.get_env(request.app)
+        pages.take(Answer(f"{request.method} {request.rel_url}", "".join(parts), template, context, environment))
 
     async def leaving(request: web.Request, response: web.StreamResponse) -> None:
         if isinstance(response, web.Response) and response.content_type == "text/html":
@@ -170,4 +178,5 @@ def watch(pages: Pages, patch: pytest.MonkeyPatch) -> None:
         app.on_response_prepare.append(leaving)
 
     patch.setattr(aiohttp_jinja2, "render_template", rendering)
+    patch.setattr(templating, "_written", writing)
     patch.setattr(templating, "setup", setting_up)

@@ -16,7 +16,7 @@ from ...pages import keys
 from ...pages.kept import Reading
 from ...pages.page import answer
 from ...pages.requests import clean_line, read_fields, redirect
-from ...pages.templating import render
+from ...pages.templating import render_long
 from . import plots, queries, search
 from .addresses import BadUrl, canonical
 from .finding import MAX_QUESTION
@@ -188,7 +188,7 @@ async def _page(request: web.Request, reading: Reading, wanted: Wanted, found: t
         "formula": FORMULA,
         "speeds": SPEEDS,
     }
-    return render(request, "podcasts/mine.html", context)
+    return await render_long(request, "podcasts/mine.html", context)
 
 
 async def read_numbers(session: Any, mine: Sequence[Any], wanted: Wanted, at: datetime) -> Numbers:

@@ -31,11 +31,8 @@ from pathlib import Path
 
 import aiohttp
 
+from .databases import postgresql
 from .ledger.stage import ROOT, RedisProcess, free_port
-
-sys.path.append(str(ROOT / "tests"))
-
-from services import Postgres
 
 EVENT = "/events/brass-on-the-quay"
 LIST = f"{EVENT}/comments.json"
@@ -266,15 +263,11 @@ async def _break(fleet: Fleet, fault: str) -> AsyncIterator[str]:
 
 async def run(found: argparse.Namespace) -> int:
     book = Book(found.grace)
-    with tempfile.TemporaryDirectory(prefix="fanfare-fresh-") as name:
-        folder = Path(name)
-        # PostgreSQL doesn't run as root, and its user must come by.
-        folder.chmod(0o755)
-        postgres = None
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fanfare-fresh-")))
+        url = f"sqlite:///{folder}/site.db"
         if found.database == "postgresql":
-            (folder / "postgres").mkdir(mode=0o755)
-            postgres = Postgres(folder / "postgres").start()
-        url = f"sqlite:///{folder}/site.db" if postgres is None else postgres.create("fresh")
+            url = stack.enter_context(postgresql(folder)).create("fresh")
         fleet = Fleet(folder, found.workers, url)
         try:
             await fleet.start()
@@ -308,8 +301,6 @@ async def run(found: argparse.Namespace) -> int:
                 task.result()
         finally:
             fleet.stop()
-            if postgres is not None:
-                postgres.stop()
     total = sum(book.answers.values())
     print(f"faults: {dict(broken)}")
     print(f"saves: {book.saved} ({book.saved / found.seconds:.0f} a second), told up to {book.told}")

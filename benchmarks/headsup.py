@@ -26,11 +26,9 @@ import random
 import re
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +47,8 @@ from web.features.headsup.models import HeadsupAddress, HeadsupProject, HeadsupR
 from web.pages import keys
 from web.services.jobs.runner import Options, Runner
 from web.settings import Settings
+
+from .databases import both
 
 SECRET = "the secret of the benchmark"
 RECIPIENTS = ("one@example.org", "two@example.org")
@@ -555,25 +555,6 @@ def _listening() -> socket.socket:
     return sock
 
 
-@contextlib.contextmanager
-def _databases(url: str | None) -> Iterator[list[tuple[str, str]]]:
-    if url is not None:
-        yield [(url.partition(":")[0], url)]
-        return
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from services import Postgres
-
-    with tempfile.TemporaryDirectory(prefix="fanfare-headsup-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        server = Postgres(folder)
-        server.start()
-        try:
-            yield [("SQLite", f"sqlite:///{folder / 'headsup.db'}"), ("PostgreSQL", server.create("headsup"))]
-        finally:
-            server.stop()
-
-
 def main() -> int:
     """Parse the arguments and run the ledger or the measurement."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.headsup", description=__doc__.partition("\n")[0])
@@ -586,7 +567,7 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=600.0, help="seconds to wait for the last mail")
     found = parser.parse_args()
     good = True
-    with _databases(found.database) as databases:
+    with both("headsup", found.database) as databases:
         for name, url in databases:
             if found.what == "speed":
                 good &= speed(url, name, found.deliveries or 500)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Collection
@@ -23,9 +22,7 @@ from web.db.migrate import migrate
 from web.features.blog.moving import export_posts, import_posts
 from web.services.jobs.queue import Queue
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-
-from services import Postgres
+from .databases import postgresql
 
 _WORDS = [
     *("snow", "harbour", "tide", "bench", "clock", "ferry", "lantern", "gear", "wall", "river", "paper"),
@@ -97,7 +94,6 @@ def main() -> int:
     found = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
-        here.chmod(0o755)
         folder = found.folder
         if folder is None:
             folder = here / "posts"
@@ -105,13 +101,8 @@ def main() -> int:
             print(f"{found.posts:,} posts, {write(folder, found.posts) / 1e6:.1f} MB")
         times = [asyncio.run(measure(f"sqlite:///{here / 'site.db'}", "SQLite", folder, found.rst))]
         if not found.sqlite:
-            postgres = Postgres(here / "postgres")
-            (here / "postgres").mkdir(mode=0o755)
-            postgres.start()
-            try:
-                times.append(asyncio.run(measure(postgres.create("posts"), "PostgreSQL", folder, found.rst)))
-            finally:
-                postgres.stop()
+            with postgresql(here) as server:
+                times.append(asyncio.run(measure(server.create("posts"), "PostgreSQL", folder, found.rst)))
     fine = max(times) < TARGET
     print(f"{'within' if fine else 'NOT within'} {TARGET:.0f} s")
     return 0 if fine else 1

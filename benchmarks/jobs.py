@@ -17,11 +17,9 @@ import logging
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,8 @@ from web.services.jobs.kinds import Job, Kind, LeaseLost
 from web.services.jobs.queue import Queue
 from web.services.jobs.rows import New
 from web.services.jobs.runner import Options, Runner
+
+from .databases import both
 
 _EFFECT = text("insert into effects (job, kind) values (:job, :kind)")
 
@@ -245,25 +245,6 @@ _OUTCOMES = "select outcome, count(*) from jobs group by outcome"
 _DONE = "select id from jobs where kind = '{}' and outcome = 'done'"
 
 
-@contextlib.contextmanager
-def _databases(url: str | None) -> Iterator[list[tuple[str, str]]]:
-    if url is not None:
-        yield [(url.partition(":")[0], url)]
-        return
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from services import Postgres
-
-    with tempfile.TemporaryDirectory(prefix="fanfare-jobs-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        server = Postgres(folder)
-        server.start()
-        try:
-            yield [("SQLite", f"sqlite:///{folder / 'jobs.db'}"), ("PostgreSQL", server.create("jobs"))]
-        finally:
-            server.stop()
-
-
 def main() -> int:
     """Parse the arguments, run, and print the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=__doc__.partition("\n")[0])
@@ -276,7 +257,7 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=300.0, help="seconds to wait for the last job")
     found = parser.parse_args()
     good = True
-    with _databases(found.database) as databases:
+    with both("jobs", found.database) as databases:
         for name, url in databases:
             if found.what == "rate":
                 good &= rate(url, name, found.jobs, found.workers, found.patience)

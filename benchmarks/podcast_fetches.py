@@ -15,7 +15,6 @@ import gzip
 import os
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -42,11 +41,8 @@ from web.services.jobs.queue import Queue
 from web.services.jobs.runner import Options, Runner
 from web.services.outbound import Outbound
 
+from .databases import postgresql, process_of
 from .podcasts import spent_by
-
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-
-from services import Postgres
 
 #: Bodies that differ; the feeds have them in turns.
 _BODIES = 20
@@ -215,19 +211,11 @@ def main() -> int:
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory(prefix="fanfare-fetches-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
         if found.only != "postgresql":
             asyncio.run(measure(f"sqlite:///{folder / 'site.db'}", "SQLite", found, None))
         if found.only != "sqlite":
-            postgres = Postgres(folder / "postgres")
-            (folder / "postgres").mkdir(mode=0o755)
-            postgres.start()
-            assert postgres.process is not None
-            try:
-                url = postgres.create("podcasts")
-                asyncio.run(measure(url, "PostgreSQL", found, postgres.process.pid))
-            finally:
-                postgres.stop()
+            with postgresql(folder) as server:
+                asyncio.run(measure(server.create("podcasts"), "PostgreSQL", found, process_of(server)))
     return 0
 
 

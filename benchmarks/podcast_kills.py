@@ -19,7 +19,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import tempfile
 import time
 import urllib.request
@@ -46,6 +45,8 @@ from web.services.jobs.kinds import Every
 from web.services.jobs.queue import Queue
 from web.services.jobs.runner import Options, Runner
 from web.services.outbound import Outbound
+
+from .databases import postgresql
 
 #: Seconds that a worker has a feed, and a job, for itself here: those of dead workers come back soon. Longer than a
 #: living one may be halted by a busy machine, or what it has in its hands would be done twice.
@@ -305,19 +306,10 @@ def main() -> int:
     arguments = (found.kills, found.workers, found.hosts, found.feeds)
     with tempfile.TemporaryDirectory(prefix="fanfare-kills-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
         if not found.postgres:
             return 0 if run(f"sqlite:///{folder / 'site.db'}", "SQLite", *arguments) else 1
-        sys.path.append(str(Path(__file__).parents[1] / "tests"))
-        from services import Postgres
-
-        postgres = Postgres(folder / "postgres")
-        (folder / "postgres").mkdir(mode=0o755)
-        postgres.start()
-        try:
-            return 0 if run(postgres.create("podcasts"), "PostgreSQL", *arguments) else 1
-        finally:
-            postgres.stop()
+        with postgresql(folder) as server:
+            return 0 if run(server.create("podcasts"), "PostgreSQL", *arguments) else 1
 
 
 if __name__ == "__main__":

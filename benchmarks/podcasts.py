@@ -14,7 +14,6 @@ import asyncio
 import os
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 from sqlalchemy import insert, text
+from visiting import Heard
 
 from hub.publisher import RecordingPublisher
 from web.app import create_app, hints_of, read_settings
@@ -37,10 +37,7 @@ from web.features.podcasts.models import Episode, Feed, Pick, PickList, Podcast
 from web.features.podcasts.schedule import Answer, Outcome
 from web.services.jobs.pools import Processes, Threads
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-
-from services import Postgres
-from visiting import Heard
+from .databases import postgresql, process_of
 
 PODCASTS, EPISODES, LISTS = 4669, 611_025, 2500
 
@@ -293,18 +290,11 @@ def main() -> int:
     fine = True
     with tempfile.TemporaryDirectory(prefix="fanfare-podcasts-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
         if found.only != "postgresql":
             fine &= asyncio.run(measure(f"sqlite:///{folder / 'site.db'}", "SQLite", found))
         if found.only != "sqlite":
-            postgres = Postgres(folder / "postgres")
-            (folder / "postgres").mkdir(mode=0o755)
-            postgres.start()
-            assert postgres.process is not None
-            try:
-                fine &= asyncio.run(measure(postgres.create("podcasts"), "PostgreSQL", found, postgres.process.pid))
-            finally:
-                postgres.stop()
+            with postgresql(folder) as server:
+                fine &= asyncio.run(measure(server.create("podcasts"), "PostgreSQL", found, process_of(server)))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nmemory: {memory:.0f} MB at most (400 allowed), the generator's own among it")
     fine &= memory <= 400

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -33,9 +32,7 @@ from web.features.blog.models import Filing, Post, PostCategory, State
 from web.features.blog.text import VERSION, render
 from web.features.comments.models import Comment, Thread
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-
-from services import Postgres
+from .databases import postgresql
 
 #: Categories, the first of which has half of all posts.
 CATEGORIES = 30
@@ -184,15 +181,9 @@ def main() -> int:
     found = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fanfare-posts-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
         fine = asyncio.run(measure(f"sqlite:///{folder / 'site.db'}", "SQLite", found))
-        postgres = Postgres(folder / "postgres")
-        (folder / "postgres").mkdir(mode=0o755)
-        postgres.start()
-        try:
-            fine &= asyncio.run(measure(postgres.create("posts"), "PostgreSQL", found))
-        finally:
-            postgres.stop()
+        with postgresql(folder) as server:
+            fine &= asyncio.run(measure(server.create("posts"), "PostgreSQL", found))
     print("\nwithin 25 ms and 8 queries" if fine else "\nNOT within 25 ms and 8 queries")
     return 0 if fine else 1
 

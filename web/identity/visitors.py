@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import jwt
 from aiohttp import web
 
-from .. import heads
+from .cookies import claims_of
 from .users import User
 
 #: Seconds that a visitor is known; a cookie is renewed once half of it is gone.
@@ -33,10 +33,6 @@ _DEVICE_AUDIENCE = "fanfare-device"
 
 #: Seconds that a browser is known as one in which a user has signed in: the longest that browsers keep a cookie.
 DEVICE_LIFE = 400 * 24 * 3600
-
-#: Characters of a cookie of ours. They have some 200; to take one of 30,000 apart, whoever made it, takes more than a
-#: millisecond.
-_MAX_COOKIE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +71,10 @@ class Signer:
 
     def read(self, request: web.Request) -> Visitor | None:
         """The visitor a request's cookie names; None without one, or with one that is not ours or too old."""
-        text = _cookie(request, self.cookie)
-        if not text:
+        claims = claims_of(request, self.cookie, self._cookie_key, _AUDIENCE, require=["exp", "vid"])
+        if claims is None:
             return None
         try:
-            claims = jwt.decode(
-                text,
-                self._cookie_key,
-                algorithms=["HS256"],
-                audience=_AUDIENCE,
-                options={"require": ["exp", "vid"], "verify_exp": False, "verify_iat": False},
-            )
             visitor = Visitor(
                 str(claims["vid"]),
                 float(claims["exp"]),
@@ -93,7 +82,7 @@ class Signer:
                 # Cookies from before this was kept began with the life they have.
                 float(claims.get("iat", claims["exp"] - LIFE)),
             )
-        except (jwt.InvalidTokenError, TypeError, ValueError):
+        except (TypeError, ValueError):
             return None
         return visitor if visitor.expires > self._clock() else None
 
@@ -123,17 +112,8 @@ class Signer:
 
     def device_of(self, request: web.Request, user: User) -> str | None:
         """The name of the request's browser, if this user has signed in with it before."""
-        try:
-            claims = jwt.decode(
-                _cookie(request, self._device_cookie),
-                self._device_key,
-                algorithms=["HS256"],
-                audience=_DEVICE_AUDIENCE,
-                options={"require": ["sub", "jti"]},
-            )
-        except jwt.InvalidTokenError:
-            return None
-        return str(claims["jti"]) if claims["sub"] == str(user.id) else None
+        claims = claims_of(request, self._device_cookie, self._device_key, _DEVICE_AUDIENCE, require=["sub", "jti"])
+        return str(claims["jti"]) if claims is not None and claims["sub"] == str(user.id) else None
 
     def write_device(self, response: web.StreamResponse, user: User, device: str | None) -> None:
         """Let the browser be known as one of this user's, under the name it has if it has one."""
@@ -164,9 +144,3 @@ class Signer:
 def derive(key: bytes, use: bytes) -> bytes:
     """A key of its own for a use of a secret."""
     return hmac.digest(key, use, hashlib.sha256)
-
-
-def _cookie(request: web.Request, name: str) -> str:
-    """A cookie's value; "" without one, or with one that is too long to be ours."""
-    text = heads.cookie(request, name)
-    return text if len(text) <= _MAX_COOKIE else ""

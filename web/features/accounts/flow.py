@@ -18,13 +18,16 @@ from dataclasses import dataclass
 import jwt
 from aiohttp import web
 
-from ... import heads
+from ...identity.cookies import claims_of
 from ...identity.visitors import derive
 
 #: Seconds for saying yes at GitHub, with a password and a second factor. GitHub's codes live as long.
 LIFE = 600
 
 _AUDIENCE = "fanfare-github"
+
+#: Characters of its cookie, which has the address in it that is gone to afterwards.
+_MAX_COOKIE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +80,14 @@ class Flows:
 
     def read(self, request: web.Request, state: str) -> Flow | None:
         """The flow that this browser left for, if the answer repeats its state; else None."""
+        require = ["exp", "state", "next"]
+        claims = claims_of(request, self.cookie, self._cookie_key, _AUDIENCE, require=require, most=_MAX_COOKIE)
+        if claims is None:
+            return None
         try:
-            claims = jwt.decode(
-                heads.cookie(request, self.cookie),
-                self._cookie_key,
-                algorithms=["HS256"],
-                audience=_AUDIENCE,
-                options={"require": ["exp", "state", "next"], "verify_exp": False},
-            )
             flow = Flow(str(claims["state"]), str(claims["next"]), claims.get("link"))
             expires = float(claims["exp"])
-        except (jwt.InvalidTokenError, TypeError, ValueError):
+        except (TypeError, ValueError):
             return None
         same = hmac.compare_digest(flow.state.encode(), state.encode(errors="replace"))
         return flow if same and expires > self._clock() else None

@@ -200,6 +200,9 @@ def clean(html: str, allowed: Allowed, prefix: str) -> str:
             return _own(value, prefix) if _ID.fullmatch(value) else None
         if name == "href" and value.startswith("#"):
             return "#" + _own(value[1:], prefix)
+        if name == "cite":
+            # The library looks at the scheme of a <q>'s, and not of a <blockquote>'s.
+            return value if value.startswith(("https://", "http://")) else None
         return value
 
     return nh3.clean(

@@ -74,6 +74,8 @@ def wants_page(request: web.Request) -> bool:
 async def read_fields(request: web.Request) -> dict[str, str]:
     """The fields of a form, or of a JSON object whose values are strings; read once, then remembered.
 
+    They have no U+0000, which no text of PostgreSQL can have.
+
     Raises HTTPUnsupportedMediaType for what is neither, HTTPBadRequest for what can't be read,
     HTTPRequestEntityTooLarge beyond what its route takes, and HTTPRequestTimeout for what doesn't arrive in time.
     """
@@ -81,7 +83,7 @@ async def read_fields(request: web.Request) -> dict[str, str]:
         return request[FIELDS]
     kind = heads.content_type(request)
     if kind == "multipart/form-data" and may_have_file(request):
-        request[FIELDS] = await _before_file(request)
+        request[FIELDS] = _without_nul(await _before_file(request))
         return request[FIELDS]
     if kind not in _KINDS and (kind or hdrs.CONTENT_TYPE in request.headers):
         # No other form of ours has a file.
@@ -102,8 +104,8 @@ async def read_fields(request: web.Request) -> dict[str, str]:
         fields = _of_json(body) if kind == "application/json" else _of_form(body)
     except ValueError:
         raise web.HTTPBadRequest(text="The form can't be read.") from None
-    request[FIELDS] = fields
-    return fields
+    request[FIELDS] = _without_nul(fields)
+    return request[FIELDS]
 
 
 async def read_body(request: web.Request, most: int) -> bytes:
@@ -135,6 +137,10 @@ async def _before_file(request: web.Request) -> dict[str, str]:
     except (ValueError, AssertionError, RuntimeError):
         # aiohttp asserts what a boundary is.
         raise web.HTTPBadRequest(text="The form can't be read.") from None
+
+
+def _without_nul(fields: dict[str, str]) -> dict[str, str]:
+    return {name: value.replace("\0", "") for name, value in fields.items()}
 
 
 def _of_json(body: bytes) -> dict[str, str]:

@@ -264,6 +264,10 @@ async def test_a_draft_can_be_forgotten_and_is_one_writers_own(
     assert shown(manager.page, "text") == "One."
     assert "1 other writer has typed something" in manager.page
     await writer.look(path_of(post))
+    kept = writer.page
+    for uid in ("a\0b", "", "x" * 3000):
+        assert (await writer.submit("/manage/posts/drafts/discard", {"uid": uid})).status == 303
+        writer.page = kept
     await writer.submit("/manage/posts/drafts/discard", {})
     await writer.look(path_of(post))
     assert shown(writer.page, "text") == "One."

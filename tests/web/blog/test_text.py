@@ -373,6 +373,21 @@ def test_the_worst_html_takes_a_bounded_time(piece: str) -> None:
     assert taken.seconds < 1
 
 
+@pytest.mark.parametrize(
+    "cite", ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,a", "\tjavascript:a", "//a"]
+)
+def test_quote_names_no_script_as_its_source(cite: str) -> None:
+    """Browsers don't follow it, but what reads a feed may."""
+    for tag in ("blockquote", "q"):
+        html = render(f'<{tag} cite="{cite}">a</{tag}>', format="html").html
+        assert "cite" not in html
+        assert "javascript" not in html.lower()
+    assert (
+        'cite="https://a.example/"'
+        in render('<blockquote cite="https://a.example/">a</blockquote>', format="html").html
+    )
+
+
 def test_nested_html_is_refused_by_its_depth() -> None:
     """40,000 <div> took 10 s: each was looked for through all that were open."""
     for format in ("html", "markdown"):

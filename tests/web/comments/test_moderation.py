@@ -154,6 +154,9 @@ async def test_who_is_blocked_is_refused_until_that_is_taken_back(
     assert await say(bo, "Hello") == 201
     await manager.look("/manage/comments?show=refused")
     assert "A moderator has blocked this visitor." in manager.page
+    # What no row can have was a 500 on PostgreSQL.
+    assert (await manager.submit("/manage/comments/unblock", {"who": "a\0b"})).status == 303
+    await manager.look("/manage/comments?show=refused")
     assert (await manager.submit("/manage/comments/unblock", {})).status == 303
     assert await say(ada, "I am sorry") == 201
 

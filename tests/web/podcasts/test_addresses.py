@@ -55,6 +55,12 @@ def test_one_feed_has_one_spelling(text: str, url: str) -> None:
         "file:///etc/passwd",
         "nothing",
         "http://a b/",
+        # On PostgreSQL these two were a 500.
+        "http://a\0.example/feed",
+        "http://xn--\0.example/",
+        'http://a"b.example/',
+        "http://<b>.example/",
+        "http://a%00.example/",
         "http://[::1",
         "http://a.example/" + "x" * 2000,
     ],

@@ -163,8 +163,10 @@ async def post_draft(request: web.Request) -> web.StreamResponse:
 async def discard(request: web.Request) -> web.StreamResponse:
     """POST /manage/posts/drafts/discard: forget what was typed and not saved."""
     uid = (await read_fields(request)).get("uid", "")
+    if not drafts.is_uid(uid):
+        return redirect("/manage/posts")
     async with request.app[keys.database].saving() as session:
-        post = await find_uid(session, uid) if drafts.is_uid(uid) else None
+        post = await find_uid(session, uid)
         await drafts.forget(session, uid, request[USER].id)
     return redirect("/manage/posts" if post is None else f"/manage/posts/{post.id}?done=discarded")
 

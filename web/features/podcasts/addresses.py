@@ -23,6 +23,9 @@ _SECOND = frozenset({"ac", "co", "com", "edu", "gov", "net", "ne", "or", "org", 
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
 
 
+#: A host in ASCII: a name, or an address of IPv6.
+_HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.%a-z]+\]", re.ASCII | re.IGNORECASE)
+
 #: URLs of which nothing can be resolved, dropped or escaped: most of those of enclosures.
 _WHOLE = re.compile(
     r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?/[A-Za-z0-9._~%/+,=@:!$'()*&-]*(?:\?[A-Za-z0-9._~%/+,=@:!$'()*&?-]+)?",
@@ -67,6 +70,8 @@ def canonical(text: str) -> str:
     if not host or " " in host or ("." not in host and ":" not in host and host != "localhost"):
         raise BadUrl("this is no URL: it names no host")
     host = _ascii(host)
+    if not _HOST.fullmatch(host):
+        raise BadUrl("this is no URL: its host has a character that none has")
     if port is not None and port != (443 if scheme == "https" else 80):
         host = f"{host}:{port}"
     user = parts.netloc.rpartition("@")[0]

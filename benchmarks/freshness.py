@@ -32,7 +32,8 @@ from pathlib import Path
 import aiohttp
 
 from .databases import postgresql
-from .ledger.stage import ROOT, RedisProcess, free_port
+from .ledger.stage import ROOT, RedisProcess
+from .ports import free_port
 
 EVENT = "/events/brass-on-the-quay"
 LIST = f"{EVENT}/comments.json"

@@ -30,7 +30,8 @@ from urllib.request import Request, urlopen
 
 from hub.publisher import Item, encoded, way_to
 
-from .servers import HOST, ROOT, _await_port, _free_port, _nginx
+from .ports import free_port
+from .servers import HOST, ROOT, _await_port, _nginx
 
 EVENT = "/events/brass-on-the-quay"
 CHROME = "gzip, deflate, br, zstd"
@@ -235,7 +236,7 @@ def measure(requests: int) -> list[Rate]:
     """All rates, one server after the other."""
     found = []
     with tempfile.TemporaryDirectory(prefix="fanfare-pages-") as name:
-        folder, port = Path(name), _free_port()
+        folder, port = Path(name), free_port()
         with site(folder, port) as pid:
             page, headers = _get(port, EVENT)
             tag = f"If-None-Match: {headers['etag']}\r\n"
@@ -300,7 +301,7 @@ async def _crowd(port: int, browsers: int) -> tuple[float, float]:
 def crowd(browsers: int) -> str:
     """What a crowd that opens a page which nobody has asked for yet has to wait, in words."""
     with tempfile.TemporaryDirectory(prefix="fanfare-pages-") as name:
-        port = _free_port()
+        port = free_port()
         with site(Path(name), port, HUB_ADDRESS_CONNECTIONS="0") as pid:
             made, before = _made(port), cpu_of(pid)
             slowest, median = asyncio.run(_crowd(port, browsers))

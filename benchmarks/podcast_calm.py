@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import base64
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,8 @@ from web.features.podcasts import jobs, store
 from web.features.podcasts.models import Feed, Fetch
 from web.services.jobs.queue import Queue
 
+from .ports import free_port
+
 EPISODES, SIZE = 730, 1_600_000
 KEY = base64.b64encode(b"x" * 32).decode()
 BOUND = 5.0
@@ -50,12 +51,6 @@ def body(turn: int) -> bytes:
         for each in range(EPISODES)
     )
     return f"{head}<title>Large</title>{items}</channel></rss>".encode()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def latencies(hub: RemoteHub, publisher: HttpPublisher, seconds: float) -> list[float]:

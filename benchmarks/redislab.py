@@ -48,7 +48,8 @@ from web.features.redislab.configurations import find
 from web.features.redislab.figures import Sample
 from web.features.redislab.payloads import rows
 
-from .ledger.stage import ROOT, RedisProcess, free_port
+from .ledger.stage import ROOT, RedisProcess
+from .ports import free_port
 
 WARM_UP = 10
 

@@ -41,7 +41,7 @@ from web.features.search.finder import Finder
 from web.features.search.tokens import all_parts
 from web.pages.documents import Document, Shown
 
-from .ledger.stage import free_port
+from .ports import free_port
 
 SEED = 20171129
 #: What the pages come from.

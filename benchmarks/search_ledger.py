@@ -28,7 +28,8 @@ from pathlib import Path
 
 import aiohttp
 
-from .ledger.stage import ROOT, RedisProcess, free_port
+from .ledger.stage import ROOT, RedisProcess
+from .ports import free_port
 
 EVENT = "/events/brass-on-the-quay"
 #: What all comments have, beside a word of their own.

@@ -32,6 +32,8 @@ from hub.bench import (
     marker,
 )
 
+from .ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 RIVALS = Path(__file__).resolve().parent / "rivals"
 
@@ -81,7 +83,7 @@ class Subject(ABC):
         """The running server and its port; ended on leaving. Raises LoadFailed when it does not start."""
         with tempfile.TemporaryDirectory(prefix="fanfare-bench-") as name:
             folder = Path(name)
-            port = _free_port()
+            port = free_port()
             log = folder / "log"
             with log.open("wb") as output:
                 process = subprocess.Popen(
@@ -258,13 +260,6 @@ def _said(command: list[str]) -> str:
     except OSError:
         return ""
     return (result.stdout + result.stderr).strip() if result.returncode == 0 else ""
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

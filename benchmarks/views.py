@@ -54,7 +54,8 @@ from web.features.views.service import views
 from web.features.views.settings import ViewSettings
 from web.features.views.totals import HOUR
 
-from .servers import HOST, ROOT, _free_port
+from .ports import free_port
+from .servers import HOST, ROOT
 
 #: What is asked for, and by whom: its endpoint, so that answers and counts can be compared one by one.
 ASKED = {
@@ -77,7 +78,7 @@ class Site:
     folder: Path
     url: str
     more: dict[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=_free_port)
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -425,7 +426,7 @@ async def collector(state: dict[str, str]) -> AsyncIterator[int]:
     app.router.add_post("/mp/collect", collect)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    port = _free_port()
+    port = free_port()
     await web.TCPSite(runner, HOST, port).start()
     yield port
     await runner.cleanup()

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Seconds a server may take until it answers; a loaded CI machine needs some.
@@ -30,13 +32,6 @@ _LOOK_SECONDS = 0.01
 
 class Missing(Exception):
     """A server or tool that is not on this machine; says what to install."""
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

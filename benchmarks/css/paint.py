@@ -26,7 +26,8 @@ from urllib.request import urlopen
 from playwright.async_api import async_playwright
 
 from benchmarks.pages import site
-from benchmarks.servers import HOST, ROOT, _free_port
+from benchmarks.ports import free_port
+from benchmarks.servers import HOST, ROOT
 
 DOCS = ROOT / "docs" / "css.md"
 CHART = ROOT / "docs" / "images" / "css-paint.svg"
@@ -107,7 +108,7 @@ async def _all(rounds: int) -> list[Paint]:
         )
         for forms, setting in ((FORMS[:1], "off"), (FORMS[1:], "on")):
             with tempfile.TemporaryDirectory(prefix="fanfare-paint-") as name:
-                port = _free_port()
+                port = free_port()
                 with site(Path(name), port, frozenset(os.sched_getaffinity(0)), SITE_CSS_INLINE=setting):
                     found += await _forms(browser, f"http://{HOST}:{port}", forms, rounds)
         await browser.close()

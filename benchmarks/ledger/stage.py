@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import aiohttp
 
 from hub.protocol.tokens import sign
 
+from ..ports import free_port
 from .accounts import Account, Page
 from .clients import KINDS, Client, FollowerClient
 from .proxy import Proxy
@@ -29,13 +29,6 @@ from .proxy import Proxy
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = b"ledger" * 6
 REALM = "ledger"
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisProcess:

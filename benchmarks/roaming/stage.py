@@ -20,7 +20,8 @@ import aiohttp
 
 from hub.protocol.tokens import sign
 
-from ..ledger.stage import RedisProcess, free_port
+from ..ledger.stage import RedisProcess
+from ..ports import free_port
 from .cast import Outcome, Part
 
 if TYPE_CHECKING:

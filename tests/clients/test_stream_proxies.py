@@ -15,7 +15,8 @@ from clients.driven import until
 from conftest import need
 from listening import serving
 from playwright.async_api import Browser
-from services import Proxy, free_port, proxy_program
+from ports import free_port
+from services import Proxy, proxy_program
 
 from hub.app import Hub
 

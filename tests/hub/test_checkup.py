@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from services import RedisFactory
-from shell import Shell, free_port
+from shell import Shell
 
 from hub.brokers.redis.probe import probe
 from hub.checkup import fingerprint

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from shell import Shell, free_port
+from ports import free_port
+from shell import Shell
 
 from hub.cli import HUB_COMMANDS, main, markdown, shown
 from hub.protocol import tokens

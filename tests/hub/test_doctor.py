@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 from listening import KEY, REALM, serving
-from services import Proxy, Redis, Server, free_port
+from ports import free_port
+from services import Proxy, Redis, Server
 from shell import Shell
 from test_proxies import configured
 

@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 import test_proxies
 from listening import serving
-from services import Proxy, free_port
+from ports import free_port
+from services import Proxy
 from test_proxies import PAGE, certify, configured
 
 #: Seconds that an idle connection is kept by the hub, and that the relay takes each way.

@@ -21,7 +21,8 @@ import aiohttp
 import pytest
 from conftest import need
 from listening import serving
-from services import Proxy, free_port, proxy_program
+from ports import free_port
+from services import Proxy, proxy_program
 
 from hub.app import Hub
 

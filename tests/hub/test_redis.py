@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from brokering import Ear, Relay, draft
-from services import Redis, RedisFactory, Server, free_port, redis_program
+from ports import free_port
+from services import Redis, RedisFactory, Server, redis_program
 from stopwatch import Stopwatch
 
 from hub.brokers import Health

@@ -18,8 +18,9 @@ from urllib.request import urlopen
 
 import asyncpg
 import pytest
+from ports import free_port
 from services import Postgres
-from shell import Shell, free_port
+from shell import Shell
 
 from web.cli import COMMANDS
 

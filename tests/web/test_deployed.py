@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 from markup import Answer, Pages
-from services import Postgres, Proxy, Redis, free_port
+from ports import free_port
+from services import Postgres, Proxy, Redis
 from shell import Shell
 from test_proxies import PAGE, certify, configured, stanza
 

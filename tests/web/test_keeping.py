@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from ports import free_port
 from services import Redis
-from shell import ROOT, free_port
+from shell import ROOT
 
 from hub.cli import DONE
 from hub.protocol import tokens

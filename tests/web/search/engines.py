@@ -20,7 +20,7 @@ from typing import Any
 
 import noida_db
 import yaml
-from services import free_port
+from ports import free_port
 
 from web.db.tables import now
 from web.features.search.asked import parse

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ...pages import keys
 from ...pages.kept import Reading
 from ...pages.page import answer
-from ...pages.templating import render_long
+from ...pages.templating import render
 from . import queries
 from .hints import PICKS, PODCASTS
 from .models import Pick, PickList, Podcast
@@ -70,6 +70,6 @@ async def show(request: web.Request) -> web.StreamResponse:
             listed = await read_lists(session, page)
             recommended = await queries.recommended(session, [])
         context = {"positions": positions, "listed": listed, "recommended": recommended}
-        return await render_long(request, "podcasts/picks.html", context)
+        return render(request, "podcasts/picks.html", context)
 
     return await answer(request, ("podcast picks", page), make)

@@ -776,9 +776,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     for name, each in results.items():
         answers = ", ".join(each["answers"])
         sizes = " | ".join(f"{each[key] / 2**20:.0f}" for key in ("before", "peak", "after"))
+        back = "no" if math.isinf(each["back"]) else f"{each['back']:.1f}"
         lines.append(
             f"| {ATTACKS[name].text} | {each['sent']:,.0f} | {answers} | {each['p50']:.1f} | {each['p99']:.1f} "
-            f"| {each['quiet']:.1f} | {each['ratio']:.1f} | {sizes} | {'no' if math.isinf(each['back']) else format(each['back'], '.1f')} |"
+            f"| {each['quiet']:.1f} | {each['ratio']:.1f} | {sizes} | {back} |"
         )
     return "\n".join(lines)
 

@@ -737,8 +737,6 @@ async def run(
         os.sched_setaffinity(0, {core})
         try:
             async with contextlib.AsyncExitStack() as ends, Quiet(port, subject) as quiet:
-                if any(name.startswith(("unread", "hoards")) for name in names):
-                    await quiet.fill()
                 if "heard" in names:
                     # In its own process: reading it in this one would delay the quiet clients.
                     reading = await helper(core, lambda: os.nice(19), "--feed", "--port", str(port))
@@ -748,6 +746,9 @@ async def run(
                 await quiet.take(2)
                 for number in range(rounds):
                     for name in names:
+                        if name.startswith(("unread", "hoards")):
+                            # Each time anew: after HUB_HISTORY_SECONDS there would be nothing to ask for.
+                            await quiet.fill()
                         figures, calm, waited = await turn(name, port, quiet, memory, seconds, core, behave)
                         found[name].append(figures)
                         calms[name] += calm

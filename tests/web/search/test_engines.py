@@ -13,7 +13,7 @@ from engines import EMBEDDED, NOIDA, Corpus, Finding, fill, opened, urls_of
 
 from web.features.search.asked import parse
 from web.features.search.blend import Query, Term
-from web.features.search.engine import Changes, Engine
+from web.features.search.engine import Changes, Engine, Found
 from web.features.search.spelling import Known
 from web.features.search.tokens import MAX_WORD
 
@@ -210,3 +210,35 @@ async def test_a_query_of_nothing_is_everything(engine: Engine, corpus: Corpus) 
     await fill(engine, [corpus.enter("a", title="Firefox"), corpus.enter("b", title="Fox")])
     assert (await engine.run(Query())).total == 2
     assert (await engine.run(Query((Term("title", "firefox", 2.0),), kinds=("event",)))).total == 0
+
+
+async def test_it_is_said_when_nothing_has_the_words_one_after_the_other(engine: Engine, corpus: Corpus) -> None:
+    finding = Finding(engine, corpus)
+    # The page of results is full of pages that have the words apart, and better.
+    apart = [corpus.enter(f"{number}", title="Red wheels", text="A green car. " * 3) for number in range(12)]
+    await fill(engine, [*apart, corpus.enter("old", text="This was a red car once.", old=20)])
+    assert not (await finding.ask("red car")).words_only, "one has them, though it is not among those shown"
+    assert not (await finding.ask("red wheels")).words_only
+    assert (await finding.ask("green wheels")).words_only
+    assert not (await finding.ask("wheels")).words_only
+
+
+async def test_what_is_known_without_a_look_costs_none(engine: Engine, corpus: Corpus) -> None:
+    """Of words that most documents have, to count those that have all took as long as the search itself."""
+    finding = Finding(engine, corpus)
+    await fill(engine, [corpus.enter(f"{number}", title="Blue moon") for number in range(5)])
+    asked: list[Query] = []
+    run = engine.run
+
+    async def counted(query: Query, *more: int, **named: bool) -> Found:
+        asked.append(query)
+        return await run(query, *more, **named)
+
+    engine.run = counted  # type: ignore[method-assign]
+    try:
+        results = await finding.ask("blue moon")
+    finally:
+        engine.run = run  # type: ignore[method-assign]
+    assert results.total == 5
+    # How many documents Elasticsearch has is a question too, so it is asked whether the words meet.
+    assert len(asked) == (2 if engine.documents is None else 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from web.features.search.asked import parse
 from web.features.search.blend import blend, boosts
 from web.features.search.finder import respelt
-from web.features.search.spelling import Known, Lookups, Spelling, spellings
+from web.features.search.spelling import Known, Lookups, Spelling, must_meet, spellings
 
 SEEN = Known(titles=3, texts=9)
 
@@ -123,3 +126,24 @@ def test_the_same_words_are_one_clause() -> None:
     query = blend(asked, [Spelling(1.1, ("redis", "cashe")), Spelling(0.8, ("redis", "cache"))])
     keys = [(each.field, getattr(each, "word", None) or each.words) for each in query.any]  # type: ignore[union-attr]
     assert len(keys) == len(set(keys))
+
+
+_TEXTS = st.lists(st.tuples(st.frozensets(st.sampled_from("abc")), st.frozensets(st.sampled_from("abc"))), min_size=1)
+
+
+@given(_TEXTS, st.sampled_from(["a", "ab", "abc"]))
+def test_words_that_must_meet_do(documents: list[tuple[frozenset[str], frozenset[str]]], words: str) -> None:
+    """Documents of a title and a text each."""
+    known = {
+        word: Known(sum(word in title for title, _ in documents), sum(word in text for _, text in documents))
+        for word in words
+    }
+    meet = any(set(words) <= title | text for title, text in documents)
+    assert meet or not must_meet(words, known, len(documents))
+
+
+def test_words_of_most_documents_must_meet() -> None:
+    known = {"a": Known(texts=60), "b": Known(titles=30, texts=31, comments=10), "c": Known(texts=60)}
+    assert must_meet(["a", "b"], known, 100)
+    assert not must_meet(["a", "b"], known, 101)
+    assert not must_meet(["a", "b", "c"], known, 100), "60, 41 and 60 of 100 may leave each other out"

@@ -113,9 +113,14 @@ def blend(asked: Asked, spellings: Sequence[Spelling], kinds: tuple[str, ...] = 
     return Query(tuple(clauses), _quoted(asked), kinds, asked.category, asked.keyword)
 
 
+def telling(asked: Asked) -> list[str]:
+    """The words that a document should have all of."""
+    return [word.text for word in asked.words[:MAX_WORDS] if word.text not in STOP_WORDS]
+
+
 def together(asked: Asked) -> Query:
     """Documents that have each of the words somewhere."""
-    words = [word.text for word in asked.words[:MAX_WORDS] if word.text not in STOP_WORDS]
+    words = telling(asked)
     must = tuple(
         (*(Term(field, stem(word), 1.0) for field in STEMMED), Term("names", word, 1.0), Term("words", word, 1.0))
         for word in words

@@ -65,8 +65,12 @@ class Embedded(Engine):
         self._writing.shutdown()
         self._reading.shutdown()
 
-    async def count(self) -> int:
+    @property
+    def documents(self) -> int:
         return int(self._open_shelf.searcher.num_docs)
+
+    async def count(self) -> int:
+        return self.documents
 
     async def apply(self, changes: Changes) -> None:
         await self._write(self._apply, changes)

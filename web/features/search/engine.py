@@ -85,6 +85,11 @@ class Engine(ABC):
     #: Whether all workers have one index, so that one of them keeps it.
     shared = False
 
+    @property
+    def documents(self) -> int | None:
+        """How many documents there are, if that is known without asking anybody."""
+        return None
+
     @abstractmethod
     async def open(self) -> str | None:
         """Make ready; the cursor of what is there, or None if it has to be built."""

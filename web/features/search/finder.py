@@ -13,7 +13,7 @@ from ...db.database import Database
 from ...db.tables import now
 from ...pages.documents import Documents, Shown
 from .asked import Asked
-from .blend import as_phrase, blend, boosts, together
+from .blend import as_phrase, blend, boosts, telling, together
 from .engine import Engine, Facets, Found, Hit
 from .entries import key_of
 from .highlights import Piece, Wanted, mark, piece, places, runs
@@ -26,6 +26,7 @@ from .spelling import (
     in_doubt,
     is_unknown,
     middles_to_look_up,
+    must_meet,
     spellings,
     to_look_up,
 )
@@ -49,8 +50,10 @@ _CERTAIN = Known(titles=1, texts=1)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A document as it is shown. parts: of it that were found too, such as comments. on: the page that it is a part of,
-    if that was not found itself."""
+    """A document as it is shown. parts: of it that were found too, such as comments.
+
+    has_phrase: whether what was typed is in it, as it was typed, one word after the other.
+    """
 
     kind: str
     label: str
@@ -63,6 +66,7 @@ class Result:
     categories: tuple[str, ...]
     why: tuple[str, ...]
     is_part: bool
+    has_phrase: bool
     parts: tuple[Result, ...] = ()
 
     @property
@@ -184,7 +188,8 @@ class Finder:
             groups = _grouped(found.hits)
             results, _ = await self._show(found, _page(groups, page), read, weights, asked)
         words_only = False
-        if found.total and len(asked.words) > 1 and not asked.quoted:
+        shown = any(each.has_phrase for result in results for each in (result, *result.parts))
+        if found.total and not shown and len(asked.words) > 1 and not asked.quoted:
             words_only = not (await self._engine.run(replace(as_phrase(asked), but=query.but), 1)).total
         pinned = None
         if page == 1 and not kinds and asked.category is None and asked.keyword is None:
@@ -226,7 +231,7 @@ class Finder:
         known = dict(await self._engine.look(to_look_up(words)))
         count: int | None = None
         if len(words) > 1 and not any(is_unknown(word, known) for word in words) and not asked.has_only_stop_words:
-            count = (await self._engine.run(together(asked), 1)).total
+            count = None if self._surely_meet(asked, known) else (await self._engine.run(together(asked), 1)).total
         found = Lookups(known, together=count)
         doubtful = {word for word in words if in_doubt(word, found) and word not in quoted}
         near = await self._engine.near(doubtful) if doubtful else {}
@@ -245,6 +250,12 @@ class Finder:
         known |= dict.fromkeys(quoted & set(words), _CERTAIN)
         synonyms = (await self._words()).readings(words)
         return spellings(words, Lookups(known, near, begun, count), synonyms)
+
+    def _surely_meet(self, asked: Asked, known: Mapping[str, Known]) -> bool:
+        """Whether it needs no look to know that some document has all of the words."""
+        documents = self._engine.documents
+        is_filtered = asked.category is not None or asked.keyword is not None
+        return documents is not None and not is_filtered and must_meet(telling(asked), known, documents)
 
     async def complete(self, beginning: str, most: int) -> list[str]:
         """Words that a beginning may become."""
@@ -341,6 +352,7 @@ class Finder:
             categories=tuple(stored["categories"]),
             why=(*map(str, why), *factors(stored, self._clock())),
             is_part=is_part,
+            has_phrase=any(each.is_phrase for each in why),
         )
 
 

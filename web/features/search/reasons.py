@@ -15,14 +15,21 @@ from .tokens import STOP_WORDS, all_parts, stem
 #: Reasons that are given for one hit, those that count most.
 _MOST = 5
 
+_PHRASE = "phrase"
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: where, how it was read, and what it counted. words: what was found."""
+    """Why: where, how it was read, and what it counted."""
 
     where: str
     how: str
     counts: float
+
+    @property
+    def is_phrase(self) -> bool:
+        """Whether it has what was typed, as it was typed, in that order."""
+        return self.how == _PHRASE
 
     def __str__(self) -> str:
         return ", ".join(each for each in (self.where, self.how, f"×{self.counts:.1f}") if each)
@@ -51,7 +58,7 @@ def explain(
             if where == "title" and runs == [stems]:
                 found.append(Reason("whole title", read_as(spelling), WHOLE_TITLE * boost))
             if any(_has(run, stems) for run in runs):
-                phrase = "phrase" if len(stems) > 1 else ""
+                phrase = _PHRASE if len(stems) > 1 else ""
                 how = ", ".join(each for each in (phrase, read_as(spelling)) if each)
                 found.append(Reason(where, how, factor * boost))
             else:

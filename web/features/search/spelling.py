@@ -57,6 +57,11 @@ class Known:
         """Whether others are corrected to it: what one text alone has may be a typo itself."""
         return self.titles > 0 or self.texts > 1
 
+    @property
+    def least(self) -> int:
+        """Documents that have it at least: a text may be that of the title which has it."""
+        return self.pages + self.comments
+
     def __bool__(self) -> bool:
         return bool(self.titles or self.texts or self.comments)
 
@@ -136,6 +141,14 @@ def in_doubt(word: str, found: Lookups) -> bool:
     """Whether other words may be meant by this one."""
     there = found.known.get(word, NOWHERE)
     return not there or not there.pages or found.together == 0
+
+
+def must_meet(words: Collection[str], known: Mapping[str, Known], documents: int) -> bool:
+    """Whether so frequent words are together in some document, as more documents have them than there are places.
+
+    Of 100 documents 60 have one word and 50 another: at least 10 have both. Counting such documents is dear just there.
+    """
+    return sum(known.get(word, NOWHERE).least for word in words) > documents * (len(words) - 1)
 
 
 def spellings(words: Sequence[str], found: Lookups, more: Sequence[Spelling] = ()) -> list[Spelling]:

@@ -9,6 +9,7 @@ from web.features.search.asked import parse
 from web.features.search.blend import blend, boosts
 from web.features.search.finder import respelt
 from web.features.search.spelling import Known, Lookups, Spelling, must_meet, spellings
+from web.features.search.vocabulary import TEXTS, Vocabulary
 
 SEEN = Known(titles=3, texts=9)
 
@@ -147,3 +148,16 @@ def test_words_of_most_documents_must_meet() -> None:
     assert must_meet(["a", "b"], known, 100)
     assert not must_meet(["a", "b"], known, 101)
     assert not must_meet(["a", "b", "c"], known, 100), "60, 41 and 60 of 100 may leave each other out"
+
+
+def test_words_that_came_and_went_are_completed_as_they_are_now() -> None:
+    vocabulary = Vocabulary()
+    many = [f"word{number:03}" for number in range(300)]
+    vocabulary.add([*many, "wordless"], TEXTS)
+    vocabulary.add(["wordless"], TEXTS, -1)
+    vocabulary.settle()
+    assert [word for word, _ in vocabulary.begun("word", 999)] == many
+    vocabulary.add(["word150"], TEXTS, -1)
+    vocabulary.add(["word150", "wordy"], TEXTS)
+    vocabulary.settle()
+    assert [word for word, _ in vocabulary.begun("word", 999)] == ["wordy", *many], "each once, the shorter first"

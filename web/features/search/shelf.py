@@ -119,6 +119,7 @@ class Shelf(Generation):
         for entry in {entry.key: entry for entry in changes.put}.values():
             self._writer.add_document(_document(entry))
             self._count(entry.kind, entry.names, entry.words, 1)
+        self.vocabulary.settle()
         self._writer.commit()
         self._look()
 
@@ -174,6 +175,7 @@ class Shelf(Generation):
         for address in self.addresses(self.searcher):
             _, kind, names, words = self._spelt(address)
             self._count(kind, names, words, 1)
+        self.vocabulary.settle()
 
 
 class ShelfFound(Found):

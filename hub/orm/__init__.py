@@ -5,6 +5,7 @@ rows           what waits in the outbox, and the rules of telling it; pure
 teller         tells at once what was committed here, and sweeps what was left; knows no database
 outbox         the outbox as SQLAlchemy tables; the sweeper's statements
 leases         rows that one process has at a time: the sweeper's, and whose else's
+away           a database that can't be reached, told from a bug
 retries        how long to wait before trying again
 database_url   DATABASE_URL, read the same way by every command; pure
 engines        connections to that database

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from .away import brief, trace
 from .sqlalchemy import AsyncNotifier
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ async def of_outbox(notify: AsyncNotifier, clock: Callable[[], float] = time.tim
         async with asyncio.timeout(PATIENCE):
             counts = await notify.counts()
     # The database's errors are its driver's, and /metrics has more to say than its own trouble.
-    except Exception:
-        logger.warning("outbox can't be counted", exc_info=True)
+    except Exception as error:
+        logger.warning("outbox can't be counted: %s", brief(error), exc_info=trace(error))
         return found
     age = 0.0 if counts.oldest is None else max(clock() - counts.oldest, 0.0)
     return [

@@ -24,6 +24,7 @@ from typing import Protocol
 
 from ..errors import HubError
 from ..publisher import Item, Publisher
+from .away import brief, trace
 from .retries import jitter, new_owner, pause_after
 from .rows import BATCH, Outcome, Row, telling
 
@@ -231,8 +232,8 @@ class Teller:
                     if self._closing:
                         return
             # The database's errors are its driver's; the outbox outlives them all.
-            except Exception:
-                logger.warning("outbox can't be read, trying again", exc_info=True)
+            except Exception as error:
+                logger.warning("outbox can't be read, trying again: %s", brief(error), exc_info=trace(error))
             await asyncio.sleep(min(self._poll, POLL))
             self._sweep_now = True
 
@@ -391,8 +392,11 @@ class ThreadTeller:
 
     def close(self, timeout: float = 5.0) -> None:
         """Tell what can be told within `timeout` seconds, then stop; the rest stays in the outbox."""
-        self.flush(timeout)
+        told = self.flush(timeout)
         with self._changed:
+            if not told and not self._pause.left(self._clock()):
+                # It has not been said yet: the publisher still tries.
+                logger.warning("hub could not be told before the end, changes wait in the outbox")
             thread, self._thread = self._thread, None
             ear, self._ear = self._ear, None
             bell, self._bell = self._bell, None
@@ -487,8 +491,8 @@ class ThreadTeller:
                     with self._calling:
                         self._store.release()
             # The database's errors are its driver's; the outbox outlives them all.
-            except Exception:
-                logger.warning("outbox can't be read, trying again", exc_info=True)
+            except Exception as error:
+                logger.warning("outbox can't be read, trying again: %s", brief(error), exc_info=trace(error))
         try:
             with self._calling:
                 if self._leased:

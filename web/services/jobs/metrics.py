@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 
+from hub.orm.away import brief, trace
+
 from . import rows
 from .rows import Count
 from .runner import Runner
@@ -34,8 +36,8 @@ async def of_jobs(runner: Runner) -> list[Metric]:
         async with asyncio.timeout(PATIENCE), runner.saves.engine.connect() as connection:
             counts = await connection.run_sync(rows.counts, now)
     # The database's errors are its driver's, and /metrics has more to say than its own trouble.
-    except Exception:
-        logger.warning("jobs can't be counted", exc_info=True)
+    except Exception as error:
+        logger.warning("jobs can't be counted: %s", brief(error), exc_info=trace(error))
         return found
     return [*found, *_gauges(together(counts, runner.kinds), now)]
 

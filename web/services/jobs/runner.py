@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from hub.errors import HubError
 from hub.orm import outbox
+from hub.orm.away import brief, trace
 from hub.orm.retries import jitter, new_owner, pause_after
 from hub.publisher import Publisher
 
@@ -357,10 +358,10 @@ class Runner:
                 wait = await self._look()
                 failures = 0
             # The database's errors are its driver's; the rows outlive them all.
-            except Exception:
+            except Exception as error:
                 failures += 1
                 wait = pause_after(failures, _SHORT, _LONG, jitter)
-                logger.warning("jobs can't be looked for, trying again", exc_info=True)
+                logger.warning("jobs can't be looked for, trying again: %s", brief(error), exc_info=trace(error))
                 # Whoever wakes can't make the database come back.
                 await asyncio.sleep(wait)
                 continue
@@ -476,8 +477,8 @@ class Runner:
         try:
             await self._write(rows.give_back, self.owner, [run.taken for run in runs], self.clock())
         # Their leases end by themselves.
-        except Exception:
-            logger.warning("jobs were not given back", exc_info=True)
+        except Exception as error:
+            logger.warning("jobs were not given back: %s", brief(error), exc_info=trace(error))
 
     # Doing
 
@@ -626,7 +627,11 @@ class Runner:
                     failures += 1
                     self._ended += ended
                     self._failures += failed
-                    logger.warning("what became of jobs can't be written down, trying again", exc_info=True)
+                    logger.warning(
+                        "what became of jobs can't be written down, trying again: %s",
+                        brief(error),
+                        exc_info=trace(error),
+                    )
                     await asyncio.sleep(pause_after(failures, _SHORT, _LONG, jitter))
                 finally:
                     self._settling = set()
@@ -688,8 +693,8 @@ class Runner:
             try:
                 await self._renew()
             # The database's errors are its driver's; what that means for the leases is seen below.
-            except Exception:
-                logger.warning("leases of jobs can't be renewed", exc_info=True)
+            except Exception as error:
+                logger.warning("leases of jobs can't be renewed: %s", brief(error), exc_info=trace(error))
             now = self._loop.time()
             if now >= self._certain:
                 self._lose([*self._runs.values()], "lease could not be renewed")
@@ -759,8 +764,8 @@ class Runner:
                 # There is more.
                 self._kept = now + 1.0
         # The database's errors are its driver's; jobs are done in a house that isn't tidy, too.
-        except Exception:
-            logger.warning("ended jobs can't be deleted", exc_info=True)
+        except Exception as error:
+            logger.warning("ended jobs can't be deleted: %s", brief(error), exc_info=trace(error))
 
     # Telling
 

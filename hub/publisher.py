@@ -346,13 +346,15 @@ class SyncPublisher:
             self._closed = True
             left, self._queue = self._queue, deque()
             count = sum(len(entry.items) for entry in left)
+            # Who waits for the others is told by an error, and an outbox keeps its rows.
+            lost = sum(len(entry.items) for entry in (*self._sending, *left) if entry.done is None)
             self._waiting -= count
             self._changed.notify_all()
         self.dropped += count
         for entry in left:
             _fail(entry, BrokerUnavailable("the publisher was closed"))
-        if not sent:
-            logger.warning("publications dropped at the end", extra={"count": count})
+        if not sent and lost:
+            logger.warning("publications dropped at the end", extra={"count": lost})
         with self._asking:
             self._asker.close()
 
@@ -360,6 +362,8 @@ class SyncPublisher:
         """As new: in a forked child the thread is gone, its locks may be held, the queue is the parent's."""
         self._changed = threading.Condition()
         self._queue = deque()
+        # What the thread has taken from it.
+        self._sending: list[_Entry] = []
         # Items queued, and those on the way.
         self._waiting = 0
         self._thread = None
@@ -409,7 +413,7 @@ class SyncPublisher:
             if pause:
                 self._changed.wait_for(lambda: self._closed, pause * random.uniform(0.7, 1.3))
             self._changed.wait_for(lambda: self._queue or self._closed)
-            batch: list[_Entry] = []
+            batch = self._sending = []
             count = size = 0
             while self._queue:
                 entry = self._queue[0]
@@ -457,6 +461,7 @@ class SyncPublisher:
                     self._give_up(entry, BrokerUnavailable("the publisher was closed"))
                 kept = []
             self._queue.extendleft(reversed(kept))
+            self._sending = []
             self._waiting -= sum(len(entry.items) for entry in batch) - sum(len(entry.items) for entry in kept)
             if self._full and self._waiting < self._capacity:
                 self._full = False

@@ -439,6 +439,22 @@ def test_an_exit_does_not_hang_on_a_hub_that_is_away() -> None:
         assert time.monotonic() - begun < 30
 
 
+def test_an_exit_says_nothing_of_what_somebody_waits_for() -> None:
+    """A row of Django's outbox stays there, and its teller is told; the log said that it was dropped."""
+    script = """
+        import threading
+        publisher._exit_timeout = 0.3
+        threading.Thread(target=publisher.publish, args=("a", 1), daemon=True).start()
+        while publisher.flush(0):
+            pass
+    """
+    with Scripted() as server:
+        server.gate.clear()
+        done = run_python(script, server.url)
+        assert done.returncode == 0
+        assert "dropped" not in done.stderr
+
+
 def test_a_forked_child_publishes_its_own_and_not_its_parents() -> None:
     """The hosted library's worker thread dies in the fork, and the child's publishes are never sent."""
     script = """

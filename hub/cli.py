@@ -281,13 +281,13 @@ def _bind_errors(settings: Settings) -> Any:
     except OSError as error:
         if error.errno is None:
             raise
-        mend = ""
+        words = _os_words(error)
         if error.errno == errno.EADDRINUSE:
-            mend = (
-                "; if that is another hub which this one replaces, HUB_SHARED_PORT=true" if settings.workers > 1 else ""
-            )
-        words = f"PORT: can't listen on {settings.host}:{settings.port}: {_os_words(error)}{mend}"
-        raise BrokerError(words) from None
+            # asyncio's words have the address once more.
+            words = f"another server is there; stop it, or take another port, such as PORT={settings.port + 1}"
+            if settings.workers > 1:
+                words += "; if that is a hub which this one replaces, HUB_SHARED_PORT=true"
+        raise BrokerError(f"PORT: can't listen on {settings.host}:{settings.port}: {words}") from None
 
 
 # publish

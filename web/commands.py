@@ -302,7 +302,7 @@ def check_database(environ: Environ) -> list[Finding]:
             await database.check()
             missing = await waiting(database.engine)
         except (DatabaseUnavailable, SQLAlchemyError) as error:
-            return [("database", False, f"{error}{_mend_of(str(error))}")]
+            return [("database", False, str(error))]
         finally:
             await database.close()
         if missing:
@@ -346,23 +346,6 @@ def _is_local(name: str) -> bool:
 
 #: What is said of cookies without an address with https.
 _OVER_HTTP = "sent over http too, as SITE_URL has no https"
-
-#: What a database says, and what to change.
-_MENDS = (
-    ("password authentication failed", "the user or the password in DATABASE_URL is wrong"),
-    ("no pg_hba.conf entry", "pg_hba.conf does not let this user in from here"),
-    ("does not exist", "make it, or name another in DATABASE_URL"),
-    ("connection refused", "nothing listens there"),
-    ("connect call failed", "nothing listens there"),
-    ("name or service not known", "there is no such host"),
-    ("ssl", "see sslmode in DATABASE_URL"),
-    ("unable to open database file", "the folder must be there, and may be written to"),
-    ("not a database", "the file is something else"),
-)
-
-
-def _mend_of(words: str) -> str:
-    return next((f"; {mend}" for said, mend in _MENDS if said in words.lower()), "")
 
 
 def _url(found: argparse.Namespace, environ: Environ) -> DatabaseUrl:

@@ -33,7 +33,7 @@ class Origins:
     whether answers may be loaded as scripts at all.
     """
 
-    __slots__ = ("_allowed", "_clock", "_lines", "_place", "_scripts", "_told", "_until", "any", "refusal")
+    __slots__ = ("_allowed", "_clock", "_lines", "_named", "_place", "_scripts", "_told", "_until", "any", "refusal")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Origins:
         mine = None if own is None else origin_of(own)
         self._allowed = frozenset((*allowed, *([] if mine is None else [mine])))
         self._place = place
+        self._named = tuple(allowed)
         self._scripts = scripts
         self._clock = clock
         # Refused origins, and when they were logged.
@@ -142,13 +143,15 @@ class Origins:
     def _mend(self, origin: str, host: str | None, *, known: bool) -> str:
         if not known:
             return "none: this is no origin, no browser sent it"
+        # Pasted over the one that is there, it keeps what is named already.
+        named = f"{self._place}={','.join((*self._named, origin))}"
         if is_same_host(origin, host):
             return (
                 f"if this page is the site's own, SITE_URL={origin}, or let the proxy pass the port in Host"
-                f" (nginx: proxy_set_header Host $http_host); else {self._place}={origin}"
+                f" (nginx: proxy_set_header Host $http_host); else {named}"
             )
         return (
-            f"{self._place}={origin}; if this page is the site's own, SITE_URL={origin},"
+            f"{named}; if this page is the site's own, SITE_URL={origin},"
             " or let the proxy pass Host (nginx: proxy_set_header Host $http_host)"
         )
 

@@ -115,7 +115,8 @@ def test_a_taken_port_is_one_line(shell: Shell) -> None:
         port = str(sock.getsockname()[1])
         done = shell.run("serve", "--port", port)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert f"PORT: can't listen on 127.0.0.1:{port}:" in done.stderr
+    assert f"PORT: can't listen on 127.0.0.1:{port}: another server is there; stop it, or take another" in done.stderr
+    assert done.stderr.endswith(f", such as PORT={int(port) + 1}\n")
 
 
 def test_an_unreachable_redis_is_one_line_with_its_address(shell: Shell) -> None:

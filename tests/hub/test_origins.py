@@ -305,6 +305,12 @@ class TestPolicy:
         assert Origins(["*"]).refuse(origin, "hub") == NO_ORIGIN
         assert Origins(["*"]).refuse("https://anything.example", "hub") == ""
 
+    def test_mend_keeps_what_is_named_already(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Pasted into the environment, the line took away the origin that was there."""
+        Origins(["http://localhost:8080"], own="https://www.example.org").refuse("http://127.0.0.1:8080", "hub")
+        mend = caplog.records[0].__dict__["mend"]
+        assert mend.startswith("HUB_ORIGINS=http://localhost:8080,http://127.0.0.1:8080; ")
+
     def test_refusal_is_logged_with_the_mend_once_an_hour(self, caplog: pytest.LogCaptureFixture) -> None:
         """The hub's log had no line, the browser's console said 403, and the sentence that helps was in neither."""
         now = 0.0

@@ -114,10 +114,8 @@ class TestPort:
             done = shell.run("serve", "--no-demo", **environ)
             assert done.returncode == 1
             assert "PORT: can't listen on 127.0.0.1:" in done.stderr
-            assert (
-                "address already in use; if that is another hub which this one replaces, HUB_SHARED_PORT=true"
-                in done.stderr
-            )
+            assert "another server is there; stop it, or take another port, such as PORT=" in done.stderr
+            assert "; if that is a hub which this one replaces, HUB_SHARED_PORT=true" in done.stderr
             second = Shell(shell.folder, "web", "Fanfare on ")
             second.environ["PORT"] = shell.environ["PORT"]
             with second.serving("serve", "--no-demo", HUB_SHARED_PORT="true", **environ):

@@ -32,9 +32,23 @@ SILENCE = 1.0
 
 _USED = "used"
 
+#: What a database says, and what to change.
+_MENDS = (
+    ("password authentication failed", "the user or the password in DATABASE_URL is wrong"),
+    ("no pg_hba.conf entry", "pg_hba.conf does not let this user in from here"),
+    ("does not exist", "make it, or name another in DATABASE_URL"),
+    ("connection refused", "nothing listens there: start PostgreSQL, or name another in DATABASE_URL"),
+    ("connect call failed", "nothing listens there: start PostgreSQL, or name another in DATABASE_URL"),
+    ("starting up", "try again in a moment"),
+    ("name or service not known", "there is no such host"),
+    ("ssl", "see sslmode in DATABASE_URL"),
+    ("unable to open database file", "the folder must be there, and may be written to"),
+    ("not a database", "the file is something else"),
+)
+
 
 class DatabaseUnavailable(HubError):
-    """The database can't be reached or used; says which one, in one line."""
+    """The database can't be reached or used; says which one, why, and what to change, in one line."""
 
 
 def is_away(error: BaseException) -> bool:
@@ -134,5 +148,6 @@ def checked(url: DatabaseUrl | str) -> DatabaseUrl:
 def unavailable(url: DatabaseUrl, error: Exception) -> DatabaseUnavailable:
     """What to raise for an error of this database."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    reason = str(cause).strip().splitlines()[:1] or [type(cause).__name__]
-    return DatabaseUnavailable(f"DATABASE_URL: {url.place}: {reason[0]}")
+    reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    mend = next((f"; {mend}" for said, mend in _MENDS if said in reason.lower()), "")
+    return DatabaseUnavailable(f"DATABASE_URL: {url.place}: {reason}{mend}")

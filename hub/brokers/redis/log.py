@@ -304,6 +304,9 @@ class Log:
         if isinstance(error, BrokerUnavailable):
             return error
         reason = str(error) or "does not answer"
+        if "connection refused" in reason.lower():
+            # redis-py says "Error 111 connecting to" and the address once more.
+            reason = "connection refused; nothing listens there: start it, or say another in REDIS_URL"
         if isinstance(error, ResponseError):
             reason = f"refused: {reason}"
         return BrokerUnavailable(f"Redis at {self.address}: {reason}")

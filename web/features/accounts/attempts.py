@@ -39,7 +39,7 @@ def place_of(address: str, device: str | None) -> str:
     """Where an attempt comes from, as it is counted: at most 64 characters, empty for nowhere in particular.
 
     device: of a browser that has signed in as this user. An IPv6 address counts as its /64, which one subscriber has.
-    This machine and private networks are nowhere: such a connection may be a proxy's that SITE_PROXIES does not name,
+    This machine and private networks are nowhere: such a connection may be a proxy's that HUB_PROXIES does not count,
     with everybody behind it.
     """
     if device is not None:

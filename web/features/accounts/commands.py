@@ -31,8 +31,8 @@ def manager(found: argparse.Namespace, environ: Environ) -> int:
         else:
             await create_user(database, Passwords(), found.name, password, Role(found.role))
 
-    _run(make, found.name, environ)
-    print(f"{found.name} may sign in")
+    where = _run(make, found.name, environ)
+    print(f"{found.name} may sign in, by {where}")
     return DONE
 
 
@@ -42,13 +42,13 @@ def role(found: argparse.Namespace, environ: Environ) -> int:
     async def change(database: Database) -> None:
         await change_role(database, found.name, Role(found.role))
 
-    _run(change, found.name, environ)
-    print(f"{found.name} has the role {found.role}")
+    where = _run(change, found.name, environ)
+    print(f"{found.name} has the role {found.role}, by {where}")
     return DONE
 
 
-def _run(change: Callable[[Database], Awaitable[None]], name: str, environ: Environ) -> None:
-    """Change something about a user; raises Wrong."""
+def _run(change: Callable[[Database], Awaitable[None]], name: str, environ: Environ) -> str:
+    """Change something about a user; the database, as the server's environment may name another. Raises Wrong."""
     url = read(DatabaseSettings, environ).url
 
     async def run() -> None:
@@ -65,3 +65,4 @@ def _run(change: Callable[[Database], Awaitable[None]], name: str, environ: Envi
             await database.close()
 
     asyncio.run(run())
+    return url.shown

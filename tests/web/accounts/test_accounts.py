@@ -17,6 +17,7 @@ from web.features.accounts.attempts import BY_BOTH, BY_NAME, BY_PLACE, WINDOW, p
 from web.features.accounts.models import FailedLogin
 from web.features.accounts.people import change_password, create_user
 from web.identity.passwords import Passwords
+from web.identity.roles import Role
 from web.identity.users import User
 from web.pages.settings import PageSettings
 from web.settings import Settings
@@ -32,6 +33,21 @@ async def test_the_right_password_opens_the_managers_page(browser: Browser) -> N
     response = await browser.sign_in()
     assert (response.status, response.headers["Location"]) == (303, "/manage/events")
     assert (await browser.look("/manage/events")).status == 200
+
+
+@pytest.mark.usefixtures("_ada")
+async def test_manage_leads_to_the_first_page_that_one_may_manage(
+    browser: Browser, database: Database, passwords: Passwords, new_browser: Callable[[], Awaitable[Browser]]
+) -> None:
+    response = await browser.look("/manage", allow_redirects=False)
+    assert (response.status, response.headers["Location"]) == (303, "/login?next=/manage")
+    await browser.sign_in()
+    response = await browser.look("/manage", allow_redirects=False)
+    assert (response.status, response.headers["Location"]) == (303, "/manage/posts")
+    await create_user(database, passwords, "bob", PASSWORD, Role.USER)
+    other = await new_browser()
+    await other.sign_in("bob")
+    assert (await other.look("/manage", allow_redirects=False)).status == 403
 
 
 async def test_the_password_is_kept_as_an_argon2_hash(database: Database, passwords: Passwords) -> None:

@@ -178,7 +178,7 @@ CASES = [
     ("{{ progress('p', 'P', state='done') }}", ['value="1" max="1"', "100 %"]),
     (
         "{% call table(bad, [bad, 'B'], empty=bad) %} {% endcall %}",
-        [f'<td colspan="2" class="nothing">{SAFE}</td>', 'tabindex="0"', f"<caption>{SAFE}</caption>"],
+        [f'<td colspan="2" class="nothing"><span>{SAFE}</span></td>', 'tabindex="0"', f"<caption>{SAFE}</caption>"],
     ),
     (
         "{% call table('T', ['A'], empty='None', fits=true) %}<tr><td>{{ bad }}</td></tr>{% endcall %}",

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from ...pages.charts import HEIGHT, WIDTH, tick_texts, ticks
 
-_TOP, _BOTTOM, _LEFT, _RIGHT = 14.0, 30.0, 62.0, 10.0
+_TOP, _BOTTOM, _LEFT, _RIGHT = 14.0, 30.0, 72.0, 10.0
 _SPAN = WIDTH - _LEFT - _RIGHT
 _DEEP = HEIGHT - _TOP - _BOTTOM
 

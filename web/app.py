@@ -47,7 +47,7 @@ from .pages.kept import Deaf, Kept, Tops
 from .pages.links import Link
 from .pages.listening import Listening, deaf
 from .pages.page import Page, pages
-from .pages.requests import NotAllowed, redirect, require_user, role_of
+from .pages.requests import redirect
 from .pages.settings import PageSettings
 from .services.addresses import Guard
 from .services.cache.cache import Cache
@@ -81,9 +81,6 @@ FEATURES: tuple[Feature, ...] = (
     REDISLAB,
     VIEWS,
 )
-
-#: What the paths of managers' pages begin with.
-MANAGE = "/manage"
 
 #: Seconds for which a connection to the mail server is kept for the next mail.
 _KEEP_SMTP = 2.0
@@ -238,19 +235,9 @@ async def _to_home(request: web.Request) -> web.StreamResponse:
     return redirect("/")
 
 
-async def _to_managing(request: web.Request) -> web.StreamResponse:
-    """To the first page of those that the visitor may manage."""
-    require_user(request)
-    links = (link for link in request.app[keys.links] if link.path.startswith(f"{MANAGE}/"))
-    first = next((link for link in links if link.is_for(role_of(request))), None)
-    if first is None:
-        raise NotAllowed(text="Your account manages nothing here.")
-    return redirect(first.path)
-
-
 def routes_of(settings: Settings) -> list[Route]:
     """Every route of the site: what its features hand in, and their homes."""
-    found: list[Route] = [*allow(Permission.READ, web.get(MANAGE, _to_managing))]
+    found: list[Route] = []
     homes = _homes(settings.features)
     for feature in settings.features:
         if feature.home is not None:

@@ -105,6 +105,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/events/{slug}": ("/events/scheduled-0",),
     "/events/{slug}/about": ("/events/scheduled-0/about",),
     "/events/{slug}/comments.json": ("/events/scheduled-0/comments.json",),
+    "/manage": ("/manage",),
     "/manage/posts": ("/manage/posts", "/manage/posts?state=published&sort=title&q=post"),
     "/manage/posts/token": ("/manage/posts/token",),
     "/manage/posts/new": ("/manage/posts/new",),
@@ -191,6 +192,7 @@ PAGES: dict[str, tuple[str, ...]] = {
 #: Addresses that show the same however many rows there are, and why.
 ALIKE: dict[str, str] = {
     "/posts": "leads to the home page",
+    "/manage": "leads to the first page that one may manage",
     "/posts/post-0/about": "shows one post, and nothing that a post has many of",
     "/robots.txt": "says where the sitemap is",
     "/manage/posts/token": "is a token",

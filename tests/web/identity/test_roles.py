@@ -69,6 +69,7 @@ ROUTES = {
     "GET /login/github/back": SIGN_IN,
     "POST /logout": OWN,
     "GET /account": OWN,
+    "GET /manage": OWN,
     "POST /account/password": OWN,
     "POST /account/sign-ins/end-others": OWN,
     "POST /account/sign-ins/{id}/end": OWN,

@@ -8,13 +8,16 @@ from sqlalchemy import select
 from ...identity import signins
 from ...identity.passwords import TooBusy
 from ...pages import keys
-from ...pages.requests import SIGN_IN, VISITOR, read_fields, redirect, require_user
+from ...pages.requests import SIGN_IN, VISITOR, NotAllowed, read_fields, redirect, require_user, role_of
 from ...pages.templating import render
 from . import attempts
 from .models import GithubAccount
 from .people import MAX_PASSWORD, change_password, check_password, unlink_github
 from .settings import AccountSettings
 from .views import ACCOUNT
+
+#: What the paths of managers' pages begin with, by itself the way to the first of them.
+MANAGE = "/manage"
 
 #: What the page says that was done, by a word in its address.
 _DONE = {
@@ -28,6 +31,15 @@ _DONE = {
 async def show(request: web.Request) -> web.StreamResponse:
     """GET /account."""
     return await _page(request, {})
+
+
+async def manage(request: web.Request) -> web.StreamResponse:
+    """GET /manage: to the first page of those that the user may manage."""
+    links = (link for link in request.app[keys.links] if link.path.startswith(f"{MANAGE}/"))
+    first = next((link for link in links if link.is_for(role_of(request))), None)
+    if first is None:
+        raise NotAllowed(text="Your account manages nothing here.")
+    return redirect(first.path)
 
 
 async def post_password(request: web.Request) -> web.StreamResponse:

@@ -48,6 +48,7 @@ FEATURE = Feature(
             Permission.OWN_ACCOUNT,
             web.post("/logout", views.post_logout),
             web.get("/account", account.show),
+            web.get(account.MANAGE, account.manage),
             web.post("/account/password", account.post_password),
             web.post("/account/sign-ins/end-others", account.post_end_others),
             web.post(r"/account/sign-ins/{id:\d{1,9}}/end", account.post_end),

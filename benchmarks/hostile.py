@@ -690,7 +690,7 @@ async def turn(
     before = memory.resident()
     peak = [before]
     watching = asyncio.create_task(watch(memory, peak))
-    # As long as the attack: of 1.5 s of messages the 99th percentile is the worst one, and moves from 1.6 to 5.3 ms.
+    # As long as the attack: the p99 of 1.5 s is that of its worst message, which varies from 1.6 to 5.3 ms.
     calm = await quiet.take(seconds)
     process = await helper(core, behave, "--attack", name, "--port", str(port), "--seconds", str(seconds))
     # Python starts for a second of it.
@@ -735,7 +735,7 @@ async def run(
                 for number in range(rounds):
                     for name in names:
                         if name.startswith(("unread", "hoards")):
-                            # Each time anew: after HUB_HISTORY_SECONDS there would be nothing to ask for.
+                            # Before each turn: histories expire after HUB_HISTORY_SECONDS, and a run takes longer.
                             await quiet.fill()
                         figures = await turn(name, port, quiet, memory, seconds, core, behave)
                         found[name].append(figures)
@@ -747,7 +747,7 @@ async def run(
 
 
 def medians(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """The medians of each attack's turns. A turn's ratio is of its own quiet, as the machine's noise comes and goes."""
+    """The medians of each attack's turns. Ratios are per turn, as the machine's noise varies over time."""
     return {
         name: {
             key: median(each[key] for each in turns) if isinstance(value, int | float) else value

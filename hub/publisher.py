@@ -346,7 +346,7 @@ class SyncPublisher:
             self._closed = True
             left, self._queue = self._queue, deque()
             count = sum(len(entry.items) for entry in left)
-            # Who waits for the others is told by an error, and an outbox keeps its rows.
+            # The others have a caller, who gets the error.
             lost = sum(len(entry.items) for entry in (*self._sending, *left) if entry.done is None)
             self._waiting -= count
             self._changed.notify_all()

@@ -395,7 +395,7 @@ class ThreadTeller:
         told = self.flush(timeout)
         with self._changed:
             if not told and not self._pause.left(self._clock()):
-                # It has not been said yet: the publisher still tries.
+                # Not logged yet: the publisher is still trying.
                 logger.warning("hub could not be told before the end, changes wait in the outbox")
             thread, self._thread = self._thread, None
             ear, self._ear = self._ear, None

@@ -143,7 +143,7 @@ class Origins:
     def _mend(self, origin: str, host: str | None, *, known: bool) -> str:
         if not known:
             return "none: this is no origin, no browser sent it"
-        # Pasted over the one that is there, it keeps what is named already.
+        # The whole setting, so that pasting it keeps the origins already named.
         named = f"{self._place}={','.join((*self._named, origin))}"
         if is_same_host(origin, host):
             return (

@@ -59,7 +59,7 @@ class Known:
 
     @property
     def least(self) -> int:
-        """Documents that have it at least: a text may be that of the title which has it."""
+        """A lower bound of documents that have it: one may have it in both title and text."""
         return self.pages + self.comments
 
     def __bool__(self) -> bool:
@@ -144,9 +144,9 @@ def in_doubt(word: str, found: Lookups) -> bool:
 
 
 def must_meet(words: Collection[str], known: Mapping[str, Known], documents: int) -> bool:
-    """Whether so frequent words are together in some document, as more documents have them than there are places.
+    """Whether some document must have all of these words, by their counts alone (pigeonhole principle).
 
-    Of 100 documents 60 have one word and 50 another: at least 10 have both. Counting such documents is dear just there.
+    Of 100 documents 60 have one word and 50 another: at least 10 have both. Counting them takes longest for such words.
     """
     return sum(known.get(word, NOWHERE).least for word in words) > documents * (len(words) - 1)
 
